@@ -1,0 +1,115 @@
+"""The one tree of errors.
+
+Everything that hcpcreds raises on purpose is an HcpCredsError::
+
+    HcpCredsError
+    ├─ InputError                also ValueError: wrong input, found before anything was done
+    ├─ MountError                the credential file in the pod
+    │  ├─ MountNotReadyError     not there (yet)
+    │  └─ MountFormatError       there, and not usable
+    ├─ TokenError                no token could be had
+    │  ├─ TokenRefusedError      the authority said no
+    │  └─ TokenUnavailableError  the authority could not be asked, or answered nonsense
+    ├─ CredentialExpiredError    the file's certificate is past its time
+    ├─ SourceClosedError         also RuntimeError: used after close()
+    ├─ IssueError                the managed-identity data plane did not issue
+    ├─ StoreError                Key Vault did not store or give back
+    └─ ChainError                a step or a process of `hcpcreds up` failed
+
+What is raised to the Azure SDK is Azure's own error too: see `hcpcreds.credential`.
+No error ever carries a secret: neither a file's content nor a token nor a key.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class HcpCredsError(Exception):
+    """Base of every error of hcpcreds.
+
+    Args:
+        message: What failed, where, and what was expected, without a closing full stop.
+        hint: The next step for the person who reads it.
+    """
+
+    retryable: ClassVar[bool] = False
+    """Whether the same call may succeed later without anything being mended."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        if self.hint is None:
+            return self.message
+        return f"{self.message}{chr(10) if chr(10) in self.message else '. '}{self.hint}"
+
+
+class InputError(HcpCredsError, ValueError):
+    """Wrong input, found before anything was started or written.
+
+    Args:
+        where: The file, argument or object that is wrong.
+        problems: Every problem found, each starting with the path of the field that it speaks of.
+        hint: The next step.
+    """
+
+    def __init__(self, where: str, problems: Sequence[str], *, hint: str | None = None) -> None:
+        self.where = where
+        self.problems = tuple(problems)
+        if len(self.problems) == 1:
+            message = f"{where}: {self.problems[0]}"
+        else:
+            message = "\n".join(
+                [f"{where}: {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)]
+            )
+        super().__init__(message, hint=hint)
+
+
+class MountError(HcpCredsError):
+    """The credential file in the pod cannot be used."""
+
+
+class MountNotReadyError(MountError):
+    """There is no credential file (yet): the driver may still be mounting it, or the path is wrong."""
+
+    retryable = True
+
+
+class MountFormatError(MountError):
+    """The credential file is there, but is not a usable credential. Names the field, never its value."""
+
+
+class TokenError(HcpCredsError):
+    """No token could be had for an identity."""
+
+
+class TokenRefusedError(TokenError):
+    """The authority refused: wrong or unregistered certificate, unknown application, unknown scope."""
+
+
+class TokenUnavailableError(TokenError):
+    """The authority could not be reached, was overloaded, or answered something that is no answer."""
+
+    retryable = True
+
+
+class CredentialExpiredError(HcpCredsError):
+    """The certificate in the credential file is past its time, and no newer one has been mounted."""
+
+
+class SourceClosedError(HcpCredsError, RuntimeError):
+    """A source or credential was used after its close()."""
+
+
+class IssueError(HcpCredsError):
+    """The managed-identity data plane did not issue or renew a credential."""
+
+
+class StoreError(HcpCredsError):
+    """Key Vault did not take or give back a secret."""
+
+
+class ChainError(HcpCredsError):
+    """A step or a process of `hcpcreds up` failed."""
