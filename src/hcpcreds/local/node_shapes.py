@@ -1,0 +1,96 @@
+"""The few fields of Kubernetes' objects that the node reads; all others are ignored."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from hcpcreds.errors import InputError
+
+# Names become directories: nothing but a DNS subdomain may.
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+
+
+class Metadata(msgspec.Struct):
+    """Of a pod or a SecretProviderClass."""
+
+    name: _Name
+    namespace: _Name = "default"
+    uid: str = ""
+
+
+class CsiVolumeSource(msgspec.Struct, rename="camel"):
+    """A volume that a CSI driver provides."""
+
+    driver: str
+    read_only: bool = False
+    volume_attributes: dict[str, str] = {}
+
+
+class Volume(msgspec.Struct):
+    """A pod's volume; of the many kinds only CSI is looked at."""
+
+    name: _Name
+    csi: CsiVolumeSource | None = None
+
+
+class VolumeMount(msgspec.Struct, rename="camel"):
+    """Where a container sees a volume."""
+
+    name: str
+    mount_path: str
+    sub_path: str = ""
+
+
+class Container(msgspec.Struct, rename="camel"):
+    """A container, as far as it mounts."""
+
+    volume_mounts: list[VolumeMount] = []
+
+
+class PodSpec(msgspec.Struct):
+    """Of a pod."""
+
+    containers: list[Container]
+    volumes: list[Volume] = []
+
+
+class Pod(msgspec.Struct):
+    """A pod."""
+
+    metadata: Metadata
+    spec: PodSpec
+
+
+class SecretProviderClassSpec(msgspec.Struct):
+    """Of a SecretProviderClass."""
+
+    provider: str = ""
+    parameters: dict[str, str] = {}
+
+
+class SecretProviderClass(msgspec.Struct):
+    """A SecretProviderClass."""
+
+    metadata: Metadata
+    spec: SecretProviderClassSpec
+
+
+_Shape = TypeVar("_Shape", Pod, SecretProviderClass)
+
+
+def parse_objects_of(kind: type[_Shape], objects: Iterable[Any]) -> list[_Shape]:
+    """Read API objects of one kind.
+
+    Raises:
+        InputError: What is wrong with each one that has not the API's shape.
+    """
+    parsed, problems = [], []
+    for index, found in enumerate(objects):
+        try:
+            parsed.append(msgspec.convert(found, kind))
+        except msgspec.ValidationError as error:
+            problems.append(f"[{index}]: {error}")
+    if problems:
+        raise InputError(kind.__name__, problems)
+    return parsed
