@@ -1,0 +1,24 @@
+"""Issue, store, renew: the identities' certificates before they reach a pod."""
+
+from hcpcreds.dataplane.client import ManagedIdentityDataPlaneClient, ManagedIdentityDataPlaneClientFactory
+from hcpcreds.dataplane.models import (
+    CustomClaims,
+    DelegatedResource,
+    ManagedIdentityCredentials,
+    MoveIdentityRequest,
+    MoveIdentityResponse,
+    UserAssignedIdentitiesRequest,
+    UserAssignedIdentityCredentials,
+)
+
+__all__ = [
+    "CustomClaims",
+    "DelegatedResource",
+    "ManagedIdentityCredentials",
+    "ManagedIdentityDataPlaneClient",
+    "ManagedIdentityDataPlaneClientFactory",
+    "MoveIdentityRequest",
+    "MoveIdentityResponse",
+    "UserAssignedIdentitiesRequest",
+    "UserAssignedIdentityCredentials",
+]

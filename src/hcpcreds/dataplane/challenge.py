@@ -1,0 +1,108 @@
+"""WWW-Authenticate, parsed: what a server asks for before it answers.
+
+Source: RFC 9110, sections 5.6 and 11. A field may hold several challenges, each a scheme with a token or
+with parameters; commas separate both challenges and parameters, and may stand inside quoted values.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from hcpcreds.errors import InputError
+
+_TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's word for a name
+_TEXT: Final = r"[^\"\\\x00-\x08\x0a-\x1f\x7f]"
+_ELEMENT: Final = re.compile(
+    rf"""
+    (?: (?P<scheme>{_TOKEN}) (?: [ ]+ | (?=[ \t]*(?:,|$)) ) )?
+    (?:
+        (?P<name>{_TOKEN}) [ \t]*=[ \t]* (?: (?P<value>{_TOKEN}) | "(?P<quoted>(?:{_TEXT}|\\.)*)" )
+      | (?P<token>[A-Za-z0-9\-._~+/]+=*)
+    )?
+    [ \t]*(?=,|$)
+    """,
+    re.VERBOSE,
+)
+"""What stands between two commas: a scheme, a scheme with its token or first parameter, or a parameter."""
+_SEPARATORS: Final = re.compile(r"[ \t,]*")
+_TENANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+
+
+class Challenge(NamedTuple):
+    """One way to authenticate that a server offers."""
+
+    scheme: str
+    """Lower-case."""
+    token: str | None
+    """What some schemes have in place of parameters (token68)."""
+    parameters: Mapping[str, str]
+    """Unquoted values by lower-case name."""
+
+
+def parse_challenges(header: str) -> list[Challenge]:
+    """Parse WWW-Authenticate.
+
+    Args:
+        header: The field's value; several fields are one value, joined with commas.
+
+    Raises:
+        InputError: It is not what RFC 9110 describes; says from which character on.
+    """
+    challenges: list[Challenge] = []
+    parameters: dict[str, str] = {}
+    position = _skip_separators(header, 0)
+    while position < len(header):
+        element = _ELEMENT.match(header, position)
+        if element is None:
+            raise _unreadable(position)
+        if element["scheme"]:
+            parameters = {}
+            challenges.append(Challenge(element["scheme"].lower(), element["token"], parameters))
+        elif element["token"] or not challenges or challenges[-1].token:
+            raise _unreadable(position)
+        if element["name"]:
+            name = element["name"].lower()
+            if name in parameters:
+                raise InputError("WWW-Authenticate", [f"{name} stands twice in one challenge"])
+            quoted = element["quoted"]
+            parameters[name] = element["value"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        position = _skip_separators(header, element.end())
+    return challenges
+
+
+def _skip_separators(header: str, position: int) -> int:
+    found = _SEPARATORS.match(header, position)
+    return found.end() if found else position
+
+
+def _unreadable(position: int) -> InputError:
+    return InputError("WWW-Authenticate", [f"cannot be read from character {position} on"])
+
+
+def find_tenant(header: str) -> str:
+    """Find the tenant that a token must come from.
+
+    The tenant is all that a challenge is believed: the audience is the caller's own, never the server's.
+
+    Args:
+        header: Value of WWW-Authenticate, such as
+            ``Bearer authorization="https://login.microsoftonline.com/<tenant>"``.
+
+    Returns:
+        The tenant, lower-case.
+
+    Raises:
+        InputError: Unreadable, or without a Bearer challenge that names an authority with a tenant.
+    """
+    for challenge in parse_challenges(header):
+        authority = challenge.parameters.get("authorization")
+        if challenge.scheme == "bearer" and authority is not None:
+            try:
+                tenant = urlsplit(authority).path.strip("/").lower()
+            except ValueError:  # brackets that hold no IPv6 address
+                tenant = ""
+            if not _TENANT.fullmatch(tenant):
+                raise InputError("WWW-Authenticate", ["authorization: expected https://<authority>/<tenant>"])
+            return tenant
+    raise InputError("WWW-Authenticate", ["expected a Bearer challenge with authorization=..."])

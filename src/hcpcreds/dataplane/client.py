@@ -1,0 +1,189 @@
+"""The client of the managed-identity data plane, which issues and renews credentials.
+
+Its asyncio twin is `hcpcreds.dataplane.aio`; what both decide is in `hcpcreds.dataplane.protocol`.
+"""
+
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from azure.core import PipelineClient
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import AzureError
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import (
+    CustomHookPolicy,
+    DistributedTracingPolicy,
+    HttpLoggingPolicy,
+    HTTPPolicy,
+    ProxyPolicy,
+    RequestIdPolicy,
+    RetryPolicy,
+    UserAgentPolicy,
+)
+from azure.core.rest import HttpRequest, HttpResponse
+from typing_extensions import override
+
+from hcpcreds import __version__
+from hcpcreds.dataplane.challenge import find_tenant
+from hcpcreds.dataplane.models import (
+    ManagedIdentityCredentials,
+    ModelType,
+    MoveIdentityRequest,
+    MoveIdentityResponse,
+    UserAssignedIdentitiesRequest,
+)
+from hcpcreds.dataplane.protocol import (
+    build_request,
+    check_deleted,
+    check_identity_url,
+    describe,
+    get_challenge_header,
+    read_answer,
+)
+from hcpcreds.errors import InputError, IssueError
+
+
+class _ChallengePolicy(HTTPPolicy[HttpRequest, HttpResponse]):
+    """Sends the first call to a host without a token, and learns from its challenge the tenant to ask.
+
+    azure-core's own bearer policy keeps one token for everything, which two tenants' threads would swap.
+    """
+
+    def __init__(self, credential: TokenCredential, scope: str) -> None:
+        super().__init__()
+        self._credential = credential
+        self._scope = scope
+        self._tenants: dict[str, str] = {}
+
+    @override
+    def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, HttpResponse]:
+        host = urlsplit(request.http_request.url).netloc
+        if host in self._tenants:
+            self._authorize(request, self._tenants[host])
+        response = self.next.send(request)
+        header = get_challenge_header(response.http_response.headers)
+        if response.http_response.status_code != 401 or not header:  # noqa: PLR2004 - HTTP's own number
+            return response
+        self._tenants[host] = find_tenant(header)
+        self._authorize(request, self._tenants[host])
+        return self.next.send(request)
+
+    def _authorize(self, request: PipelineRequest[HttpRequest], tenant: str) -> None:
+        token = self._credential.get_token(self._scope, tenant_id=tenant).token
+        request.http_request.headers["Authorization"] = f"Bearer {token}"
+
+
+class ManagedIdentityDataPlaneClientFactory:
+    """Makes clients for resources' identity URLs; they share its connections and what it learnt of hosts.
+
+    Args:
+        credential: Of the application that may call the data plane. Asked for tokens of the tenant that
+            the service names, so azure-identity's need ``additionally_allowed_tenants``.
+        audience: The data plane's, as configured; never taken from the service.
+        kwargs: azure-core's own: ``transport``, ``connection_verify``, ``retry_total``, ``user_agent``...
+            (``logging_enable`` does nothing: it would log answers, and answers hold keys.)
+    """
+
+    def __init__(self, credential: TokenCredential, audience: str, **kwargs: Any) -> None:  # noqa: ANN401 - azure-core's protocol
+        policies = [
+            RequestIdPolicy(**kwargs),
+            UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
+            ProxyPolicy(**kwargs),
+            RetryPolicy(**kwargs),
+            _ChallengePolicy(credential, f"{audience}/.default"),
+            CustomHookPolicy(**kwargs),
+            DistributedTracingPolicy(**kwargs),
+            HttpLoggingPolicy(**kwargs),
+        ]
+        self._pipeline: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
+            "", policies=policies, **kwargs
+        )
+
+    def create_client(self, identity_url: str) -> "ManagedIdentityDataPlaneClient":
+        """Make the client of one identity.
+
+        Args:
+            identity_url: The header ``x-ms-identity-url`` from ARM, or an identity's ``client_secret_url``.
+
+        Raises:
+            InputError: Not an https URL.
+        """
+        return ManagedIdentityDataPlaneClient(self._pipeline, check_identity_url(identity_url))
+
+    def close(self) -> None:
+        """Close the connections, and so every client's. The credential stays open: it is the caller's."""
+        self._pipeline.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ManagedIdentityDataPlaneClient:
+    """Gets, renews, moves and deletes the credentials behind one identity URL.
+
+    Made by `ManagedIdentityDataPlaneClientFactory`. Every call blocks on HTTPS and may be made from any
+    thread; throttling and passing faults are retried as the Azure SDK retries.
+    """
+
+    def __init__(self, pipeline: PipelineClient[HttpRequest, HttpResponse], identity_url: str) -> None:
+        self._pipeline = pipeline
+        self._identity_url = identity_url
+
+    def get_system_assigned_identity_credentials(self) -> ManagedIdentityCredentials:
+        """Get the system-assigned identity's credential, or, from a ``client_secret_url``, renew that one.
+
+        Raises:
+            IssueError: The data plane did not answer, or not with a credential.
+        """
+        return self._call(build_request("GET", self._identity_url), ManagedIdentityCredentials)
+
+    def get_user_assigned_identities_credentials(
+        self, request: UserAssignedIdentitiesRequest
+    ) -> ManagedIdentityCredentials:
+        """Get the credentials of user-assigned identities; they come in ``explicit_identities``.
+
+        Raises:
+            IssueError: The data plane did not answer, or not with credentials.
+        """
+        return self._call(build_request("POST", self._identity_url, body=request), ManagedIdentityCredentials)
+
+    def move_identity(self, request: MoveIdentityRequest) -> MoveIdentityResponse:
+        """Move the proxy resource to another resource group; answers its new identity URL.
+
+        Raises:
+            IssueError: The data plane did not answer, or refused.
+        """
+        return self._call(
+            build_request("POST", self._identity_url, path="/proxy/move", body=request), MoveIdentityResponse
+        )
+
+    def delete_system_assigned_identity(self) -> None:
+        """Delete the system-assigned identity. A user-assigned identity's URL does not take this.
+
+        Raises:
+            IssueError: The data plane did not answer, or refused.
+        """
+        request = build_request("DELETE", self._identity_url)
+        response = self._send(request)
+        check_deleted(request, status=response.status_code, content=response.content)
+
+    def _call(self, request: HttpRequest, model: type[ModelType]) -> ModelType:
+        response = self._send(request)
+        return read_answer(request, status=response.status_code, content=response.content, model=model)
+
+    def _send(self, request: HttpRequest) -> HttpResponse:
+        try:
+            return self._pipeline.send_request(request)
+        except AzureError as error:
+            raise IssueError(f"{describe(request)}: {error.message}") from error
+        except InputError as error:
+            raise IssueError(f"{describe(request)}: {error}") from None

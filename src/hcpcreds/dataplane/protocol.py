@@ -1,0 +1,104 @@
+"""Every decision of the data-plane clients, without I/O: the sync client and its aio twin only send.
+
+Source: Azure/msi-dataplane, pkg/dataplane (August 2026).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from azure.core.rest import HttpRequest
+
+from hcpcreds.dataplane.models import ErrorResponse, Model, ModelType, parse_model, render_model
+from hcpcreds.errors import InputError, IssueError
+
+API_VERSION: Final = "2024-01-01"
+_MAX_FOREIGN_TEXT: Final = 300
+_HINTS: Final = {
+    401: "The credential must be of an application that may call the data plane, and the audience its own.",
+    403: "The application may not get this resource's credentials.",
+    404: "There is no such identity; take the x-ms-identity-url from ARM again.",
+    429: "Throttled; try again later.",
+    503: "Try again later.",
+}
+
+
+def check_identity_url(identity_url: str) -> str:
+    """Return an ``x-ms-identity-url`` or ``client_secret_url`` that can be called.
+
+    Raises:
+        InputError: Not an https URL; a token would go out in the clear.
+    """
+    try:
+        parts = urlsplit(identity_url)
+        usable = parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:  # brackets that hold no IPv6 address
+        usable = False
+    if not usable:
+        raise InputError("identity URL", ["expected https://<host>/<path>?<query>, as ARM gave it"])
+    return identity_url
+
+
+def build_request(
+    method: str, identity_url: str, *, path: str = "", body: Model | None = None
+) -> HttpRequest:
+    """Build a call: the URL's own query is kept to the byte, and the api-version added to it."""
+    parts = urlsplit(identity_url)
+    query = "&".join(part for part in (parts.query, f"api-version={API_VERSION}") if part)
+    headers = {"Accept": "application/json"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    return HttpRequest(
+        method,
+        urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, query, "")),
+        headers=headers,
+        content=None if body is None else render_model(body),
+    )
+
+
+def get_challenge_header(headers: Mapping[str, str]) -> str:
+    """Return WWW-Authenticate whole, also where a transport keeps each of several fields apart."""
+    if hasattr(headers, "getall"):  # aiohttp's multi-dictionary
+        return ", ".join(headers.getall("WWW-Authenticate", []))
+    return headers.get("WWW-Authenticate", "")
+
+
+def describe(request: HttpRequest) -> str:
+    """Name a call in an error; the query stays out of it."""
+    parts = urlsplit(request.url)
+    return f"{request.method} {parts.netloc}{parts.path}"
+
+
+def read_answer(request: HttpRequest, *, status: int, content: bytes, model: type[ModelType]) -> ModelType:
+    """Read what a call answered.
+
+    Raises:
+        IssueError: The service said no, or what came is no such answer. Never holds the answer's content.
+    """
+    if status != 200:  # noqa: PLR2004 - HTTP's own number
+        raise _refusal(request, status, content)
+    try:
+        return parse_model(content, model)
+    except InputError as error:
+        raise IssueError(f"{describe(request)}: the answer is unreadable: {error}") from None
+
+
+def check_deleted(request: HttpRequest, *, status: int, content: bytes) -> None:
+    """Read what a deletion answered.
+
+    Raises:
+        IssueError: The service said no.
+    """
+    if status not in {200, 204}:
+        raise _refusal(request, status, content)
+
+
+def _refusal(request: HttpRequest, status: int, content: bytes) -> IssueError:
+    try:
+        detail = parse_model(content, ErrorResponse).error
+    except InputError:
+        detail = None
+    said = f"{detail.code}: {detail.message}" if detail else "no readable error"
+    return IssueError(
+        f"{describe(request)}: answered {status}, {said[:_MAX_FOREIGN_TEXT]}", hint=_HINTS.get(status)
+    )

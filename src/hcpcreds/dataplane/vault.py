@@ -1,0 +1,242 @@
+"""How credentials lie in Key Vault: their names, and the secret's value, attributes and tags.
+
+Source: Azure/msi-dataplane, pkg/dataplane/keyvault.go and constants.go (August 2026).
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+import msgspec
+from azure.core.exceptions import AzureError
+from azure.keyvault.secrets import SecretClient, SecretProperties
+
+from hcpcreds.dataplane.models import (
+    ManagedIdentityCredentials,
+    ModelType,
+    UserAssignedIdentityCredentials,
+    parse_model,
+    render_model,
+)
+from hcpcreds.errors import InputError, StoreError
+
+MANAGED_IDENTITY_PREFIX: Final = "msi-"
+"""Begins the name of a secret that holds a whole answer of the data plane."""
+USER_ASSIGNED_IDENTITY_PREFIX: Final = "uamsi-"
+"""Begins the name of a secret that holds one user-assigned identity's credential."""
+RENEW_AFTER_TAG: Final = "renew_after"
+CANNOT_RENEW_AFTER_TAG: Final = "cannot_renew_after"
+
+Encoding = Literal["utf-8", "hex", "base64"]
+"""How a secret's value is written, HyperShift's ``objectEncoding``."""
+
+_SECRET_NAME: Final = re.compile(r"[a-zA-Z0-9-]{1,127}")
+_TIMES: Final = ("not_before", "not_after", "renew_after", "cannot_renew_after")
+_REQUIRED: Final = ("authentication_endpoint", "client_id", "client_secret", "tenant_id", *_TIMES)
+_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def render_identifier(object_id: str) -> str:
+    """Render the usual identifier of an identity: its object id's SHA-224 in base 36, lower-case."""
+    number = int.from_bytes(hashlib.sha224(object_id.encode()).digest())
+    digits = ""
+    while number:
+        number, digit = divmod(number, len(_DIGITS))
+        digits = _DIGITS[digit] + digits
+    return digits or "0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultSecret:
+    """What `store` writes."""
+
+    name: str
+    value: str = field(repr=False)
+    not_before: datetime
+    expires_on: datetime
+    tags: Mapping[str, str]
+
+
+def build_secret(
+    credentials: ManagedIdentityCredentials | UserAssignedIdentityCredentials,
+    *,
+    name: str | None = None,
+    encoding: Encoding = "utf-8",
+) -> VaultSecret:
+    """Build the secret that holds a credential.
+
+    Args:
+        credentials: Whole: with authority, client, tenant, client secret and all four times. An answer of
+            the data plane may hold no more than one explicit identity, whose credential is then the one.
+        name: Name of the secret; by default ``msi-`` or ``uamsi-`` and the identifier of the object id.
+        encoding: How the value is written.
+
+    Raises:
+        InputError: Every field that is missing or unusable, by its name.
+    """
+    prefix, at, one = _choose(credentials)
+    problems = [f"{at}{problem}" for problem in _find_problems(one)]
+    if name is None and not one.object_id:
+        problems.append(f"{at}object_id: missing, and the secret is named after it; else give a name")
+    elif name is not None and not _SECRET_NAME.fullmatch(name):
+        problems.append(f"name: {name!r} must be 1 to 127 characters of [a-zA-Z0-9-]")
+    if problems:
+        raise InputError(type(credentials).__name__, problems, hint="Nothing was stored.")
+    return VaultSecret(
+        name=name or prefix + render_identifier(one.object_id or ""),
+        value=_encode(render_model(credentials), encoding),
+        not_before=_parse_time(one.not_before),
+        expires_on=_parse_time(one.not_after),
+        tags={
+            RENEW_AFTER_TAG: one.renew_after or "",
+            CANNOT_RENEW_AFTER_TAG: one.cannot_renew_after or "",
+        },
+    )
+
+
+_OneCredential = ManagedIdentityCredentials | UserAssignedIdentityCredentials
+
+
+def _choose(credentials: _OneCredential) -> tuple[str, str, _OneCredential]:
+    """Name's prefix, path, and the one credential that a secret is about."""
+    if isinstance(credentials, UserAssignedIdentityCredentials):
+        return USER_ASSIGNED_IDENTITY_PREFIX, "", credentials
+    explicit = credentials.explicit_identities or ()
+    if len(explicit) > 1:
+        raise InputError(
+            "ManagedIdentityCredentials",
+            [f"explicit_identities: {len(explicit)} of them; a secret holds none or one"],
+            hint="Store each of them by itself.",
+        )
+    if explicit:
+        return MANAGED_IDENTITY_PREFIX, "explicit_identities[0].", explicit[0]
+    return MANAGED_IDENTITY_PREFIX, "", credentials
+
+
+def _find_problems(one: _OneCredential) -> list[str]:
+    problems = [f"{name}: missing" for name in _REQUIRED if not getattr(one, name)]
+    for name in _TIMES:
+        try:
+            _parse_time(getattr(one, name) or "1970-01-01T00:00:00Z")
+        except msgspec.ValidationError:
+            problems.append(f"{name}: {getattr(one, name)!r} is no RFC 3339 time with a zone")
+    if not problems and _parse_time(one.not_before) >= _parse_time(one.not_after):
+        problems.append("not_after: must be later than not_before")
+    try:
+        base64.b64decode(one.client_secret or "", validate=True)
+    except ValueError:
+        problems.append("client_secret: is not base64")
+    return problems
+
+
+def _parse_time(text: str | None) -> datetime:
+    time: datetime = msgspec.convert(text, _AwareTime)
+    return time
+
+
+def _encode(value: bytes, encoding: Encoding) -> str:
+    if encoding == "hex":
+        return value.hex()
+    if encoding == "base64":
+        return base64.b64encode(value).decode("ascii")
+    return value.decode()
+
+
+def _decode(value: str, encoding: Encoding) -> bytes:
+    if encoding == "hex":
+        return binascii.unhexlify(value)
+    if encoding == "base64":
+        return base64.b64decode(value, validate=True)
+    return value.encode()
+
+
+def parse_secret(
+    value: str | None, model: type[ModelType], *, where: str, encoding: Encoding = "utf-8"
+) -> ModelType:
+    """Parse a secret's value.
+
+    Args:
+        value: The value, as the vault gave it.
+        model: ManagedIdentityCredentials for ``msi-`` secrets, else UserAssignedIdentityCredentials.
+        where: Names the secret in the error.
+        encoding: How the value is written.
+
+    Raises:
+        StoreError: No value, another encoding, or not such a credential. Never holds the value.
+    """
+    try:
+        return parse_model(_decode(value or "", encoding), model)
+    except InputError as error:
+        reason = str(error)
+    except ValueError:
+        reason = f"the value is not {encoding}"
+    raise StoreError(f"{where}: {reason}")
+
+
+def _describe(client: SecretClient, name: str) -> str:
+    return f"secret {name} in {client.vault_url}"
+
+
+def store(
+    client: SecretClient,
+    credentials: ManagedIdentityCredentials | UserAssignedIdentityCredentials,
+    *,
+    name: str | None = None,
+    encoding: Encoding = "utf-8",
+) -> SecretProperties:
+    """Write a credential to Key Vault, as a new version of its secret.
+
+    Args:
+        client: Of the vault; the caller's, stays open.
+        credentials: See `build_secret`.
+        name: Name of the secret, such as HyperShift's ``credentialsSecretName``; by default the usual one.
+        encoding: How the value is written, HyperShift's ``objectEncoding``.
+
+    Returns:
+        The new version's properties, without the value.
+
+    Raises:
+        InputError: The credential is incomplete or unusable; names every field. Nothing was written.
+        StoreError: The vault did not take it.
+    """
+    secret = build_secret(credentials, name=name, encoding=encoding)
+    try:
+        return client.set_secret(
+            secret.name,
+            secret.value,
+            enabled=True,
+            not_before=secret.not_before,
+            expires_on=secret.expires_on,
+            tags=dict(secret.tags),
+            content_type="application/json" if encoding == "utf-8" else None,
+        ).properties
+    except AzureError as error:
+        raise StoreError(f"{_describe(client, secret.name)}: {error.message}") from error
+
+
+def load(
+    client: SecretClient, name: str, model: type[ModelType], *, encoding: Encoding = "utf-8"
+) -> ModelType:
+    """Read a credential from Key Vault: the newest version of its secret.
+
+    Args:
+        client: Of the vault; the caller's, stays open.
+        name: Name of the secret.
+        model: ManagedIdentityCredentials for ``msi-`` secrets, else UserAssignedIdentityCredentials.
+        encoding: How the value is written.
+
+    Raises:
+        StoreError: The vault did not give it, or it is not such a credential.
+    """
+    where = _describe(client, name)
+    try:
+        value = client.get_secret(name).value
+    except AzureError as error:
+        raise StoreError(f"{where}: {error.message}") from error
+    return parse_secret(value, model, where=where, encoding=encoding)
