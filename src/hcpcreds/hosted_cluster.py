@@ -1,0 +1,413 @@
+"""A HostedCluster or HostedControlPlane, read for its Azure identities.
+
+Strict on what is read, blind to the rest: fields that hcpcreds has no use for may hold anything.
+Source of names, defaults and limits: openshift/hypershift, api/hypershift/v1beta1 (August 2026).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD
+from hcpcreds.documents import MAX_BYTES, PlainScalar, parse_documents
+from hcpcreds.errors import InputError
+
+API_VERSION: Final = "hypershift.openshift.io/v1beta1"
+KINDS: Final = ("HostedCluster", "HostedControlPlane")
+
+PROBE_MODE_ANNOTATION: Final = "hypershift.openshift.io/azure-load-balancer-health-probe-mode"
+PROBE_PATH_ANNOTATION: Final = "hypershift.openshift.io/shared-load-balancer-health-probe-path"
+PROBE_PORT_ANNOTATION: Final = "hypershift.openshift.io/shared-load-balancer-health-probe-port"
+
+_MAX_ECHO: Final = 80
+_MAX_NAMESPACE: Final = 63
+
+
+class Form(NamedTuple):
+    """What a text field takes."""
+
+    pattern: re.Pattern[str]
+    expected: str
+
+
+_TEXT: Final = Form(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+"), "text without control characters")
+UUID: Final = Form(re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"), "a UUID")
+_SUBDOMAIN: Final = Form(
+    re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"),
+    "lower-case letters, digits, '-' and '.', at most 253 characters",
+)
+_LABEL: Final = Form(
+    re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
+    "1-63 lower-case letters, digits and '-', not at an end",
+)
+_INFRA_ID: Final = Form(
+    re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?"), "1-253 lower-case letters, digits and '-'"
+)
+_CLOUD: Final = Form(re.compile("|".join(CLOUDS)), f"one of {', '.join(CLOUDS)}")
+_KEY_VAULT_NAME: Final = Form(re.compile(r"[-A-Za-z0-9]{3,24}"), "3-24 letters, digits and '-'")
+CREDENTIALS_SECRET_NAME: Final = Form(re.compile(r"[a-zA-Z0-9-]{1,127}"), "1-127 letters, digits and '-'")
+OBJECT_ENCODING: Final = Form(re.compile(r"utf-8|hex|base64"), "utf-8, hex or base64")
+_PROBE_MODE: Final = Form(re.compile(r"shared|servicenodeport"), "shared or servicenodeport")
+_PROBE_PORT: Final = Form(
+    re.compile(
+        r"\+?0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+    ),
+    "a port, 1-65535",
+)
+
+_RESOURCE_ID: Final = "/subscriptions/{subscription}/resourceGroups/{group}/providers/"
+_VNET_ID: Final = "Microsoft.Network/virtualNetworks/{name}"
+_SUBNET_ID: Final = "Microsoft.Network/virtualNetworks/{vnet}/subnets/{name}"
+_SECURITY_GROUP_ID: Final = "Microsoft.Network/networkSecurityGroups/{name}"
+_IDENTITY_ID: Final = "Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+
+
+class ManagedIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """One identity: which secret of the vault holds its credential, and how that is encoded."""
+
+    credentials_secret_name: str
+    """Name of the Key Vault secret, and so of the mounted file."""
+    object_encoding: str = "utf-8"
+    """``utf-8``, ``hex`` or ``base64``."""
+    client_id: str | None = None
+
+
+class Identities(msgspec.Struct, frozen=True, kw_only=True):
+    """The identities of a control plane, under the API's field names."""
+
+    control_plane_operator: ManagedIdentity
+    node_pool_management: ManagedIdentity
+    cloud_provider: ManagedIdentity
+    ingress: ManagedIdentity
+    network: ManagedIdentity
+    disk: ManagedIdentity
+    file: ManagedIdentity
+    image_registry: ManagedIdentity | None = None
+    """None where the cluster runs no image registry."""
+    kms: ManagedIdentity | None = None
+    """None where etcd is not encrypted with a key of Azure."""
+
+
+class KeyVault(msgspec.Struct, frozen=True, kw_only=True):
+    """The management cluster's vault that holds the credentials."""
+
+    name: str
+    tenant_id: str
+
+
+class KmsKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that encrypts etcd."""
+
+    key_vault_name: str
+    key_name: str
+    key_version: str
+
+
+class KmsKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The key that encrypts now, and the one before while a key rotation lasts."""
+
+    active: KmsKey
+    backup: KmsKey | None = None
+
+
+class HostedCluster(msgspec.Struct, frozen=True, kw_only=True):
+    """What hcpcreds needs to know of a hosted cluster."""
+
+    kind: str
+    """``HostedCluster`` or ``HostedControlPlane``: what it was read from."""
+    name: str
+    """The hosted cluster's name, which a HostedControlPlane bears too."""
+    namespace: str
+    """Of the object it was read from."""
+    control_plane_namespace: str
+    """Where the control plane's pods run."""
+    infra_id: str
+    cloud: str
+    location: str
+    resource_group: str
+    subscription_id: str
+    tenant_id: str
+    vnet_name: str
+    vnet_resource_group: str
+    subnet_name: str
+    security_group_name: str
+    security_group_resource_group: str
+    key_vault: KeyVault
+    identities: Identities
+    kms_keys: KmsKeys | None = None
+    """Set exactly when ``identities.kms`` is."""
+    container_registry_identity_id: str | None = None
+    """ARM id of the identity with which nodes pull images."""
+    health_probe_mode: str = "shared"
+    health_probe_path: str | None = None
+    health_probe_port: int | None = None
+
+
+def read_hosted_cluster(path: str | Path) -> HostedCluster:
+    """Read the hosted cluster in a file of YAML or JSON.
+
+    Args:
+        path: The file; other objects in it are passed over.
+
+    Raises:
+        InputError: The file cannot be read, or as `parse_hosted_cluster` says.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            source = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(str(path), [f"cannot be read: {reason}"]) from None
+    return parse_hosted_cluster(source, where=str(path))
+
+
+def parse_hosted_cluster(
+    source: str | bytes | Mapping[str, Any], *, where: str = "HostedCluster"
+) -> HostedCluster:
+    """Parse a HostedCluster or HostedControlPlane that uses managed identities.
+
+    Args:
+        source: YAML or JSON (one such object among any others, also in a List), or the object as a mapping.
+        where: What error messages call the source.
+
+    Raises:
+        InputError: It is not exactly one such object, or fields of it are wrong. Every problem is in the
+            message, each with the full path of its field.
+    """
+    documents = [source] if isinstance(source, Mapping) else parse_documents(source, where=where)
+    problems: list[str] = []
+    cluster = _read_cluster(_Fields(_find_cluster(documents, where), "", problems))
+    if problems:
+        raise InputError(where, problems)
+    return cluster
+
+
+def _find_cluster(documents: Sequence[Any], where: str) -> Mapping[str, Any]:
+    objects: list[Any] = []
+    for document in documents:
+        is_list = isinstance(document, Mapping) and str(document.get("kind")).endswith("List")
+        objects += items if is_list and isinstance(items := document.get("items"), list) else [document]
+    found = [item for item in objects if isinstance(item, Mapping) and item.get("kind") in KINDS]
+    if len(found) == 1:
+        return found[0]
+    expected = f"expected one HostedCluster or HostedControlPlane ({API_VERSION})"
+    if found:
+        raise InputError(where, [f"{expected}, found {len(found)}"])
+    if not objects:
+        raise InputError(where, [f"empty; {expected}"])
+    kinds = {_echo(item.get("kind")) if isinstance(item, Mapping) else "no object" for item in objects}
+    raise InputError(where, [f"kind: {expected}, found {', '.join(sorted(kinds)[:5])}"])
+
+
+class _Fields:
+    """A mapping of the manifest at its path; what is wrong with its fields is noted, not raised."""
+
+    __slots__ = ("_path", "_problems", "_values")
+
+    def __init__(self, values: Mapping[str, Any], path: str, problems: list[str]) -> None:
+        self._values = values
+        self._path = path
+        self._problems = problems
+
+    def has(self, key: str) -> bool:
+        """Whether the field is set to anything but what Go writes for an unset struct."""
+        value = self._values.get(key)
+        if isinstance(value, Mapping):
+            return any(field not in (None, "") for field in value.values())
+        return value is not None
+
+    def fields(self, key: str, *, required: bool = True) -> "_Fields":
+        """The mapping in a field; empty when it is missing or wrong, and then nothing more is noted."""
+        value = self._values.get(key)
+        if isinstance(value, Mapping):
+            return _Fields(value, f"{self._path}{key}.", self._problems)
+        if value is not None:
+            self.note(key, f"expected a mapping, got {_describe(value)}")
+        elif required:
+            self.note(key, "required, but not set")
+        return _Fields({}, f"{self._path}{key}.", [])
+
+    def text(self, key: str, form: Form = _TEXT) -> str:
+        """The text in a required field."""
+        value = self._values.get(key)
+        if type(value) is str and form.pattern.fullmatch(value):
+            return value
+        if value is None:
+            self.note(key, f"required, but not set; expected {form.expected}")
+        else:
+            self.note(key, f"got {_describe(value)}, expected {form.expected}")
+        return ""
+
+    def optional(self, key: str, form: Form = _TEXT) -> str | None:
+        """The text in a field that may be missing."""
+        return None if self._values.get(key) is None else self.text(key, form)
+
+    def resource(self, key: str, tail: str) -> tuple[str, str]:
+        """Resource group and name out of the ARM resource id in a required field.
+
+        As Go's arm.ParseResourceID does, compares types without regard to case and skips empty segments.
+        """
+        expected = (_RESOURCE_ID + tail).split("/")[1:]
+        value = self.text(key, Form(_TEXT.pattern, _RESOURCE_ID + tail))
+        parts = [part.strip() for part in value.split("/") if part.strip()]
+        names = {}
+        if value.startswith("/") and len(parts) == len(expected):
+            for part, word in zip(parts, expected, strict=True):
+                if word.startswith("{"):
+                    names[word] = part
+                elif word.lower() != part.lower():
+                    break
+            else:
+                return names["{group}"], names["{name}"]
+        if value:
+            self.note(key, f"got {_describe(value)}, expected {_RESOURCE_ID}{tail}")
+        return "", ""
+
+    def note(self, key: str, problem: str) -> None:
+        """Note a problem with a field."""
+        self._problems.append(f"{self._path}{key}: {problem}")
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, str):
+        return _echo(value)
+    if isinstance(value, PlainScalar):
+        return f"the {value.kind} {_echo(value.text, quote=False)} (text like this needs quotes)"
+    if isinstance(value, bool | int | float):
+        return f"the {'boolean' if isinstance(value, bool) else 'number'} {_echo(value)} (text needs quotes)"
+    return "a mapping" if isinstance(value, Mapping) else "a list" if isinstance(value, list) else "no text"
+
+
+def _echo(value: object, *, quote: bool = True) -> str:
+    text = repr(value) if quote else str(value)
+    return text if len(text) <= _MAX_ECHO else f"{text[:_MAX_ECHO]}..."
+
+
+def _read_cluster(manifest: _Fields) -> HostedCluster:
+    manifest.text("apiVersion", Form(re.compile(re.escape(API_VERSION)), API_VERSION))
+    kind = manifest.text("kind")
+    metadata = manifest.fields("metadata")
+    name = metadata.text("name", _SUBDOMAIN)
+    namespace = metadata.text("namespace", _LABEL)
+    control_plane_namespace = namespace
+    if kind == "HostedCluster":
+        # HostedControlPlaneNamespace in hypershift-operator/controllers/manifests
+        control_plane_namespace = f"{namespace}-{name.replace('.', '-')}"
+        if len(control_plane_namespace) > _MAX_NAMESPACE:
+            metadata.note(
+                "name", f"makes the namespace {control_plane_namespace!r}, longer than 63 characters"
+            )
+    annotations = metadata.fields("annotations", required=False)
+    mode = annotations.optional(PROBE_MODE_ANNOTATION, _PROBE_MODE) or "shared"
+    path = port = None
+    if mode == "shared":
+        path = annotations.optional(PROBE_PATH_ANNOTATION)
+        port = annotations.optional(PROBE_PORT_ANNOTATION, _PROBE_PORT)
+    spec = manifest.fields("spec")
+    infra_id = spec.text("infraID", _INFRA_ID)
+    azure = _find_azure(spec)
+    vnet_resource_group, vnet_name = azure.resource("vnetID", _VNET_ID)
+    _, subnet_name = azure.resource("subnetID", _SUBNET_ID)
+    security_group_resource_group, security_group_name = azure.resource("securityGroupID", _SECURITY_GROUP_ID)
+    control_plane = _find_control_plane_identities(azure)
+    vault = control_plane.fields("managedIdentitiesKeyVault")
+    kms = _find_kms(spec)
+    return HostedCluster(
+        kind=kind,
+        name=name,
+        namespace=namespace,
+        control_plane_namespace=control_plane_namespace,
+        infra_id=infra_id,
+        cloud=azure.optional("cloud", _CLOUD) or DEFAULT_CLOUD,
+        location=azure.text("location"),
+        resource_group=azure.text("resourceGroup"),
+        subscription_id=azure.text("subscriptionID", UUID),
+        tenant_id=azure.text("tenantID", UUID),
+        vnet_name=vnet_name,
+        vnet_resource_group=vnet_resource_group,
+        subnet_name=subnet_name,
+        security_group_name=security_group_name,
+        security_group_resource_group=security_group_resource_group,
+        key_vault=KeyVault(
+            name=vault.text("name", _KEY_VAULT_NAME),
+            tenant_id=vault.text("tenantID", UUID),
+        ),
+        identities=Identities(
+            control_plane_operator=_read_identity(control_plane, "controlPlaneOperator"),
+            node_pool_management=_read_identity(control_plane, "nodePoolManagement"),
+            cloud_provider=_read_identity(control_plane, "cloudProvider"),
+            ingress=_read_identity(control_plane, "ingress"),
+            network=_read_identity(control_plane, "network"),
+            disk=_read_identity(control_plane, "disk"),
+            file=_read_identity(control_plane, "file"),
+            image_registry=_read_identity(control_plane, "imageRegistry")
+            if control_plane.has("imageRegistry")
+            else None,
+            kms=_read_identity(kms, "kms") if kms else None,
+        ),
+        kms_keys=KmsKeys(
+            active=_read_key(kms, "activeKey"),
+            backup=_read_key(kms, "backupKey") if kms.has("backupKey") else None,
+        )
+        if kms
+        else None,
+        container_registry_identity_id=_read_container_registry_identity(azure),
+        health_probe_mode=mode,
+        health_probe_path=path or None,
+        health_probe_port=int(port) if port else None,
+    )
+
+
+def _find_azure(spec: _Fields) -> _Fields:
+    platform = spec.fields("platform")
+    if platform.text("type", Form(re.compile("Azure"), "Azure")):
+        return platform.fields("azure")
+    return _Fields({}, "", [])
+
+
+def _find_control_plane_identities(azure: _Fields) -> _Fields:
+    authentication = azure.fields("azureAuthenticationConfig")
+    managed = Form(re.compile("ManagedIdentities"), "ManagedIdentities (hcpcreds serves no other)")
+    if authentication.text("azureAuthenticationConfigType", managed):
+        return authentication.fields("managedIdentities").fields("controlPlane")
+    return _Fields({}, "", [])
+
+
+def _find_kms(spec: _Fields) -> _Fields | None:
+    if not spec.has("secretEncryption"):
+        return None
+    encryption = spec.fields("secretEncryption")
+    if encryption.optional("type", Form(re.compile("kms|aescbc"), "kms or aescbc")) == "aescbc":
+        return None
+    kms = encryption.fields("kms")
+    kms.optional("provider", Form(re.compile("Azure"), "Azure"))
+    return kms.fields("azure")
+
+
+def _read_identity(parent: _Fields, key: str) -> ManagedIdentity:
+    identity = parent.fields(key)
+    return ManagedIdentity(
+        credentials_secret_name=identity.text("credentialsSecretName", CREDENTIALS_SECRET_NAME),
+        object_encoding=identity.optional("objectEncoding", OBJECT_ENCODING) or "utf-8",
+        client_id=identity.optional("clientID", UUID),
+    )
+
+
+def _read_key(kms: _Fields, key: str) -> KmsKey:
+    fields = kms.fields(key)
+    return KmsKey(
+        key_vault_name=fields.text("keyVaultName"),
+        key_name=fields.text("keyName"),
+        key_version=fields.text("keyVersion"),
+    )
+
+
+def _read_container_registry_identity(azure: _Fields) -> str | None:
+    if not azure.has("containerRegistry"):
+        return None
+    identity = azure.fields("containerRegistry").fields("credentials").fields("managedIdentity")
+    identity.resource("resourceID", _IDENTITY_ID)
+    return identity.text("resourceID")

@@ -1,0 +1,77 @@
+"""The AzureClusterIdentity: how cluster-api-provider-azure learns where its credential is.
+
+Source: openshift/hypershift, hypershift-operator/.../platform/azure/azure.go.
+"""
+
+from typing import Final, TypedDict
+
+from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
+from hcpcreds.errors import InputError
+from hcpcreds.hosted_cluster import HostedCluster
+from hcpcreds.manifests.metadata import ObjectMeta
+
+_CLOUD_TYPES: Final = {
+    "azurepubliccloud": "public",
+    "azureusgovernmentcloud": "usgovernment",
+    "azurechinacloud": "china",
+}
+
+
+class AllowedNamespaces(TypedDict):
+    """Which namespaces may use an identity."""
+
+    list: list[str]
+
+
+class AzureClusterIdentitySpec(TypedDict):
+    """An identity (infrastructure.cluster.x-k8s.io/v1beta1)."""
+
+    type: str
+    tenantID: str
+    userAssignedIdentityCredentialsPath: str
+    userAssignedIdentityCredentialsCloudType: str
+    allowedNamespaces: AllowedNamespaces
+
+
+class AzureClusterIdentity(TypedDict):
+    """An identity for cluster-api-provider-azure (infrastructure.cluster.x-k8s.io/v1beta1)."""
+
+    apiVersion: str
+    kind: str
+    metadata: ObjectMeta
+    spec: AzureClusterIdentitySpec
+
+
+def build_azure_cluster_identity(
+    cluster: HostedCluster, *, namespace: str | None = None
+) -> AzureClusterIdentity:
+    """Build the AzureClusterIdentity of a hosted cluster.
+
+    Args:
+        cluster: The hosted cluster.
+        namespace: Where to put it instead of the control plane's namespace.
+
+    Raises:
+        InputError: cluster-api-provider-azure does not know the cluster's cloud.
+    """
+    cloud_type = _CLOUD_TYPES.get(cluster.cloud.strip().lower())
+    if cloud_type is None:
+        expected = "AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud"
+        problem = (
+            f"spec.platform.azure.cloud: got {cluster.cloud!r}; an AzureClusterIdentity takes {expected}"
+        )
+        raise InputError(cluster.name, [problem])
+    namespace = namespace or cluster.control_plane_namespace
+    secret_name = cluster.identities.node_pool_management.credentials_secret_name
+    return {
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
+        "kind": "AzureClusterIdentity",
+        "metadata": {"name": cluster.name, "namespace": namespace},
+        "spec": {
+            "type": "UserAssignedIdentityCredential",
+            "tenantID": cluster.tenant_id,
+            "userAssignedIdentityCredentialsPath": MANAGED_AZURE_CERTIFICATE_PATH + secret_name,
+            "userAssignedIdentityCredentialsCloudType": cloud_type,
+            "allowedNamespaces": {"list": [namespace]},
+        },
+    }

@@ -1,0 +1,115 @@
+"""SecretProviderClasses: what the Secrets Store CSI driver mounts from the vault.
+
+Source: openshift/hypershift, support/secretproviderclass; Azure/secrets-store-csi-driver-provider-azure.
+"""
+
+from typing import Final, TypedDict
+
+from hcpcreds.components import Component
+from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
+from hcpcreds.errors import InputError
+from hcpcreds.hosted_cluster import (
+    CREDENTIALS_SECRET_NAME,
+    OBJECT_ENCODING,
+    UUID,
+    HostedCluster,
+    ManagedIdentity,
+)
+from hcpcreds.manifests.metadata import ObjectMeta
+
+_OBJECTS: Final = """
+array:
+  - |
+    objectName: {name}
+    objectEncoding: {encoding}
+    objectType: secret
+"""
+
+
+class SecretProviderClassSpec(TypedDict):
+    """Which provider gets what (secrets-store.csi.x-k8s.io/v1)."""
+
+    provider: str
+    parameters: dict[str, str]
+
+
+class SecretProviderClass(TypedDict):
+    """One mount's content (secrets-store.csi.x-k8s.io/v1)."""
+
+    apiVersion: str
+    kind: str
+    metadata: ObjectMeta
+    spec: SecretProviderClassSpec
+
+
+def build_secret_provider_class(
+    cluster: HostedCluster,
+    component: Component,
+    *,
+    key_vault_user_client_id: str,
+    namespace: str | None = None,
+) -> SecretProviderClass:
+    """Build the SecretProviderClass that mounts a component's credential file.
+
+    Args:
+        cluster: The hosted cluster.
+        component: A row of `COMPONENTS`.
+        key_vault_user_client_id: Client id (a UUID) of the management cluster's identity that reads the vault.
+        namespace: Where to put it instead of the control plane's namespace.
+
+    Raises:
+        InputError: The cluster has no identity for the component; or a name, an encoding or the client id is
+            outside its alphabet: the text of ``objects`` quotes nothing, so nothing else may get in.
+    """
+    identity = component.get_identity(cluster)
+    if identity is None:
+        raise InputError(component.name, [f"the hosted cluster {cluster.name} has no identity for it"])
+    check_key_vault_user(key_vault_user_client_id)
+    return {
+        "apiVersion": "secrets-store.csi.x-k8s.io/v1",
+        "kind": "SecretProviderClass",
+        "metadata": {
+            "name": component.secret_provider_class,
+            "namespace": namespace or cluster.control_plane_namespace,
+        },
+        "spec": {
+            "provider": "azure",
+            "parameters": {
+                "usePodIdentity": "false",
+                "useVMManagedIdentity": "true",
+                "userAssignedIdentityID": key_vault_user_client_id,
+                "keyvaultName": cluster.key_vault.name,
+                "tenantId": cluster.key_vault.tenant_id,
+                "objects": render_objects(identity),
+            },
+        },
+    }
+
+
+def render_objects(identity: ManagedIdentity) -> str:
+    """Render the parameter ``objects``: YAML within YAML, naming the identity's one secret.
+
+    Raises:
+        InputError: The secret's name or encoding is outside its alphabet.
+    """
+    name, encoding = identity.credentials_secret_name, identity.object_encoding
+    problems = []
+    if not CREDENTIALS_SECRET_NAME.pattern.fullmatch(name):
+        problems.append(f"credentialsSecretName: got {name!r}, expected {CREDENTIALS_SECRET_NAME.expected}")
+    if not OBJECT_ENCODING.pattern.fullmatch(encoding):
+        problems.append(f"objectEncoding: got {encoding!r}, expected {OBJECT_ENCODING.expected}")
+    if problems:
+        raise InputError("SecretProviderClass", problems)
+    return _OBJECTS.format(name=name, encoding=encoding)
+
+
+def check_key_vault_user(client_id: str) -> None:
+    """Check the client id of the identity that reads the vault.
+
+    Raises:
+        InputError: It is no UUID. An empty one would make the driver take the node's own identity.
+    """
+    if not UUID.pattern.fullmatch(client_id):
+        problem = f"got {client_id!r}, expected a UUID" if client_id else "not set, expected a UUID"
+        hint = f"HyperShift takes it from the environment variable {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}."
+        raise InputError("key vault user's client id", [problem], hint=hint)
