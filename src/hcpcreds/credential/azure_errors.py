@@ -1,0 +1,65 @@
+"""hcpcreds' errors that are Azure's own too, so that Azure SDK code handles them as it is.
+
+`ChainedTokenCredential` goes on to its next credential after a CredentialUnavailableError, and stops at any
+other error: a file that is not mounted yet is the first, a broken or refused one the second, so that no chain
+ever changes its identity in silence.
+"""
+
+import functools
+
+from azure.core.exceptions import ClientAuthenticationError
+
+from hcpcreds.credential.authority import Failure
+from hcpcreds.errors import (
+    CredentialExpiredError,
+    HcpCredsError,
+    MountFormatError,
+    MountNotReadyError,
+    TokenRefusedError,
+    TokenUnavailableError,
+)
+
+
+class AzureMountFormatError(MountFormatError, ClientAuthenticationError):
+    """The credential file is there, and not usable."""
+
+
+class AzureCredentialExpiredError(CredentialExpiredError, ClientAuthenticationError):
+    """The certificate is past its time."""
+
+
+class AzureTokenRefusedError(TokenRefusedError, ClientAuthenticationError):
+    """The authority said no."""
+
+
+class AzureTokenUnavailableError(TokenUnavailableError, ClientAuthenticationError):
+    """The authority could not be asked, or gave no answer that is one."""
+
+
+@functools.cache
+def _get_not_ready_class() -> type[MountNotReadyError]:
+    # Importing azure.identity costs 170 ms: only who needs this class pays.
+    from azure.identity import CredentialUnavailableError  # noqa: PLC0415
+
+    class AzureMountNotReadyError(MountNotReadyError, CredentialUnavailableError):
+        """There is no credential file (yet)."""
+
+    return AzureMountNotReadyError
+
+
+def build_error(reason: HcpCredsError | Failure) -> HcpCredsError:
+    """Build what to raise to the Azure SDK; a new one for each caller, for tracebacks stick to instances."""
+    if isinstance(reason, Failure):
+        kind = AzureTokenRefusedError if reason.refused else AzureTokenUnavailableError
+        error = kind(reason.message, hint=reason.hint)
+        error.status_code = reason.status_code
+        return error
+    for plain, azure in (
+        (MountFormatError, AzureMountFormatError),
+        (CredentialExpiredError, AzureCredentialExpiredError),
+    ):
+        if isinstance(reason, plain):
+            return azure(reason.message, hint=reason.hint)
+    if isinstance(reason, MountNotReadyError):
+        return _get_not_ready_class()(reason.message, hint=reason.hint)
+    return reason

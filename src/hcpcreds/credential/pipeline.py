@@ -1,0 +1,58 @@
+"""The HTTP policies of token requests, as azure-identity composes them (its _internal/pipeline.py).
+
+Left out is NetworkTraceLoggingPolicy: it logs bodies, and these bodies are assertions and tokens.
+"""
+
+from typing import Any
+
+from azure.core.pipeline import PipelineRequest
+from azure.core.pipeline.policies import (
+    CustomHookPolicy,
+    DistributedTracingPolicy,
+    HeadersPolicy,
+    HttpLoggingPolicy,
+    ProxyPolicy,
+    RequestIdPolicy,
+    SansIOHTTPPolicy,
+    UserAgentPolicy,
+)
+from azure.core.rest import HttpRequest, HttpResponse
+from typing_extensions import override
+
+from hcpcreds import __version__
+from hcpcreds.credential.authority import Attempt
+
+
+class SigningPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
+    """Signs each sending anew, a retry too: an assertion is good for one use, and for ten minutes."""
+
+    @override
+    def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
+        """Put a newly signed request in the place of the one that comes."""
+        attempt = request.context.setdefault("attempt", request.context.options.pop("attempt", None))
+        assert isinstance(attempt, Attempt)  # noqa: S101 (build_options puts it there)
+        signed = attempt.build_request()
+        for name, value in request.http_request.headers.items():
+            if name.lower() not in ("content-length", "content-type"):
+                signed.headers[name] = value
+        request.http_request = signed
+
+
+def build_policies(retry_policy: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 (azure-core's sync and async ones)
+    """Put the policies in order; `kwargs` are azure-core's usual ones."""
+    return [
+        RequestIdPolicy(**kwargs),
+        HeadersPolicy(**kwargs),
+        UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
+        ProxyPolicy(**kwargs),
+        retry_policy,
+        SigningPolicy(),
+        CustomHookPolicy(**kwargs),
+        DistributedTracingPolicy(**kwargs),
+        HttpLoggingPolicy(**kwargs),
+    ]
+
+
+def build_request(attempt: Attempt) -> tuple[HttpRequest, dict[str, Any]]:
+    """Build what to run through the pipeline, and with which options."""
+    return HttpRequest("POST", attempt.url), {"attempt": attempt, "retry_on_methods": ["POST"]}

@@ -1,0 +1,460 @@
+# ruff: noqa: PTH100, PTH114 (a path is opened at every event, and a Path object costs more than opening)
+"""One source for each credential file in the process.
+
+A source reads its file, judges what it reads, and holds the credential that serves: an immutable snapshot
+that readers get with one attribute read, and without a lock.
+"""
+
+import errno
+import functools
+import hashlib
+import logging
+import os
+import stat
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from hcpcreds.credential.certificate import Certificate
+from hcpcreds.credential.file import MAX_FILE_BYTES, CredentialFile, parse_credential_file
+from hcpcreds.credential.watcher import POLL_SECONDS, Watcher, WatchMode
+from hcpcreds.errors import (
+    CredentialExpiredError,
+    HcpCredsError,
+    MountError,
+    MountFormatError,
+    MountNotReadyError,
+)
+
+CLOCK_SKEW: Final = timedelta(minutes=5)
+"""How far the clock here and the authority's may stand apart: a certificate is used so much before its
+not_before and after its not_after. The authority has the last word."""
+DEFAULT_BACKSTOP: Final = timedelta(hours=6)
+_REJUDGE_SECONDS: Final = 60.0
+"""How long a file that is not taken yet waits at most, should the clock be set."""
+_REFUSED_RETRY_SECONDS: Final = 30.0
+
+_log = logging.getLogger("hcpcreds.credential")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A credential as it was taken; never changes."""
+
+    file: CredentialFile
+    digest: bytes = field(repr=False)
+    generation: int
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate with its key."""
+        return self.file.certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviousCertificate:
+    """The certificate before the current one, kept while it is valid."""
+
+    thumbprint: str
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a source stands. All but `path` and `watch_mode` is empty until a first good file was read."""
+
+    path: str
+    client_id: str | None
+    tenant_id: str | None
+    thumbprint: str | None
+    """SHA-256 of the current certificate, lower-case hex."""
+    not_before: datetime | None
+    not_after: datetime | None
+    generation: int
+    """1 for the first credential taken, one more for each reload; 0 when there is none yet."""
+    last_reload: datetime | None
+    last_error: str | None
+    """Why the file as it is now is not the current credential; None when it is."""
+    rejected: int
+    """How many contents of the file were not taken."""
+    watch_mode: WatchMode
+    previous: PreviousCertificate | None
+    refused: bool
+    """The authority refuses the current certificate, and the previous one serves while it is valid."""
+
+
+class Listener(Protocol):
+    """Wants to know of reloads."""
+
+    def notify(self, status: Status) -> None:
+        """A new snapshot is current. Called from the watcher's thread, under no lock."""
+
+
+class CredentialSource:
+    """The credential in one file, current. Made by `open_source`, which shares it."""
+
+    __slots__ = (
+        "__weakref__",
+        "_candidate",
+        "_clock",
+        "_error",
+        "_listeners",
+        "_lock",
+        "_refused",
+        "_rejected",
+        "_reloaded",
+        "_seen",
+        "_seen_error",
+        "_unreadable",
+        "backstop",
+        "path",
+        "previous",
+        "snapshot",
+        "users",
+        "watch_mode",
+    )
+
+    def __init__(self, path: str, *, backstop: timedelta, clock: Callable[[], float]) -> None:
+        self.path = path
+        self.backstop = backstop
+        self.watch_mode: WatchMode = "watching"
+        self.snapshot: Snapshot | None = None
+        """The current credential; replaced whole."""
+        self.previous: Snapshot | None = None
+        self.users = 0
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+        self._seen: bytes | None = None
+        """Digest of the content last read."""
+        self._seen_error: HcpCredsError | None = None
+        self._unreadable = False
+        self._error: HcpCredsError | None = None
+        self._candidate: tuple[CredentialFile, bytes] | None = None
+        """A good file that is not taken, and may be later."""
+        self._rejected = 0
+        self._reloaded: datetime | None = None
+        self._refused: float | None = None
+        """When the authority last refused the current certificate."""
+
+    def reload(self) -> None:
+        """Read the file, and take what it holds if it is good and later. Blocks on one small read."""
+        try:
+            content = read_credential_file(self.path)
+        except MountError as error:
+            with self._lock:
+                self._unreadable = True
+                news = str(error) != str(self._error)
+                self._error = error
+            if news:
+                _log.warning("%s", error, extra={"event": "unreadable", "path": self.path})
+            return
+        digest = hashlib.sha256(content).digest()
+        if digest != self._seen:
+            self._take_content(content, digest)
+            return
+        with self._lock:
+            self._unreadable = False
+            self._error = self._seen_error
+        self.judge_again()
+
+    def judge_again(self) -> None:
+        """Take the file that was not taken before, if its time has come."""
+        if self._candidate is not None:
+            self._judge(*self._candidate, again=True)
+
+    def get_delay(self) -> float:
+        """Seconds after which to look again in any case."""
+        if self._unreadable:
+            return POLL_SECONDS
+        delay = self.backstop.total_seconds()
+        candidate = self._candidate
+        if candidate is not None:
+            ahead = (candidate[0].not_before - CLOCK_SKEW).timestamp() - self._clock()
+            delay = min(delay, ahead if 0 < ahead < _REJUDGE_SECONDS else _REJUDGE_SECONDS)
+        return delay
+
+    def add_listener(self, listener: Listener) -> None:
+        """Tell somebody of reloads from now on, for as long as it lives."""
+        with self._lock:
+            self._listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Tell it no longer."""
+        with self._lock:
+            self._listeners.discard(listener)
+
+    def get_usable(self) -> list[Snapshot]:
+        """Get the snapshots to ask the authority with, in order.
+
+        Raises:
+            HcpCredsError: There is none; says why.
+        """
+        snapshot = self.snapshot
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        if snapshot is None or _is_expired(snapshot.file, now):
+            self.judge_again()
+            snapshot = self.snapshot
+        if snapshot is None:
+            raise _copy(self._error) if self._error else MountNotReadyError(f"{self.path} was not read yet")
+        usable = [each for each in (snapshot, self.previous) if each and not _is_expired(each.file, now)]
+        if not usable:
+            raise CredentialExpiredError(
+                f"the certificate of identity {snapshot.file.client_id} in {self.path} expired at "
+                f"{snapshot.file.not_after:%Y-%m-%dT%H:%M:%SZ}, and no newer one is mounted",
+                hint="Did the renewal write a new version to the vault, and does the driver rotate?",
+            )
+        refused = self._refused
+        if refused is not None and 0 <= self._clock() - refused < _REFUSED_RETRY_SECONDS:
+            usable.reverse()
+        return usable
+
+    def set_refused(self, snapshot: Snapshot, *, refused: bool) -> None:
+        """Note what the authority said to a snapshot's certificate."""
+        with self._lock:
+            if snapshot is not self.snapshot or refused == (self._refused is not None):
+                if refused and snapshot is self.snapshot:
+                    self._refused = self._clock()
+                return
+            self._refused = self._clock() if refused else None
+        if refused:
+            _log.error(
+                "the authority refuses the certificate %s of identity %s from %s; %s",
+                snapshot.certificate.thumbprint,
+                snapshot.file.client_id,
+                self.path,
+                "the previous one serves meanwhile" if self.previous else "there is no previous one",
+                extra={"event": "refused", "path": self.path},
+            )
+            self.judge_again()
+        else:
+            _log.info("the authority takes %s now", self.path, extra={"event": "accepted", "path": self.path})
+
+    def status(self) -> Status:
+        """How this source stands now."""
+        with self._lock:
+            snapshot, previous = self.snapshot, self.previous
+            file = snapshot.file if snapshot else None
+            return Status(
+                path=self.path,
+                client_id=file.client_id if file else None,
+                tenant_id=file.tenant_id if file else None,
+                thumbprint=file.certificate.thumbprint if file else None,
+                not_before=file.not_before if file else None,
+                not_after=file.not_after if file else None,
+                generation=snapshot.generation if snapshot else 0,
+                last_reload=self._reloaded,
+                last_error=str(self._error) if self._error else None,
+                rejected=self._rejected,
+                watch_mode=self.watch_mode,
+                previous=PreviousCertificate(
+                    thumbprint=previous.certificate.thumbprint,
+                    not_before=previous.file.not_before,
+                    not_after=previous.file.not_after,
+                )
+                if previous
+                else None,
+                refused=self._refused is not None,
+            )
+
+    def _take_content(self, content: bytes, digest: bytes) -> None:
+        try:
+            file = parse_credential_file(content, path=self.path)
+        except MountFormatError as error:
+            self._reject(error, digest)
+            return
+        for warning in file.warnings:
+            _log.warning("%s: %s", self.path, warning, extra={"event": "mended", "path": self.path})
+        self._judge(file, digest)
+
+    def _reject(
+        self, error: HcpCredsError, digest: bytes, *, candidate: CredentialFile | None = None
+    ) -> None:
+        with self._lock:
+            news = digest != self._seen
+            self._seen = digest
+            self._seen_error = self._error = error
+            self._unreadable = False
+            self._candidate = (candidate, digest) if candidate else None
+            self._rejected += news
+        if news:
+            serves = "the last good one still serves" if self.snapshot else "there is none to serve yet"
+            _log.warning("%s; %s", error, serves, extra={"event": "rejected", "path": self.path})
+
+    def _judge(self, file: CredentialFile, digest: bytes, *, again: bool = False) -> None:
+        with self._lock:
+            if again and self._candidate != (file, digest):
+                return
+            current = self.snapshot
+            now = datetime.fromtimestamp(self._clock(), UTC)
+            if current is not None and digest == current.digest:
+                self._accept(digest)
+                return
+            error = self._find_fault(file, now)
+            if error is None:
+                self.previous = current
+                self._refused = None
+                self._reloaded = now
+                self.snapshot = Snapshot(file, digest, current.generation + 1 if current else 1)
+                self._accept(digest)
+        if error is not None:
+            foreign = (
+                isinstance(error, MountFormatError)
+                and current is not None
+                and not _is_same(file, current.file)
+            )
+            self._reject(error, digest, candidate=None if foreign else file)
+            return
+        _log.info(
+            "took the certificate %s of identity %s from %s, valid until %s",
+            file.certificate.thumbprint,
+            file.client_id,
+            self.path,
+            file.not_after,
+            extra={"event": "reloaded", "path": self.path},
+        )
+        if current is not None or self._listeners:
+            WATCHER.post(self._notify)
+
+    def _accept(self, digest: bytes) -> None:
+        self._seen = digest
+        self._seen_error = self._error = self._candidate = None
+        self._unreadable = False
+
+    def _find_fault(self, file: CredentialFile, now: datetime) -> HcpCredsError | None:
+        current = self.snapshot
+        if current is not None and not _is_same(file, current.file):
+            return MountFormatError(
+                f"{self.path} is now for identity {file.client_id} of tenant {file.tenant_id}, and this "
+                f"process serves {current.file.client_id} of tenant {current.file.tenant_id}",
+                hint="Restart the process if the identity was replaced on purpose.",
+            )
+        if _is_expired(file, now):
+            return CredentialExpiredError(
+                f"the certificate of identity {file.client_id} in {self.path} expired at {file.not_after}"
+            )
+        if now < file.not_before - CLOCK_SKEW:
+            return MountNotReadyError(
+                f"the credential in {self.path} is valid only from {file.not_before} on",
+                hint="It is taken when its time comes. Is the clock here right?",
+            )
+        if (
+            current is not None
+            and file.not_before <= current.file.not_before
+            and self._refused is None
+            and not _is_expired(current.file, now)
+        ):
+            return MountFormatError(
+                f"the credential in {self.path} is not later than the current one: its not_before is "
+                f"{file.not_before}, the current one's {current.file.not_before}",
+                hint="An old version of the secret was mounted; it is taken if the current one fails.",
+            )
+        return None
+
+    def _notify(self) -> None:
+        status = self.status()
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener.notify(status)
+
+
+def _is_same(file: CredentialFile, other: CredentialFile) -> bool:
+    return (file.client_id, file.tenant_id) == (other.client_id, other.tenant_id)
+
+
+def _is_expired(file: CredentialFile, now: datetime) -> bool:
+    return now >= file.not_after + CLOCK_SKEW
+
+
+def _copy(error: HcpCredsError) -> HcpCredsError:
+    # Raising one instance from many threads would mix their tracebacks.
+    return type(error)(error.message, hint=error.hint)
+
+
+def read_credential_file(path: str) -> bytes:
+    """Read a credential file whole.
+
+    Raises:
+        MountNotReadyError: There is no file, or it cannot be read for the moment.
+        MountFormatError: What is there cannot be a credential file.
+    """
+    try:
+        # Without O_NONBLOCK, a pipe at this place would hold the caller for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _describe_unreadable(path, error) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise MountFormatError(
+                f"{path} is not a regular file", hint="Name the file inside the mount, not its directory."
+            )
+        content = os.read(descriptor, MAX_FILE_BYTES + 1)
+        while more := len(content) <= MAX_FILE_BYTES and os.read(descriptor, MAX_FILE_BYTES + 1):
+            content += more
+    except OSError as error:
+        raise _describe_unreadable(path, error) from None
+    finally:
+        os.close(descriptor)
+    return content
+
+
+def _describe_unreadable(path: str, error: OSError) -> MountError:
+    reason = os.strerror(error.errno or 0)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        what = "is a symlink to nothing" if os.path.islink(path) else "does not exist"
+        return MountNotReadyError(
+            f"the credential file {path} {what}",
+            hint="It is read as soon as it is there. If it never is, see the pod's events for the volume.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG):
+        return MountFormatError(
+            f"the credential file {path} cannot be opened: {reason}",
+            hint="See the file's mode and owner, the symlinks on its way, and the container's user.",
+        )
+    return MountNotReadyError(f"the credential file {path} cannot be read: {reason}")
+
+
+WATCHER = Watcher()
+_sources: dict[str, CredentialSource] = {}
+_sources_lock = threading.RLock()
+
+
+def open_source(
+    path: str | os.PathLike[str],
+    *,
+    backstop: timedelta,
+    poll: bool,
+    clock: Callable[[], float],
+) -> tuple[CredentialSource, Callable[[], None]]:
+    """Get the process's one source for a path, reading its file if nobody has yet.
+
+    Returns:
+        The source, and what to call once to give it back; the last one given back is watched no longer.
+    """
+    path = os.path.abspath(path)
+    with _sources_lock:
+        source = _sources.get(path)
+        new = source is None
+        if source is None:
+            source = _sources[path] = CredentialSource(path, backstop=backstop, clock=clock)
+        source.users += 1
+        source.backstop = min(source.backstop, backstop)
+    if new or source.snapshot is None:
+        source.reload()
+    if new or poll:
+        WATCHER.add(source, poll=poll)
+    # Given back by the watcher's thread: a finalizer, which may run anywhere, must not count.
+    return source, functools.partial(WATCHER.post, functools.partial(_give_back, source))
+
+
+def _give_back(source: CredentialSource) -> None:
+    with _sources_lock:
+        source.users -= 1
+        if source.users == 0:
+            del _sources[source.path]
+            WATCHER.remove(source)
