@@ -30,7 +30,9 @@ class _Loader(yaml.BaseLoader):
     """Gives the text of every scalar, as Go's YAML library does for a field that is a string."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""]
+)
 _Loader.add_constructor("tag:yaml.org,2002:null", lambda _loader, _node: "")
 
 

@@ -1,0 +1,121 @@
+"""The models against the service's description, field by field."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hcpcreds.dataplane import (
+    CustomClaims,
+    DelegatedResource,
+    ManagedIdentityCredentials,
+    MoveIdentityRequest,
+    MoveIdentityResponse,
+    UserAssignedIdentitiesRequest,
+    UserAssignedIdentityCredentials,
+)
+from hcpcreds.dataplane.models import Model, parse_model, render_model
+from hcpcreds.errors import InputError
+
+# Names and types of every property in the definitions of the service's description, api-version 2024-01-01
+# (Azure/msi-dataplane, msi-credentials-data-plane.openapi.v2.json); all others there are strings.
+_IDENTITY = """client_id client_secret client_secret_url tenant_id object_id authentication_endpoint
+    mtls_authentication_endpoint not_before not_after renew_after cannot_renew_after"""
+DEFINITIONS: dict[type[Model], dict[str, Any]] = {
+    CustomClaims: {"xms_az_tm": str, "xms_az_nwperimid": [str]},
+    UserAssignedIdentitiesRequest: {
+        "identityIds": [str],
+        "delegatedResources": [str],
+        "customClaims": CustomClaims,
+    },
+    MoveIdentityRequest: {"targetResourceId": str},
+    MoveIdentityResponse: {"identityUrl": str},
+    UserAssignedIdentityCredentials: {
+        **dict.fromkeys(_IDENTITY.split(), str),
+        "resource_id": str,
+        "custom_claims": CustomClaims,
+    },
+    DelegatedResource: {
+        **dict.fromkeys(["resource_id", "delegation_id", "delegation_url", "internal_id"], str),
+        "implicit_identity": UserAssignedIdentityCredentials,
+        "explicit_identities": [UserAssignedIdentityCredentials],
+    },
+    ManagedIdentityCredentials: {
+        **dict.fromkeys(_IDENTITY.split(), str),
+        "internal_id": str,
+        "delegation_url": str,
+        "explicit_identities": [UserAssignedIdentityCredentials],
+        "delegated_resources": [DelegatedResource],
+        "custom_claims": CustomClaims,
+    },
+}
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+def build_strategy(kind: Any) -> st.SearchStrategy[Any]:
+    if kind is str:
+        return TEXTS
+    if isinstance(kind, list):
+        return st.lists(build_strategy(kind[0]), max_size=2)
+    return st.fixed_dictionaries(
+        {}, optional={name: build_strategy(field) for name, field in DEFINITIONS[kind].items()}
+    )
+
+
+@pytest.mark.parametrize("model", DEFINITIONS)
+@given(data=st.data())
+def test_model_gives_back_every_field_of_any_described_value(model: type[Model], data: st.DataObject):
+    described = data.draw(build_strategy(model))
+    parsed = parse_model(msgspec.json.encode(described), model)
+    assert msgspec.json.decode(render_model(parsed)) == described
+
+
+@pytest.mark.parametrize("model", DEFINITIONS)
+def test_model_has_the_described_fields_and_no_other(model: type[Model]):
+    assert {field.encode_name for field in msgspec.structs.fields(model)} == set(DEFINITIONS[model])
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [(model, name) for model, fields in DEFINITIONS.items() for name in fields]
+)
+def test_parse_model_names_the_field_when_it_has_another_type(model: type[Model], name: str):
+    with pytest.raises(InputError, match=rf"\$\.{name}"):
+        parse_model(msgspec.json.encode({name: 5}), model)
+
+
+@pytest.mark.parametrize("model", DEFINITIONS)
+def test_parse_model_takes_null_and_ignores_what_it_does_not_know(model: type[Model]):
+    content = {**dict.fromkeys(DEFINITIONS[model]), "of_the_future": {"deep": [1]}}
+    assert parse_model(msgspec.json.encode(content), model) == model()
+    assert render_model(model()) == b"{}"
+
+
+@pytest.mark.parametrize("model", [UserAssignedIdentityCredentials, ManagedIdentityCredentials])
+def test_credentials_hide_the_client_secret_wherever_they_are_shown(model: Any):
+    inner = UserAssignedIdentityCredentials(client_secret="sentinel", client_id="shown")
+    outer = model(client_secret="sentinel", client_id="shown")
+    whole = ManagedIdentityCredentials(
+        explicit_identities=(inner,), delegated_resources=(DelegatedResource(implicit_identity=inner),)
+    )
+    for text in (repr(outer), str(outer), f"{outer!r}", repr(outer.__rich_repr__()), repr(whole)):
+        assert "sentinel" not in text
+        assert "shown" in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"client_secret": "sentinel\xff"}',
+        b'{"client_secret": "sentinel"',
+        b'{"client_secret": ["sentinel"]}',
+        b'"sentinel"',
+        b"",
+    ],
+)
+def test_parse_model_says_nothing_of_the_content_when_it_is_bad(content: bytes):
+    with pytest.raises(InputError) as caught:
+        parse_model(content, ManagedIdentityCredentials)
+    assert "sentinel" not in str(caught.value)
+    assert caught.value.__suppress_context__
