@@ -1,23 +1,27 @@
-"""YAML and JSON streams, read as Kubernetes' tools read them.
+"""YAML and JSON streams, read as Kubernetes' own tools read them.
 
-PyYAML's own loaders differ from kubectl where it matters: they turn dates into objects and ``12:30`` into
-750, and let a later key silently replace an earlier one. So only its parser is used here, and its events
-are put together as sigs.k8s.io/yaml does it, on which kubectl stands (its resolver: go.yaml.in/yaml/v2).
-Decided here: a repeated key is an error, as in kubectl with strict validation; aliases share what they name,
-so they cost no memory; merge keys copy it, and have a budget.
+PyYAML's loaders differ from kubectl where it matters: they turn dates into objects and ``12:30`` into 750,
+and let a later key silently replace an earlier one. So only its parser is used here, and its events are put
+together as sigs.k8s.io/yaml does it, on which kubectl stands (its rules: go.yaml.in/yaml/v2, resolve.go).
+Decided here: a repeated key is an error, as in kubectl with strict validation. Aliases share what they name
+and so cost no memory; merge keys copy it, and have a budget. In JSON the last of repeated keys wins.
 """
 
 import re
-from collections.abc import Iterator
-from itertools import chain
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from hcpcreds.errors import InputError
 
+if TYPE_CHECKING:
+    from yaml.events import AliasEvent, Event, MappingStartEvent, ScalarEvent, SequenceStartEvent
+
 MAX_BYTES: Final = 3 * 1024 * 1024
 """Kubernetes' API server takes no larger request, so nothing larger is a manifest."""
+_MAX_DEPTH: Final = 100
+"""libyaml's time grows with the square of the depth, and no manifest is nearly as deep."""
 _MERGE_BUDGET: Final = 100_000
 
 _BOOLEANS: Final = frozenset(
@@ -33,7 +37,7 @@ _NUMBER: Final = re.compile(
 
 
 class PlainScalar(NamedTuple):
-    """A value that YAML takes for something else than text because it stands without quotes."""
+    """What YAML takes for something else than text because it stands without quotes."""
 
     text: str
     kind: str
@@ -48,10 +52,11 @@ def parse_documents(source: str | bytes, *, where: str) -> list[Any]:
         where: What error messages call the stream.
 
     Returns:
-        Mappings, lists, text and None as in the source; other YAML scalars as PlainScalar.
+        Mappings, lists, text and None as in the source; YAML's numbers and booleans as PlainScalar.
 
     Raises:
-        InputError: Too large, not UTF-8, or neither YAML nor JSON; the message has the line.
+        InputError: Too large, not UTF-8, or neither YAML nor JSON; the message has the line. Or YAML, and
+            PyYAML is not installed: it comes with the extra ``manifests``.
     """
     if len(source) > MAX_BYTES:
         raise InputError(where, [f"larger than {MAX_BYTES // 1024**2} MiB; no Kubernetes object is"])
@@ -64,7 +69,7 @@ def parse_documents(source: str | bytes, *, where: str) -> list[Any]:
         try:
             return [msgspec.json.decode(source)]
         except (msgspec.DecodeError, RecursionError, UnicodeError):
-            pass  # a flow mapping is YAML too, and YAML's message has the line
+            pass  # braces are YAML too, and its messages have the line
     return [document for document in _parse_yaml(source, where) if document is not None]
 
 
@@ -74,21 +79,28 @@ def _parse_yaml(text: str, where: str) -> list[Any]:
     except ImportError:
         hint = "Install it with: pip install 'hcpcreds[manifests]'"
         raise InputError(where, ["reading YAML needs PyYAML, which is not installed"], hint=hint) from None
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return list(_build_documents(yaml.parse(text, Loader=loader)))
+        return _Builder().build(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise InputError(where, [f"not YAML: {place}{error.problem or error.context}"]) from None
-    except (yaml.YAMLError, UnicodeError):
-        raise InputError(where, ["not YAML: it holds characters that YAML forbids"]) from None
-    except _NotSupportedError as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        OverflowError,
+    ):  # the latter two from \U escapes that are no character
+        raise InputError(where, ["not YAML: there are characters in it that YAML forbids"]) from None
+    except _UnusableError as error:
         raise InputError(where, [f"not usable YAML: {error}"]) from None
 
 
-class _NotSupportedError(Exception):
-    """YAML that is no manifest; the text has the line."""
+class _UnusableError(Exception):
+    """YAML that is no manifest."""
+
+    def __init__(self, event: "Event", problem: str) -> None:
+        place = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
+        super().__init__(place + problem)
 
 
 class _Mapping:
@@ -97,88 +109,112 @@ class _Mapping:
     __slots__ = ("key", "merged", "value")
 
     def __init__(self) -> None:
-        self.value: dict[str, Any] = {}
+        self.value: dict[str, object] = {}
         self.key: str | None = None
-        self.merged: list[Any] = []
+        self.merged: list[object] = []
 
 
-def _build_documents(events: Iterator[Any]) -> Iterator[Any]:
-    anchors: dict[str, Any] = {}
-    stack: list[_Mapping | list[Any]] = []
-    budget = _MERGE_BUDGET
-    for event in events:
-        kind = type(event).__name__
-        if kind == "ScalarEvent":
-            value: Any = _resolve(event)
-        elif kind == "MappingStartEvent":
-            stack.append(frame := _Mapping())
-            if event.anchor:
-                anchors[event.anchor] = frame.value
-            continue
-        elif kind == "SequenceStartEvent":
-            stack.append(items := [])
-            if event.anchor:
-                anchors[event.anchor] = items
-            continue
-        elif kind == "MappingEndEvent":
-            ended = stack.pop()
-            assert isinstance(ended, _Mapping)  # noqa: S101 - the parser pairs its events
-            budget -= _merge(ended, event)
-            if budget < 0:
-                raise _NotSupportedError(f"{_line(event)}: merge keys copy too much")
-            value = ended.value
-        elif kind == "SequenceEndEvent":
-            value = stack.pop()
-        elif kind == "AliasEvent":
-            if event.anchor not in anchors:
-                raise _NotSupportedError(f"{_line(event)}: there is no anchor &{event.anchor}")
-            value = anchors[event.anchor]
+class _Builder:
+    """Puts the parser's events together, without recursion: depth is the input's to choose."""
+
+    def __init__(self) -> None:
+        self._documents: list[Any] = []
+        self._anchors: dict[str, object] = {}
+        self._open: list[_Mapping | list[object]] = []
+        self._budget = _MERGE_BUDGET
+
+    def build(self, events: Iterable["Event"]) -> list[Any]:
+        handlers: dict[str, Callable[[Any], None]] = {
+            "DocumentStartEvent": lambda _: self._anchors.clear(),
+            "ScalarEvent": self._scalar,
+            "AliasEvent": self._alias,
+            "MappingStartEvent": self._start_mapping,
+            "SequenceStartEvent": self._start_sequence,
+            "MappingEndEvent": self._end_mapping,
+            "SequenceEndEvent": self._end_sequence,
+        }
+        for event in events:
+            handler = handlers.get(type(event).__name__)
+            if handler is not None:
+                handler(event)
+        return self._documents
+
+    def _scalar(self, event: "ScalarEvent") -> None:
+        value = _resolve(event)
+        if event.anchor:
+            self._anchors[event.anchor] = value
+        self._add(value, event)
+
+    def _alias(self, event: "AliasEvent") -> None:
+        if event.anchor not in self._anchors:
+            raise _UnusableError(event, f"there is no anchor &{event.anchor}")
+        self._add(self._anchors[event.anchor], event)
+
+    def _start_mapping(self, event: "MappingStartEvent") -> None:
+        mapping = _Mapping()
+        self._start(mapping, mapping.value, event)
+
+    def _start_sequence(self, event: "SequenceStartEvent") -> None:
+        items: list[object] = []
+        self._start(items, items, event)
+
+    def _start(
+        self, opened: _Mapping | list[object], value: object, event: "MappingStartEvent | SequenceStartEvent"
+    ) -> None:
+        if len(self._open) == _MAX_DEPTH:
+            raise _UnusableError(event, f"nested deeper than {_MAX_DEPTH} levels")
+        self._open.append(opened)
+        if event.anchor:
+            self._anchors[event.anchor] = value
+
+    def _end_mapping(self, event: "Event") -> None:
+        mapping = self._open.pop()
+        assert isinstance(mapping, _Mapping)  # noqa: S101 - the parser pairs its events
+        for merged in mapping.merged:
+            if not isinstance(merged, dict):
+                raise _UnusableError(event, "a merge key (<<) takes a mapping or a list of mappings")
+            self._budget -= len(merged)
+            if self._budget < 0:
+                raise _UnusableError(event, "merge keys (<<) copy too much")
+            for key, value in merged.items():
+                mapping.value.setdefault(key, value)
+        self._add(mapping.value, event)
+
+    def _end_sequence(self, event: "Event") -> None:
+        self._add(self._open.pop(), event)
+
+    def _add(self, value: object, event: "Event") -> None:
+        if not self._open:
+            self._documents.append(value)
+            return
+        container = self._open[-1]
+        if isinstance(container, list):
+            container.append(value)
+        elif container.key is None:
+            container.key = _key(value, event)
+            if container.key in container.value:
+                raise _UnusableError(event, f"the key {container.key!r} is there already")
         else:
-            if kind == "DocumentStartEvent":
-                anchors.clear()
-            continue
-        if kind == "ScalarEvent" and event.anchor:
-            anchors[event.anchor] = value
-        if stack:
-            _put(stack[-1], value, event)
-        else:
-            yield value
+            if container.key == "<<":
+                container.merged += value if isinstance(value, list) else [value]
+            else:
+                container.value[container.key] = value
+            container.key = None
 
 
-def _put(container: _Mapping | list[Any], value: Any, event: Any) -> None:
-    if isinstance(container, list):
-        container.append(value)
-    elif container.key is None:
-        if isinstance(value, PlainScalar):
-            value = value.text
-        elif value is None:
-            value = "null"
-        elif not isinstance(value, str):
-            raise _NotSupportedError(f"{_line(event)}: a key is no text")
-        if value in container.value:
-            raise _NotSupportedError(f"{_line(event)}: the key {value!r} is there already")
-        container.key = value
-    else:
-        if container.key == "<<":
-            container.merged += value if isinstance(value, list) else [value]
-        else:
-            container.value[container.key] = value
-        container.key = None
+def _key(value: object, event: "Event") -> str:
+    """A mapping's key as JSON has it: always text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, PlainScalar):
+        return value.text
+    if value is None:
+        return "null"
+    raise _UnusableError(event, "a mapping or list stands where a key is expected")
 
 
-def _merge(mapping: _Mapping, event: Any) -> int:
-    """Copy what merge keys name; keys of the mapping itself win. Returns how many entries were looked at."""
-    if not all(isinstance(merged, dict) for merged in mapping.merged):
-        raise _NotSupportedError(f"{_line(event)}: a merge key (<<) takes a mapping or a list of mappings")
-    looked_at = sum(map(len, mapping.merged))
-    if looked_at <= _MERGE_BUDGET:
-        for key, value in chain.from_iterable(merged.items() for merged in mapping.merged):
-            mapping.value.setdefault(key, value)
-    return looked_at
-
-
-def _resolve(event: Any) -> str | PlainScalar | None:
-    text: str = event.value
+def _resolve(event: "ScalarEvent") -> str | PlainScalar | None:
+    text = event.value
     if not event.implicit[0]:  # quoted, a block, or tagged
         return text
     if text in _NULLS:
@@ -188,7 +224,3 @@ def _resolve(event: Any) -> str | PlainScalar | None:
     if _NUMBER.fullmatch(text):
         return PlainScalar(text, "number")
     return text
-
-
-def _line(event: Any) -> str:
-    return f"line {event.start_mark.line + 1}"

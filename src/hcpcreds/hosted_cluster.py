@@ -7,13 +7,14 @@ Source of names, defaults and limits: openshift/hypershift, api/hypershift/v1bet
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD
-from hcpcreds.documents import MAX_BYTES, PlainScalar, parse_documents
+from hcpcreds.documents import MAX_BYTES, parse_documents
 from hcpcreds.errors import InputError
+from hcpcreds.fields import TEXT, Fields, Form, describe
 
 API_VERSION: Final = "hypershift.openshift.io/v1beta1"
 KINDS: Final = ("HostedCluster", "HostedControlPlane")
@@ -22,19 +23,12 @@ PROBE_MODE_ANNOTATION: Final = "hypershift.openshift.io/azure-load-balancer-heal
 PROBE_PATH_ANNOTATION: Final = "hypershift.openshift.io/shared-load-balancer-health-probe-path"
 PROBE_PORT_ANNOTATION: Final = "hypershift.openshift.io/shared-load-balancer-health-probe-port"
 
-_MAX_ECHO: Final = 80
 _MAX_NAMESPACE: Final = 63
 
 
-class Form(NamedTuple):
-    """What a text field takes."""
-
-    pattern: re.Pattern[str]
-    expected: str
-
-
-_TEXT: Final = Form(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+"), "text without control characters")
+_MAYBE_EMPTY: Final = Form(re.compile(f"(?:{TEXT.pattern.pattern})?"), TEXT.expected)
 UUID: Final = Form(re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"), "a UUID")
+_API_VERSION: Final = Form(re.compile(re.escape(API_VERSION)), API_VERSION)
 _SUBDOMAIN: Final = Form(
     re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"),
     "lower-case letters, digits, '-' and '.', at most 253 characters",
@@ -44,21 +38,28 @@ _LABEL: Final = Form(
     "1-63 lower-case letters, digits and '-', not at an end",
 )
 _INFRA_ID: Final = Form(
-    re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?"), "1-253 lower-case letters, digits and '-'"
+    re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?"),
+    "1-253 lower-case letters, digits and '-' (HyperShift sets it when it creates the cluster)",
 )
-_CLOUD: Final = Form(re.compile("|".join(CLOUDS)), f"one of {', '.join(CLOUDS)}")
+_AZURE: Final = Form(re.compile("Azure"), "Azure")
+_MANAGED_IDENTITIES: Final = Form(
+    re.compile("ManagedIdentities"), "ManagedIdentities (hcpcreds serves no other)"
+)
+_ENCRYPTION: Final = Form(re.compile("kms|aescbc"), "kms or aescbc")
+_CLOUD_NAMES: Final = tuple(dict.fromkeys(cloud.name for cloud in CLOUDS.values()))  # the API takes no alias
+_CLOUD: Final = Form(re.compile("|".join(_CLOUD_NAMES)), f"one of {', '.join(_CLOUD_NAMES)}")
 _KEY_VAULT_NAME: Final = Form(re.compile(r"[-A-Za-z0-9]{3,24}"), "3-24 letters, digits and '-'")
-CREDENTIALS_SECRET_NAME: Final = Form(re.compile(r"[a-zA-Z0-9-]{1,127}"), "1-127 letters, digits and '-'")
+# The names kept out: they stand unquoted in a SecretProviderClass, where the Azure provider's YAML takes them
+# for no name or for a list. The API would let them through.
+CREDENTIALS_SECRET_NAME: Final = Form(
+    re.compile(r"(?!(?:null|Null|NULL|-)\Z)[a-zA-Z0-9-]{1,127}"),
+    "1-127 letters, digits and '-' (not 'null' or '-')",
+)
 OBJECT_ENCODING: Final = Form(re.compile(r"utf-8|hex|base64"), "utf-8, hex or base64")
 _PROBE_MODE: Final = Form(re.compile(r"shared|servicenodeport"), "shared or servicenodeport")
-_PROBE_PORT: Final = Form(
-    re.compile(
-        r"\+?0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-    ),
-    "a port, 1-65535",
-)
+_DIGITS: Final = Form(re.compile(r"\+?[0-9]{1,9}"), "a port, 1-65535")
+_MAX_PORT: Final = 65535
 
-_RESOURCE_ID: Final = "/subscriptions/{subscription}/resourceGroups/{group}/providers/"
 _VNET_ID: Final = "Microsoft.Network/virtualNetworks/{name}"
 _SUBNET_ID: Final = "Microsoft.Network/virtualNetworks/{vnet}/subnets/{name}"
 _SECURITY_GROUP_ID: Final = "Microsoft.Network/networkSecurityGroups/{name}"
@@ -179,7 +180,7 @@ def parse_hosted_cluster(
     """
     documents = [source] if isinstance(source, Mapping) else parse_documents(source, where=where)
     problems: list[str] = []
-    cluster = _read_cluster(_Fields(_find_cluster(documents, where), "", problems))
+    cluster = _read_cluster(Fields(_find_cluster(documents, where), "", problems))
     if problems:
         raise InputError(where, problems)
     return cluster
@@ -188,8 +189,10 @@ def parse_hosted_cluster(
 def _find_cluster(documents: Sequence[Any], where: str) -> Mapping[str, Any]:
     objects: list[Any] = []
     for document in documents:
-        is_list = isinstance(document, Mapping) and str(document.get("kind")).endswith("List")
-        objects += items if is_list and isinstance(items := document.get("items"), list) else [document]
+        items = (
+            document.get("items") if isinstance(document, Mapping) else None
+        )  # a List, as kubectl get writes
+        objects += items if isinstance(items, list) else [document]
     found = [item for item in objects if isinstance(item, Mapping) and item.get("kind") in KINDS]
     if len(found) == 1:
         return found[0]
@@ -198,96 +201,12 @@ def _find_cluster(documents: Sequence[Any], where: str) -> Mapping[str, Any]:
         raise InputError(where, [f"{expected}, found {len(found)}"])
     if not objects:
         raise InputError(where, [f"empty; {expected}"])
-    kinds = {_echo(item.get("kind")) if isinstance(item, Mapping) else "no object" for item in objects}
+    kinds = {describe(item.get("kind")) if isinstance(item, Mapping) else describe(item) for item in objects}
     raise InputError(where, [f"kind: {expected}, found {', '.join(sorted(kinds)[:5])}"])
 
 
-class _Fields:
-    """A mapping of the manifest at its path; what is wrong with its fields is noted, not raised."""
-
-    __slots__ = ("_path", "_problems", "_values")
-
-    def __init__(self, values: Mapping[str, Any], path: str, problems: list[str]) -> None:
-        self._values = values
-        self._path = path
-        self._problems = problems
-
-    def has(self, key: str) -> bool:
-        """Whether the field is set to anything but what Go writes for an unset struct."""
-        value = self._values.get(key)
-        if isinstance(value, Mapping):
-            return any(field not in (None, "") for field in value.values())
-        return value is not None
-
-    def fields(self, key: str, *, required: bool = True) -> "_Fields":
-        """The mapping in a field; empty when it is missing or wrong, and then nothing more is noted."""
-        value = self._values.get(key)
-        if isinstance(value, Mapping):
-            return _Fields(value, f"{self._path}{key}.", self._problems)
-        if value is not None:
-            self.note(key, f"expected a mapping, got {_describe(value)}")
-        elif required:
-            self.note(key, "required, but not set")
-        return _Fields({}, f"{self._path}{key}.", [])
-
-    def text(self, key: str, form: Form = _TEXT) -> str:
-        """The text in a required field."""
-        value = self._values.get(key)
-        if type(value) is str and form.pattern.fullmatch(value):
-            return value
-        if value is None:
-            self.note(key, f"required, but not set; expected {form.expected}")
-        else:
-            self.note(key, f"got {_describe(value)}, expected {form.expected}")
-        return ""
-
-    def optional(self, key: str, form: Form = _TEXT) -> str | None:
-        """The text in a field that may be missing."""
-        return None if self._values.get(key) is None else self.text(key, form)
-
-    def resource(self, key: str, tail: str) -> tuple[str, str]:
-        """Resource group and name out of the ARM resource id in a required field.
-
-        As Go's arm.ParseResourceID does, compares types without regard to case and skips empty segments.
-        """
-        expected = (_RESOURCE_ID + tail).split("/")[1:]
-        value = self.text(key, Form(_TEXT.pattern, _RESOURCE_ID + tail))
-        parts = [part.strip() for part in value.split("/") if part.strip()]
-        names = {}
-        if value.startswith("/") and len(parts) == len(expected):
-            for part, word in zip(parts, expected, strict=True):
-                if word.startswith("{"):
-                    names[word] = part
-                elif word.lower() != part.lower():
-                    break
-            else:
-                return names["{group}"], names["{name}"]
-        if value:
-            self.note(key, f"got {_describe(value)}, expected {_RESOURCE_ID}{tail}")
-        return "", ""
-
-    def note(self, key: str, problem: str) -> None:
-        """Note a problem with a field."""
-        self._problems.append(f"{self._path}{key}: {problem}")
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, str):
-        return _echo(value)
-    if isinstance(value, PlainScalar):
-        return f"the {value.kind} {_echo(value.text, quote=False)} (text like this needs quotes)"
-    if isinstance(value, bool | int | float):
-        return f"the {'boolean' if isinstance(value, bool) else 'number'} {_echo(value)} (text needs quotes)"
-    return "a mapping" if isinstance(value, Mapping) else "a list" if isinstance(value, list) else "no text"
-
-
-def _echo(value: object, *, quote: bool = True) -> str:
-    text = repr(value) if quote else str(value)
-    return text if len(text) <= _MAX_ECHO else f"{text[:_MAX_ECHO]}..."
-
-
-def _read_cluster(manifest: _Fields) -> HostedCluster:
-    manifest.text("apiVersion", Form(re.compile(re.escape(API_VERSION)), API_VERSION))
+def _read_cluster(manifest: Fields) -> HostedCluster:
+    manifest.text("apiVersion", _API_VERSION)
     kind = manifest.text("kind")
     metadata = manifest.fields("metadata")
     name = metadata.text("name", _SUBDOMAIN)
@@ -304,8 +223,8 @@ def _read_cluster(manifest: _Fields) -> HostedCluster:
     mode = annotations.optional(PROBE_MODE_ANNOTATION, _PROBE_MODE) or "shared"
     path = port = None
     if mode == "shared":
-        path = annotations.optional(PROBE_PATH_ANNOTATION)
-        port = annotations.optional(PROBE_PORT_ANNOTATION, _PROBE_PORT)
+        path = annotations.optional(PROBE_PATH_ANNOTATION, _MAYBE_EMPTY)
+        port = _read_port(annotations)
     spec = manifest.fields("spec")
     infra_id = spec.text("infraID", _INFRA_ID)
     azure = _find_azure(spec)
@@ -357,37 +276,36 @@ def _read_cluster(manifest: _Fields) -> HostedCluster:
         container_registry_identity_id=_read_container_registry_identity(azure),
         health_probe_mode=mode,
         health_probe_path=path or None,
-        health_probe_port=int(port) if port else None,
+        health_probe_port=port,
     )
 
 
-def _find_azure(spec: _Fields) -> _Fields:
+def _find_azure(spec: Fields) -> Fields:
     platform = spec.fields("platform")
-    if platform.text("type", Form(re.compile("Azure"), "Azure")):
+    if platform.text("type", _AZURE):
         return platform.fields("azure")
-    return _Fields({}, "", [])
+    return Fields({}, "", [])
 
 
-def _find_control_plane_identities(azure: _Fields) -> _Fields:
+def _find_control_plane_identities(azure: Fields) -> Fields:
     authentication = azure.fields("azureAuthenticationConfig")
-    managed = Form(re.compile("ManagedIdentities"), "ManagedIdentities (hcpcreds serves no other)")
-    if authentication.text("azureAuthenticationConfigType", managed):
+    if authentication.text("azureAuthenticationConfigType", _MANAGED_IDENTITIES):
         return authentication.fields("managedIdentities").fields("controlPlane")
-    return _Fields({}, "", [])
+    return Fields({}, "", [])
 
 
-def _find_kms(spec: _Fields) -> _Fields | None:
+def _find_kms(spec: Fields) -> Fields | None:
     if not spec.has("secretEncryption"):
         return None
     encryption = spec.fields("secretEncryption")
-    if encryption.optional("type", Form(re.compile("kms|aescbc"), "kms or aescbc")) == "aescbc":
+    if encryption.optional("type", _ENCRYPTION) == "aescbc":
         return None
     kms = encryption.fields("kms")
-    kms.optional("provider", Form(re.compile("Azure"), "Azure"))
+    kms.optional("provider", _AZURE)
     return kms.fields("azure")
 
 
-def _read_identity(parent: _Fields, key: str) -> ManagedIdentity:
+def _read_identity(parent: Fields, key: str) -> ManagedIdentity:
     identity = parent.fields(key)
     return ManagedIdentity(
         credentials_secret_name=identity.text("credentialsSecretName", CREDENTIALS_SECRET_NAME),
@@ -396,7 +314,7 @@ def _read_identity(parent: _Fields, key: str) -> ManagedIdentity:
     )
 
 
-def _read_key(kms: _Fields, key: str) -> KmsKey:
+def _read_key(kms: Fields, key: str) -> KmsKey:
     fields = kms.fields(key)
     return KmsKey(
         key_vault_name=fields.text("keyVaultName"),
@@ -405,9 +323,19 @@ def _read_key(kms: _Fields, key: str) -> KmsKey:
     )
 
 
-def _read_container_registry_identity(azure: _Fields) -> str | None:
-    if not azure.has("containerRegistry"):
+def _read_port(annotations: Fields) -> int | None:
+    text = annotations.optional(PROBE_PORT_ANNOTATION, _DIGITS)
+    if not text:
         return None
-    identity = azure.fields("containerRegistry").fields("credentials").fields("managedIdentity")
-    identity.resource("resourceID", _IDENTITY_ID)
-    return identity.text("resourceID")
+    if not 1 <= int(text) <= _MAX_PORT:
+        annotations.note(PROBE_PORT_ANNOTATION, f"got {describe(text)}, expected {_DIGITS.expected}")
+    return int(text)
+
+
+def _read_container_registry_identity(azure: Fields) -> str | None:
+    registry = azure.fields("containerRegistry", required=False)
+    identity = registry.fields("credentials", required=False).fields("managedIdentity", required=False)
+    if not identity.has("resourceID"):
+        return None
+    group, _ = identity.resource("resourceID", _IDENTITY_ID)
+    return identity.text("resourceID") if group else None

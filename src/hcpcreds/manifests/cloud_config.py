@@ -21,15 +21,6 @@ DISK_CSI_CONFIG_NAME: Final = "azure-disk-csi-config"
 FILE_CSI_CONFIG_NAME: Final = "azure-file-csi-config"
 KMS_CONFIG_NAME: Final = "azure-kms-config"
 
-# Go's encoding/json writes these so, to be safe inside HTML.
-_GO_ESCAPES: Final = {
-    "<": r"\u003c",
-    ">": r"\u003e",
-    "&": r"\u0026",
-    "\u2028": r"\u2028",
-    "\u2029": r"\u2029",
-}
-
 
 class Secret(TypedDict):
     """A Secret (core/v1).
@@ -203,9 +194,9 @@ def _path(identity: ManagedIdentity) -> str:
 
 def _render(config: dict[str, Any]) -> str:
     text = msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
-    for character, escape in _GO_ESCAPES.items():
-        text = text.replace(character, escape)
-    return text
+    # Go's encoding/json writes these so, to be safe inside HTML.
+    text = text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+    return text.replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
 
 
 def _build_secret(name: str, text: str, cluster: HostedCluster, namespace: str | None) -> Secret:

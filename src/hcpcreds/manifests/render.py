@@ -22,7 +22,7 @@ def render(
 
     Args:
         cluster: The hosted cluster.
-        key_vault_user_client_id: Client id (a UUID) of the management cluster's identity that reads the vault.
+        key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault.
         namespace: Where to put the objects instead of the control plane's namespace.
 
     Raises:

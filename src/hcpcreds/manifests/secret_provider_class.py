@@ -3,7 +3,7 @@
 Source: openshift/hypershift, support/secretproviderclass; Azure/secrets-store-csi-driver-provider-azure.
 """
 
-from typing import Final, TypedDict
+from typing import TypedDict
 
 from hcpcreds.components import Component
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
@@ -16,14 +16,6 @@ from hcpcreds.hosted_cluster import (
     ManagedIdentity,
 )
 from hcpcreds.manifests.metadata import ObjectMeta
-
-_OBJECTS: Final = """
-array:
-  - |
-    objectName: {name}
-    objectEncoding: {encoding}
-    objectType: secret
-"""
 
 
 class SecretProviderClassSpec(TypedDict):
@@ -54,7 +46,7 @@ def build_secret_provider_class(
     Args:
         cluster: The hosted cluster.
         component: A row of `COMPONENTS`.
-        key_vault_user_client_id: Client id (a UUID) of the management cluster's identity that reads the vault.
+        key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault.
         namespace: Where to put it instead of the control plane's namespace.
 
     Raises:
@@ -100,7 +92,9 @@ def render_objects(identity: ManagedIdentity) -> str:
         problems.append(f"objectEncoding: got {encoding!r}, expected {OBJECT_ENCODING.expected}")
     if problems:
         raise InputError("SecretProviderClass", problems)
-    return _OBJECTS.format(name=name, encoding=encoding)
+    return (
+        f"\narray:\n  - |\n    objectName: {name}\n    objectEncoding: {encoding}\n    objectType: secret\n"
+    )
 
 
 def check_key_vault_user(client_id: str) -> None:
@@ -111,5 +105,5 @@ def check_key_vault_user(client_id: str) -> None:
     """
     if not UUID.pattern.fullmatch(client_id):
         problem = f"got {client_id!r}, expected a UUID" if client_id else "not set, expected a UUID"
-        hint = f"HyperShift takes it from the environment variable {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}."
+        hint = f"HyperShift takes it from the environment: {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}."
         raise InputError("key vault user's client id", [problem], hint=hint)

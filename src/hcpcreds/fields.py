@@ -1,0 +1,110 @@
+"""Fields of a manifest, read strictly, and to the end: what is wrong with one is noted with its path."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from hcpcreds.documents import PlainScalar
+
+_MAX_ECHO: Final = 80
+_RESOURCE_ID: Final = "/subscriptions/{subscription}/resourceGroups/{group}/providers/"
+_KINDS: Final = {
+    type(None): "nothing",
+    bool: "a boolean (for text, put it in quotes)",  # before int, which a bool is too
+    int: "a number (for text, put it in quotes)",
+    float: "a number (for text, put it in quotes)",
+    Mapping: "a mapping",
+    list: "a list",
+}
+
+
+class Form(NamedTuple):
+    """What a text field takes: a pattern, and how to say so."""
+
+    pattern: re.Pattern[str]
+    expected: str
+
+
+TEXT: Final = Form(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+"), "text without control characters")
+
+
+class Fields:
+    """A mapping of the manifest at its path; what is wrong with its fields is noted, not raised."""
+
+    __slots__ = ("_path", "_problems", "_values")
+
+    def __init__(self, values: Mapping[str, Any], path: str, problems: list[str]) -> None:
+        self._values = values
+        self._path = path
+        self._problems = problems
+
+    def has(self, key: str) -> bool:
+        """Whether the field is set to anything but what Go writes for an unset struct."""
+        value = self._values.get(key)
+        if isinstance(value, Mapping):
+            return any(field not in (None, "") for field in value.values())
+        return value is not None
+
+    def fields(self, key: str, *, required: bool = True) -> "Fields":
+        """The mapping in a field; empty when it is missing or wrong, and then nothing more is noted."""
+        value = self._values.get(key)
+        if isinstance(value, Mapping):
+            return Fields(value, f"{self._path}{key}.", self._problems)
+        if value is not None:
+            self.note(key, f"expected a mapping, got {describe(value)}")
+        elif required:
+            self.note(key, "required, but not set")
+        return Fields({}, f"{self._path}{key}.", [])
+
+    def text(self, key: str, form: Form = TEXT) -> str:
+        """The text in a required field."""
+        value = self._values.get(key)
+        if isinstance(value, str) and form.pattern.fullmatch(value):
+            return value
+        if value is None:
+            self.note(key, f"required, but not set; expected {form.expected}")
+        else:
+            self.note(key, f"got {describe(value)}, expected {form.expected}")
+        return ""
+
+    def optional(self, key: str, form: Form = TEXT) -> str | None:
+        """The text in a field that may be missing."""
+        return None if self._values.get(key) is None else self.text(key, form)
+
+    def resource(self, key: str, tail: str) -> tuple[str, str]:
+        """Resource group and name out of the ARM resource id in a required field.
+
+        As Go's arm.ParseResourceID does, compares types without regard to case and skips empty segments.
+        """
+        expected = (_RESOURCE_ID + tail).split("/")[1:]
+        value = self.text(key, Form(TEXT.pattern, _RESOURCE_ID + tail))
+        parts = [part.strip() for part in value.split("/") if part.strip()]
+        names = {}
+        if value.startswith("/") and len(parts) == len(expected):
+            for part, word in zip(parts, expected, strict=True):
+                if word.startswith("{"):
+                    names[word] = part
+                elif word.lower() != part.lower():
+                    break
+            else:
+                return names["{group}"], names["{name}"]
+        if value:
+            self.note(key, f"got {describe(value)}, expected {_RESOURCE_ID}{tail}")
+        return "", ""
+
+    def note(self, key: str, problem: str) -> None:
+        """Note a problem with a field."""
+        self._problems.append(f"{self._path}{key}: {problem}")
+
+
+def describe(value: object) -> str:
+    """Say what a value is: text as it stands, if short; of anything else only its kind."""
+    if isinstance(value, str):
+        text = repr(value)
+        return text if len(text) <= _MAX_ECHO else f"{text[:_MAX_ECHO]}... ({len(value)} characters)"
+    if isinstance(value, PlainScalar):
+        return f"the {value.kind} {value.text[:_MAX_ECHO]} (for text, put it in quotes)"
+    for kind, name in _KINDS.items():
+        if isinstance(value, kind):
+            return name
+    return f"a {type(value).__name__}"
