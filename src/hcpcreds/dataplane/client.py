@@ -5,11 +5,9 @@ Its asyncio twin is `hcpcreds.dataplane.aio`; what both decide is in `hcpcreds.d
 
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import (
     CustomHookPolicy,
@@ -25,7 +23,6 @@ from azure.core.rest import HttpRequest, HttpResponse
 from typing_extensions import override
 
 from hcpcreds import __version__
-from hcpcreds.dataplane.challenge import find_tenant
 from hcpcreds.dataplane.models import (
     ManagedIdentityCredentials,
     ModelType,
@@ -34,39 +31,35 @@ from hcpcreds.dataplane.models import (
     UserAssignedIdentitiesRequest,
 )
 from hcpcreds.dataplane.protocol import (
+    Tenants,
     build_request,
     check_deleted,
     check_identity_url,
-    describe,
-    get_challenge_header,
+    raising_issue_errors,
     read_answer,
 )
-from hcpcreds.errors import InputError, IssueError
 
 
 class _ChallengePolicy(HTTPPolicy[HttpRequest, HttpResponse]):
-    """Sends the first call to a host without a token, and learns from its challenge the tenant to ask.
-
-    azure-core's own bearer policy keeps one token for everything, which two tenants' threads would swap.
-    """
+    """Sends the first call to a host without a token, and learns from its challenge the tenant to ask."""
 
     def __init__(self, credential: TokenCredential, scope: str) -> None:
         super().__init__()
         self._credential = credential
         self._scope = scope
-        self._tenants: dict[str, str] = {}
+        self._tenants = Tenants()
 
     @override
     def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, HttpResponse]:
-        host = urlsplit(request.http_request.url).netloc
-        if host in self._tenants:
-            self._authorize(request, self._tenants[host])
+        known = self._tenants.get(request.http_request)
+        if known is not None:
+            self._authorize(request, known)
         response = self.next.send(request)
-        header = get_challenge_header(response.http_response.headers)
-        if response.http_response.status_code != 401 or not header:  # noqa: PLR2004 - HTTP's own number
+        answer = response.http_response
+        wanted = self._tenants.learn(request.http_request, status=answer.status_code, headers=answer.headers)
+        if wanted is None:
             return response
-        self._tenants[host] = find_tenant(header)
-        self._authorize(request, self._tenants[host])
+        self._authorize(request, wanted)
         return self.next.send(request)
 
     def _authorize(self, request: PipelineRequest[HttpRequest], tenant: str) -> None:
@@ -181,9 +174,5 @@ class ManagedIdentityDataPlaneClient:
         return read_answer(request, status=response.status_code, content=response.content, model=model)
 
     def _send(self, request: HttpRequest) -> HttpResponse:
-        try:
+        with raising_issue_errors(request):
             return self._pipeline.send_request(request)
-        except AzureError as error:
-            raise IssueError(f"{describe(request)}: {error.message}") from error
-        except InputError as error:
-            raise IssueError(f"{describe(request)}: {error}") from None

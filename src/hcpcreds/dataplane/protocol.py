@@ -3,16 +3,21 @@
 Source: Azure/msi-dataplane, pkg/dataplane (August 2026).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from azure.core.exceptions import AzureError
 from azure.core.rest import HttpRequest
 
+from hcpcreds.dataplane.challenge import find_tenant
 from hcpcreds.dataplane.models import ErrorResponse, Model, ModelType, parse_model, render_model
 from hcpcreds.errors import InputError, IssueError
 
 API_VERSION: Final = "2024-01-01"
+_CHALLENGE_HEADER: Final = "WWW-Authenticate"
 _MAX_FOREIGN_TEXT: Final = 300
 _HINTS: Final = {
     401: "The credential must be of an application that may call the data plane, and the audience its own.",
@@ -50,17 +55,60 @@ def build_request(
         headers["Content-Type"] = "application/json"
     return HttpRequest(
         method,
-        urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, query, "")),
+        urlunsplit(
+            (parts.scheme, parts.netloc, parts.path.rstrip("/") + path if path else parts.path, query, "")
+        ),
         headers=headers,
         content=None if body is None else render_model(body),
     )
 
 
-def get_challenge_header(headers: Mapping[str, str]) -> str:
-    """Return WWW-Authenticate whole, also where a transport keeps each of several fields apart."""
-    if hasattr(headers, "getall"):  # aiohttp's multi-dictionary
-        return ", ".join(headers.getall("WWW-Authenticate", []))
-    return headers.get("WWW-Authenticate", "")
+class Tenants:
+    """Which tenant each host wants its tokens from, as its challenges said.
+
+    azure-core's own bearer policy keeps one token for everything, which two tenants' callers would swap.
+    """
+
+    def __init__(self) -> None:
+        self._by_host: dict[str, str] = {}
+
+    def get(self, request: HttpRequest) -> str | None:
+        """Return the tenant for a request; None before the first challenge: then it goes without a token."""
+        return self._by_host.get(urlsplit(request.url).netloc)
+
+    def learn(self, request: HttpRequest, *, status: int, headers: Mapping[str, str]) -> str | None:
+        """Return the tenant that an answer asks for; None when it is no challenge.
+
+        Raises:
+            IssueError: A challenge that cannot be read, or that names no tenant.
+        """
+        # aiohttp's multi-dictionary keeps each of several fields apart.
+        header = (
+            ", ".join(headers.getall(_CHALLENGE_HEADER, []))
+            if hasattr(headers, "getall")
+            else headers.get(_CHALLENGE_HEADER, "")
+        )
+        if status != HTTPStatus.UNAUTHORIZED or not header:
+            return None
+        try:
+            tenant = find_tenant(header)
+        except InputError as error:
+            raise IssueError(f"{describe(request)}: its challenge is of no use: {error}") from None
+        self._by_host[urlsplit(request.url).netloc] = tenant
+        return tenant
+
+
+@contextmanager
+def raising_issue_errors(request: HttpRequest) -> Iterator[None]:
+    """Turn what azure-core raises into an IssueError that names the call.
+
+    Raises:
+        IssueError: No token, no connection, no answer.
+    """
+    try:
+        yield
+    except AzureError as error:
+        raise IssueError(f"{describe(request)}: {error.message}") from error
 
 
 def describe(request: HttpRequest) -> str:
@@ -75,7 +123,7 @@ def read_answer(request: HttpRequest, *, status: int, content: bytes, model: typ
     Raises:
         IssueError: The service said no, or what came is no such answer. Never holds the answer's content.
     """
-    if status != 200:  # noqa: PLR2004 - HTTP's own number
+    if status != HTTPStatus.OK:
         raise _refusal(request, status, content)
     try:
         return parse_model(content, model)
@@ -89,7 +137,7 @@ def check_deleted(request: HttpRequest, *, status: int, content: bytes) -> None:
     Raises:
         IssueError: The service said no.
     """
-    if status not in {200, 204}:
+    if status not in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
         raise _refusal(request, status, content)
 
 

@@ -7,10 +7,10 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Annotated, Final, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from azure.core.exceptions import AzureError
@@ -61,6 +61,17 @@ class VaultSecret:
     not_before: datetime
     expires_on: datetime
     tags: Mapping[str, str]
+
+    def as_arguments(self) -> dict[str, Any]:
+        """Return what SecretClient.set_secret takes."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "enabled": True,
+            "not_before": self.not_before,
+            "expires_on": self.expires_on,
+            "tags": dict(self.tags),
+        }
 
 
 def build_secret(
@@ -179,8 +190,52 @@ def parse_secret(
     raise StoreError(f"{where}: {reason}")
 
 
-def _describe(client: SecretClient, name: str) -> str:
-    return f"secret {name} in {client.vault_url}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCredential:
+    """A credential as a vault lists it, without its value."""
+
+    name: str
+    enabled: bool
+    not_before: datetime | None
+    expires_on: datetime | None
+    renew_after: datetime | None
+    """None when the secret does not say, or says it unreadably."""
+    cannot_renew_after: datetime | None
+    """The same."""
+
+
+def read_stored(properties: SecretProperties) -> StoredCredential | None:
+    """Read one entry of a vault's list; None when it holds no credential, by its name and tags."""
+    name, tags = properties.name or "", properties.tags or {}
+    if not name.startswith((MANAGED_IDENTITY_PREFIX, USER_ASSIGNED_IDENTITY_PREFIX)) and not (
+        RENEW_AFTER_TAG in tags and CANNOT_RENEW_AFTER_TAG in tags
+    ):
+        return None
+    return StoredCredential(
+        name=name,
+        enabled=bool(properties.enabled),
+        not_before=properties.not_before,
+        expires_on=properties.expires_on,
+        renew_after=_read_time_tag(tags, RENEW_AFTER_TAG),
+        cannot_renew_after=_read_time_tag(tags, CANNOT_RENEW_AFTER_TAG),
+    )
+
+
+def _read_time_tag(tags: Mapping[str, str], tag: str) -> datetime | None:
+    try:
+        return _parse_time(tags.get(tag)).astimezone(UTC)
+    except msgspec.ValidationError:
+        return None
+
+
+def describe(vault_url: str, name: str | None = None) -> str:
+    """Name a secret, or the whole vault, in an error."""
+    return f"secret {name} in {vault_url}" if name else f"vault {vault_url}"
+
+
+def explain(error: AzureError, vault_url: str, name: str | None = None) -> StoreError:
+    """Make the error that says what a vault refused; the first line says it, the rest repeats it."""
+    return StoreError(f"{describe(vault_url, name)}: {error.message.partition(chr(10))[0]}")
 
 
 def store(
@@ -207,17 +262,10 @@ def store(
     """
     secret = build_secret(credentials, name=name, encoding=encoding)
     try:
-        return client.set_secret(
-            secret.name,
-            secret.value,
-            enabled=True,
-            not_before=secret.not_before,
-            expires_on=secret.expires_on,
-            tags=dict(secret.tags),
-            content_type="application/json" if encoding == "utf-8" else None,
-        ).properties
+        stored = client.set_secret(**secret.as_arguments())
     except AzureError as error:
-        raise StoreError(f"{_describe(client, secret.name)}: {error.message}") from error
+        raise explain(error, client.vault_url, secret.name) from None
+    return stored.properties
 
 
 def load(
@@ -234,9 +282,26 @@ def load(
     Raises:
         StoreError: The vault did not give it, or it is not such a credential.
     """
-    where = _describe(client, name)
     try:
         value = client.get_secret(name).value
     except AzureError as error:
-        raise StoreError(f"{where}: {error.message}") from error
-    return parse_secret(value, model, where=where, encoding=encoding)
+        raise explain(error, client.vault_url, name) from None
+    return parse_secret(value, model, where=describe(client.vault_url, name), encoding=encoding)
+
+
+def list_stored(client: SecretClient) -> Iterator[StoredCredential]:
+    """List every stored credential of a vault, page by page as it is asked for.
+
+    Args:
+        client: Of the vault; the caller's, stays open.
+
+    Raises:
+        StoreError: The vault did not answer; what was listed before stays good.
+    """
+    try:
+        for properties in client.list_properties_of_secrets():
+            stored = read_stored(properties)
+            if stored is not None:
+                yield stored
+    except AzureError as error:
+        raise explain(error, client.vault_url) from None

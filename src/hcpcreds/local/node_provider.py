@@ -68,7 +68,7 @@ class Provider:
         try:
             secret = client.get_secret(wanted.name, wanted.version)
         except AzureError as error:
-            raise StoreError(f"{where}: {error.message}") from error
+            raise StoreError(f"{where}: {error.message.partition(chr(10))[0]}") from None
         if secret.value is None or secret.properties.version is None:
             raise StoreError(f"{where}: the answer has no value or no version")
         try:

@@ -1,0 +1,96 @@
+"""The calls as they go over the wire, and the twins side by side."""
+
+import inspect
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hcpcreds.dataplane import MoveIdentityRequest, UserAssignedIdentitiesRequest, aio, client, vault
+from hcpcreds.dataplane.aio import client as aio_client
+from hcpcreds.dataplane.aio import vault as aio_vault
+from hcpcreds.dataplane.models import ManagedIdentityCredentials
+from hcpcreds.dataplane.protocol import build_request, check_identity_url, read_answer
+from hcpcreds.errors import InputError, IssueError
+
+URL = "https://control.identity.azure.net/subscriptions/s/credentials"
+QUERIES = st.lists(st.from_regex(r"\A[a-z]{1,5}=[A-Za-z0-9%+._-]{0,8}\Z"), max_size=4).map("&".join)
+
+
+@given(query=QUERIES)
+def test_build_request_keeps_the_identity_urls_query_to_the_byte(query: str):
+    request = build_request("GET", f"{URL}?{query}" if query else URL)
+    kept, _, version = request.url.removeprefix(f"{URL}?").rpartition("&")
+    assert (kept, version) == (query, "api-version=2024-01-01")
+
+
+def test_build_request_puts_the_path_before_the_query_and_the_body_as_json():
+    request = build_request(
+        "POST", f"{URL}?tid=1", path="/proxy/move", body=MoveIdentityRequest(target_resource_id="/sub")
+    )
+    assert request.url == f"{URL}/proxy/move?tid=1&api-version=2024-01-01"
+    assert request.content == b'{"targetResourceId":"/sub"}'
+    assert request.headers["Content-Type"] == "application/json"
+
+
+def test_build_request_leaves_out_what_is_not_asked_for():
+    request = build_request("POST", URL, body=UserAssignedIdentitiesRequest(identity_ids=("/id",)))
+    assert request.content == b'{"identityIds":["/id"]}'
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://host/path", "https://", "/path", "https://[bad/path", "host/path"]
+)
+def test_check_identity_url_refuses_what_a_token_must_not_go_to(url: str):
+    with pytest.raises(InputError, match="identity URL"):
+        check_identity_url(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "said"),
+    [
+        (400, b'{"error": {"code": "BadRequest", "message": "no ids"}}', "answered 400, BadRequest: no ids"),
+        (500, b"<html>sentinel</html>", "answered 500, no readable error"),
+        (302, b"", "answered 302, no readable error"),
+        (403, b'{"error": null}', "answered 403, no readable error"),
+        (200, b'{"client_secret": ["sentinel"]}', r"unreadable: .*\$\.client_secret"),
+        (200, b"", "the answer is unreadable"),
+        (204, b"", "answered 204"),
+    ],
+)
+def test_read_answer_says_what_came_without_its_content_or_the_query(status: int, content: bytes, said: str):
+    request = build_request("GET", f"{URL}?sig=hidden")
+    with pytest.raises(IssueError, match=said) as caught:
+        read_answer(request, status=status, content=content, model=ManagedIdentityCredentials)
+    assert str(caught.value).startswith("GET control.identity.azure.net/subscriptions/s/credentials: ")
+    assert "sentinel" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_read_answer_cuts_a_long_message_of_the_service():
+    content = b'{"error": {"code": "X", "message": "%s"}}' % (b"m" * 10_000)
+    with pytest.raises(IssueError) as caught:
+        read_answer(build_request("GET", URL), status=500, content=content, model=ManagedIdentityCredentials)
+    assert len(str(caught.value)) < 500
+
+
+TWINS: list[tuple[Any, Any]] = [
+    *(
+        (getattr(getattr(client, kind), name), getattr(getattr(aio_client, kind), name))
+        for kind in ("ManagedIdentityDataPlaneClient", "ManagedIdentityDataPlaneClientFactory")
+        for name in vars(getattr(client, kind))
+        if not name.startswith("_")
+    ),
+    *((getattr(vault, name), getattr(aio_vault, name)) for name in ("store", "load", "list_stored")),
+]
+
+
+@pytest.mark.parametrize(("twin", "aio_twin"), TWINS)
+def test_aio_twin_has_the_arguments_and_the_description_of_the_sync_one(twin: Any, aio_twin: Any):
+    assert list(inspect.signature(twin).parameters) == list(inspect.signature(aio_twin).parameters)
+    assert inspect.getdoc(twin) == inspect.getdoc(aio_twin)
+
+
+def test_aio_offers_the_names_that_the_sync_package_offers():
+    assert set(aio.__all__) == {"ManagedIdentityDataPlaneClient", "ManagedIdentityDataPlaneClientFactory"}
