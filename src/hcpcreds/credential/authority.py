@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from azure.core.exceptions import AzureError
-from azure.core.rest import HttpRequest, HttpResponse
+from azure.core.rest import AsyncHttpResponse, HttpRequest, HttpResponse
 
 from hcpcreds.credential.source import CredentialSource, Snapshot
 
@@ -21,6 +21,10 @@ _NOT_REGISTERED: Final = 700027
 _CODE = re.compile(r"AADSTS(\d+)")
 _JWT = re.compile(r"eyJ[\w-]{10,}(\.[\w-]*)*")
 _MAX_TEXT: Final = 600
+
+
+Answer = HttpResponse | AsyncHttpResponse | AzureError
+"""What came back: a response whose body is read, or why there is none."""
 
 
 class TokenKey(NamedTuple):
@@ -84,7 +88,7 @@ def ask_for_token(
     claims: str | None,
     authority: str | None,
     clock: Callable[[], float],
-) -> Generator[Attempt, HttpResponse | AzureError, Token | Failure]:
+) -> Generator[Attempt, Answer, Token | Failure]:
     """Ask for a token, with the previous certificate if the authority does not know the current one yet.
 
     Raises:
@@ -126,7 +130,7 @@ def build_form(snapshot: Snapshot, key: TokenKey, *, claims: str | None) -> dict
     return form
 
 
-def read_answer(answer: HttpResponse | AzureError, attempt: Attempt) -> tuple[Token | Failure, set[int]]:
+def read_answer(answer: Answer, attempt: Attempt) -> tuple[Token | Failure, set[int]]:
     """Read what the authority answered.
 
     Args:
@@ -175,7 +179,9 @@ def _read_token(body: dict[str, Any], *, asked: float) -> Token:
     )
 
 
-def _read_error(body: dict[str, Any], *, who: str, answer: HttpResponse) -> tuple[Failure, set[int]]:
+def _read_error(
+    body: dict[str, Any], *, who: str, answer: HttpResponse | AsyncHttpResponse
+) -> tuple[Failure, set[int]]:
     description = str(body.get("error_description", ""))
     codes = {int(code) for code in _CODE.findall(description)}
     listed = body.get("error_codes", [])
@@ -188,7 +194,7 @@ def _read_error(body: dict[str, Any], *, who: str, answer: HttpResponse) -> tupl
     return Failure(message=message, hint=hint, refused=True, status_code=answer.status_code), codes
 
 
-def _build_unavailable(message: str, answer: HttpResponse | None = None) -> Failure:
+def _build_unavailable(message: str, answer: HttpResponse | AsyncHttpResponse | None = None) -> Failure:
     return Failure(
         message=message,
         hint="Is the authority reachable from here, and is its address right? The next call asks again.",

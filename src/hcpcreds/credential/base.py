@@ -14,8 +14,9 @@ from hcpcreds.clouds import get_cloud
 from hcpcreds.credential.authority import Failure, Token, TokenKey
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.file import check_authority
+from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.settings import read_cloud_config, read_environment
-from hcpcreds.credential.source import Status, open_source
+from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError, InputError, SourceClosedError
 
 _TENANT = re.compile(r"[0-9a-zA-Z.-]+")
@@ -65,6 +66,7 @@ class CredentialBase:
         authority: str | None,
         backstop: timedelta,
         poll: bool,
+        read: bool,
         on_reload: Callable[[Status], None] | None,
         clock: Callable[[], float],
     ) -> None:
@@ -78,9 +80,14 @@ class CredentialBase:
         self._closed = False
         self._cached: dict[tuple[Any, ...], CachedToken] = {}
         self._lock = threading.Lock()
-        self._source, self._give_back = open_source(path, backstop=backstop, poll=poll, clock=clock)
-        if on_reload is not None:
-            self._source.add_listener(self)
+        self._source, self._give_back = open_source(
+            path,
+            backstop=backstop,
+            poll=poll,
+            read=read,
+            clock=clock,
+            listener=None if on_reload is None else self,
+        )
 
     @classmethod
     def from_environment(cls, **kwargs: Any) -> Self:  # noqa: ANN401 (the class's)

@@ -85,7 +85,11 @@ def parse_certificate(secret: bytes) -> Certificate:
     leaf = next((each for each in certificates if _get_numbers(each) == public_key), None)
     if leaf is None:
         raise ValueError("the private key belongs to another certificate")
-    chain = [leaf, *(each for each in certificates if each is not leaf)]
+    chain = [leaf]
+    while issuer := next(
+        (each for each in certificates if each not in chain and each.subject == chain[-1].issuer), None
+    ):
+        chain.append(issuer)
     return Certificate(
         thumbprint=leaf.fingerprint(SHA256()).hex(),
         not_before=leaf.not_valid_before_utc,

@@ -1,6 +1,7 @@
 # ruff: noqa: PLC0415 (the HTTP library is imported when the first token is needed)
 """The credential for synchronous code."""
 
+import functools
 import os
 import threading
 import time
@@ -16,7 +17,9 @@ from azure.core.rest import HttpResponse
 
 from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token
 from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
-from hcpcreds.credential.source import DEFAULT_BACKSTOP, Status
+from hcpcreds.credential.source import DEFAULT_BACKSTOP
+from hcpcreds.credential.status import Status
+from hcpcreds.credential.workers import Workers
 from hcpcreds.errors import HcpCredsError
 
 
@@ -63,10 +66,12 @@ class UserAssignedIdentityCredential(CredentialBase):
             authority=authority,
             backstop=backstop,
             poll=poll,
+            read=True,
             on_reload=on_reload,
             clock=clock,
         )
         self._flights: dict[FlightKey, _Flight] = {}
+        _credentials.add(self)
         self._sender = _Sender(kwargs)
         self._finalizer = weakref.finalize(self, _release, self._give_back, self._sender)
         self._finalizer.atexit = False
@@ -129,6 +134,12 @@ class UserAssignedIdentityCredential(CredentialBase):
             self._cached.clear()
         self._finalizer()
 
+    def reset_after_fork(self) -> None:
+        """Forget what the parent's threads are at: none of them runs in the child."""
+        self._lock = threading.Lock()
+        self._flights.clear()
+        self._sender.reset_after_fork()
+
     def __enter__(self) -> Self:
         return self
 
@@ -151,15 +162,13 @@ class UserAssignedIdentityCredential(CredentialBase):
             self._check_open()
             servable = self._get_servable(key)
             flight = self._flights.get(key)
-            leads = False
+            behind = None
             if flight is None and (servable is None or self._clock() >= servable.refresh_on):
-                flight = self._flights[key] = _Flight()
-                leads = servable is None
-                if servable is not None:
-                    threading.Thread(
-                        target=self._fly, args=(key, flight), name="hcpcreds-refresh", daemon=True
-                    ).start()
+                flight = behind = self._flights[key] = _Flight()
+            leads = flight is not None and servable is None and flight.start()
         if servable is not None:
+            if behind is not None:
+                _workers.submit(functools.partial(self._fly_behind, key, behind))
             return servable
         assert flight is not None  # noqa: S101 (made above if there was none)
         if leads:
@@ -167,6 +176,13 @@ class UserAssignedIdentityCredential(CredentialBase):
         else:
             flight.done.wait()
         return self._get_result(flight.outcome)
+
+    def _fly_behind(self, key: FlightKey, flight: "_Flight") -> None:
+        with self._lock:
+            # Its token may have expired while no worker was free: then a caller has taken over.
+            leads = flight.start()
+        if leads:
+            self._fly(key, flight)
 
     def _fly(self, key: FlightKey, flight: "_Flight") -> None:
         result: Token | Failure | HcpCredsError
@@ -202,13 +218,21 @@ class UserAssignedIdentityCredential(CredentialBase):
 
 
 class _Flight:
-    __slots__ = ("done", "outcome")
+    """One request under way, for all who wait for the same token."""
+
+    __slots__ = ("done", "outcome", "started")
 
     def __init__(self) -> None:
         self.done = threading.Event()
+        self.started = False
         self.outcome: Outcome = Failure(
             message="the request for a token was interrupted", hint="The next call asks again.", refused=False
         )
+
+    def start(self) -> bool:
+        """Whether the caller is the first, and so the one to send. Under the credential's lock."""
+        first, self.started = not self.started, True
+        return first
 
 
 class _Sender:
@@ -217,6 +241,7 @@ class _Sender:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
         self._pipeline: Any = None
+        self._inherited: Any = None
         self._lock = threading.Lock()
 
     def send(self, attempt: Attempt) -> HttpResponse | AzureError:
@@ -239,6 +264,11 @@ class _Sender:
         if pipeline is not None and "transport" not in self._settings:
             pipeline.__exit__()
 
+    def reset_after_fork(self) -> None:
+        """Leave the parent's connections alone; closing them could wait for a lock that nobody here holds."""
+        self._lock = threading.Lock()
+        self._inherited, self._pipeline = self._pipeline, None
+
     def _get_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's generics say nothing here)
         with self._lock:
             if self._pipeline is None:
@@ -257,3 +287,16 @@ class _Sender:
 def _release(give_back: Callable[[], None], sender: _Sender) -> None:
     give_back()
     sender.close()
+
+
+_workers = Workers()
+_credentials: weakref.WeakSet[UserAssignedIdentityCredential] = weakref.WeakSet()
+
+
+def _reset_after_fork() -> None:
+    _workers.reset_after_fork()
+    for credential in list(_credentials):
+        credential.reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)

@@ -6,17 +6,21 @@ The format is `UserAssignedIdentityCredentials` of the managed-identity data pla
 
 import base64
 import binascii
+import errno
+import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from hcpcreds.credential.certificate import Certificate, parse_certificate
-from hcpcreds.errors import InputError, MountFormatError
+from hcpcreds.errors import InputError, MountError, MountFormatError, MountNotReadyError
 
 MAX_FILE_BYTES: Final = 1 << 20
 """No real credential file comes near; anything larger is something else."""
@@ -37,6 +41,33 @@ class CredentialFile:
     not_after: datetime
     warnings: tuple[str, ...] = ()
     """What is unusual, and was mended."""
+
+
+def read_credential_file(path: str) -> bytes:
+    """Read a credential file whole.
+
+    Raises:
+        MountNotReadyError: There is no file, or it cannot be read for the moment.
+        MountFormatError: What is there cannot be a credential file.
+    """
+    try:
+        # Without O_NONBLOCK, a pipe at this place would hold the caller for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _describe_unreadable(path, error) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise MountFormatError(
+                f"{path} is not a regular file", hint="Name the file inside the mount, not its directory."
+            )
+        content = os.read(descriptor, MAX_FILE_BYTES + 1)
+        while more := len(content) <= MAX_FILE_BYTES and os.read(descriptor, MAX_FILE_BYTES + 1):
+            content += more
+    except OSError as error:
+        raise _describe_unreadable(path, error) from None
+    finally:
+        os.close(descriptor)
+    return content
 
 
 def parse_credential_file(content: bytes, *, path: str) -> CredentialFile:
@@ -159,6 +190,22 @@ def _parse_secret(text: str) -> Certificate:
 
 def _assume_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _describe_unreadable(path: str, error: OSError) -> MountError:
+    reason = os.strerror(error.errno or 0)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        what = "is a symlink to nothing" if Path(path).is_symlink() else "does not exist"
+        return MountNotReadyError(
+            f"the credential file {path} {what}",
+            hint="It is read as soon as it is there. If it never is, see the pod's events for the volume.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG):
+        return MountFormatError(
+            f"the credential file {path} cannot be opened: {reason}",
+            hint="See the file's mode and owner, the symlinks on its way, and the container's user.",
+        )
+    return MountNotReadyError(f"the credential file {path} cannot be read: {reason}")
 
 
 def _build_error(path: str, problems: list[str]) -> MountFormatError:

@@ -1,16 +1,11 @@
-# ruff: noqa: PTH100, PTH114 (a path is opened at every event, and a Path object costs more than opening)
 """One source for each credential file in the process.
 
 A source reads its file, judges what it reads, and holds the credential that serves: an immutable snapshot
 that readers get with one attribute read, and without a lock.
 """
 
-import errno
-import functools
 import hashlib
 import logging
-import os
-import stat
 import threading
 import weakref
 from collections.abc import Callable
@@ -19,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from hcpcreds.credential.certificate import Certificate
-from hcpcreds.credential.file import MAX_FILE_BYTES, CredentialFile, parse_credential_file
-from hcpcreds.credential.watcher import POLL_SECONDS, Watcher, WatchMode
+from hcpcreds.credential.file import CredentialFile, parse_credential_file, read_credential_file
+from hcpcreds.credential.status import PreviousCertificate, Status, WatchMode
 from hcpcreds.errors import (
     CredentialExpiredError,
     HcpCredsError,
@@ -33,6 +28,8 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 """How far the clock here and the authority's may stand apart: a certificate is used so much before its
 not_before and after its not_after. The authority has the last word."""
 DEFAULT_BACKSTOP: Final = timedelta(hours=6)
+_REREAD_SECONDS: Final = 1.0
+"""How soon a file is read again that could not be read at all."""
 _REJUDGE_SECONDS: Final = 60.0
 """How long a file that is not taken yet waits at most, should the clock be set."""
 _REFUSED_RETRY_SECONDS: Final = 30.0
@@ -40,7 +37,7 @@ _REFUSED_RETRY_SECONDS: Final = 30.0
 _log = logging.getLogger("hcpcreds.credential")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """A credential as it was taken; never changes."""
 
@@ -54,39 +51,6 @@ class Snapshot:
         return self.file.certificate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreviousCertificate:
-    """The certificate before the current one, kept while it is valid."""
-
-    thumbprint: str
-    not_before: datetime
-    not_after: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """How a source stands. All but `path` and `watch_mode` is empty until a first good file was read."""
-
-    path: str
-    client_id: str | None
-    tenant_id: str | None
-    thumbprint: str | None
-    """SHA-256 of the current certificate, lower-case hex."""
-    not_before: datetime | None
-    not_after: datetime | None
-    generation: int
-    """1 for the first credential taken, one more for each reload; 0 when there is none yet."""
-    last_reload: datetime | None
-    last_error: str | None
-    """Why the file as it is now is not the current credential; None when it is."""
-    rejected: int
-    """How many contents of the file were not taken."""
-    watch_mode: WatchMode
-    previous: PreviousCertificate | None
-    refused: bool
-    """The authority refuses the current certificate, and the previous one serves while it is valid."""
-
-
 class Listener(Protocol):
     """Wants to know of reloads."""
 
@@ -95,7 +59,7 @@ class Listener(Protocol):
 
 
 class CredentialSource:
-    """The credential in one file, current. Made by `open_source`, which shares it."""
+    """The credential in one file, current. `open_source` makes and shares it."""
 
     __slots__ = (
         "__weakref__",
@@ -104,6 +68,7 @@ class CredentialSource:
         "_error",
         "_listeners",
         "_lock",
+        "_proven",
         "_refused",
         "_rejected",
         "_reloaded",
@@ -112,13 +77,21 @@ class CredentialSource:
         "_unreadable",
         "backstop",
         "path",
+        "post",
         "previous",
         "snapshot",
         "users",
         "watch_mode",
     )
 
-    def __init__(self, path: str, *, backstop: timedelta, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        backstop: timedelta,
+        clock: Callable[[], float],
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
         self.path = path
         self.backstop = backstop
         self.watch_mode: WatchMode = "watching"
@@ -127,6 +100,8 @@ class CredentialSource:
         self.previous: Snapshot | None = None
         self.users = 0
         self._clock = clock
+        self.post = post
+        """Has the watcher's thread call something, after all that it was asked to do before."""
         self._lock = threading.Lock()
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
         self._seen: bytes | None = None
@@ -138,11 +113,19 @@ class CredentialSource:
         """A good file that is not taken, and may be later."""
         self._rejected = 0
         self._reloaded: datetime | None = None
+        self._proven: Snapshot | None = None
+        """The last one that the authority took."""
         self._refused: float | None = None
         """When the authority last refused the current certificate."""
 
-    def reload(self) -> None:
-        """Read the file, and take what it holds if it is good and later. Blocks on one small read."""
+    def reload(self, *, tell: bool = True) -> None:
+        """Read the file, and take what it holds if it is good and later.
+
+        Args:
+            tell: Whether to tell the listeners.
+
+        Blocks on one small read. Never raises.
+        """
         try:
             content = read_credential_file(self.path)
         except MountError as error:
@@ -155,7 +138,7 @@ class CredentialSource:
             return
         digest = hashlib.sha256(content).digest()
         if digest != self._seen:
-            self._take_content(content, digest)
+            self._take_content(content, digest, tell=tell)
             return
         with self._lock:
             self._unreadable = False
@@ -164,19 +147,25 @@ class CredentialSource:
 
     def judge_again(self) -> None:
         """Take the file that was not taken before, if its time has come."""
-        if self._candidate is not None:
-            self._judge(*self._candidate, again=True)
+        candidate = self._candidate
+        if candidate is not None:
+            self._judge(*candidate, again=True)
 
     def get_delay(self) -> float:
         """Seconds after which to look again in any case."""
         if self._unreadable:
-            return POLL_SECONDS
+            return _REREAD_SECONDS
         delay = self.backstop.total_seconds()
         candidate = self._candidate
         if candidate is not None:
             ahead = (candidate[0].not_before - CLOCK_SKEW).timestamp() - self._clock()
             delay = min(delay, ahead if 0 < ahead < _REJUDGE_SECONDS else _REJUDGE_SECONDS)
         return delay
+
+    @property
+    def was_read(self) -> bool:
+        """Whether there was a first try to read the file."""
+        return self.snapshot is not None or self._error is not None
 
     def add_listener(self, listener: Listener) -> None:
         """Tell somebody of reloads from now on, for as long as it lives."""
@@ -201,7 +190,8 @@ class CredentialSource:
             snapshot = self.snapshot
         if snapshot is None:
             raise _copy(self._error) if self._error else MountNotReadyError(f"{self.path} was not read yet")
-        usable = [each for each in (snapshot, self.previous) if each and not _is_expired(each.file, now)]
+        known = dict.fromkeys((snapshot, self.previous, self._proven))
+        usable = [each for each in known if each is not None and not _is_expired(each.file, now)]
         if not usable:
             raise CredentialExpiredError(
                 f"the certificate of identity {snapshot.file.client_id} in {self.path} expired at "
@@ -215,24 +205,32 @@ class CredentialSource:
 
     def set_refused(self, snapshot: Snapshot, *, refused: bool) -> None:
         """Note what the authority said to a snapshot's certificate."""
+        if not refused and self._proven is snapshot and self._refused is None:
+            return
         with self._lock:
-            if snapshot is not self.snapshot or refused == (self._refused is not None):
-                if refused and snapshot is self.snapshot:
-                    self._refused = self._clock()
-                return
-            self._refused = self._clock() if refused else None
+            if not refused:
+                self._proven = snapshot
+            is_news = snapshot is self.snapshot and refused != (self._refused is not None)
+            if snapshot is self.snapshot:
+                self._refused = self._clock() if refused else None
+        if not is_news:
+            return
         if refused:
             _log.error(
                 "the authority refuses the certificate %s of identity %s from %s; %s",
                 snapshot.certificate.thumbprint,
                 snapshot.file.client_id,
                 self.path,
-                "the previous one serves meanwhile" if self.previous else "there is no previous one",
+                "an earlier one serves meanwhile" if self.previous else "there is no earlier one",
                 extra={"event": "refused", "path": self.path},
             )
             self.judge_again()
         else:
             _log.info("the authority takes %s now", self.path, extra={"event": "accepted", "path": self.path})
+
+    def reset_after_fork(self) -> None:
+        """Replace what a thread of the parent may have held."""
+        self._lock = threading.Lock()
 
     def status(self) -> Status:
         """How this source stands now."""
@@ -261,7 +259,7 @@ class CredentialSource:
                 refused=self._refused is not None,
             )
 
-    def _take_content(self, content: bytes, digest: bytes) -> None:
+    def _take_content(self, content: bytes, digest: bytes, *, tell: bool) -> None:
         try:
             file = parse_credential_file(content, path=self.path)
         except MountFormatError as error:
@@ -269,7 +267,7 @@ class CredentialSource:
             return
         for warning in file.warnings:
             _log.warning("%s: %s", self.path, warning, extra={"event": "mended", "path": self.path})
-        self._judge(file, digest)
+        self._judge(file, digest, tell=tell)
 
     def _reject(
         self, error: HcpCredsError, digest: bytes, *, candidate: CredentialFile | None = None
@@ -285,9 +283,9 @@ class CredentialSource:
             serves = "the last good one still serves" if self.snapshot else "there is none to serve yet"
             _log.warning("%s; %s", error, serves, extra={"event": "rejected", "path": self.path})
 
-    def _judge(self, file: CredentialFile, digest: bytes, *, again: bool = False) -> None:
+    def _judge(self, file: CredentialFile, digest: bytes, *, again: bool = False, tell: bool = True) -> None:
         with self._lock:
-            if again and self._candidate != (file, digest):
+            if again and (self._candidate is None or self._candidate[1] != digest):
                 return
             current = self.snapshot
             now = datetime.fromtimestamp(self._clock(), UTC)
@@ -317,8 +315,8 @@ class CredentialSource:
             file.not_after,
             extra={"event": "reloaded", "path": self.path},
         )
-        if current is not None or self._listeners:
-            WATCHER.post(self._notify)
+        if tell and self._listeners:
+            self.post(self._notify)
 
     def _accept(self, digest: bytes) -> None:
         self._seen = digest
@@ -374,87 +372,3 @@ def _is_expired(file: CredentialFile, now: datetime) -> bool:
 def _copy(error: HcpCredsError) -> HcpCredsError:
     # Raising one instance from many threads would mix their tracebacks.
     return type(error)(error.message, hint=error.hint)
-
-
-def read_credential_file(path: str) -> bytes:
-    """Read a credential file whole.
-
-    Raises:
-        MountNotReadyError: There is no file, or it cannot be read for the moment.
-        MountFormatError: What is there cannot be a credential file.
-    """
-    try:
-        # Without O_NONBLOCK, a pipe at this place would hold the caller for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise _describe_unreadable(path, error) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise MountFormatError(
-                f"{path} is not a regular file", hint="Name the file inside the mount, not its directory."
-            )
-        content = os.read(descriptor, MAX_FILE_BYTES + 1)
-        while more := len(content) <= MAX_FILE_BYTES and os.read(descriptor, MAX_FILE_BYTES + 1):
-            content += more
-    except OSError as error:
-        raise _describe_unreadable(path, error) from None
-    finally:
-        os.close(descriptor)
-    return content
-
-
-def _describe_unreadable(path: str, error: OSError) -> MountError:
-    reason = os.strerror(error.errno or 0)
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        what = "is a symlink to nothing" if os.path.islink(path) else "does not exist"
-        return MountNotReadyError(
-            f"the credential file {path} {what}",
-            hint="It is read as soon as it is there. If it never is, see the pod's events for the volume.",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG):
-        return MountFormatError(
-            f"the credential file {path} cannot be opened: {reason}",
-            hint="See the file's mode and owner, the symlinks on its way, and the container's user.",
-        )
-    return MountNotReadyError(f"the credential file {path} cannot be read: {reason}")
-
-
-WATCHER = Watcher()
-_sources: dict[str, CredentialSource] = {}
-_sources_lock = threading.RLock()
-
-
-def open_source(
-    path: str | os.PathLike[str],
-    *,
-    backstop: timedelta,
-    poll: bool,
-    clock: Callable[[], float],
-) -> tuple[CredentialSource, Callable[[], None]]:
-    """Get the process's one source for a path, reading its file if nobody has yet.
-
-    Returns:
-        The source, and what to call once to give it back; the last one given back is watched no longer.
-    """
-    path = os.path.abspath(path)
-    with _sources_lock:
-        source = _sources.get(path)
-        new = source is None
-        if source is None:
-            source = _sources[path] = CredentialSource(path, backstop=backstop, clock=clock)
-        source.users += 1
-        source.backstop = min(source.backstop, backstop)
-    if new or source.snapshot is None:
-        source.reload()
-    if new or poll:
-        WATCHER.add(source, poll=poll)
-    # Given back by the watcher's thread: a finalizer, which may run anywhere, must not count.
-    return source, functools.partial(WATCHER.post, functools.partial(_give_back, source))
-
-
-def _give_back(source: CredentialSource) -> None:
-    with _sources_lock:
-        source.users -= 1
-        if source.users == 0:
-            del _sources[source.path]
-            WATCHER.remove(source)

@@ -20,7 +20,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hcpcreds.credential.status import WatchMode
 
 if TYPE_CHECKING:
     from inotify_simple import INotify
@@ -36,8 +38,6 @@ _SELF = _DELETE_SELF | _MOVE_SELF | _UNMOUNT | _IGNORED
 _MASK = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 
 _log = logging.getLogger("hcpcreds.credential")
-
-WatchMode = Literal["watching", "polling"]
 
 
 class Watched(Protocol):
@@ -86,9 +86,10 @@ class Watcher:
         # Re-entrant, because a finalizer may post while its own thread is in here.
         self._lock = threading.RLock()
         self._inbox: deque[Callable[[], None]] = deque()
+        self._items: dict[Watched, _Entry] = {}
         self._thread: threading.Thread | None = None
         self._wake: tuple[int, int] | None = None
-        self._items: dict[Watched, _Entry] = {}
+        self._mounts: int | None = None
         self._next_due = math.inf
         self._directories: dict[int, _Directory] = {}
         self._inotify: INotify | None = None
@@ -109,8 +110,7 @@ class Watcher:
         self._inbox.append(work)
         with self._lock:
             if self._thread is None:
-                self._wake = os.pipe()
-                os.set_blocking(self._wake[1], False)
+                self._wake = _open_pipe()
                 self._thread = threading.Thread(target=self._run, name="hcpcreds-watcher", daemon=True)
                 self._thread.start()
             elif self._wake is not None:
@@ -118,14 +118,18 @@ class Watcher:
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._wake[1], b"\0")
 
+    def reset_after_fork(self) -> None:
+        """Start again in a forked child, which has the parent's descriptors and none of its threads."""
+        items = list(self._items.values())
+        self._lock = threading.RLock()
+        if self._thread is not None:
+            self._close()
+        self._items = {}
+        for entry in items:
+            self.add(entry.item, poll=entry.poll)
+
     def _run(self) -> None:
-        poller = select.poll()
-        assert self._wake is not None  # noqa: S101 (set before the thread starts)
-        poller.register(self._wake[0], select.POLLIN)
-        mounts = _open_mounts()
-        if mounts is not None:
-            poller.register(mounts, select.POLLPRI | select.POLLERR)
-        polled_inotify = False
+        self._mounts = _open_mounts()
         while True:
             while self._inbox:
                 self._call(self._inbox.popleft())
@@ -134,26 +138,36 @@ class Watcher:
                 continue
             with self._lock:
                 if not self._items and not self._inbox:
-                    self._close(mounts)
+                    self._close()
                     return
-            if self._inotify is not None and not polled_inotify:
-                poller.register(self._inotify.fileno(), select.POLLIN)
-                polled_inotify = True
-            for fd, _ in poller.poll(self._get_timeout()):
-                if fd == self._wake[0]:
-                    os.read(fd, 4096)
-                elif fd == mounts:
-                    self._check(list(self._items.values()))
-                else:
-                    self._check(self._read_events())
+            self._check(self._wait())
 
-    def _close(self, mounts: int | None) -> None:
-        assert self._wake is not None  # noqa: S101 (it is this thread's own)
-        for fd in (*self._wake, *(() if mounts is None else (mounts,))):
-            os.close(fd)
+    def _wait(self) -> list[_Entry]:
+        """Wait for something to do; tell whose files may have changed."""
+        poller = select.poll()
+        if self._wake is not None:
+            poller.register(self._wake[0], select.POLLIN)
+        if self._mounts is not None:
+            poller.register(self._mounts, select.POLLPRI | select.POLLERR)
+        if self._inotify is not None:
+            poller.register(self._inotify.fileno(), select.POLLIN)
+        touched: list[_Entry] = []
+        for fd, _ in poller.poll(self._get_timeout()):
+            if self._wake is not None and fd == self._wake[0]:
+                os.read(fd, 4096)
+            elif fd == self._mounts:
+                touched = list(self._items.values())
+            else:
+                touched = touched or self._read_events()
+        return touched
+
+    def _close(self) -> None:
+        for fd in (*(self._wake or ()), self._mounts):
+            if fd is not None:
+                os.close(fd)
         if self._inotify is not None:
             self._inotify.close()
-        self._wake = self._thread = self._inotify = None
+        self._wake = self._mounts = self._thread = self._inotify = None
         self._directories.clear()
         self._next_due = math.inf
         self._told.clear()
@@ -174,7 +188,10 @@ class Watcher:
     # Timers
 
     def _get_timeout(self) -> float | None:
-        return None if self._next_due == math.inf else max(0.0, (self._next_due - time.monotonic()) * 1000)
+        seconds = self._next_due - time.monotonic()
+        if self._wake is None:
+            seconds = min(seconds, POLL_SECONDS)
+        return None if seconds == math.inf else max(0.0, seconds * 1000)
 
     def _set_timer(self, entry: _Entry) -> None:
         delay = entry.item.get_delay()
@@ -331,6 +348,16 @@ def _is_being_written(directory: str, name: str) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _open_pipe() -> tuple[int, int] | None:
+    # Out of descriptors, the thread looks every second whether there is something to do.
+    try:
+        pipe = os.pipe()
+    except OSError:
+        return None
+    os.set_blocking(pipe[1], False)
+    return pipe
 
 
 def _open_mounts() -> int | None:
