@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,6 +71,10 @@ class _Mount:
     mount_paths: list[VolumeMount]
     versions: dict[str, str] | None = None
     """Version of each mounted file; None until something is mounted."""
+
+    @property
+    def target(self) -> str:
+        return f"{self.pod.namespace}/{self.pod.name}/{self.volume}"
 
     @property
     def class_name(self) -> str:
@@ -146,7 +151,7 @@ class Node:
             pods: Pods in the API's JSON shape; of them only names, volumes and mounts are read.
 
         Raises:
-            InputError: A pod has not the API's shape; then none of these pods is mounted.
+            InputError: A pod has not the API's shape, or is mounted already; then none of these is mounted.
         """
         mounts = [
             _Mount(
@@ -164,6 +169,10 @@ class Node:
             for volume in pod.spec.volumes
             if volume.csi is not None and volume.csi.driver == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
         ]
+        # Two writers of one volume would undo each other.
+        writers = Counter(mount.target for mount in (*self._mounts, *mounts))
+        if twice := [target for target, count in writers.items() if count > 1]:
+            raise InputError("Pod", [f"volume {target} would be mounted twice" for target in twice])
         self._mounts += mounts
         self._publish_all(mounts)
 
