@@ -1,0 +1,142 @@
+"""Certificates of managed identities, as the local data plane issues them. For development and tests only."""
+
+import base64
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+SecretFormat = Literal["pem", "pkcs12"]
+
+_SECOND: Final = timedelta(seconds=1)
+_RENEW_AFTER: Final = 46 / 90
+"""Part of a certificate's life after which a renewal gives a new one: 46 of 90 days in Azure."""
+_CANNOT_RENEW_AFTER: Final = 2.0
+"""Lives after which renewal stops working: 180 days for one of 90 in Azure."""
+
+
+@dataclass(frozen=True, repr=False)
+class IssuedCertificate:
+    """A new certificate with its private key."""
+
+    certificate: x509.Certificate
+    private_key: rsa.RSAPrivateKey
+    renew_after: datetime
+    cannot_renew_after: datetime
+
+    def render_secret(self, secret_format: SecretFormat) -> str:
+        """Render certificate and key as a credential file holds them: Base64 of PEM or PKCS#12."""
+        if secret_format == "pkcs12":  # noqa: S105 - a format
+            bundle = pkcs12.serialize_key_and_certificates(
+                None, self.private_key, self.certificate, None, NoEncryption()
+            )
+        else:
+            bundle = self.certificate.public_bytes(Encoding.PEM) + self.private_key.private_bytes(
+                Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+            )
+        return base64.b64encode(bundle).decode()
+
+
+class CertificateIssuer:
+    """Issues certificates, each identity's with an ever later beginning.
+
+    Args:
+        now: Clock giving an aware UTC time.
+        lifetime: Seconds from now until a new certificate expires.
+        backdate: Seconds that a new certificate's beginning lies in the past.
+    """
+
+    def __init__(self, *, now: Callable[[], datetime], lifetime: float, backdate: float) -> None:
+        self._now = now
+        self.lifetime = lifetime
+        self._backdate = backdate
+        self._lock = threading.Lock()
+        self._last_not_before: dict[str, datetime] = {}
+        self._ca_key = ec.generate_private_key(ec.SECP256R1())
+        self._ca_name = x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, "hcpcreds local managed identities")]
+        )
+
+    def issue(
+        self,
+        client_id: str,
+        *,
+        private_key: rsa.RSAPrivateKey | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> IssuedCertificate:
+        """Issue a certificate. Takes tens of milliseconds of CPU time for a new key.
+
+        Args:
+            client_id: Whose it is.
+            private_key: An existing RSA key, when a test needs no new one.
+            not_before: Its beginning; by default strictly later than that of the last for this client.
+            not_after: Its end; by default a life from now.
+        """
+        key = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        now = self._now().astimezone(UTC)
+        life = timedelta(seconds=self.lifetime)
+        not_before = (not_before or self._next_not_before(client_id, now)).replace(microsecond=0)
+        not_after = _round_up(not_after or now + life)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, client_id)]))
+            .issuer_name(self._ca_name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(not_before)
+            .not_valid_after(not_after)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_SIGN_AND_ENCIPHER, critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._ca_key.public_key()), critical=False
+            )
+            .sign(self._ca_key, hashes.SHA256())
+        )
+        return IssuedCertificate(
+            certificate,
+            key,
+            _round_up(now + life * _RENEW_AFTER),
+            _round_up(now + life * _CANNOT_RENEW_AFTER),
+        )
+
+    def _next_not_before(self, client_id: str, now: datetime) -> datetime:
+        # Certificates and credential files count whole seconds: a second one in the same second moves ahead.
+        with self._lock:
+            wanted = (now - timedelta(seconds=self._backdate)).replace(microsecond=0)
+            last = self._last_not_before.get(client_id)
+            not_before = wanted if last is None else max(wanted, last + _SECOND)
+            self._last_not_before[client_id] = not_before
+            return not_before
+
+
+def _round_up(at: datetime) -> datetime:
+    whole = at.replace(microsecond=0)
+    return whole if whole == at else whole + _SECOND
+
+
+_SIGN_AND_ENCIPHER: Final = x509.KeyUsage(
+    digital_signature=True,
+    key_encipherment=True,
+    content_commitment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)

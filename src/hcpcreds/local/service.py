@@ -1,0 +1,137 @@
+"""What every service of the local Azure has in common: a listener, how it refuses, how it is disturbed.
+
+For development and tests only.
+"""
+
+import json
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from ssl import SSLContext
+from typing import Any, ClassVar, Final
+
+import msgspec
+from aiohttp import web
+
+from hcpcreds.local.faults import Faults, RequestLog
+
+NOTICE: Final = "for development and tests only"
+NOTICE_HEADER: Final = "x-ms-hcpcreds-local"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Refusal(Exception):  # noqa: N818 - an answer of the service, not a failure of it
+    """The service says no.
+
+    Args:
+        status: HTTP status.
+        body: What the error's JSON says.
+        headers: More headers, for instance a challenge.
+    """
+
+    def __init__(
+        self, status: int, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.body = body
+        self.headers = headers or {}
+
+
+class Service:
+    """One service on its own port.
+
+    Subclasses give the name, the routes and the shape of an error.
+
+    Args:
+        faults: What disturbs this service's requests.
+        requests: Where they are counted.
+    """
+
+    name: ClassVar[str]
+    """How faults and counts call the service."""
+
+    def __init__(self, *, faults: Faults, requests: RequestLog) -> None:
+        self._faults = faults
+        self._requests = requests
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+        """Where it listens, without a closing slash; empty before `listen`."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Say what is served."""
+        raise NotImplementedError
+
+    def build_error(self, code: str, message: str) -> dict[str, Any]:
+        """Build an error in this service's own shape; the usual one of Azure's data planes."""
+        return {"error": {"code": code, "message": message}}
+
+    async def listen(self, tls: SSLContext | None) -> None:
+        """Take a free port on loopback and serve.
+
+        Args:
+            tls: None means plain HTTP.
+        """
+        app = web.Application(middlewares=[self._answer])
+        app.add_routes(self.routes())
+        # A client that has gone away cancels its request: what hangs on purpose must not pile up.
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls, backlog=1024)
+        await site.start()
+        _, port = self._runner.addresses[0][:2]
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
+
+    async def close(self) -> None:
+        """Stop serving; what is under way is cut off."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._requests.add(self.name, request.method, request.path)
+        response = await self._faults.apply(
+            self.name, request, lambda: self._handle(request, handler), self.build_error
+        )
+        response.headers[NOTICE_HEADER] = NOTICE
+        return response
+
+    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            return json_response(refusal.body, status=refusal.status, headers=refusal.headers)
+        except web.HTTPException as error:
+            code = error.reason.replace(" ", "")
+            return json_response(self.build_error(code, error.reason), status=error.status)
+        except Exception as error:  # noqa: BLE001 - a bug here must be a 500, and its text may hold a secret
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _LOGGER.error("%s: unexpected %s\n%s", self.name, type(error).__name__, where)  # noqa: TRY400
+            return json_response(self.build_error("InternalServerError", "unexpected"), status=500)
+
+
+def json_response(
+    body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Answer JSON."""
+    return web.Response(
+        body=msgspec.json.encode(body), status=status, headers=headers, content_type="application/json"
+    )
+
+
+async def read_json_object(request: web.Request, refusal: Callable[[], Refusal]) -> dict[str, Any]:
+    """Read a request's body as a JSON object.
+
+    Raises:
+        Refusal: It is none.
+    """
+    try:
+        body = json.loads(await request.read())
+    except ValueError:
+        raise refusal() from None
+    if not isinstance(body, dict):
+        raise refusal()
+    return body

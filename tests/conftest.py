@@ -1,0 +1,40 @@
+"""What tests of every room share: a local Azure."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure_settings import Settings
+
+
+@pytest.fixture(scope="session")
+def _session_azure() -> Iterator[LocalAzure]:
+    # MSAL keeps one assertion for nine minutes; tests of the replay check make an Azure of their own.
+    with LocalAzure(Settings(refuse_replayed_assertions=False)) as azure:
+        yield azure
+
+
+@pytest.fixture
+def local_azure(_session_azure: LocalAzure) -> Iterator[LocalAzure]:
+    """One Azure for the session: use client ids and secret names of your own; faults end with the test."""
+    _session_azure.faults.clear()
+    _session_azure.requests.clear()
+    yield _session_azure
+    _session_azure.faults.clear()
+
+
+@pytest.fixture
+def make_azure() -> Iterator[Callable[..., LocalAzure]]:
+    """Start an Azure with settings of the test's own; 50 ms each. ``now=`` gives it another clock."""
+    started: list[LocalAzure] = []
+
+    def make(*, now: Any = None, **settings: Any) -> LocalAzure:
+        azure = LocalAzure(Settings(**settings), **({} if now is None else {"now": now}))
+        started.append(azure.start())
+        return azure
+
+    yield make
+    for azure in started:
+        azure.close()
