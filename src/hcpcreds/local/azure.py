@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -103,15 +103,24 @@ class LocalAzure:
                 now=now, lifetime=settings.certificate_lifetime, backdate=settings.certificate_backdate
             ),
             secret_format=settings.secret_format,
+            renew_early=settings.renew_early,
+            now=now,
             registration_delay=settings.registration_delay,
             **shared,
         )
         self._arm = ResourceManager(tokens=self.tokens, resource_groups=settings.resource_groups, **shared)
         self._metadata = InstanceMetadata(tokens=self.tokens, audiences=audiences, now=now, **shared)
         self._vaults = {
-            name: Vault(vault_name=name, tenant_id=self.tenant_id, tokens=self.tokens, now=now, **shared)
+            name: Vault(tenant_id=self.tenant_id, tokens=self.tokens, now=now, **shared)
             for name in settings.vaults
         }
+        self._services: list[Service] = [
+            self.entra,
+            self.data_plane,
+            self._arm,
+            self._metadata,
+            *self._vaults.values(),
+        ]
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.ca_file = Path()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -313,32 +322,28 @@ class LocalAzure:
 
     def _run(self, started: "Future[None]") -> None:
         loop = asyncio.new_event_loop()
-        services: Sequence[Service] = ()
         try:
-            services = loop.run_until_complete(self._listen())
+            loop.run_until_complete(self._listen())
         except BaseException as error:  # noqa: BLE001 - whoever called start() is to see it
             started.set_exception(error)
         else:
             self._loop = loop
             started.set_result(None)
             loop.run_forever()
-        for service in services:
+        for service in self._services:
             with suppress(Exception):
                 loop.run_until_complete(service.close())
         loop.close()
 
-    async def _listen(self) -> Sequence[Service]:
+    async def _listen(self) -> None:
         authority = trustme.CA(organization_name="hcpcreds local, for development and tests only")
         self.ca_file = self._find_place() / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca_file))
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1", "localhost").configure_cert(tls)
-        secured: list[Service] = [self.entra, self.data_plane, self._arm, *self._vaults.values()]
-        for service in secured:
-            await service.listen(tls)
-        await self._metadata.listen(None)
+        for service in self._services:
+            await service.listen(None if service is self._metadata else tls)
         self.tokens.authority = self.entra.authority
-        return [*secured, self._metadata]
 
     def _find_place(self) -> Path:
         if self.settings.state_directory is None:

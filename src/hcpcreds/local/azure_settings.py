@@ -67,6 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     certificate_lifetime: _Seconds = 90 * 24 * 3600.0
     certificate_backdate: _NotNegative = 300.0
     secret_format: SecretFormat = "pem"  # noqa: S105 - a format
+    renew_early: bool = True
+    """Whether a client_secret_url answers a new credential even before the current one's renew_after; the real
+    service answers the current one until then."""
     registration_delay: _NotNegative = 0.0
     """Until Entra knows a newly issued certificate."""
     state_directory: str | None = None

@@ -7,9 +7,9 @@ For development and tests only. Source of the protocol: the OpenAPI description 
 import asyncio
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
@@ -21,7 +21,7 @@ from typing_extensions import override
 from hcpcreds.local.entra_directory import Directory
 from hcpcreds.local.entra_tokens import BadTokenError, TokenAuthority
 from hcpcreds.local.faults import Faults, RequestLog
-from hcpcreds.local.identity_certificates import CertificateIssuer, SecretFormat
+from hcpcreds.local.identity_certificates import CertificateIssuer, IssuedCertificate, SecretFormat
 from hcpcreds.local.service import Refusal, Service, json_response, read_json_object
 
 API_VERSION: Final = "2024-01-01"
@@ -53,6 +53,8 @@ class DataPlane(Service):
         secret_format: How certificate and key are rendered.
         registration_delay: Seconds until Entra knows a new certificate; infinite waits for someone to
             register it by hand.
+        renew_early: Whether a client_secret_url answers a new credential before the current one's renew_after.
+        now: Clock giving an aware UTC time.
         faults: What disturbs this service.
         requests: Where its requests are counted.
     """
@@ -70,6 +72,8 @@ class DataPlane(Service):
         issuer: CertificateIssuer,
         secret_format: SecretFormat,
         registration_delay: float,
+        renew_early: bool,
+        now: Callable[[], datetime],
         faults: Faults,
         requests: RequestLog,
     ) -> None:
@@ -82,9 +86,13 @@ class DataPlane(Service):
         self._tokens = tokens
         self._issuer = issuer
         self._secret_format = secret_format
+        self._renew_early = renew_early
+        self._now = now
         self._resource_key = str(uuid.uuid4())
         self._identities: dict[str, ManagedIdentity] = {}
         """By ARM id in lower case; the system-assigned one by nothing."""
+        self._current: dict[str, tuple[IssuedCertificate, dict[str, str]]] = {}
+        """What each client was issued last."""
         self._executor = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="hcpcreds-local-issuer")
 
     @property
@@ -134,7 +142,7 @@ class DataPlane(Service):
         )
         delay = self.registration_delay if registration_delay is None else registration_delay
         self._directory.register(identity.client_id, issued.certificate, delay=delay)
-        return {
+        credential = {
             "client_id": identity.client_id,
             "client_secret": issued.render_secret(secret_format or self._secret_format),
             "client_secret_url": self._build_url(
@@ -150,6 +158,8 @@ class DataPlane(Service):
             "renew_after": _render_time(issued.renew_after),
             "cannot_renew_after": _render_time(issued.cannot_renew_after),
         }
+        self._current[identity.client_id] = issued, credential
+        return credential
 
     @override
     async def close(self) -> None:
@@ -180,9 +190,9 @@ class DataPlane(Service):
         identities = [self._find(resource_id) for resource_id in ids]
         if own is not None and identities != [own]:
             raise self._bad_request("This URL is for one identity; identityIds must name it and no other.")
-        explicit = await asyncio.gather(*(self._issue(identity) for identity in identities))
-        claims = body.get("customClaims")
-        if claims:
+        give = self._issue if own is None else self._renew
+        explicit = await asyncio.gather(*(give(identity) for identity in identities))
+        if claims := body.get("customClaims"):
             explicit = [{**credential, "custom_claims": claims} for credential in explicit]
         return json_response(await self._build_answer(explicit, system_assigned=own is None))
 
@@ -190,7 +200,7 @@ class DataPlane(Service):
         self._authorize(request)
         own = self._find_own(request)
         if own is not None:
-            return json_response(await self._build_answer([await self._issue(own)], system_assigned=False))
+            return json_response(await self._build_answer([await self._renew(own)], system_assigned=False))
         if _SYSTEM_ASSIGNED not in self._identities:
             raise Refusal(404, self.build_error("NotFound", "The resource has no system-assigned identity."))
         return json_response(await self._build_answer([]))
@@ -215,6 +225,9 @@ class DataPlane(Service):
         if not isinstance(target, str) or not target.startswith("/subscriptions/"):
             raise self._bad_request("targetResourceId must be an ARM id.")
         self._resource_id = target
+        moved = self._identities.get(_SYSTEM_ASSIGNED)
+        if moved is not None:
+            self._identities[_SYSTEM_ASSIGNED] = replace(moved, resource_id=target)
         return json_response({"identityUrl": self.identity_url})
 
     async def _build_answer(
@@ -224,6 +237,16 @@ class DataPlane(Service):
         top = {} if identity is None else await self._issue(identity)
         top.pop("resource_id", None)
         return {**top, "internal_id": self._resource_key, "explicit_identities": explicit}
+
+    async def _renew(self, identity: ManagedIdentity) -> dict[str, Any]:
+        """Answer what an identity's own client_secret_url does."""
+        if identity.client_id in self._current:
+            issued, credential = self._current[identity.client_id]
+            if self._now() > issued.cannot_renew_after:
+                raise Refusal(403, self.build_error("Forbidden", "The credential can no longer be renewed."))
+            if not self._renew_early and self._now() < issued.renew_after:
+                return dict(credential)
+        return await self._issue(identity)
 
     async def _issue(self, identity: ManagedIdentity) -> dict[str, Any]:
         # Making a key is CPU-bound; the other services share this event loop.
@@ -240,13 +263,11 @@ class DataPlane(Service):
         path, query = f"/{request.match_info['resource']}".lower(), request.query
         if path == self._resource_id.lower() and query.get("arpid") == self._resource_key:
             return None
-        identity = self._identities.get(path)
-        named = (query.get("tid"), query.get("oid"), query.get("aid"))
-        if identity is not None and named == (identity.tenant_id, identity.object_id, identity.client_id):
-            return identity
-        identity = self._identities.get(_SYSTEM_ASSIGNED)
-        if identity is not None and named == (identity.tenant_id, identity.object_id, identity.client_id):
-            return None
+        named = (path, query.get("tid"), query.get("oid"), query.get("aid"))
+        for key, identity in self._identities.items():
+            own = (identity.resource_id.lower(), identity.tenant_id, identity.object_id, identity.client_id)
+            if named == own:
+                return None if key == _SYSTEM_ASSIGNED else identity
         raise Refusal(404, self.build_error("NotFound", "This URL is no identity's."))
 
     def _authorize(self, request: web.Request) -> None:

@@ -154,8 +154,8 @@ class Entra(Service):
                 "invalid_resource",
                 500011,
                 f"The resource principal named {audience} was not found in the tenant. This can happen if "
-                "the application has not been installed by the administrator of the tenant or consented to by "
-                "any user in the tenant.",
+                "the application has not been installed by the administrator of the tenant or consented to "
+                "by any user in the tenant.",
             )
         return audience
 

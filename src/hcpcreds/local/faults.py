@@ -169,10 +169,9 @@ class Faults:
             return _throttled(wait, build_error)
         if fault is None:
             return await answer()
+        withheld = await answer() if fault.when == "after" else None
         if fault.delay:
             await asyncio.sleep(fault.delay)
-        if fault.when == "after":
-            await answer()
         if fault.hang:
             await asyncio.Event().wait()
         if fault.drop:
@@ -180,7 +179,7 @@ class Faults:
                 request.transport.abort()
             raise asyncio.CancelledError
         if fault.status is None and fault.body is None:
-            return await answer()
+            return withheld or await answer()
         return _faulty(fault, build_error)
 
     def _take(self, service: str, request: web.Request) -> Fault | None:

@@ -100,8 +100,8 @@ class ResourceManager(Service):
         if error.why == "audience":
             allowed = ",".join(f"'{audience}'" for audience in sorted(self._audiences))
             message = (
-                "The access token has been obtained for wrong audience or resource "
-                f"'{error.claims['aud']}'. It should exactly match with one of the allowed audiences {allowed}."
+                f"The access token has been obtained for wrong audience or resource '{error.claims['aud']}'. "
+                f"It should exactly match with one of the allowed audiences {allowed}."
             )
             return "InvalidAuthenticationTokenAudience", message
         if error.why == "expired":

@@ -3,6 +3,7 @@
 For development and tests only.
 """
 
+import asyncio
 import json
 import logging
 import traceback
@@ -87,8 +88,14 @@ class Service:
 
     async def close(self) -> None:
         """Stop serving; what is under way is cut off."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._runner is None or self._runner.server is None:
+            return
+        # Closing politely waits for each client's goodbye, and a pooled connection never says one.
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await self._runner.cleanup()
+        await asyncio.sleep(0)
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
