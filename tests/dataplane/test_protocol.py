@@ -11,7 +11,7 @@ from hcpcreds.dataplane import MoveIdentityRequest, UserAssignedIdentitiesReques
 from hcpcreds.dataplane.aio import client as aio_client
 from hcpcreds.dataplane.aio import vault as aio_vault
 from hcpcreds.dataplane.models import ManagedIdentityCredentials
-from hcpcreds.dataplane.protocol import build_request, check_identity_url, read_answer
+from hcpcreds.dataplane.protocol import Answer, build_request, check_identity_url, read_answer
 from hcpcreds.errors import InputError, IssueError
 
 URL = "https://control.identity.azure.net/subscriptions/s/credentials"
@@ -62,7 +62,7 @@ def test_check_identity_url_refuses_what_a_token_must_not_go_to(url: str):
 def test_read_answer_says_what_came_without_its_content_or_the_query(status: int, content: bytes, said: str):
     request = build_request("GET", f"{URL}?sig=hidden")
     with pytest.raises(IssueError, match=said) as caught:
-        read_answer(request, status=status, content=content, model=ManagedIdentityCredentials)
+        read_answer(request, Answer(status, content), ManagedIdentityCredentials)
     assert str(caught.value).startswith("GET control.identity.azure.net/subscriptions/s/credentials: ")
     assert "sentinel" not in str(caught.value)
     assert "hidden" not in str(caught.value)
@@ -71,7 +71,7 @@ def test_read_answer_says_what_came_without_its_content_or_the_query(status: int
 def test_read_answer_cuts_a_long_message_of_the_service():
     content = b'{"error": {"code": "X", "message": "%s"}}' % (b"m" * 10_000)
     with pytest.raises(IssueError) as caught:
-        read_answer(build_request("GET", URL), status=500, content=content, model=ManagedIdentityCredentials)
+        read_answer(build_request("GET", URL), Answer(500, content), ManagedIdentityCredentials)
     assert len(str(caught.value)) < 500
 
 

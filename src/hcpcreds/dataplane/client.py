@@ -31,6 +31,7 @@ from hcpcreds.dataplane.models import (
     UserAssignedIdentitiesRequest,
 )
 from hcpcreds.dataplane.protocol import (
+    Answer,
     Tenants,
     build_request,
     check_deleted,
@@ -166,13 +167,12 @@ class ManagedIdentityDataPlaneClient:
             IssueError: The data plane did not answer, or refused.
         """
         request = build_request("DELETE", self._identity_url)
-        response = self._send(request)
-        check_deleted(request, status=response.status_code, content=response.content)
+        check_deleted(request, self._send(request))
 
     def _call(self, request: HttpRequest, model: type[ModelType]) -> ModelType:
-        response = self._send(request)
-        return read_answer(request, status=response.status_code, content=response.content, model=model)
+        return read_answer(request, self._send(request), model)
 
-    def _send(self, request: HttpRequest) -> HttpResponse:
+    def _send(self, request: HttpRequest) -> Answer:
         with raising_issue_errors(request):
-            return self._pipeline.send_request(request)
+            response = self._pipeline.send_request(request)
+            return Answer(response.status_code, response.content)

@@ -6,7 +6,7 @@ Source: Azure/msi-dataplane, pkg/dataplane (August 2026).
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from azure.core.exceptions import AzureError
@@ -117,36 +117,44 @@ def describe(request: HttpRequest) -> str:
     return f"{request.method} {parts.netloc}{parts.path}"
 
 
-def read_answer(request: HttpRequest, *, status: int, content: bytes, model: type[ModelType]) -> ModelType:
+class Answer(NamedTuple):
+    """What came back. In place of the SDK's response, which keeps its connection open while it is held."""
+
+    status: int
+    content: bytes
+
+
+def read_answer(request: HttpRequest, answer: Answer, model: type[ModelType]) -> ModelType:
     """Read what a call answered.
 
     Raises:
         IssueError: The service said no, or what came is no such answer. Never holds the answer's content.
     """
-    if status != HTTPStatus.OK:
-        raise _refusal(request, status, content)
+    if answer.status != HTTPStatus.OK:
+        raise _refusal(request, answer)
     try:
-        return parse_model(content, model)
+        return parse_model(answer.content, model)
     except InputError as error:
         raise IssueError(f"{describe(request)}: the answer is unreadable: {error}") from None
 
 
-def check_deleted(request: HttpRequest, *, status: int, content: bytes) -> None:
+def check_deleted(request: HttpRequest, answer: Answer) -> None:
     """Read what a deletion answered.
 
     Raises:
         IssueError: The service said no.
     """
-    if status not in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
-        raise _refusal(request, status, content)
+    if answer.status not in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
+        raise _refusal(request, answer)
 
 
-def _refusal(request: HttpRequest, status: int, content: bytes) -> IssueError:
+def _refusal(request: HttpRequest, answer: Answer) -> IssueError:
     try:
-        detail = parse_model(content, ErrorResponse).error
+        detail = parse_model(answer.content, ErrorResponse).error
     except InputError:
         detail = None
     said = f"{detail.code}: {detail.message}" if detail else "no readable error"
     return IssueError(
-        f"{describe(request)}: answered {status}, {said[:_MAX_FOREIGN_TEXT]}", hint=_HINTS.get(status)
+        f"{describe(request)}: answered {answer.status}, {said[:_MAX_FOREIGN_TEXT]}",
+        hint=_HINTS.get(answer.status),
     )

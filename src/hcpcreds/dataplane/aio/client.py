@@ -28,6 +28,7 @@ from hcpcreds.dataplane.models import (
     UserAssignedIdentitiesRequest,
 )
 from hcpcreds.dataplane.protocol import (
+    Answer,
     Tenants,
     build_request,
     check_deleted,
@@ -169,13 +170,12 @@ class ManagedIdentityDataPlaneClient:
             IssueError: The data plane did not answer, or refused.
         """
         request = build_request("DELETE", self._identity_url)
-        response = await self._send(request)
-        check_deleted(request, status=response.status_code, content=response.content)
+        check_deleted(request, await self._send(request))
 
     async def _call(self, request: HttpRequest, model: type[ModelType]) -> ModelType:
-        response = await self._send(request)
-        return read_answer(request, status=response.status_code, content=response.content, model=model)
+        return read_answer(request, await self._send(request), model)
 
-    async def _send(self, request: HttpRequest) -> AsyncHttpResponse:
+    async def _send(self, request: HttpRequest) -> Answer:
         with raising_issue_errors(request):
-            return await self._pipeline.send_request(request)
+            response = await self._pipeline.send_request(request)
+            return Answer(response.status_code, response.content)

@@ -1,0 +1,237 @@
+"""The data-plane client and its asyncio twin, side by side, against the local Azure over HTTPS."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+
+from hcpcreds import dataplane
+from hcpcreds.dataplane import (
+    ManagedIdentityCredentials,
+    MoveIdentityRequest,
+    UserAssignedIdentitiesRequest,
+    aio,
+)
+from hcpcreds.errors import InputError, IssueError
+from hcpcreds.local.azure import LocalAzure
+
+CALLER = "cccccccc-0000-0000-0000-000000000001"
+CLIENT = "aaaaaaaa-0000-0000-0000-000000000001"
+
+
+class Caller:
+    """A credential of the calling application, that remembers what it was asked for; for both twins."""
+
+    def __init__(self, azure: LocalAzure) -> None:
+        self.azure = azure
+        self.asked: list[tuple[tuple[str, ...], str | None]] = []
+
+    def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:
+        self.asked.append((scopes, tenant_id))
+        audience = self.azure.settings.data_plane_audience
+        return AccessToken(self.azure.issue_token(CALLER, audience=audience), int(time.time()) + 3600)
+
+
+class AsyncCaller:
+    def __init__(self, azure: LocalAzure) -> None:
+        self.caller = Caller(azure)
+        self.asked = self.caller.asked
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return self.caller.get_token(*scopes, **options)
+
+    async def close(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+class Twin:
+    """Calls either twin in the same words."""
+
+    def __init__(self, azure: LocalAzure, kind: str) -> None:
+        self.azure = azure
+        self.kind = kind
+        self.caller = AsyncCaller(azure) if kind == "aio" else Caller(azure)
+        self.options: dict[str, Any] = {"retry_backoff_factor": 0}
+
+    def call(self, *calls: tuple[str, Any], url: str | None = None) -> list[Any]:
+        """Make calls, one after the other, through one factory; answer what each answered."""
+        arguments: Any = (self.caller, self.azure.settings.data_plane_audience)
+        options = {"connection_verify": str(self.azure.ca_file), **self.options}
+        identity_url = url or self.azure.identity_url
+        if self.kind == "sync":
+            with dataplane.ManagedIdentityDataPlaneClientFactory(*arguments, **options) as factory:
+                client = factory.create_client(identity_url)
+                return [getattr(client, name)(*given) for name, given in calls]
+
+        async def call() -> list[Any]:
+            async with aio.ManagedIdentityDataPlaneClientFactory(*arguments, **options) as factory:
+                client = factory.create_client(identity_url)
+                return [await getattr(client, name)(*given) for name, given in calls]
+
+        return asyncio.run(call())
+
+    def issue(self, *resource_ids: str) -> ManagedIdentityCredentials:
+        request = UserAssignedIdentitiesRequest(identity_ids=resource_ids)
+        (answer,) = self.call(("get_user_assigned_identities_credentials", (request,)))
+        assert isinstance(answer, ManagedIdentityCredentials)
+        return answer
+
+
+@pytest.fixture(params=["sync", "aio"])
+def twin(local_azure: LocalAzure, request: pytest.FixtureRequest) -> Twin:
+    return Twin(local_azure, request.param)
+
+
+def test_client_gets_the_credentials_of_every_identity_asked_for(local_azure: LocalAzure, twin: Twin):
+    identities = [local_azure.add_identity(f"aaaaaaaa-0000-0000-0000-00000000000{n}") for n in range(3)]
+    answer = twin.issue(*(identity.resource_id for identity in identities))
+    assert [one.client_id for one in answer.explicit_identities or ()] == [i.client_id for i in identities]
+    assert all(one.client_secret and one.renew_after for one in answer.explicit_identities or ())
+
+
+def test_client_asks_for_a_token_of_the_challenges_tenant_and_its_own_audience(
+    local_azure: LocalAzure, twin: Twin
+):
+    identity = local_azure.add_identity(CLIENT)
+    elsewhere = "BBBBBBBB-0000-0000-0000-00000000000B"
+    local_azure.faults.add(
+        "data_plane",
+        status=401,
+        times=1,
+        headers={
+            "WWW-Authenticate": f'Basic realm="a, b", Bearer resource="https://evil.example", scope="evil", '
+            f'authorization="https://login.example/{elsewhere}"'
+        },
+    )
+    twin.issue(identity.resource_id)
+    scope = f"{local_azure.settings.data_plane_audience}/.default"
+    assert twin.caller.asked == [((scope,), elsewhere.lower())]
+
+
+def test_client_sends_only_its_first_call_without_a_token(local_azure: LocalAzure, twin: Twin):
+    identity = local_azure.add_identity(CLIENT)
+    request = UserAssignedIdentitiesRequest(identity_ids=(identity.resource_id,))
+    twin.call(*[("get_user_assigned_identities_credentials", (request,))] * 3)
+    assert local_azure.requests.count("data_plane") == 4
+    assert {tenant for _, tenant in twin.caller.asked} == {local_azure.tenant_id}
+
+
+def test_client_renews_one_identity_through_its_client_secret_url(local_azure: LocalAzure, twin: Twin):
+    identity = local_azure.add_identity(CLIENT)
+    (first,) = twin.issue(identity.resource_id).explicit_identities or ()
+    (answer,) = twin.call(("get_system_assigned_identity_credentials", ()), url=first.client_secret_url)
+    (renewed,) = answer.explicit_identities
+    assert renewed.client_id == CLIENT
+    assert renewed.client_secret != first.client_secret
+
+
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+def test_client_gets_moves_and_deletes_the_system_assigned_identity(
+    make_azure: Callable[..., LocalAzure], kind: str
+):
+    azure = make_azure()
+    twin = Twin(azure, kind)
+    azure.add_identity(CLIENT, system_assigned=True)
+    target = azure.settings.resource_id.replace("local", "elsewhere")
+    before, moved = twin.call(
+        ("get_system_assigned_identity_credentials", ()),
+        ("move_identity", (MoveIdentityRequest(target_resource_id=target),)),
+    )
+    assert before.client_id == CLIENT
+    assert target in moved.identity_url
+    get, delete = ("get_system_assigned_identity_credentials", ()), ("delete_system_assigned_identity", ())
+    assert [answer is None for answer in twin.call(get, delete, delete, url=moved.identity_url)] == [0, 1, 1]
+    with pytest.raises(IssueError, match="answered 404"):
+        twin.call(get, url=moved.identity_url)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_client_tries_again_when_the_service_is_busy(local_azure: LocalAzure, twin: Twin, status: int):
+    identity = local_azure.add_identity(CLIENT)
+    fault = local_azure.faults.add("data_plane", status=status, retry_after=0.01, times=2)
+    assert twin.issue(identity.resource_id).explicit_identities
+    assert fault.met == 2
+
+
+def test_client_names_what_the_service_refused_and_the_next_step(local_azure: LocalAzure, twin: Twin):
+    with pytest.raises(IssueError) as caught:
+        twin.issue("/subscriptions/s/unknown")
+    host = local_azure.identity_url.partition("//")[2].partition("/")[0]
+    assert str(caught.value).startswith(f"POST {host}/subscriptions/")
+    assert "answered 404, NotFound: There is no identity /subscriptions/s/unknown." in str(caught.value)
+    assert "x-ms-identity-url" in str(caught.value)
+    assert "arpid" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"body": b'{"client_secret": "sentinel'}, "unreadable"),
+        ({"body": b'{"client_secret": "sentinel\xff"}'}, "unreadable"),
+        ({"body": b'["sentinel"]'}, "unreadable"),
+        ({"status": 400, "body": b"sentinel"}, "answered 400, no readable error"),
+        ({"status": 401, "headers": {"WWW-Authenticate": "Bearer sentinel=, x"}}, "challenge is of no use"),
+        ({"status": 401, "headers": {"WWW-Authenticate": "Negotiate"}}, "expected a Bearer challenge"),
+        ({"status": 401}, "answered 401"),
+        ({"status": 307, "headers": {"Location": "https://evil.example/sentinel"}}, "answered 307"),
+        ({"drop": True}, "POST 127.0.0.1"),
+    ],
+)
+def test_client_says_what_went_wrong_and_never_what_it_was_sent(
+    local_azure: LocalAzure, twin: Twin, fault: dict[str, Any], said: str
+):
+    local_azure.faults.add("data_plane", **fault)
+    with pytest.raises(IssueError) as caught:
+        twin.issue("/subscriptions/s/any")
+    assert said in str(caught.value)
+    assert "sentinel" not in str(caught.value)
+
+
+def test_client_says_that_there_was_no_token(twin: Twin, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: str, **__: Any) -> AccessToken:
+        raise ClientAuthenticationError("AADSTS700016: unknown application")
+
+    monkeypatch.setattr(Caller, "get_token", refuse)
+    with pytest.raises(IssueError, match="AADSTS700016"):
+        twin.issue("/subscriptions/s/any")
+
+
+def test_client_sends_no_token_again_when_it_is_refused(local_azure: LocalAzure, twin: Twin):
+    local_azure.directory.remove_application(CALLER)
+    local_azure.faults.add(
+        "data_plane", status=401, headers={"WWW-Authenticate": 'Bearer authorization="https://login/tenant"'}
+    )
+    with pytest.raises(IssueError, match="answered 401"):
+        twin.issue("/subscriptions/s/any")
+    assert len(twin.caller.asked) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/credentials", "credentials", ""])
+def test_factory_refuses_an_identity_url_that_is_not_https(local_azure: LocalAzure, twin: Twin, url: str):
+    with pytest.raises(InputError, match="identity URL"):
+        twin.call(url=url or "ftp://host")
+    assert local_azure.requests.count("data_plane") == 0
+
+
+def test_client_logs_no_secret_even_when_asked_to_log_everything(
+    local_azure: LocalAzure, twin: Twin, caplog: pytest.LogCaptureFixture
+):
+    identity = local_azure.add_identity(CLIENT)
+    twin.options["logging_enable"] = True
+    with caplog.at_level(logging.DEBUG):
+        (issued,) = twin.issue(identity.resource_id).explicit_identities or ()
+    assert "credentials?" in caplog.text  # the call itself is logged, as the Azure SDK logs
+    assert issued.client_secret
+    assert issued.client_secret[:40] not in caplog.text
+    assert "eyJ" not in caplog.text
