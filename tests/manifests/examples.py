@@ -1,0 +1,151 @@
+"""A hosted cluster to vary, and strategies that make any valid one."""
+
+import copy
+import string
+from typing import Any
+
+from hypothesis import strategies as st
+
+KEY_VAULT_USER = "0a1b2c3d-0000-4000-8000-00000000abcd"
+SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
+TENANT = "66666666-7777-4888-8999-aaaaaaaaaaaa"
+VAULT_TENANT = "bbbbbbbb-cccc-4ddd-8eee-ffffffffffff"
+AZURE = "spec.platform.azure"
+CONTROL_PLANE = f"{AZURE}.azureAuthenticationConfig.managedIdentities.controlPlane"
+KMS = "spec.secretEncryption.kms.azure"
+
+_NETWORK = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/net-rg/providers/Microsoft.Network"
+_FIELDS = {
+    "controlPlaneOperator": "cpo",
+    "nodePoolManagement": "nodepool",
+    "cloudProvider": "ccm",
+    "ingress": "ingress",
+    "network": "network",
+    "imageRegistry": "registry",
+    "disk": "disk",
+    "file": "file",
+}
+_MANIFEST: dict[str, Any] = {
+    "apiVersion": "hypershift.openshift.io/v1beta1",
+    "kind": "HostedCluster",
+    "metadata": {"name": "otter", "namespace": "clusters"},
+    "spec": {
+        "infraID": "otter-x1y2z",
+        "platform": {
+            "type": "Azure",
+            "azure": {
+                "location": "westeurope",
+                "resourceGroup": "otter-rg",
+                "subscriptionID": SUBSCRIPTION,
+                "tenantID": TENANT,
+                "vnetID": f"{_NETWORK}/virtualNetworks/otter-vnet",
+                "subnetID": f"{_NETWORK}/virtualNetworks/otter-vnet/subnets/otter-subnet",
+                "securityGroupID": f"{_NETWORK}/networkSecurityGroups/otter-nsg".replace("net-rg", "nsg-rg"),
+                "azureAuthenticationConfig": {
+                    "azureAuthenticationConfigType": "ManagedIdentities",
+                    "managedIdentities": {
+                        "controlPlane": {
+                            "managedIdentitiesKeyVault": {"name": "otter-vault", "tenantID": VAULT_TENANT},
+                            **{
+                                field: {"credentialsSecretName": f"otter-{name}"}
+                                for field, name in _FIELDS.items()
+                            },
+                        }
+                    },
+                },
+            },
+        },
+        "secretEncryption": {
+            "type": "kms",
+            "kms": {
+                "provider": "Azure",
+                "azure": {
+                    "activeKey": {"keyVaultName": "otter-etcd", "keyName": "etcd", "keyVersion": "2"},
+                    "backupKey": {"keyVaultName": "otter-etcd", "keyName": "etcd", "keyVersion": "1"},
+                    "kms": {"credentialsSecretName": "otter-kms", "objectEncoding": "base64"},
+                },
+            },
+        },
+    },
+}
+REMOVED = object()
+
+
+def make_manifest(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The hosted cluster as a mapping, with fields (by dotted path) set or REMOVED."""
+    manifest = copy.deepcopy(_MANIFEST)
+    for path, value in (changes or {}).items():
+        *parents, key = path.split(".")
+        mapping = manifest
+        for parent in parents:
+            mapping = mapping.setdefault(parent, {})
+        if value is REMOVED:
+            mapping.pop(key)
+        else:
+            mapping[key] = value
+    return manifest
+
+
+def probe(mode: object = None, path: object = None, port: object = None) -> dict[str, Any]:
+    """A change that sets the probe annotations."""
+    annotations = {
+        "hypershift.openshift.io/azure-load-balancer-health-probe-mode": mode,
+        "hypershift.openshift.io/shared-load-balancer-health-probe-path": path,
+        "hypershift.openshift.io/shared-load-balancer-health-probe-port": port,
+    }
+    return {"metadata.annotations": {key: value for key, value in annotations.items() if value is not None}}
+
+
+secret_names = st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=127).filter(
+    lambda name: name not in ("null", "Null", "NULL", "-")
+)
+encodings = st.sampled_from(["utf-8", "hex", "base64"])
+uuids = st.uuids().map(str)
+# Whatever JSON and YAML can carry in a name that ARM does not split at.
+names = st.text(
+    st.characters(
+        exclude_categories=("Cs", "Cc", "Zl", "Zp", "Zs"), exclude_characters="/\ufeff\ufffe\uffff"
+    ),
+    min_size=1,
+    max_size=20,
+).filter(lambda name: name == name.strip())
+labels = st.text("abcxyz0189", min_size=1, max_size=20)
+clouds = st.sampled_from(["AzurePublicCloud", "AzureUSGovernmentCloud", "AzureChinaCloud"])
+
+
+@st.composite
+def identities(draw: st.DrawFn) -> dict[str, str]:
+    """One identity as the API has it."""
+    identity = {"credentialsSecretName": draw(secret_names)}
+    if draw(st.booleans()):
+        identity["objectEncoding"] = draw(encodings)
+    if draw(st.booleans()):
+        identity["clientID"] = draw(uuids)
+    return identity
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> dict[str, Any]:
+    """Any valid hosted cluster, as a mapping."""
+    network = f"/subscriptions/{draw(uuids)}/resourceGroups/{draw(names)}/providers/Microsoft.Network"
+    vnet = f"{network}/virtualNetworks/{draw(names)}"
+    changes: dict[str, Any] = {
+        "kind": draw(st.sampled_from(["HostedCluster", "HostedControlPlane"])),
+        "metadata.name": draw(labels),
+        "metadata.namespace": draw(labels),
+        "spec.infraID": draw(labels),
+        f"{AZURE}.cloud": draw(clouds),
+        f"{AZURE}.location": draw(names),
+        f"{AZURE}.resourceGroup": draw(names),
+        f"{AZURE}.vnetID": vnet,
+        f"{AZURE}.subnetID": f"{vnet}/subnets/{draw(names)}",
+        f"{AZURE}.securityGroupID": f"{network}/networkSecurityGroups/{draw(names)}",
+        **{f"{CONTROL_PLANE}.{field}": draw(identities()) for field in _FIELDS},
+    }
+    if draw(st.booleans()):
+        changes[f"{CONTROL_PLANE}.imageRegistry"] = REMOVED
+    if draw(st.booleans()):
+        changes["spec.secretEncryption"] = REMOVED
+    elif draw(st.booleans()):
+        changes[f"{KMS}.backupKey"] = REMOVED
+    return make_manifest(changes)

@@ -1,0 +1,102 @@
+import json
+
+import pytest
+from hypothesis import given
+from kr8s.asyncio.objects import ConfigMap, Secret, new_class
+from kubernetes.client import ApiClient
+from lightkube import codecs
+from lightkube.generic_resource import create_namespaced_resource
+from tests.manifests.examples import CONTROL_PLANE, KEY_VAULT_USER, REMOVED, make_manifest, manifests
+
+from hcpcreds.errors import InputError
+from hcpcreds.hosted_cluster import parse_hosted_cluster
+from hcpcreds.manifests import render
+
+OBJECTS = render(parse_hosted_cluster(make_manifest()), key_vault_user_client_id=KEY_VAULT_USER)
+CUSTOM = [
+    ("secrets-store.csi.x-k8s.io", "v1", "SecretProviderClass", "secretproviderclasses"),
+    ("infrastructure.cluster.x-k8s.io", "v1beta1", "AzureClusterIdentity", "azureclusteridentities"),
+]
+
+
+def names(objects):
+    return [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
+
+
+def test_render_gives_every_object_in_a_fixed_order():
+    assert names(OBJECTS) == [
+        "SecretProviderClass/managed-azure-cpo",
+        "SecretProviderClass/managed-azure-nodepool-management",
+        "SecretProviderClass/managed-azure-cloud-provider",
+        "SecretProviderClass/managed-azure-ingress",
+        "SecretProviderClass/managed-azure-image-registry",
+        "SecretProviderClass/managed-azure-network",
+        "SecretProviderClass/managed-azure-disk-csi",
+        "SecretProviderClass/managed-azure-file-csi",
+        "SecretProviderClass/managed-azure-kms",
+        "Secret/azure-cloud-config",
+        "ConfigMap/azure-cloud-config",
+        "Secret/azure-disk-csi-config",
+        "Secret/azure-file-csi-config",
+        "Secret/azure-kms-config",
+        "AzureClusterIdentity/otter",
+    ]
+
+
+def test_render_leaves_out_what_the_cluster_does_not_have():
+    changes = {"spec.secretEncryption": REMOVED, f"{CONTROL_PLANE}.imageRegistry": REMOVED}
+    objects = render(parse_hosted_cluster(make_manifest(changes)), key_vault_user_client_id=KEY_VAULT_USER)
+    missing = set(names(OBJECTS)) - set(names(objects))
+    assert missing == {
+        "SecretProviderClass/managed-azure-image-registry",
+        "SecretProviderClass/managed-azure-kms",
+        "Secret/azure-kms-config",
+    }
+
+
+@given(manifests())
+def test_objects_of_any_cluster_are_plain_data_with_names_of_their_own_in_one_namespace(manifest):
+    cluster = parse_hosted_cluster(manifest)
+    objects = render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
+    assert (
+        json.loads(json.dumps(objects)) == objects == render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
+    )
+    assert len(set(names(objects))) == len(objects)
+    assert {item["metadata"]["namespace"] for item in objects} == {cluster.control_plane_namespace}
+
+
+def test_every_object_goes_to_another_namespace_when_told_to():
+    objects = render(
+        parse_hosted_cluster(make_manifest()), key_vault_user_client_id=KEY_VAULT_USER, namespace="elsewhere"
+    )
+    assert {item["metadata"]["namespace"] for item in objects} == {"elsewhere"}
+
+
+def test_render_is_refused_when_the_vault_user_is_not_known():
+    with pytest.raises(InputError, match="key vault user's client id: not set"):
+        render(parse_hosted_cluster(make_manifest()), key_vault_user_client_id="")
+
+
+@pytest.mark.parametrize("item", OBJECTS, ids=names(OBJECTS))
+def test_clients_take_the_objects_as_they_are(item):
+    client = ApiClient()
+    assert client.sanitize_for_serialization(item) == item
+    if item["apiVersion"] == "v1":
+        model = client.deserialize(json.dumps(item), f"V1{item['kind']}", None)
+        assert client.sanitize_for_serialization(model) == item
+    for resource in CUSTOM:
+        create_namespaced_resource(*resource)
+    assert codecs.from_dict(item).to_dict() == item
+
+
+@pytest.mark.parametrize("item", OBJECTS, ids=names(OBJECTS))
+async def _unused(item): ...
+@pytest.mark.parametrize("item", OBJECTS, ids=names(OBJECTS))
+def test_kr8s_takes_the_objects_as_they_are(item):
+    for group, version, kind, _ in CUSTOM:
+        if item["kind"] == kind:
+            kr8s_class = new_class(kind=kind, version=f"{group}/{version}", asyncio=True, namespaced=True)
+            break
+    else:
+        kr8s_class = {"Secret": Secret, "ConfigMap": ConfigMap}[item["kind"]]
+    assert kr8s_class(item).to_dict() == item
