@@ -1,0 +1,5 @@
+"""`python -m hcpcreds` is `hcpcreds`."""
+
+from hcpcreds.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""The pods of the chain: what each component's manifest gives it, for a process on this machine."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hcpcreds.components import COMPONENTS, Component, Mount, PathSource
+from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
+from hcpcreds.manifests.cloud_config import CLOUD_CONFIG_KEY
+from hcpcreds.manifests.workload import build_pod_additions
+
+Manifest = dict[str, Any]
+
+API_OBJECT_PATH: Final = "/var/run/api-object"
+"""Where a component finds the object that in a cluster it would ask the API server for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentPod:
+    """A component's pod, reduced to the one container that calls Azure."""
+
+    component: Component
+    identity: ManagedIdentity
+    manifest: Manifest
+    configuration: dict[str, str]
+    """Path in the container → content, of the object that names the credential file, if one does."""
+
+    @property
+    def name(self) -> str:
+        """Of the pod; its workload's name too."""
+        return self.component.consumer.workload
+
+    @property
+    def mount(self) -> Mount:
+        """The volume that holds the credential file, and where it is."""
+        mount = self.component.consumer.mount
+        assert mount is not None  # noqa: S101 - a consumer is the pod that mounts
+        return mount
+
+    @property
+    def file(self) -> str:
+        """Path of the credential file in the container."""
+        return f"{self.mount.path}/{self.identity.credentials_secret_name}"
+
+    @property
+    def container(self) -> Manifest:
+        """The container in the manifest."""
+        container: Manifest = self.manifest["spec"]["containers"][0]
+        return container
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The container's environment: its manifest's, and no more."""
+        return {variable["name"]: variable["value"] for variable in self.container["env"]}
+
+    def root_filesystem(self, node_root: Path) -> Path:
+        """Where the node keeps the container's file system."""
+        metadata = self.manifest["metadata"]
+        return node_root / "pods" / f"{metadata['namespace']}_{metadata['name']}" / "rootfs"
+
+    def write_configuration(self, node_root: Path) -> None:
+        """Put the configuration where the container finds it, as kubelet would."""
+        for path, content in self.configuration.items():
+            file = self.root_filesystem(node_root) / path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content, encoding="utf-8")
+
+
+def build_pods(
+    cluster: HostedCluster, text: str, rendered: Sequence[Manifest], *, key_vault_user_client_id: str
+) -> list[ComponentPod]:
+    """Build a pod for each component that the cluster has.
+
+    Args:
+        cluster: The hosted cluster.
+        text: What it was read from.
+        rendered: Every object of it, as `hcpcreds.manifests.render` gives them.
+        key_vault_user_client_id: The identity that reads the vault.
+    """
+    pods = []
+    for component in COMPONENTS:
+        identity = component.get_identity(cluster)
+        if identity is None:
+            continue
+        workload, container = component.consumer.workload, component.consumer.containers[0]
+        additions = build_pod_additions(cluster, workload, key_vault_user_client_id=key_vault_user_client_id)
+        arguments, configuration = _find_configuration(component, text, rendered)
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": workload, "namespace": cluster.control_plane_namespace},
+            "spec": {
+                "containers": [
+                    {
+                        "name": container,
+                        "args": arguments,
+                        "env": additions.containers[container].env,
+                        "volumeMounts": additions.containers[container].volume_mounts,
+                    }
+                ],
+                "volumes": additions.volumes,
+            },
+        }
+        pods.append(
+            ComponentPod(
+                component=component, identity=identity, manifest=manifest, configuration=configuration
+            )
+        )
+    return pods
+
+
+def _find_configuration(
+    component: Component, text: str, rendered: Sequence[Manifest]
+) -> tuple[list[str], dict[str, str]]:
+    """How a component is told where its credential file is: arguments, and files by their paths."""
+    mount = component.consumer.mount
+    assert mount is not None  # noqa: S101 - a consumer is the pod that mounts
+    match mount.source:
+        case PathSource.CLOUD_CONFIG:
+            config = mount.cloud_config
+            assert config is not None  # noqa: S101 - the table gives one with this source
+            secret = _find(rendered, "Secret", config.secret_name)
+            content = base64.b64decode(secret["data"][CLOUD_CONFIG_KEY]).decode()
+            return ["--cloud-config", config.path], {config.path: content}
+        case PathSource.AZURE_CLUSTER_IDENTITY:
+            content = json.dumps(_find(rendered, "AzureClusterIdentity"))
+            return ["--azure-cluster-identity", API_OBJECT_PATH], {API_OBJECT_PATH: content}
+        case PathSource.HOSTED_CONTROL_PLANE:
+            return ["--hosted-control-plane", API_OBJECT_PATH], {API_OBJECT_PATH: text}
+        case PathSource.ENVIRONMENT:
+            return [], {}
+
+
+def _find(rendered: Sequence[Manifest], kind: str, name: str | None = None) -> Manifest:
+    return next(
+        found
+        for found in rendered
+        if found["kind"] == kind and (name is None or found["metadata"]["name"] == name)
+    )

@@ -1,0 +1,157 @@
+"""What is known of each component while the chain runs: pure bookkeeping of events."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass
+class CertificateUse:
+    """One certificate of a component's identity, from its issue to its use. Times are Unix seconds."""
+
+    thumbprint: str
+    expires: datetime
+    version: str | None = None
+    """The secret's version in the vault; known once it is stored."""
+    generation: int | None = None
+    reloaded_at: float | None = None
+    first_call_at: float | None = None
+    calls: int = 0
+
+
+@dataclass
+class ComponentRecord:
+    """A component: what it was given, and what it has done with it."""
+
+    component: str
+    workload: str
+    volume: str
+    secret_provider_class: str
+    file: str
+    """Path of the credential file in the pod."""
+    certificates: list[CertificateUse] = field(default_factory=list)
+    calls: int = 0
+    failed_calls: int = 0
+    last_call_at: float | None = None
+    last_error: str | None = None
+    ended: str | None = None
+    """Why the process is gone, if it is."""
+    _swapped_at: dict[str, float] = field(default_factory=dict)
+    _foreign: set[str] = field(default_factory=set)
+
+    def swapped(self, version: str, at: float) -> None:
+        """The node made a version of the secret visible."""
+        self._swapped_at.setdefault(version, at)
+
+    def reloaded(self, thumbprint: str, generation: int, at: float) -> None:
+        """The process took a new snapshot."""
+        certificate = self._find(thumbprint)
+        if certificate is not None and certificate.reloaded_at is None:
+            certificate.generation, certificate.reloaded_at = generation, at
+
+    def called(self, thumbprint: str, at: float) -> bool:
+        """ARM accepted a token that was got with a certificate; says whether it is the first such token."""
+        self.calls += 1
+        self.last_call_at = at
+        certificate = self._find(thumbprint)
+        if certificate is None:
+            return False
+        certificate.calls += 1
+        if certificate.first_call_at is not None:
+            return False
+        certificate.first_call_at = at
+        return True
+
+    def failed(self, reason: str, at: float) -> None:
+        """A call did not succeed."""
+        self.calls += 1
+        self.failed_calls += 1
+        self.last_call_at = at
+        self.last_error = reason
+
+    @property
+    def current(self) -> CertificateUse | None:
+        """The newest certificate that the process has taken."""
+        taken = [certificate for certificate in self.certificates if certificate.reloaded_at is not None]
+        return taken[-1] if taken else None
+
+    @property
+    def used_newest(self) -> bool:
+        """Whether a call was made with a token from the newest certificate."""
+        return bool(self.certificates) and self.certificates[-1].calls > 0
+
+    def describe_newest(self) -> str:
+        """Say how the newest certificate came into use."""
+        newest = self.certificates[-1]
+        text = f"certificate {newest.thumbprint[:12]}, generation {newest.generation}"
+        reload, call = self.reload_milliseconds(newest), self.first_call_milliseconds(newest)
+        if reload is None or call is None:
+            return f"{text}: first call"
+        return f"{text}: reloaded {reload:.1f} ms and first used {call:.0f} ms after the swap"
+
+    @property
+    def rotations(self) -> int:
+        """How many rotations it has come through: certificates used after the first."""
+        return sum(1 for certificate in self.certificates[1:] if certificate.calls)
+
+    def reload_milliseconds(self, certificate: CertificateUse) -> float | None:
+        """From the swap of the file to the new snapshot; None for the first certificate or not yet."""
+        return self._since_swap(certificate, certificate.reloaded_at)
+
+    def first_call_milliseconds(self, certificate: CertificateUse) -> float | None:
+        """From the swap of the file to the first call with the new certificate's token."""
+        return self._since_swap(certificate, certificate.first_call_at)
+
+    def problems(self) -> list[str]:
+        """Everything that keeps this component from having passed."""
+        found = []
+        if self.ended is not None:
+            found.append(f"{self.component}: its process {self.ended}")
+        if self.failed_calls:
+            found.append(
+                f"{self.component}: {self.failed_calls} failed calls, the last one: {self.last_error}"
+            )
+        unused = [str(n) for n, certificate in enumerate(self.certificates, 1) if not certificate.calls]
+        if unused:
+            found.append(f"{self.component}: no call with a token from certificate {', '.join(unused)}")
+        found += [
+            f"{self.component}: used a certificate that was not issued to it: {thumbprint}"
+            for thumbprint in sorted(self._foreign)
+        ]
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as ``hcpcreds up --output json`` prints it; durations in milliseconds."""
+        return {
+            "component": self.component,
+            "workload": self.workload,
+            "volume": self.volume,
+            "secret_provider_class": self.secret_provider_class,
+            "file": self.file,
+            "thumbprints": [certificate.thumbprint for certificate in self.certificates],
+            "generations": [certificate.generation for certificate in self.certificates],
+            "expires": [certificate.expires.isoformat() for certificate in self.certificates],
+            "calls_by_certificate": [certificate.calls for certificate in self.certificates],
+            "reload_ms": [self.reload_milliseconds(certificate) for certificate in self.certificates[1:]],
+            "first_call_ms": [
+                self.first_call_milliseconds(certificate) for certificate in self.certificates[1:]
+            ],
+            "rotations": self.rotations,
+            "calls": self.calls,
+            "failed_calls": self.failed_calls,
+            "last_error": self.last_error,
+            "ended": self.ended,
+        }
+
+    def _find(self, thumbprint: str) -> CertificateUse | None:
+        for certificate in self.certificates:
+            if certificate.thumbprint == thumbprint:
+                return certificate
+        self._foreign.add(thumbprint)
+        return None
+
+    def _since_swap(self, certificate: CertificateUse, then: float | None) -> float | None:
+        swapped_at = self._swapped_at.get(certificate.version or "")
+        if certificate is self.certificates[0] or swapped_at is None or then is None:
+            return None
+        return round((then - swapped_at) * 1000, 3)

@@ -1,0 +1,166 @@
+"""Who owns the service: has certificates issued and renewed, and stores them where the driver finds them."""
+
+import base64
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, cast
+
+import jwt
+from azure.identity import ClientAssertionCredential
+from azure.keyvault.secrets import SecretClient
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from hcpcreds.dataplane.client import ManagedIdentityDataPlaneClientFactory
+from hcpcreds.dataplane.models import UserAssignedIdentitiesRequest, UserAssignedIdentityCredentials
+from hcpcreds.dataplane.vault import Encoding, store
+from hcpcreds.errors import IssueError
+from hcpcreds.hosted_cluster import ManagedIdentity
+
+_RETRIES: Final = 3
+"""Everything is on this machine: what fails three times is gone."""
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A credential that the data plane has issued."""
+
+    credentials: UserAssignedIdentityCredentials
+    thumbprint: str
+    """SHA-256 of the certificate, lower-case hex."""
+    expires: datetime
+
+
+class ServiceOwner:
+    """An application that may call the data plane and write to the vault.
+
+    Args:
+        tenant_id: The application's tenant.
+        client_id: The application.
+        certificate: What it signs its assertions with.
+        private_key: The certificate's.
+        authority: Token authority.
+        data_plane_audience: What tokens for the data plane are for.
+        vault_url: The vault that the credentials are stored in.
+        ca_file: PEM file of the authorities to trust.
+    """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        client_id: str,
+        certificate: x509.Certificate,
+        private_key: rsa.RSAPrivateKey,
+        authority: str,
+        data_plane_audience: str,
+        vault_url: str,
+        ca_file: Path,
+    ) -> None:
+        ca = str(ca_file)
+        thumbprint = base64.urlsafe_b64encode(certificate.fingerprint(hashes.SHA256())).decode().rstrip("=")
+
+        def sign_assertion() -> str:
+            # Not azure-identity's CertificateCredential: it uses one assertion again and again for nine
+            # minutes, which the local authority, whose tokens live seconds, takes for a replay.
+            now = int(time.time())
+            claims = {
+                "aud": f"{authority}{tenant_id}/oauth2/v2.0/token",
+                "iss": client_id,
+                "sub": client_id,
+                "jti": str(uuid.uuid4()),
+                "nbf": now,
+                "exp": now + 300,
+            }
+            return jwt.encode(claims, private_key, algorithm="PS256", headers={"x5t#S256": thumbprint})
+
+        self._credential = ClientAssertionCredential(
+            tenant_id,
+            client_id,
+            sign_assertion,
+            authority=authority,
+            additionally_allowed_tenants=["*"],
+            connection_verify=ca,
+            retry_total=_RETRIES,
+        )
+        self._data_plane = ManagedIdentityDataPlaneClientFactory(
+            self._credential, data_plane_audience, connection_verify=ca, retry_total=_RETRIES
+        )
+        # The local vault has no host name of Key Vault's, which the SDK would compare with the challenge.
+        self._vault = SecretClient(
+            vault_url,
+            self._credential,
+            verify_challenge_resource=False,
+            connection_verify=ca,
+            retry_total=_RETRIES,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._vault.close()
+        self._data_plane.close()
+        self._credential.close()
+
+    def issue(self, identity_url: str, resource_ids: Sequence[str]) -> list[Issued]:
+        """Have the first certificates of identities issued, in the order of their ARM ids.
+
+        Raises:
+            IssueError: The data plane did not issue every one.
+        """
+        request = UserAssignedIdentitiesRequest(identity_ids=tuple(resource_ids))
+        answer = self._data_plane.create_client(identity_url).get_user_assigned_identities_credentials(
+            request
+        )
+        by_id = {credentials.resource_id: credentials for credentials in answer.explicit_identities or ()}
+        missing = [resource_id for resource_id in resource_ids if resource_id not in by_id]
+        if missing:
+            raise IssueError(f"{identity_url}: no credential for {', '.join(missing)}")
+        return [_describe(by_id[resource_id]) for resource_id in resource_ids]
+
+    def renew(self, issued: Issued) -> Issued:
+        """Have a certificate renewed.
+
+        Raises:
+            IssueError: The data plane did not renew it.
+        """
+        url = issued.credentials.client_secret_url
+        if not url:
+            raise IssueError(f"{issued.credentials.resource_id}: its credential has no client_secret_url")
+        answer = self._data_plane.create_client(url).get_system_assigned_identity_credentials()
+        (renewed,) = answer.explicit_identities or ()
+        return _describe(renewed)
+
+    def store(self, identity: ManagedIdentity, issued: Issued) -> str:
+        """Store a credential as the identity's secret, encoded as the cluster says.
+
+        Returns:
+            The version that the vault gave it.
+
+        Raises:
+            InputError: The credential is incomplete.
+            StoreError: The vault did not take it.
+        """
+        encoding = cast("Encoding", identity.object_encoding)  # hosted_cluster takes no other
+        properties = store(
+            self._vault, issued.credentials, name=identity.credentials_secret_name, encoding=encoding
+        )
+        return str(properties.version)
+
+
+def _describe(credentials: UserAssignedIdentityCredentials) -> Issued:
+    # Read here by cryptography alone: what the components report is compared with it.
+    pem = base64.b64decode(credentials.client_secret or "")
+    certificate = x509.load_pem_x509_certificate(pem)
+    return Issued(
+        credentials, certificate.fingerprint(hashes.SHA256()).hex(), certificate.not_valid_after_utc
+    )

@@ -1,0 +1,20 @@
+"""The `hcpcreds` command: one file a command; each parses, calls a room, prints.
+
+Exit status: 0 done; 1 found problems or failed on the way; 2 wrong usage or unusable input, and then nothing
+was started or written. Results go to standard output, everything else to standard error.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `hcpcreds` script."""
+    try:
+        from hcpcreds.cli.root import hcpcreds
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("hcpcreds"):
+            raise
+        sys.exit(
+            f"hcpcreds: the command line needs {error.name}; install it with: pip install 'hcpcreds[cli]'"
+        )
+    hcpcreds()

@@ -1,0 +1,48 @@
+"""`hcpcreds` itself: finds the command, turns errors into messages and exit statuses."""
+
+from importlib import import_module
+from typing import Any, Final
+
+import click
+from typing_extensions import override
+
+from hcpcreds import __version__
+from hcpcreds.errors import HcpCredsError, InputError
+
+_COMMANDS: Final = {"up": "Run the whole chain on this machine: issue, store, mount, use, rotate."}
+"""Each command's module in this package, and what `--help` says of it without importing it."""
+
+
+class _Commands(click.Group):
+    """Imports a command's module only when it is called, so that `--help` is quick."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"hcpcreds.cli.{cmd_name}").command
+        return command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HcpCredsError as error:
+            command = " ".join(filter(None, (ctx.info_name, ctx.invoked_subcommand)))
+            click.echo(f"{command}: {error}", err=True)
+            ctx.exit(2 if isinstance(error, InputError) else 1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hcpcreds")
+def hcpcreds() -> None:
+    """Azure credentials for the pods of hosted control planes: issue, store, mount, use, rotate."""

@@ -1,0 +1,54 @@
+"""`hcpcreds up`: the whole chain on this machine."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+_SHORTEST_ROTATION_SECONDS: Final = 2.0
+"""A component calls every second: in less than two it could not be sure to use every certificate."""
+
+
+@click.command("up", epilog="Example: hcpcreds up --rotations 3 --rotate-every 5 hosted-cluster.yaml")
+@click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[FILE]")
+@click.option(
+    "--rotate-every",
+    type=click.FloatRange(min=_SHORTEST_ROTATION_SECONDS),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Renew every certificate this often.",
+)
+@click.option(
+    "--rotations",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stop after N; succeed only if every component used every certificate and no call failed.",
+)
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(file: Path | None, rotate_every: float, rotations: int | None, output: str) -> None:
+    """Run the whole chain on this machine: a local Azure, a node, and every component, each a process.
+
+    Certificates for every identity of the HostedCluster or HostedControlPlane in FILE are issued, stored,
+    mounted and used, then renewed again and again under the running components. Without FILE, an example
+    that ships with hcpcreds is used. Ctrl-C ends it and removes everything it made. For development only.
+    """
+    from hcpcreds.chain.run import EXAMPLE, Chain, Settings
+    from hcpcreds.cli.up_report import LinesReporter, StepsReporter, TableReporter
+
+    if output == "json":
+        reporter = StepsReporter()
+    elif sys.stdout.isatty():
+        reporter = TableReporter()
+    else:
+        reporter = LinesReporter()
+    settings = Settings(rotate_every=rotate_every, rotations=rotations)
+    chain = Chain(file or EXAMPLE, settings, reporter)
+    with reporter:
+        problems = asyncio.run(chain.run())
+    if output == "json":
+        click.echo(json.dumps(chain.as_json(), indent=2))
+    sys.exit(1 if problems else 0)
