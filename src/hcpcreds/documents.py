@@ -23,6 +23,7 @@ MAX_BYTES: Final = 3 * 1024 * 1024
 _MAX_DEPTH: Final = 100
 """libyaml's time grows with the square of the depth, and no manifest is nearly as deep."""
 _MERGE_BUDGET: Final = 100_000
+_LONGEST_ECHO: Final = 80
 
 _BOOLEANS: Final = frozenset(
     spelling
@@ -146,9 +147,10 @@ class _Builder:
         self._add(value, event)
 
     def _alias(self, event: "AliasEvent") -> None:
-        if event.anchor not in self._anchors:
-            raise _UnusableError(event, f"there is no anchor &{event.anchor}")
-        self._add(self._anchors[event.anchor], event)
+        anchor = event.anchor or ""
+        if anchor not in self._anchors:
+            raise _UnusableError(event, f"there is no anchor &{anchor[:_LONGEST_ECHO]}")
+        self._add(self._anchors[anchor], event)
 
     def _start_mapping(self, event: "MappingStartEvent") -> None:
         mapping = _Mapping()
@@ -193,7 +195,7 @@ class _Builder:
         elif container.key is None:
             container.key = _key(value, event)
             if container.key in container.value:
-                raise _UnusableError(event, f"the key {container.key!r} is there already")
+                raise _UnusableError(event, f"the key {container.key[:_LONGEST_ECHO]!r} is there already")
         else:
             if container.key == "<<":
                 container.merged += value if isinstance(value, list) else [value]

@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from hcpcreds.documents import PlainScalar
 
-_MAX_ECHO: Final = 80
+_LONGEST_ECHO: Final = 80
+_LONGEST_RESOURCE_ID: Final = 355
 _RESOURCE_ID: Final = "/subscriptions/{subscription}/resourceGroups/{group}/providers/"
 _KINDS: Final = {
     type(None): "nothing",
@@ -89,7 +90,8 @@ class Fields:
             else:
                 return names["{group}"], names["{name}"]
         if value:
-            self.note(key, f"got {describe(value)}, expected {_RESOURCE_ID}{tail}")
+            echo = describe(value, longest=_LONGEST_RESOURCE_ID)
+            self.note(key, f"got {echo}, expected {_RESOURCE_ID}{tail}")
         return "", ""
 
     def note(self, key: str, problem: str) -> None:
@@ -97,13 +99,12 @@ class Fields:
         self._problems.append(f"{self._path}{key}: {problem}")
 
 
-def describe(value: object) -> str:
-    """Say what a value is: text as it stands, if short; of anything else only its kind."""
+def describe(value: object, *, longest: int = _LONGEST_ECHO) -> str:
+    """Say what a value is, and repeat it only when it is short: what is pasted by mistake may be a secret."""
     if isinstance(value, str):
-        text = repr(value)
-        return text if len(text) <= _MAX_ECHO else f"{text[:_MAX_ECHO]}... ({len(value)} characters)"
+        return repr(value) if len(value) <= longest else f"text of {len(value)} characters"
     if isinstance(value, PlainScalar):
-        return f"the {value.kind} {value.text[:_MAX_ECHO]} (for text, put it in quotes)"
+        return f"the {value.kind} {value.text[:longest]} (for text, put it in quotes)"
     for kind, name in _KINDS.items():
         if isinstance(value, kind):
             return name

@@ -201,7 +201,7 @@ def _find_cluster(documents: Sequence[Any], where: str) -> Mapping[str, Any]:
         raise InputError(where, [f"{expected}, found {len(found)}"])
     if not objects:
         raise InputError(where, [f"empty; {expected}"])
-    kinds = {describe(item.get("kind")) if isinstance(item, Mapping) else describe(item) for item in objects}
+    kinds = {describe(item.get("kind")) if isinstance(item, Mapping) else "no object" for item in objects}
     raise InputError(where, [f"kind: {expected}, found {', '.join(sorted(kinds)[:5])}"])
 
 
