@@ -35,6 +35,8 @@ CANNOT_RENEW_AFTER_TAG: Final = "cannot_renew_after"
 Encoding = Literal["utf-8", "hex", "base64"]
 """How a secret's value is written, HyperShift's ``objectEncoding``."""
 
+SDK_ERRORS: Final = (AzureError, AttributeError, TypeError, ValueError)
+"""What SecretClient raises; all but the first when it is answered something that is no answer."""
 _SECRET_NAME: Final = re.compile(r"[a-zA-Z0-9-]{1,127}")
 _TIMES: Final = ("not_before", "not_after", "renew_after", "cannot_renew_after")
 _REQUIRED: Final = ("authentication_endpoint", "client_id", "client_secret", "tenant_id", *_TIMES)
@@ -233,9 +235,12 @@ def describe(vault_url: str, name: str | None = None) -> str:
     return f"secret {name} in {vault_url}" if name else f"vault {vault_url}"
 
 
-def explain(error: AzureError, vault_url: str, name: str | None = None) -> StoreError:
-    """Make the error that says what a vault refused; the first line says it, the rest repeats it."""
-    return StoreError(f"{describe(vault_url, name)}: {error.message.partition(chr(10))[0]}")
+def explain(error: Exception, vault_url: str, name: str | None = None) -> StoreError:
+    """Make the error that says why a vault's client failed; never with what the vault sent."""
+    reason = error.message if isinstance(error, AzureError) else "the answer is unreadable"
+    return StoreError(
+        f"{describe(vault_url, name)}: {reason.partition(chr(10))[0]}"
+    )  # the rest says it again
 
 
 def store(
@@ -263,7 +268,7 @@ def store(
     secret = build_secret(credentials, name=name, encoding=encoding)
     try:
         stored = client.set_secret(**secret.as_arguments())
-    except AzureError as error:
+    except SDK_ERRORS as error:
         raise explain(error, client.vault_url, secret.name) from None
     return stored.properties
 
@@ -284,7 +289,7 @@ def load(
     """
     try:
         value = client.get_secret(name).value
-    except AzureError as error:
+    except SDK_ERRORS as error:
         raise explain(error, client.vault_url, name) from None
     return parse_secret(value, model, where=describe(client.vault_url, name), encoding=encoding)
 
@@ -303,5 +308,5 @@ def list_stored(client: SecretClient) -> Iterator[StoredCredential]:
             stored = read_stored(properties)
             if stored is not None:
                 yield stored
-    except AzureError as error:
+    except SDK_ERRORS as error:
         raise explain(error, client.vault_url) from None

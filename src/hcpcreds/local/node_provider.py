@@ -69,6 +69,8 @@ class Provider:
             secret = client.get_secret(wanted.name, wanted.version)
         except AzureError as error:
             raise StoreError(f"{where}: {error.message.partition(chr(10))[0]}") from None
+        except (AttributeError, TypeError, ValueError):  # the SDK's, when answered something else
+            raise StoreError(f"{where}: the answer is unreadable") from None
         if secret.value is None or secret.properties.version is None:
             raise StoreError(f"{where}: the answer has no value or no version")
         try:

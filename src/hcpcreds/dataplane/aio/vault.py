@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-from azure.core.exceptions import AzureError
 from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
@@ -12,6 +11,7 @@ from hcpcreds.dataplane.models import (
     UserAssignedIdentityCredentials,
 )
 from hcpcreds.dataplane.vault import (
+    SDK_ERRORS,
     Encoding,
     StoredCredential,
     build_secret,
@@ -47,7 +47,7 @@ async def store(
     secret = build_secret(credentials, name=name, encoding=encoding)
     try:
         stored = await client.set_secret(**secret.as_arguments())
-    except AzureError as error:
+    except SDK_ERRORS as error:
         raise explain(error, client.vault_url, secret.name) from None
     return stored.properties
 
@@ -68,7 +68,7 @@ async def load(
     """
     try:
         value = (await client.get_secret(name)).value
-    except AzureError as error:
+    except SDK_ERRORS as error:
         raise explain(error, client.vault_url, name) from None
     return parse_secret(value, model, where=describe(client.vault_url, name), encoding=encoding)
 
@@ -87,5 +87,5 @@ async def list_stored(client: SecretClient) -> AsyncIterator[StoredCredential]:
             stored = read_stored(properties)
             if stored is not None:
                 yield stored
-    except AzureError as error:
+    except SDK_ERRORS as error:
         raise explain(error, client.vault_url) from None

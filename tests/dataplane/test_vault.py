@@ -1,0 +1,221 @@
+"""Credentials in Key Vault, stored and loaded through the real SDK's clients, sync and asyncio."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.keyvault.secrets import SecretClient
+from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
+
+from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials, vault
+from hcpcreds.dataplane.aio import vault as aio_vault
+from hcpcreds.dataplane.models import parse_model, render_model
+from hcpcreds.dataplane.vault import Encoding, StoredCredential, render_identifier
+from hcpcreds.errors import InputError, StoreError
+from hcpcreds.local.azure import LocalAzure
+
+OWNER = "cccccccc-0000-0000-0000-000000000002"
+CREDENTIALS = UserAssignedIdentityCredentials(
+    authentication_endpoint="https://login.microsoftonline.com/",
+    client_id="aaaaaaaa-0000-0000-0000-000000000002",
+    client_secret="c2VudGluZWw=",
+    tenant_id="72f988bf-86f1-41af-91ab-2d7cd011db47",
+    object_id="11111111-2222-3333-4444-555555555555",
+    not_before="2026-11-23T10:00:00Z",
+    not_after="2027-02-21T10:00:00Z",
+    renew_after="2027-01-07T10:00:00+01:00",
+    cannot_renew_after="2027-05-22T10:00:00Z",
+)
+
+
+class Owner:
+    """A credential that may write to the vault."""
+
+    def __init__(self, azure: LocalAzure) -> None:
+        self.azure = azure
+
+    def get_token(self, *_: str, **__: Any) -> AccessToken:
+        token = self.azure.issue_token(OWNER, audience="https://vault.azure.net")
+        return AccessToken(token, int(time.time()) + 3600)
+
+
+class AsyncOwner:
+    def __init__(self, azure: LocalAzure) -> None:
+        self.owner = Owner(azure)
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return self.owner.get_token(*scopes, **options)
+
+    async def close(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+class Twin:
+    """Calls either twin in the same words, each time with a client of its own."""
+
+    def __init__(self, azure: LocalAzure, kind: str) -> None:
+        self.azure = azure
+        self.kind = kind
+        self.options: Any = {
+            "vault_url": azure.vault_url(),
+            "connection_verify": str(azure.ca_file),
+            "verify_challenge_resource": False,
+            "retry_total": 0,
+        }
+
+    def call(self, function: str, /, *given: Any, **options: Any) -> Any:
+        if self.kind == "sync":
+            with SecretClient(credential=Owner(self.azure), **self.options) as client:
+                answer = getattr(vault, function)(client, *given, **options)
+                return list(answer) if function == "list_stored" else answer
+
+        async def call() -> Any:
+            async with AsyncSecretClient(credential=AsyncOwner(self.azure), **self.options) as client:
+                answer = getattr(aio_vault, function)(client, *given, **options)
+                return [found async for found in answer] if function == "list_stored" else await answer
+
+        return asyncio.run(call())
+
+
+@pytest.fixture(params=["sync", "aio"])
+def twin(local_azure: LocalAzure, request: pytest.FixtureRequest) -> Twin:
+    return Twin(local_azure, request.param)
+
+
+def test_store_writes_what_load_gives_back(twin: Twin):
+    stored = twin.call("store", CREDENTIALS)
+    assert stored.name == "uamsi-" + render_identifier(CREDENTIALS.object_id or "")
+    assert stored.version
+    assert stored.not_before == datetime(2026, 11, 23, 10, tzinfo=UTC)
+    assert stored.expires_on == datetime(2027, 2, 21, 10, tzinfo=UTC)
+    assert stored.tags == {
+        "renew_after": CREDENTIALS.renew_after,
+        "cannot_renew_after": CREDENTIALS.cannot_renew_after,
+    }
+    assert twin.call("load", stored.name, UserAssignedIdentityCredentials) == CREDENTIALS
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
+def test_store_takes_hypershifts_own_name_and_encoding(twin: Twin, encoding: Encoding):
+    name = f"cpo-cert-{encoding}-{twin.kind}"
+    assert twin.call("store", CREDENTIALS, name=name, encoding=encoding).name == name
+    assert twin.call("load", name, UserAssignedIdentityCredentials, encoding=encoding) == CREDENTIALS
+
+
+def test_store_takes_a_whole_answer_of_the_data_plane(local_azure: LocalAzure, twin: Twin):
+    issued = parse_model(
+        render_model(ManagedIdentityCredentials(explicit_identities=(CREDENTIALS,))),
+        ManagedIdentityCredentials,
+    )
+    stored = twin.call("store", issued)
+    assert stored.name.startswith("msi-")
+    assert twin.call("load", stored.name, ManagedIdentityCredentials) == issued
+    assert local_azure.requests.count("vault", match=stored.name, method="PUT") > 0
+
+
+def test_store_writes_nothing_when_the_credential_is_incomplete(local_azure: LocalAzure, twin: Twin):
+    with pytest.raises(InputError, match="2 problems") as caught:
+        twin.call(
+            "store", UserAssignedIdentityCredentials(**{**as_fields(), "not_after": None, "client_id": None})
+        )
+    assert caught.value.problems == ("client_id: missing", "not_after: missing")
+    assert local_azure.requests.count("vault") == 0
+
+
+def as_fields() -> dict[str, Any]:
+    return {name: getattr(CREDENTIALS, name) for name in CREDENTIALS.__struct_fields__}
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 403}, {"status": 500}, {"status": 400, "body": b"sentinel"}, {"drop": True}]
+)
+@pytest.mark.parametrize("call", ["store", "load", "list_stored"])
+def test_vault_calls_name_the_vault_that_refused(
+    local_azure: LocalAzure, twin: Twin, call: str, fault: dict[str, Any]
+):
+    given: dict[str, list[Any]] = {
+        "store": [CREDENTIALS],
+        "load": ["absent", UserAssignedIdentityCredentials],
+        "list_stored": [],
+    }
+    local_azure.faults.add("vault", **fault)
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1") as caught:
+        twin.call(call, *given[call])
+    assert str(CREDENTIALS.client_secret) not in str(caught.value)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/html"])
+@pytest.mark.parametrize(
+    "body", [b"", b"sentinel", b'"sentinel"', b'["sentinel"]', b'{"value": ["sentinel"]}', b'{"value": null}']
+)
+def test_load_refuses_garbage_without_showing_it(
+    local_azure: LocalAzure, twin: Twin, body: bytes, content_type: str
+):
+    twin.call("store", CREDENTIALS, name="garbage")
+    local_azure.faults.add(
+        "vault", method="GET", match="/secrets/garbage", body=body, headers={"Content-Type": content_type}
+    )
+    with pytest.raises(StoreError, match="secret garbage in https://127") as caught:
+        twin.call("load", "garbage", UserAssignedIdentityCredentials)
+    assert "sentinel" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b'{"value": 5}', b'{"value": [{"id": 5}]}'])
+def test_list_stored_refuses_garbage(local_azure: LocalAzure, twin: Twin, body: bytes):
+    local_azure.faults.add("vault", body=body, headers={"Content-Type": "application/json"})
+    with pytest.raises(StoreError, match="vault https://127"):
+        twin.call("list_stored")
+
+
+def test_load_says_that_there_is_no_such_secret(twin: Twin):
+    with pytest.raises(StoreError, match=r"secret absent in .*SecretNotFound"):
+        twin.call("load", "absent", UserAssignedIdentityCredentials)
+
+
+def test_list_stored_finds_every_credential_by_its_name_and_tags(make_azure: Any):
+    azure = make_azure()
+    sync, aio = Twin(azure, "sync"), Twin(azure, "aio")
+    with SecretClient(credential=Owner(azure), **sync.options) as client:
+        client.set_secret("unrelated", "value")
+        client.set_secret("msi-untagged", "value", tags={"renew_after": "soon"}, enabled=False)
+        for number in range(30):  # more than a page
+            vault.store(client, CREDENTIALS, name=f"cert-{number:02}")
+    vault_name = sync.call("store", CREDENTIALS).name
+
+    listed = sync.call("list_stored")
+    assert listed == aio.call("list_stored")
+    assert {found.name for found in listed} == {
+        "msi-untagged", vault_name, *(f"cert-{number:02}" for number in range(30))
+    }  # fmt: skip
+    by_name = {found.name: found for found in listed}
+    assert by_name["cert-07"] == StoredCredential(
+        name="cert-07",
+        enabled=True,
+        not_before=datetime(2026, 11, 23, 10, tzinfo=UTC),
+        expires_on=datetime(2027, 2, 21, 10, tzinfo=UTC),
+        renew_after=datetime(2027, 1, 7, 9, tzinfo=UTC),
+        cannot_renew_after=datetime(2027, 5, 22, 10, tzinfo=UTC),
+    )
+    untagged = by_name["msi-untagged"]
+    assert (untagged.enabled, untagged.renew_after, untagged.cannot_renew_after) == (False, None, None)
+
+
+def test_list_stored_gives_what_it_has_before_it_fails(make_azure: Any):
+    azure = make_azure()
+    with SecretClient(credential=Owner(azure), **Twin(azure, "sync").options) as client:
+        for number in range(30):
+            vault.store(client, CREDENTIALS, name=f"cert-{number:02}")
+        listing = vault.list_stored(client)
+        assert next(listing).name == "cert-00"
+        azure.faults.add("vault", status=500)
+        with pytest.raises(StoreError, match="vault https://127"):
+            list(listing)
