@@ -25,7 +25,6 @@ PROBE_PORT_ANNOTATION: Final = "hypershift.openshift.io/shared-load-balancer-hea
 
 _MAX_NAMESPACE: Final = 63
 
-
 _MAYBE_EMPTY: Final = Form(re.compile(f"(?:{TEXT.pattern.pattern})?"), TEXT.expected)
 UUID: Final = Form(re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"), "a UUID")
 _API_VERSION: Final = Form(re.compile(re.escape(API_VERSION)), API_VERSION)
@@ -187,12 +186,7 @@ def parse_hosted_cluster(
 
 
 def _find_cluster(documents: Sequence[Any], where: str) -> Mapping[str, Any]:
-    objects: list[Any] = []
-    for document in documents:
-        items = (
-            document.get("items") if isinstance(document, Mapping) else None
-        )  # a List, as kubectl get writes
-        objects += items if isinstance(items, list) else [document]
+    objects = [item for document in documents for item in _get_items(document)]
     found = [item for item in objects if isinstance(item, Mapping) and item.get("kind") in KINDS]
     if len(found) == 1:
         return found[0]
@@ -203,6 +197,15 @@ def _find_cluster(documents: Sequence[Any], where: str) -> Mapping[str, Any]:
         raise InputError(where, [f"empty; {expected}"])
     kinds = {describe(item.get("kind")) if isinstance(item, Mapping) else "no object" for item in objects}
     raise InputError(where, [f"kind: {expected}, found {', '.join(sorted(kinds)[:5])}"])
+
+
+def _get_items(document: object) -> list[Any]:
+    """The objects in a List, as kubectl get writes one; else the document itself."""
+    if isinstance(document, Mapping) and document.get("kind") not in KINDS:
+        items = document.get("items")
+        if isinstance(items, list):
+            return items
+    return [document]
 
 
 def _read_cluster(manifest: Fields) -> HostedCluster:
