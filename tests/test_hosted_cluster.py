@@ -74,6 +74,7 @@ class TestValue:
 
     def test_unknown_fields_are_ignored(self):
         changes = {
+            "items": [],
             "spec.futureField": {"a": [1]},
             f"{AZURE}.topology": 5,
             f"{CONTROL_PLANE}.disk.extra": True,
