@@ -79,7 +79,7 @@ class ManagedIdentityDataPlaneClientFactory:
             (``logging_enable`` does nothing: it would log answers, and answers hold keys.)
     """
 
-    def __init__(self, credential: TokenCredential, audience: str, **kwargs: Any) -> None:  # noqa: ANN401 - azure-core's protocol
+    def __init__(self, credential: TokenCredential, audience: str, **kwargs: Any) -> None:
         policies = [
             RequestIdPolicy(**kwargs),
             UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
