@@ -61,15 +61,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_plane_audience: str = "https://identity.azure.net"
     token_lifetime: _Seconds = 3600.0
     refresh_in: _Seconds | None = None
-    longest_assertion_life: _Seconds = 600.0
+    longest_assertion_life: _Seconds = 3600.0
+    """Azure SDKs sign for 10 minutes, its asyncio one for 30."""
     refuse_replayed_assertions: bool = True
     """MSAL signs one assertion for nine minutes: let it when its credential is to ask for several scopes."""
     certificate_lifetime: _Seconds = 90 * 24 * 3600.0
     certificate_backdate: _NotNegative = 300.0
     secret_format: SecretFormat = "pem"  # noqa: S105 - a format
     renew_early: bool = True
-    """Whether a client_secret_url answers a new credential even before the current one's renew_after; the real
-    service answers the current one until then."""
+    """Whether a client_secret_url answers a new credential even before the current one's renew_after.
+    The real service answers the current one until then."""
     registration_delay: _NotNegative = 0.0
     """Until Entra knows a newly issued certificate."""
     state_directory: str | None = None

@@ -53,7 +53,8 @@ class DataPlane(Service):
         secret_format: How certificate and key are rendered.
         registration_delay: Seconds until Entra knows a new certificate; infinite waits for someone to
             register it by hand.
-        renew_early: Whether a client_secret_url answers a new credential before the current one's renew_after.
+        renew_early: Whether a client_secret_url answers a new credential before the current one's
+            renew_after.
         now: Clock giving an aware UTC time.
         faults: What disturbs this service.
         requests: Where its requests are counted.
