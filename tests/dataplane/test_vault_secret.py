@@ -91,6 +91,8 @@ NEEDED_ORDER = [
     [
         ("not_before", "2026-11-23T10:00:00", "no RFC 3339 time with a zone"),
         ("not_after", "tomorrow", "no RFC 3339 time with a zone"),
+        ("not_after", "9999-12-31T23:59:59-12:00", "no RFC 3339 time with a zone"),
+        ("renew_after", "2026-02-30T00:00:00Z", "no RFC 3339 time with a zone"),
         ("not_after", "2026-11-23T10:00:00Z", "later than not_before"),
         ("client_secret", "-----BEGIN PRIVATE KEY-----", "not base64"),
     ],

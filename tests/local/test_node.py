@@ -89,6 +89,13 @@ def test_mount_makes_the_secret_readable_where_each_container_mounts_it(cluster:
     assert not (volume.parent / "other").exists()
 
 
+def test_mount_lets_nobody_else_near_the_secrets(cluster: Cluster):
+    name, _ = cluster.store("value")
+    cluster.root = cluster.root / "new" / "root"
+    cluster.start(build_class("class", {"objectName": name})).mount(build_pod("pod", "class"))
+    assert cluster.root.stat().st_mode & 0o777 == 0o700
+
+
 def test_mount_keeps_a_pod_status_as_the_driver_does(cluster: Cluster):
     first, first_version = cluster.store("1")
     second, second_version = cluster.store("2")

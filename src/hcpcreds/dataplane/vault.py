@@ -32,6 +32,7 @@ USER_ASSIGNED_IDENTITY_PREFIX: Final = "uamsi-"
 RENEW_AFTER_TAG: Final = "renew_after"
 CANNOT_RENEW_AFTER_TAG: Final = "cannot_renew_after"
 
+Credentials = ManagedIdentityCredentials | UserAssignedIdentityCredentials
 Encoding = Literal["utf-8", "hex", "base64"]
 """How a secret's value is written, HyperShift's ``objectEncoding``."""
 
@@ -77,7 +78,7 @@ class VaultSecret:
 
 
 def build_secret(
-    credentials: ManagedIdentityCredentials | UserAssignedIdentityCredentials,
+    credentials: Credentials,
     *,
     name: str | None = None,
     encoding: Encoding = "utf-8",
@@ -94,18 +95,20 @@ def build_secret(
         InputError: Every field that is missing or unusable, by its name.
     """
     prefix, at, one = _choose(credentials)
-    problems = [f"{at}{problem}" for problem in _find_problems(one)]
+    times = {field_name: _parse_time(getattr(one, field_name)) for field_name in _TIMES}
+    problems = [f"{at}{problem}" for problem in _find_problems(one, times)]
     if name is None and not one.object_id:
         problems.append(f"{at}object_id: missing, and the secret is named after it; else give a name")
     elif name is not None and not _SECRET_NAME.fullmatch(name):
         problems.append(f"name: {name!r} must be 1 to 127 characters of [a-zA-Z0-9-]")
-    if problems:
+    not_before, not_after = times["not_before"], times["not_after"]
+    if problems or not_before is None or not_after is None:
         raise InputError(type(credentials).__name__, problems, hint="Nothing was stored.")
     return VaultSecret(
         name=name or prefix + render_identifier(one.object_id or ""),
         value=_encode(render_model(credentials), encoding),
-        not_before=_parse_time(one.not_before),
-        expires_on=_parse_time(one.not_after),
+        not_before=not_before,
+        expires_on=not_after,
         tags={
             RENEW_AFTER_TAG: one.renew_after or "",
             CANNOT_RENEW_AFTER_TAG: one.cannot_renew_after or "",
@@ -113,10 +116,7 @@ def build_secret(
     )
 
 
-_OneCredential = ManagedIdentityCredentials | UserAssignedIdentityCredentials
-
-
-def _choose(credentials: _OneCredential) -> tuple[str, str, _OneCredential]:
+def _choose(credentials: Credentials) -> tuple[str, str, Credentials]:
     """Name's prefix, path, and the one credential that a secret is about."""
     if isinstance(credentials, UserAssignedIdentityCredentials):
         return USER_ASSIGNED_IDENTITY_PREFIX, "", credentials
@@ -132,14 +132,15 @@ def _choose(credentials: _OneCredential) -> tuple[str, str, _OneCredential]:
     return MANAGED_IDENTITY_PREFIX, "", credentials
 
 
-def _find_problems(one: _OneCredential) -> list[str]:
+def _find_problems(one: Credentials, times: Mapping[str, datetime | None]) -> list[str]:
     problems = [f"{name}: missing" for name in _REQUIRED if not getattr(one, name)]
-    for name in _TIMES:
-        try:
-            _parse_time(getattr(one, name) or "1970-01-01T00:00:00Z")
-        except msgspec.ValidationError:
-            problems.append(f"{name}: {getattr(one, name)!r} is no RFC 3339 time with a zone")
-    if not problems and _parse_time(one.not_before) >= _parse_time(one.not_after):
+    problems += [
+        f"{name}: {getattr(one, name)!r} is no RFC 3339 time with a zone"
+        for name, time in times.items()
+        if getattr(one, name) and time is None
+    ]
+    not_before, not_after = times["not_before"], times["not_after"]
+    if not_before and not_after and not_before >= not_after:
         problems.append("not_after: must be later than not_before")
     try:
         base64.b64decode(one.client_secret or "", validate=True)
@@ -148,9 +149,13 @@ def _find_problems(one: _OneCredential) -> list[str]:
     return problems
 
 
-def _parse_time(text: str | None) -> datetime:
-    time: datetime = msgspec.convert(text, _AwareTime)
-    return time
+def _parse_time(text: str | None) -> datetime | None:
+    """Parse an RFC 3339 time with a zone; None when it is none."""
+    try:
+        time: datetime = msgspec.convert(text, _AwareTime)
+        return time.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):  # year 1 or 9999, and the zone leads out of it
+        return None
 
 
 def _encode(value: bytes, encoding: Encoding) -> str:
@@ -218,16 +223,9 @@ def read_stored(properties: SecretProperties) -> StoredCredential | None:
         enabled=bool(properties.enabled),
         not_before=properties.not_before,
         expires_on=properties.expires_on,
-        renew_after=_read_time_tag(tags, RENEW_AFTER_TAG),
-        cannot_renew_after=_read_time_tag(tags, CANNOT_RENEW_AFTER_TAG),
+        renew_after=_parse_time(tags.get(RENEW_AFTER_TAG)),
+        cannot_renew_after=_parse_time(tags.get(CANNOT_RENEW_AFTER_TAG)),
     )
-
-
-def _read_time_tag(tags: Mapping[str, str], tag: str) -> datetime | None:
-    try:
-        return _parse_time(tags.get(tag)).astimezone(UTC)
-    except msgspec.ValidationError:
-        return None
 
 
 def describe(vault_url: str, name: str | None = None) -> str:
@@ -237,15 +235,14 @@ def describe(vault_url: str, name: str | None = None) -> str:
 
 def explain(error: Exception, vault_url: str, name: str | None = None) -> StoreError:
     """Make the error that says why a vault's client failed; never with what the vault sent."""
-    reason = error.message if isinstance(error, AzureError) else "the answer is unreadable"
-    return StoreError(
-        f"{describe(vault_url, name)}: {reason.partition(chr(10))[0]}"
-    )  # the rest says it again
+    # The first line says it, the others say it again.
+    reason = error.message.partition("\n")[0] if isinstance(error, AzureError) else "the answer is unreadable"
+    return StoreError(f"{describe(vault_url, name)}: {reason}")
 
 
 def store(
     client: SecretClient,
-    credentials: ManagedIdentityCredentials | UserAssignedIdentityCredentials,
+    credentials: Credentials,
     *,
     name: str | None = None,
     encoding: Encoding = "utf-8",

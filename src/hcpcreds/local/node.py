@@ -173,6 +173,8 @@ class Node:
         writers = Counter(mount.target for mount in (*self._mounts, *mounts))
         if twice := [target for target, count in writers.items() if count > 1]:
             raise InputError("Pod", [f"volume {target} would be mounted twice" for target in twice])
+        # A pod's files are readable to everybody, as the provider makes them: the way to them is not.
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mounts += mounts
         self._publish_all(mounts)
 

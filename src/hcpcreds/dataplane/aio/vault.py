@@ -5,13 +5,10 @@ from collections.abc import AsyncIterator
 from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
-from hcpcreds.dataplane.models import (
-    ManagedIdentityCredentials,
-    ModelType,
-    UserAssignedIdentityCredentials,
-)
+from hcpcreds.dataplane.models import ModelType
 from hcpcreds.dataplane.vault import (
     SDK_ERRORS,
+    Credentials,
     Encoding,
     StoredCredential,
     build_secret,
@@ -24,7 +21,7 @@ from hcpcreds.dataplane.vault import (
 
 async def store(
     client: SecretClient,
-    credentials: ManagedIdentityCredentials | UserAssignedIdentityCredentials,
+    credentials: Credentials,
     *,
     name: str | None = None,
     encoding: Encoding = "utf-8",
