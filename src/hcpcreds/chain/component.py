@@ -101,14 +101,14 @@ def _call_until(
         RetryPolicy(),
         BearerTokenCredentialPolicy(credential, scope),
     ]
-    url = f"{options.resource_manager}/subscriptions/{options.subscription}/resourcegroups?api-version=2021-04-01"
+    path = f"/subscriptions/{options.subscription}/resourcegroups?api-version=2021-04-01"
     client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
         options.resource_manager, policies=policies, connection_verify=options.ca_file
     )
     with client:
         due = time.monotonic()
         while not stop.is_set():
-            _call(client, url)
+            _call(client, options.resource_manager + path)
             due = max(due + options.interval, time.monotonic())
             stop.wait(due - time.monotonic())
 

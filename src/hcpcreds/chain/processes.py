@@ -105,7 +105,9 @@ class ChildProcess:
 
     def _reason(self, status: int) -> str:
         how = (
-            f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+            f"was killed by {signal.Signals(-status).name}"
+            if status < 0
+            else f"ended with exit status {status}"
         )
         said = "\n".join(f"    {line}" for line in self._stderr)
         return f"{how}\n{said}" if said else how

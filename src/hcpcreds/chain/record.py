@@ -102,16 +102,19 @@ class ComponentRecord:
         """From the swap of the file to the first call with the new certificate's token."""
         return self._since_swap(certificate, certificate.first_call_at)
 
-    def problems(self) -> list[str]:
-        """Everything that keeps this component from having passed."""
+    def problems(self, *, ended_early: bool) -> list[str]:
+        """What its calls say against this component.
+
+        Args:
+            ended_early: The run was stopped, so the newest certificate may not have had its turn.
+        """
         found = []
-        if self.ended is not None:
-            found.append(f"{self.component}: its process {self.ended}")
         if self.failed_calls:
             found.append(
                 f"{self.component}: {self.failed_calls} failed calls, the last one: {self.last_error}"
             )
-        unused = [str(n) for n, certificate in enumerate(self.certificates, 1) if not certificate.calls]
+        expected = self.certificates[:-1] if ended_early else self.certificates
+        unused = [str(number) for number, certificate in enumerate(expected, 1) if not certificate.calls]
         if unused:
             found.append(f"{self.component}: no call with a token from certificate {', '.join(unused)}")
         found += [

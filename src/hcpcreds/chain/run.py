@@ -144,17 +144,20 @@ class Chain:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
+        ended_early = False
         try:
             with tempfile.TemporaryDirectory(prefix="hcpcreds-up-") as folder:
                 async with AsyncExitStack() as stack:
                     owner = await self._start(Path(folder), stack)
                     await self._rotate(owner)
         except asyncio.CancelledError:
+            ended_early = True
             self._add_early_end()
         except HcpCredsError as error:
+            ended_early = True
             self._add_problem(str(error))
         for record in self._records.values():
-            for problem in record.problems():
+            for problem in record.problems(ended_early=ended_early):
                 self._add_problem(problem)
         self._reporter.finished(list(self._records.values()))
         return self._problems
@@ -378,7 +381,7 @@ class Chain:
 
     def _on_component_end(self, record: ComponentRecord, reason: str) -> None:
         record.ended = reason
-        self._reporter.problem(f"{record.component}: its process {reason}")
+        self._add_problem(f"{record.component}: its process {reason}")
         self._changed.set()
 
     def _on_server_end(self, name: str, reason: str) -> None:

@@ -17,4 +17,4 @@ def main() -> None:
         sys.exit(
             f"hcpcreds: the command line needs {error.name}; install it with: pip install 'hcpcreds[cli]'"
         )
-    hcpcreds()
+    hcpcreds(prog_name="hcpcreds")

@@ -1,4 +1,4 @@
-"""How `hcpcreds up` tells what happens: a live table, plain lines, or only the steps beside a JSON document."""
+"""How `hcpcreds up` tells what happens: a live table, plain lines, or steps beside a JSON document."""
 
 import time
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class LinesReporter(StepsReporter):
 
     @override
     def finished(self, records: Sequence[ComponentRecord]) -> None:
-        self._out.print(_table(records, wide=True))
+        self._out.print(_lines_table(records))
 
 
 class TableReporter(StepsReporter):
@@ -87,51 +87,72 @@ class TableReporter(StepsReporter):
         self._live.stop()
 
     def _render(self) -> Table:
-        return _table(self._records, wide=False)
+        return _screen_table(self._records)
 
 
-def _table(records: Sequence[ComponentRecord], *, wide: bool) -> Table:
-    """The table of all components; not `wide` fits a terminal and leaves out what can be looked up."""
-    table = Table(box=None if wide else box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("component", no_wrap=True)
-    table.add_column("volume", no_wrap=True)
-    table.add_column("SecretProviderClass", no_wrap=True)
-    table.add_column("file", no_wrap=wide, overflow="fold")
-    table.add_column("certificate", no_wrap=True)
-    table.add_column("expires", no_wrap=True)
-    table.add_column("generation", justify="right")
-    table.add_column("rotations", justify="right")
-    table.add_column("last call", no_wrap=True)
-    table.add_column("swap to call", justify="right", no_wrap=True)
-    table.add_column("calls", justify="right")
-    table.add_column("failed", justify="right")
+def _lines_table(records: Sequence[ComponentRecord]) -> Table:
+    """One line for each component, however long."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("component", "volume", "SecretProviderClass", "file", "certificate", "expires"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("generation", "rotations", "last call", "swap to call", "calls", "failed"):
+        table.add_column(heading, no_wrap=True, justify="right")
     for record in records:
-        table.add_row(*_row(record), style="red" if record.ended or record.failed_calls else None)
+        table.add_row(
+            record.component,
+            record.volume,
+            record.secret_provider_class,
+            record.file,
+            *_certificate(record),
+            _generation(record),
+            str(record.rotations),
+            *_calls(record),
+        )
     return table
 
 
-def _row(record: ComponentRecord) -> list[str]:
+def _screen_table(records: Sequence[ComponentRecord]) -> Table:
+    """Two lines for each component, so that it fits a terminal's width; names that do not are cut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("component\nfile", overflow="ellipsis")
+    table.add_column("volume\nSecretProviderClass", overflow="ellipsis")
+    table.add_column("certificate\nexpires", no_wrap=True, min_width=16)
+    table.add_column("generation", justify="right", no_wrap=True, min_width=10)
+    table.add_column("last call\nswap to call", justify="right", no_wrap=True, min_width=12)
+    table.add_column("calls\nfailed", justify="right", no_wrap=True, min_width=6)
+    for record in records:
+        last, waited, calls, failed = _calls(record)
+        table.add_row(
+            f"{record.component}\n{record.file}",
+            f"{record.volume}\n{record.secret_provider_class}",
+            "\n".join(_certificate(record)),
+            _generation(record),
+            f"{last}\n{waited}",
+            f"{calls}\n{failed}",
+            style="red" if record.ended or record.failed_calls else None,
+        )
+    return table
+
+
+def _certificate(record: ComponentRecord) -> tuple[str, str]:
+    current = record.current
+    if current is None:
+        return "-", "-"
+    return current.thumbprint[:_THUMBPRINT_LETTERS], f"{current.expires:%Y-%m-%d %H:%M}"
+
+
+def _generation(record: ComponentRecord) -> str:
+    return "-" if record.current is None else str(record.current.generation)
+
+
+def _calls(record: ComponentRecord) -> tuple[str, str, str, str]:
+    """Last call, time from the newest swap to the first call that followed it, all calls, failed calls."""
     current = record.current
     waited = None if current is None else record.first_call_milliseconds(current)
-    return [
-        record.component,
-        record.volume,
-        record.secret_provider_class,
-        record.file,
-        "-" if current is None else current.thumbprint[:_THUMBPRINT_LETTERS],
-        "-" if current is None else f"{current.expires:%Y-%m-%d %H:%M}",
-        "-" if current is None else str(current.generation),
-        str(record.rotations),
-        _last_call(record),
-        "-" if waited is None else f"{waited:.0f} ms",
-        str(record.calls),
-        str(record.failed_calls),
-    ]
-
-
-def _last_call(record: ComponentRecord) -> str:
     if record.ended is not None:
-        return record.ended.splitlines()[0]
-    if record.last_call_at is None:
-        return "-"
-    return f"{time.time() - record.last_call_at:.1f} s ago"
+        last = "ended"
+    elif record.last_call_at is None:
+        last = "-"
+    else:
+        last = f"{time.time() - record.last_call_at:.1f} s ago"
+    return last, "-" if waited is None else f"{waited:.0f} ms", str(record.calls), str(record.failed_calls)

@@ -1,0 +1,226 @@
+"""`hcpcreds up` as its user runs it: a process, its output, its exit status, and what is left behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hcpcreds.components import COMPONENTS
+
+EXAMPLE = Path(__file__).parents[2] / "src/hcpcreds/chain/example-hosted-cluster.yaml"
+START_SECONDS = 60.0
+
+
+@contextmanager
+def running(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`hcpcreds up`, with a place of its own for temporary files."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hcpcreds", "up", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def children(process: subprocess.Popen[str]) -> dict[int, str]:
+    """The processes of a run: command line by id."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            command = status.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if parent == process.pid and "hcpcreds." in command:
+            found[int(status.parent.name)] = command
+    return found
+
+
+def find_child(process: subprocess.Popen[str], text: str) -> int:
+    (found,) = (pid for pid, command in children(process).items() if text in command)
+    return found
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    """Read the run's plain lines up to one."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"it ended without saying {text!r}")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for by its new parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_ended(pids: list[int]) -> None:
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+def assert_nothing_is_left(tmp_path: Path, pids: list[int]) -> None:
+    wait_until_ended(pids)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_up_prints_one_json_document_and_succeeds_when_every_certificate_was_used(tmp_path):
+    with running(
+        tmp_path, "--rotations", "2", "--rotate-every", "3", "--output", "json", str(EXAMPLE)
+    ) as process:
+        out, err = process.communicate(timeout=100)
+
+    assert process.returncode == 0, err
+    document = json.loads(out)
+    assert document["ok"] is True
+    assert document["problems"] == []
+    components = document["components"]
+    assert [component["component"] for component in components] == [
+        component.name for component in COMPONENTS
+    ]
+    for component in components:
+        assert len(set(component["thumbprints"])) == 3
+        assert all(re.fullmatch("[0-9a-f]{64}", thumbprint) for thumbprint in component["thumbprints"])
+        assert component["generations"] == [1, 2, 3]
+        assert component["rotations"] == 2
+        assert component["failed_calls"] == 0
+        assert min(component["calls_by_certificate"]) >= 1
+        assert all(0 <= took < 5000 for took in component["reload_ms"])
+        assert all(0 < took < 30000 for took in component["first_call_ms"])
+        assert len(component["reload_ms"]) == len(component["first_call_ms"]) == 2
+    thumbprints = [thumbprint for component in components for thumbprint in component["thumbprints"]]
+    assert len(set(thumbprints)) == 27
+    assert [line[:3] for line in err.splitlines()] == ["1/6", "2/6", "3/6", "4/6", "5/6", "6/6"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_ends_every_process_and_removes_what_it_made_when_told_to_stop(tmp_path, number):
+    with running(tmp_path) as process:
+        wait_for_line(process, "first call")
+        pids = list(children(process))
+        assert len(pids) == 11
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 0, err
+    assert "problem" not in err
+    assert out.count("managed-azure-") == 9, "the table is printed at the end"
+    assert_nothing_is_left(tmp_path, pids)
+
+
+@pytest.mark.timeout(120)
+def test_up_leaves_no_process_behind_when_it_is_killed(tmp_path):
+    with running(tmp_path) as process:
+        wait_for_line(process, "first call")
+        pids = list(children(process))
+        process.kill()
+        process.communicate()
+    wait_until_ended(pids)
+
+
+@pytest.mark.timeout(120)
+def test_up_reports_a_killed_component_goes_on_and_fails(tmp_path):
+    with running(tmp_path, "--rotations", "1", "--rotate-every", "3") as process:
+        wait_for_line(process, "ingress-operator: certificate")
+        pids = list(children(process))
+        os.kill(find_child(process, "ingress-operator"), signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "problem: ingress-operator: its process was killed by SIGKILL" in err
+    assert out.count("generation 2: reloaded") == 8, "the others came through the rotation"
+    assert_nothing_is_left(tmp_path, pids)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("hcpcreds.local.azure", "the local Azure is gone: was killed by SIGKILL"),
+        ("hcpcreds.local.node", "the node is gone: was killed by SIGKILL"),
+    ],
+)
+def test_up_ends_and_says_why_when_what_everything_stands_on_is_killed(tmp_path, module, message):
+    with running(tmp_path, "--rotations", "5", "--output", "json") as process:
+        wait_until(lambda: len(children(process)) == 11)
+        pids = list(children(process))
+        os.kill(find_child(process, module), signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert f"problem: {message}" in err
+    document = json.loads(out)
+    assert document["ok"] is False
+    assert document["problems"][0] == message
+    assert_nothing_is_left(tmp_path, pids)
+
+
+VALID = EXAMPLE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("{", "YAML"),
+        ("kind: Pod\napiVersion: v1\n", "HostedCluster"),
+        (VALID.replace("ConfigType: ManagedIdentities", "ConfigType: WorkloadIdentities"), "ManagedIdentities"),
+        (re.sub(r"(credentialsSecretName: )(\S+)", r"\1bad_name", VALID, count=1), "credentialsSecretName"),
+        (re.sub(r"(objectEncoding: )(\S+)", r"\1utf-16", VALID, count=1), "objectEncoding"),
+    ],
+    ids=["missing", "not YAML", "wrong kind", "no managed identities", "secret name", "encoding"],
+)
+def test_up_starts_and_writes_nothing_when_the_input_is_wrong(tmp_path, text, message):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    file = tmp_path / "cluster.yaml"
+    if text is not None:
+        file.write_text(text)
+    with running(scratch, str(file)) as process:
+        out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 2
+    assert out == ""
+    assert err.startswith("hcpcreds up: ")
+    assert str(file) in err
+    assert message in err
+    assert "Traceback" not in err
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--rotations", "0"], ["--rotate-every", "1"], ["--output", "xml"], ["one", "two"]]
+)
+def test_up_refuses_wrong_usage(tmp_path, arguments):
+    with running(tmp_path, *arguments) as process:
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert out == ""
+    assert err.startswith("Usage: ")
