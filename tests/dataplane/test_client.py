@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import pytest
@@ -117,6 +118,33 @@ def test_client_asks_for_a_token_of_the_challenges_tenant_and_its_own_audience(
     twin.issue(identity.resource_id)
     scope = f"{local_azure.settings.data_plane_audience}/.default"
     assert twin.caller.asked == [((scope,), elsewhere.lower())]
+
+
+def test_clients_of_one_factory_serve_many_callers_at_once(local_azure: LocalAzure):
+    identities = [local_azure.add_identity(f"aaaaaaaa-0000-0000-0001-{n:012}") for n in range(12)]
+    requests = [UserAssignedIdentitiesRequest(identity_ids=(found.resource_id,)) for found in identities]
+    audience, options = (
+        local_azure.settings.data_plane_audience,
+        {"connection_verify": str(local_azure.ca_file)},
+    )
+
+    with (
+        dataplane.ManagedIdentityDataPlaneClientFactory(Caller(local_azure), audience, **options) as factory,
+        ThreadPoolExecutor(6) as threads,
+    ):
+        client = factory.create_client(local_azure.identity_url)
+        answers = list(threads.map(client.get_user_assigned_identities_credentials, requests))
+
+    async def ask() -> list[ManagedIdentityCredentials]:
+        async with aio.ManagedIdentityDataPlaneClientFactory(
+            AsyncCaller(local_azure), audience, **options
+        ) as factory:
+            client = factory.create_client(local_azure.identity_url)
+            return await asyncio.gather(*map(client.get_user_assigned_identities_credentials, requests))
+
+    for got in (answers, asyncio.run(ask())):
+        issued = [one.client_id for answer in got for one in answer.explicit_identities or ()]
+        assert issued == [identity.client_id for identity in identities]
 
 
 def test_client_sends_only_its_first_call_without_a_token(local_azure: LocalAzure, twin: Twin):

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from hcpcreds.dataplane import MoveIdentityRequest, UserAssignedIdentitiesRequest, aio, client, vault
 from hcpcreds.dataplane.aio import client as aio_client
 from hcpcreds.dataplane.aio import vault as aio_vault
 from hcpcreds.dataplane.models import ManagedIdentityCredentials
-from hcpcreds.dataplane.protocol import Answer, build_request, check_identity_url, read_answer
+from hcpcreds.dataplane.protocol import Answer, Tenants, build_request, check_identity_url, read_answer
 from hcpcreds.errors import InputError, IssueError
 
 URL = "https://control.identity.azure.net/subscriptions/s/credentials"
@@ -45,6 +46,28 @@ def test_build_request_leaves_out_what_is_not_asked_for():
 def test_check_identity_url_refuses_what_a_token_must_not_go_to(url: str):
     with pytest.raises(InputError, match="identity URL"):
         check_identity_url(url)
+
+
+def test_tenants_learns_from_a_challenge_in_the_second_of_two_fields():
+    request = build_request("GET", URL)
+    fields = CIMultiDict(
+        [
+            ("WWW-Authenticate", "Negotiate"),
+            ("www-authenticate", 'Bearer authorization="https://login/TENANT"'),
+        ]
+    )
+    tenants = Tenants()
+    assert tenants.get(request) is None
+    assert tenants.learn(request, status=401, headers=fields) == "tenant"
+    assert tenants.get(build_request("GET", f"{URL}/other?a=b")) == "tenant"
+    assert tenants.get(build_request("GET", "https://elsewhere.azure.net/x")) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"), [(200, {"WWW-Authenticate": 'Bearer authorization="https://l/t"'}), (401, {})]
+)
+def test_tenants_learns_nothing_from_what_is_no_challenge(status: int, headers: dict[str, str]):
+    assert Tenants().learn(build_request("GET", URL), status=status, headers=headers) is None
 
 
 @pytest.mark.parametrize(
