@@ -127,10 +127,12 @@ class Client:
         return send(self.azure, "POST", url, data={name: value for name, value in form.items() if value})
 
 
-def send(azure: LocalAzure, method: str, url: str, **options: Any) -> HttpResponse:
+def send(
+    azure: LocalAzure, method: str, url: str, *, read_timeout: float = 15, **options: Any
+) -> HttpResponse:
     """Send one request over a connection of its own, and read the whole answer."""
     with connect(azure) as client:
-        return client.send_request(HttpRequest(method, url, **options))
+        return client.send_request(HttpRequest(method, url, **options), read_timeout=read_timeout)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import base64
 import math
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,9 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from tests.local.clients import ARM, Clock, bearer, connect, make_key, send
 
 from hcpcreds.local.azure import LocalAzure
-from tests.local.clients import ARM, Clock, bearer, connect, make_key, send
 
 VERSION = "api-version=2024-01-01"
 
@@ -148,10 +147,10 @@ def test_data_plane_renews_only_between_renew_after_and_cannot_renew_after(
 
     clock.advance(459)
     assert renew().json()["explicit_identities"] == [first]
-    assert issue(azure, identity.resource_id) != [first]  # the resource's own URL always issues
+    (asked,) = issue(azure, identity.resource_id)  # the resource's own URL always issues
     clock.advance(462)
-    (second,) = renew().json()["explicit_identities"]
-    assert second["renew_after"] > first["cannot_renew_after"] or second != first
+    (renewed,) = renew().json()["explicit_identities"]
+    assert renewed["not_before"] > asked["not_before"] > first["not_before"]
     clock.advance(1801)
     assert renew().status_code == 403
 
@@ -243,7 +242,7 @@ def test_data_plane_url_names_the_identity_in_its_query(local_azure: LocalAzure)
     assert query["tid"] == [issued["tenant_id"]]
 
 
-def test_data_plane_stalls_nobody_while_it_makes_keys(local_azure: LocalAzure):
+def test_data_plane_lets_others_be_answered_while_it_makes_keys(local_azure: LocalAzure):
     identities = [local_azure.add_identity(str(uuid.uuid4())) for _ in range(9)]
     done = threading.Event()
 
@@ -256,10 +255,9 @@ def test_data_plane_stalls_nobody_while_it_makes_keys(local_azure: LocalAzure):
         client.send_request(HttpRequest("GET", url))
         worker = threading.Thread(target=issue_all)
         worker.start()
-        longest = 0.0
+        answered = 0
         while not done.is_set():
-            began = time.monotonic()
             client.send_request(HttpRequest("GET", url))
-            longest = max(longest, time.monotonic() - began)
+            answered += 1
         worker.join()
-    assert longest < 1.0
+    assert answered > 2 * len(identities)  # were keys made in between, there would be one answer for each

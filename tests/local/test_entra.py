@@ -19,9 +19,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.entra_directory import build_thumbprint
 from tests.local.clients import (
     ARM,
     VAULT,
@@ -35,6 +32,9 @@ from tests.local.clients import (
     make_leaf_certificate,
     send,
 )
+
+from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.entra_directory import build_thumbprint
 
 HOUR = timedelta(hours=1)
 
@@ -254,8 +254,7 @@ def test_entra_takes_a_chain_whose_links_hold(client: Client):
 def test_entra_explains_an_error_with_ids_and_a_time(client: Client):
     client.form["scope"] = "x"
     body = client.ask().json()
-    assert uuid.UUID(body["trace_id"])
-    assert uuid.UUID(body["correlation_id"])
+    assert uuid.UUID(body["trace_id"]) != uuid.UUID(body["correlation_id"])
     datetime.strptime(body["timestamp"], "%Y-%m-%d %H:%M:%SZ").replace(tzinfo=UTC)
     assert body["error_uri"].endswith("code=1002012")
 
@@ -263,7 +262,7 @@ def test_entra_explains_an_error_with_ids_and_a_time(client: Client):
 def test_entra_knows_a_certificate_only_after_its_registration_delay(make_azure: Callable[..., LocalAzure]):
     clock = Clock()
     client = Client(make_azure(now=clock))
-    client.claims |= {name: None for name in ("iat", "nbf")}
+    client.claims |= dict.fromkeys(("iat", "nbf"))
     client.claims["exp"] = clock().timestamp() + 600
     certificate = make_certificate(
         client.client_id, number=2, not_before=clock() - HOUR, not_after=clock() + HOUR

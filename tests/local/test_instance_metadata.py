@@ -11,9 +11,9 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ChainedTokenCredential, CredentialUnavailableError, ManagedIdentityCredential
 from azure.identity.aio import ManagedIdentityCredential as AioManagedIdentityCredential
 from azure.keyvault.secrets import SecretClient
+from tests.local.clients import VAULT, send
 
 from hcpcreds.local.azure import LocalAzure
-from tests.local.clients import VAULT, send
 
 NODE = "dddddddd-0000-0000-0000-000000000001"
 RESOURCE_ID = (
@@ -39,7 +39,8 @@ def test_managed_identity_credential_gets_a_token_of_the_nodes_identity(node: Lo
 
     async def ask() -> str:
         async with AioManagedIdentityCredential(client_id=NODE) as aio:
-            return (await aio.get_token(f"{VAULT}/.default")).token
+            token: str = (await aio.get_token(f"{VAULT}/.default")).token
+            return token
 
     assert jwt.decode(asyncio.run(ask()), options={"verify_signature": False})["appid"] == NODE
 
@@ -71,7 +72,8 @@ def test_managed_identity_credential_is_unavailable_at_once_when_the_identity_is
     assert node.requests.count("instance_metadata") == 1
 
 
-def test_chain_goes_on_at_once_when_the_identity_is_not_assigned(node: LocalAzure):
+@pytest.mark.usefixtures("node")
+def test_chain_goes_on_at_once_when_the_identity_is_not_assigned():
     first = ManagedIdentityCredential(client_id=str(uuid.uuid4()))
     began = time.monotonic()
     with ChainedTokenCredential(first, ManagedIdentityCredential(client_id=NODE)) as chain:
@@ -79,7 +81,8 @@ def test_chain_goes_on_at_once_when_the_identity_is_not_assigned(node: LocalAzur
     assert time.monotonic() - began < 2
 
 
-def test_managed_identity_credential_is_found_by_resource_id_or_alone(node: LocalAzure):
+@pytest.mark.usefixtures("node")
+def test_managed_identity_credential_is_found_by_resource_id_or_alone():
     for credential in (
         ManagedIdentityCredential(identity_config={"resource_id": RESOURCE_ID}),
         ManagedIdentityCredential(),

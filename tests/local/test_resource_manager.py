@@ -9,10 +9,10 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from azure.mgmt.resource.resources import ResourceManagementClient
+from tests.local.clients import ARM, VAULT, Clock, bearer, make_key, send
 
 from hcpcreds.clouds import CLOUDS
 from hcpcreds.local.azure import LocalAzure
-from tests.local.clients import ARM, VAULT, Clock, bearer, make_key, send
 
 
 class Static:
@@ -56,7 +56,7 @@ def test_resource_manager_says_which_certificate_the_token_was_got_with(local_az
     assert "x-ms-hcpcreds-certificate" not in list_groups(local_azure, bearer(local_azure, ARM)).headers
 
 
-@pytest.mark.parametrize("cloud", sorted({cloud for cloud in CLOUDS.values()}), ids=lambda cloud: cloud.name)
+@pytest.mark.parametrize("cloud", sorted(set(CLOUDS.values())), ids=lambda cloud: cloud.name)
 def test_resource_manager_takes_every_clouds_audience_with_and_without_a_slash(
     local_azure: LocalAzure, cloud: Any
 ):

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -18,9 +18,10 @@ from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AioSecretClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.local.clients import ARM, VAULT, Clock, bearer, send
+from typing_extensions import override
 
 from hcpcreds.local.azure import LocalAzure
-from tests.local.clients import ARM, VAULT, Clock, bearer, send
 
 
 class Credential:
@@ -36,14 +37,19 @@ class Credential:
         return AccessToken(token, 2**40)
 
 
-class AioCredential(Credential):
-    async def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:  # type: ignore[override]
-        return Credential.get_token(self, *scopes, tenant_id=tenant_id)
+class AioCredential:
+    """The same for the asyncio client."""
+
+    def __init__(self, azure: LocalAzure) -> None:
+        self.inner = Credential(azure)
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return self.inner.get_token(*scopes, **options)
 
     async def close(self) -> None:
         pass
 
-    async def __aenter__(self) -> "AioCredential":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -198,9 +204,10 @@ def test_vault_refuses_a_token_that_is_wrong_in_one_thing(make_azure: Callable[.
     assert refuse(good)[0] == 403
 
 
-def test_vault_sdk_tells_a_refused_caller(local_azure: LocalAzure):
+def test_vault_sdk_tells_a_caller_that_was_refused(local_azure: LocalAzure):
     class Wrong(Credential):
-        def get_token(self, *_: str, **__: Any) -> AccessToken:  # type: ignore[override]
+        @override
+        def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:
             return AccessToken("nonsense", 2**40)
 
     with make_client(local_azure, Wrong(local_azure)) as client, pytest.raises(ClientAuthenticationError):

@@ -1,0 +1,253 @@
+"""The local Azure as a whole: starting, ending, its process, and what it never says."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from aiohttp import ClientSession, web
+from azure.core.exceptions import ServiceRequestError
+from cryptography.hazmat.primitives.serialization import Encoding
+from tests.local.clients import ARM, VAULT, Client, bearer, make_certificate, send
+from typing_extensions import override
+
+from hcpcreds.errors import ChainError, InputError
+from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure_settings import Settings, read_settings
+from hcpcreds.local.faults import Faults, RequestLog
+from hcpcreds.local.service import Service
+
+EXAMPLE: dict[str, Any] = {
+    "tenant_ids": ["AAAAAAAA-0000-0000-0000-000000000001"],
+    "vaults": ["kv-one", "kv-two"],
+    "identities": [
+        {"client_id": "11111111-0000-0000-0000-000000000001", "resource_id": "/subscriptions/s/one"}
+    ],
+    "node_identities": [{"client_id": "22222222-0000-0000-0000-000000000002"}],
+    "token_lifetime": 2.5,
+    "certificate_lifetime": 60,
+}
+
+
+@contextmanager
+def run_process(config: Path, **environment: str) -> "Iterator[subprocess.Popen[str]]":
+    with subprocess.Popen(
+        [sys.executable, "-m", "hcpcreds.local.azure", "--config", str(config)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def write_config(tmp_path: Path, **changes: Any) -> Path:
+    path = tmp_path / "azure.json"
+    path.write_text(json.dumps(EXAMPLE | changes))
+    return path
+
+
+def read_ready(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    assert process.stdout is not None
+    ready: dict[str, Any] = json.loads(process.stdout.readline())
+    return ready
+
+
+def test_process_says_where_everything_is_and_that_it_is_for_development(tmp_path: Path):
+    certificate = make_certificate("caller").public_bytes(Encoding.PEM).decode()
+    config = write_config(
+        tmp_path,
+        state_directory=str(tmp_path / "state"),
+        applications=[{"client_id": "caller", "certificates": [certificate]}],
+    )
+    with run_process(config) as process:
+        ready = read_ready(process)
+        assert ready["event"] == "ready"
+        assert ready["notice"] == "for development and tests only"
+        assert ready["tenant_id"] == EXAMPLE["tenant_ids"][0].lower()
+        assert list(ready["vaults"]) == EXAMPLE["vaults"]
+        assert ready["ca_file"] == str(tmp_path / "state" / "ca.pem")
+        trust = ssl.create_default_context(cafile=ready["ca_file"])
+        for url in (f"{ready['authority']}{ready['tenant_id']}/discovery/v2.0/keys",):
+            with urllib.request.urlopen(url, context=trust) as answer:  # noqa: S310 - our own URL
+                assert json.load(answer)["keys"]
+        query = f"api-version=2018-02-01&resource={VAULT}"
+        request = urllib.request.Request(  # noqa: S310 - the same
+            f"{ready['instance_metadata']}/metadata/identity/oauth2/token?{query}",
+            headers={"Metadata": "true"},
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
+            assert json.load(answer)["client_id"] == EXAMPLE["node_identities"][0]["client_id"]
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["ca.pem"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_process_ends_with_0_and_removes_its_directory_when_told_to(tmp_path: Path, number: signal.Signals):
+    with run_process(write_config(tmp_path)) as process:
+        ready = read_ready(process)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=10)
+        assert (process.returncode, errors) == (0, "")
+        assert not Path(ready["ca_file"]).parent.exists()
+
+
+def test_process_ends_with_0_when_whoever_started_it_is_gone(tmp_path: Path):
+    with run_process(write_config(tmp_path)) as process:
+        read_ready(process)
+        _, errors = process.communicate(timeout=10)  # closes its standard input
+        assert (process.returncode, errors) == (0, "")
+
+
+def test_process_is_ready_within_a_second_and_a_half(tmp_path: Path):
+    began = time.monotonic()
+    with run_process(
+        write_config(tmp_path), COVERAGE_PROCESS_START="", COVERAGE_PROCESS_CONFIG=""
+    ) as process:
+        read_ready(process)
+        assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "truncated"),
+        ('{"tenant_ids": []}', "$.tenant_ids"),
+        ('{"token_lifetime": 0}', "$.token_lifetime"),
+        ('{"unknown": 1}', "unknown"),
+        (
+            '{"applications": [{"client_id": "a", "certificates": ["x"]}]}',
+            "$.applications[0].certificates[0]",
+        ),
+    ],
+)
+def test_process_ends_with_2_when_its_configuration_is_wrong(tmp_path: Path, content: str, problem: str):
+    config = tmp_path / "azure.json"
+    config.write_text(content)
+    with run_process(config) as process:
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output) == (2, "")
+    assert str(config) in errors
+    assert problem in errors
+
+
+def test_settings_cannot_be_read_from_no_file(tmp_path: Path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_settings(tmp_path / "missing.json")
+
+
+def test_process_ends_with_1_and_the_reason_when_it_cannot_start(tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with run_process(write_config(tmp_path, state_directory=str(file / "below"))) as process:
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output) == (1, "")
+    assert errors.startswith("the local Azure failed: ")
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_azure_starts_and_ends_quickly_and_leaves_nothing():
+    descriptors, threads = count_descriptors(), threading.active_count()
+    began = time.monotonic()
+    for _ in range(3):
+        with LocalAzure() as azure:
+            assert azure.ca_file.exists()
+        assert not azure.ca_file.exists()
+        azure.close()
+    assert time.monotonic() - began < 3
+    assert count_descriptors() <= descriptors
+    assert threading.active_count() <= threads
+
+
+def test_azure_says_that_it_no_longer_runs():
+    with LocalAzure() as azure:
+        azure.check()
+    with pytest.raises(ChainError, match="no longer runs"):
+        azure.check()
+
+
+def test_azure_tells_its_starter_when_it_cannot_start(tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(OSError, match="file"):
+        LocalAzure(Settings(state_directory=str(file / "below"))).start()
+
+
+def test_azure_serves_only_whom_its_authority_vouches_for(local_azure: LocalAzure, tmp_path: Path):
+    other = LocalAzure(Settings(state_directory=str(tmp_path)))
+    with other, pytest.raises(ServiceRequestError, match="CERTIFICATE_VERIFY_FAILED"):
+        send(other, "GET", local_azure.resource_manager)
+
+
+def test_azure_knows_the_identities_that_its_settings_name(tmp_path: Path):
+    config = write_config(
+        tmp_path, identities=[{"client_id": "i", "object_id": "o", "system_assigned": True}]
+    )
+    with LocalAzure(read_settings(config)) as azure:
+        identity = azure.data_plane.find_identity("I")
+        assert identity is not None
+        assert (identity.object_id, identity.resource_id) == ("o", azure.settings.resource_id)
+
+
+class Broken(Service):
+    """A service with a bug, whose error's text holds what the service was given."""
+
+    name: ClassVar[str] = "broken"
+
+    @override
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/{given}", self._fail)]
+
+    async def _fail(self, request: web.Request) -> web.Response:
+        raise ValueError(request.match_info["given"])
+
+
+def test_service_answers_a_bug_with_500_and_logs_no_text_of_it(caplog: pytest.LogCaptureFixture):
+    async def ask() -> tuple[int, str]:
+        broken = Broken(faults=Faults(), requests=RequestLog())
+        await broken.listen(None)
+        async with ClientSession() as session, session.get(f"{broken.url}/sentinel") as answer:
+            found = answer.status, await answer.text()
+        await broken.close()
+        return found
+
+    status, body = asyncio.run(ask())
+    assert status == 500
+    assert "broken: unexpected ValueError" in caplog.text
+    assert "sentinel" not in caplog.text + body
+
+
+def test_azure_logs_and_shows_no_secret(local_azure: LocalAzure, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.DEBUG):
+        for name in ("azure", "msal", "urllib3"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        client = Client(local_azure)
+        token = client.ask().json()["access_token"]
+        issued = local_azure.issue(str(uuid.uuid4()))
+        url = f"{local_azure.vault_url()}/secrets/sentinel?api-version=7.6"
+        send(local_azure, "PUT", url, json={"value": "sentinel-value"}, headers=bearer(local_azure, VAULT))
+        send(local_azure, "GET", f"{local_azure.resource_manager}/x", headers=bearer(local_azure, ARM))
+        client.form["client_assertion"] = "sentinel.assertion.text"
+        refused = client.ask().text()
+    shown = caplog.text + refused + repr((local_azure, local_azure.data_plane, local_azure.settings))
+    for secret in (token, issued["client_secret"], "sentinel-value", "sentinel.assertion"):
+        assert secret not in shown
