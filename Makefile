@@ -4,16 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test lint bench format help clean
 
 demo: $(VENV)/.made ## The whole chain on this machine; ARGS="--rotations 3" ends by itself
 	@$(BIN)/hcpcreds up $(ARGS)
 
 test: $(VENV)/.made ## All tests, with branch coverage
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS); status=$$?; \
-	$(BIN)/coverage combine --quiet; $(BIN)/coverage report || [ $$status -ne 0 ] || status=2; \
-	exit $$status
+	$(BIN)/python -m pytest --cov $(ARGS)
 
 lint: $(VENV)/.made ## Style, types, import contract
 	$(BIN)/ruff format --check .
@@ -27,6 +24,9 @@ format: $(VENV)/.made ## Write what lint would ask for
 
 bench: $(VENV)/.made ## Ratios against what a user would pick instead, side by side
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+help: ## What there is to make
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 clean: ## Remove everything that the other targets made
 	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -23,6 +23,8 @@ No error ever carries a secret: neither a file's content nor a token nor a key.
 from collections.abc import Sequence
 from typing import ClassVar
 
+from typing_extensions import override
+
 
 class HcpCredsError(Exception):
     """Base of every error of hcpcreds.
@@ -40,6 +42,7 @@ class HcpCredsError(Exception):
         self.message = message
         self.hint = hint
 
+    @override
     def __str__(self) -> str:
         if self.hint is None:
             return self.message

@@ -191,7 +191,10 @@ VALID = EXAMPLE.read_text()
         (None, "No such file"),
         ("{", "YAML"),
         ("kind: Pod\napiVersion: v1\n", "HostedCluster"),
-        (VALID.replace("ConfigType: ManagedIdentities", "ConfigType: WorkloadIdentities"), "ManagedIdentities"),
+        (
+            VALID.replace("ConfigType: ManagedIdentities", "ConfigType: WorkloadIdentities"),
+            "ManagedIdentities",
+        ),
         (re.sub(r"(credentialsSecretName: )(\S+)", r"\1bad_name", VALID, count=1), "credentialsSecretName"),
         (re.sub(r"(objectEncoding: )(\S+)", r"\1utf-16", VALID, count=1), "objectEncoding"),
     ],
