@@ -291,11 +291,13 @@ def test_entra_knows_a_certificate_registered_by_hand_until_it_is_unregistered(
 
 def test_entra_echoes_client_capabilities_and_proposes_a_refresh(make_azure: Callable[..., LocalAzure]):
     client = Client(make_azure(token_lifetime=2.5, refresh_in=1))
-    client.form["claims"] = json.dumps({"access_token": {"xms_cc": {"values": ["CP1"]}}})
+    wanted = {"xms_cc": {"values": ["CP1"]}, "nbf": {"essential": True, "value": "1700000000"}}
+    client.form["claims"] = json.dumps({"access_token": wanted})
     answer = client.ask().json()
     assert (answer["expires_in"], answer["refresh_in"]) == (2, 1)
     claims = jwt.decode(answer["access_token"], options={"verify_signature": False, "verify_exp": False})
     assert claims["xms_cc"] == ["CP1"]
+    assert claims["hcpcreds_claims"] == wanted
     assert claims["exp"] - time.time() <= 2.5
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from azure.core import PipelineClient
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.core.rest import HttpRequest, HttpResponse
 from tests.local.clients import ARM, VAULT, bearer, connect, send
@@ -144,11 +145,17 @@ def test_requests_are_counted_by_service_method_and_path(local_azure: LocalAzure
     assert local_azure.requests.count("vault") == 0
 
 
-def test_connection_is_kept_for_many_requests(local_azure: LocalAzure):
-    url = f"{local_azure.resource_manager}/subscriptions/s/resourcegroups?api-version=2021-04-01"
-    headers = bearer(local_azure, ARM)
-    began = time.monotonic()
-    with connect(local_azure) as client:
-        for _ in range(200):
+def test_vault_answers_many_requests_a_second_over_one_connection(local_azure: LocalAzure):
+    url = f"{local_azure.vault_url()}/secrets/fast?api-version=7.6"
+    headers = bearer(local_azure, VAULT)
+    send(local_azure, "PUT", url, json={"value": "v"}, headers=headers)
+
+    def get_many(client: "PipelineClient[HttpRequest, HttpResponse]") -> float:
+        began = time.monotonic()
+        for _ in range(100):
             assert client.send_request(HttpRequest("GET", url, headers=headers)).status_code == 200
-    assert time.monotonic() - began < 4
+        return 100 / (time.monotonic() - began)
+
+    with connect(local_azure) as client:
+        # Alone on one core it is about 3000; here client, coverage and other tests share the machine.
+        assert max(get_many(client) for _ in range(3)) > 100

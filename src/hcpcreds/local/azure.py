@@ -47,11 +47,6 @@ from hcpcreds.local.vault import list_audiences as list_vault_audiences
 _CLOSE_SECONDS: Final = 5.0
 
 
-def utc_now() -> datetime:
-    """Tell the time."""
-    return datetime.now(UTC)
-
-
 class LocalAzure:
     """The local Azure, in a thread of its own. A context manager; every method may be called from any thread.
 
@@ -70,9 +65,15 @@ class LocalAzure:
             a directory for it.
     """
 
-    def __init__(self, settings: Settings | None = None, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self.settings = settings = settings or Settings()
         self.faults = Faults()
+        for service, seconds in settings.latency.items():
+            self.faults.latency(service, seconds)
+        for service, limit in settings.limits.items():
+            self.faults.limit(service, requests=limit.requests, seconds=limit.seconds)
         self.requests = RequestLog()
         self.directory = Directory(settings.tenant_ids, now=now)
         self.tokens = TokenAuthority(directory=self.directory, now=now, lifetime=settings.token_lifetime)

@@ -41,6 +41,13 @@ class NodeIdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     resource_id: str | None = None
 
 
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many requests in any span of so many seconds."""
+
+    requests: Annotated[int, msgspec.Meta(ge=0)]
+    seconds: _Seconds
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What there is in a local Azure. Durations are seconds."""
 
@@ -67,12 +74,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """MSAL signs one assertion for nine minutes: let it when its credential is to ask for several scopes."""
     certificate_lifetime: _Seconds = 90 * 24 * 3600.0
     certificate_backdate: _NotNegative = 300.0
+    """How far back a certificate begins. Each begins a second or more after the client's last one: a client
+    that is issued more of them than this in so many seconds gets some that begin in the future."""
     secret_format: SecretFormat = "pem"  # noqa: S105 - a format
     renew_early: bool = True
     """Whether a client_secret_url answers a new credential even before the current one's renew_after.
     The real service answers the current one until then."""
     registration_delay: _NotNegative = 0.0
     """Until Entra knows a newly issued certificate."""
+    latency: dict[str, _NotNegative] = {}
+    """Seconds that every answer of a service takes longer, by the service's name (see `Faults.add`)."""
+    limits: dict[str, LimitSettings] = {}
+    """How many requests a service lets through; the rest are answered 429."""
     state_directory: str | None = None
     """Where the certificate authority's file is kept; a temporary directory unless given."""
 

@@ -29,6 +29,7 @@ from hcpcreds.local.entra_errors import EntraError
 ALGORITHMS: Final = ("PS256", "RS256")
 CLOCK_SKEW: Final = 300.0
 """Seconds by which a client's clock may be ahead: Azure's usual five minutes."""
+_REMEMBERED: Final = 1000
 
 
 class AssertionJudge:
@@ -46,7 +47,8 @@ class AssertionJudge:
         self._refuse_replays = refuse_replays
         self._lock = threading.Lock()
         self._taken: dict[tuple[str, str], float] = {}
-        """Expiry by (client, jti)."""
+        """Expiry by (client, jti); those expired are forgotten now and then."""
+        self._forget_at = _REMEMBERED
 
     def judge(self, assertion: str, *, application: Application, audience: str) -> str:
         """Judge an assertion.
@@ -108,12 +110,14 @@ class AssertionJudge:
         jti = claims.get("jti")
         if not isinstance(jti, str) or not jti:
             raise _invalid_jwt("The 'jti' claim is missing.")
-        now = self._now().timestamp()
         with self._lock:
-            self._taken = {key: until for key, until in self._taken.items() if until > now}
             if self._refuse_replays and (client_id, jti) in self._taken:
                 raise _invalid_jwt("This assertion's 'jti' was presented before.")
             self._taken[client_id, jti] = expires
+            if len(self._taken) > self._forget_at:
+                now = self._now().timestamp()
+                self._taken = {key: until for key, until in self._taken.items() if until > now}
+                self._forget_at = 2 * len(self._taken) + _REMEMBERED
 
 
 def _parse(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,6 +16,8 @@ from hcpcreds.local.entra_directory import Application, Directory
 
 CERTIFICATE_CLAIM: Final = "hcpcreds_certificate"
 """Private claim: SHA-256 thumbprint of the certificate that the token was asked for with."""
+CLAIMS_CLAIM: Final = "hcpcreds_claims"
+"""Private claim: what the request's ``claims`` asked of the access token, so that a test sees it arrive."""
 _CACHED_TOKENS: Final = 4096
 
 Fault = Literal[
@@ -97,6 +99,8 @@ class TokenAuthority:
         if thumbprint is not None:
             claims[CERTIFICATE_CLAIM] = thumbprint
         wanted = (claims_request or {}).get("access_token")
+        if wanted is not None:
+            claims[CLAIMS_CLAIM] = wanted
         capabilities = wanted.get("xms_cc") if isinstance(wanted, Mapping) else None
         if isinstance(capabilities, Mapping) and isinstance(capabilities.get("values"), list):
             claims["xms_cc"] = capabilities["values"]

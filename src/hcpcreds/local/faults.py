@@ -61,7 +61,7 @@ class _Limit:
         if len(self.seen) < self.requests:
             self.seen.append(now)
             return 0
-        return self.seen[0] + self.seconds - now
+        return self.seen[0] + self.seconds - now if self.seen else self.seconds
 
 
 class Faults:
