@@ -1,0 +1,27 @@
+"""`make bench`: measures everything, or what its arguments name; bounded in time, and never a test."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks import credential
+
+_BENCHMARKS: Final[dict[str, Callable[[], None]]] = {"credential": credential.run}
+
+
+def main() -> None:
+    """Run the benchmarks that are named, or all."""
+    unknown = [name for name in sys.argv[1:] if name not in _BENCHMARKS]
+    if unknown:
+        sys.exit(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(_BENCHMARKS)}")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    )
+    for name in sys.argv[1:] or _BENCHMARKS:
+        _BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main()

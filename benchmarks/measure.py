@@ -1,0 +1,80 @@
+"""Timing, and the table that it ends in."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_ROUNDS: Final = 7
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report."""
+
+    what: str
+    ours: str
+    peer: str = "-"
+    ratio: str = "-"
+    reach: str = "-"
+    reached: bool | None = None
+    """None where nothing was promised."""
+
+
+def seconds_per_call(call: Callable[[], object], *, calls: int) -> float:
+    """The median over rounds of the mean time of one call; the loop's own cost is taken off."""
+    rounds = []
+    for _ in range(_ROUNDS):
+        empty = _time(lambda: None, calls)
+        rounds.append((_time(call, calls) - empty) / calls)
+    return statistics.median(rounds)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that so many percent of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration in the unit that reads best."""
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.2f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def compare(what: str, ours: float, peer: float, *, reach: str, reached: bool) -> Row:
+    """A row of two durations."""
+    return Row(
+        what, format_seconds(ours), format_seconds(peer), f"{peer / ours:.1f} times faster", reach, reached
+    )
+
+
+def print_rows(title: str, method: str, rows: Sequence[Row]) -> None:
+    """Print a section of the report."""
+    print(f"\n{title}\n  method: {method}\n")
+    cells = [("", "ours", "peer", "ratio", "to reach", "")]
+    cells += [
+        (
+            row.what,
+            row.ours,
+            row.peer,
+            row.ratio,
+            row.reach,
+            {True: "reached", False: "MISSED", None: ""}[row.reached],
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    for line in cells:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _time(call: Callable[[], object], calls: int) -> float:
+    loop = range(calls)
+    started = time.perf_counter()
+    for _ in loop:
+        call()
+    return time.perf_counter() - started
