@@ -16,6 +16,7 @@ from azure.core.exceptions import AzureError, ServiceRequestError
 from azure.core.rest import AsyncHttpResponse
 
 from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token
+from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
@@ -57,7 +58,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         poll: bool = False,
         on_reload: Callable[[Status], None] | None = None,
         clock: Callable[[], float] = time.time,
-        **kwargs: Any,  # noqa: ANN401 (azure-core's own)
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             path,
@@ -81,7 +82,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         claims: str | None = None,
         tenant_id: str | None = None,
         enable_cae: bool = False,
-        **kwargs: Any,  # noqa: ANN401, ARG002 (the protocol's)
+        **kwargs: Any,  # noqa: ARG002 (the protocol's)
     ) -> AccessToken:
         """Get an access token, from memory if there is one.
 
@@ -169,11 +170,15 @@ class UserAssignedIdentityCredential(CredentialBase):
         assert flight is not None  # noqa: S101 (made above if there was none)
         try:
             # Who waits may be cancelled; the others who wait for the same token are not.
-            return self._get_result(await asyncio.shield(flight))
+            outcome = await asyncio.shield(flight)
         except asyncio.CancelledError:
             if flight.cancelled():
                 self._check_open()
             raise
+        if isinstance(outcome, CachedToken):
+            return outcome
+        # In a thread, for it may import azure.identity.
+        raise await asyncio.to_thread(build_error, outcome) from None
 
     def _enter_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -228,6 +233,8 @@ class _Sender:
 
     async def send(self, attempt: Attempt) -> AsyncHttpResponse | AzureError:
         """Send, with azure-core's retries."""
+        if self._pipeline is None:
+            await asyncio.to_thread(_import_http)
         from hcpcreds.credential.pipeline import build_request
 
         request, options = build_request(attempt)
@@ -263,3 +270,10 @@ class _Sender:
                 transport, build_policies(AsyncRetryPolicy(**settings), **settings)
             )
         return self._pipeline
+
+
+def _import_http() -> None:
+    # It takes a quarter of a second, which no event loop has.
+    from azure.core.pipeline.transport import AioHttpTransport  # noqa: F401 (loaded when it is named)
+
+    import hcpcreds.credential.pipeline  # noqa: F401 (as above)

@@ -4,12 +4,13 @@ import base64
 import datetime as dt
 import functools
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,12 +20,11 @@ from cryptography.x509.oid import NameOID
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
 TENANT = "99999999-8888-7777-6666-555555555555"
-EPOCH = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 
 
 @functools.cache
-def make_key(number: int = 0) -> rsa.RSAPrivateKey:
-    """RSA keys are slow to make, so all tests share a few."""
+def make_key(_: int = 0) -> rsa.RSAPrivateKey:
+    """Making an RSA key is slow, so all tests share a few."""
     return rsa.generate_private_key(65537, 2048)
 
 
@@ -33,25 +33,32 @@ class Issued:
     """A certificate with its key."""
 
     certificate: x509.Certificate
-    key: rsa.RSAPrivateKey
+    key: Any
 
     @property
     def thumbprint(self) -> str:
         return self.certificate.fingerprint(SHA256()).hex()
 
     @property
-    def pem(self) -> bytes:
-        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return self.certificate.public_bytes(Encoding.PEM) + key
+    def key_pem(self) -> bytes:
+        pem: bytes = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return pem
+
+    @property
+    def certificate_pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def not_before(self) -> dt.datetime:
+        return self.certificate.not_valid_before_utc
 
 
-def issue(
-    *, not_before: dt.datetime | None = None, days: float = 90, key: rsa.RSAPrivateKey | None = None
-) -> Issued:
-    """Issue a self-signed certificate; by default one that became valid an hour ago."""
+def issue(*, not_before: dt.datetime | None = None, days: float = 90, key: Any = None) -> Issued:
+    """Issue a self-signed certificate; by default one that became valid two hours ago."""
     key = key or make_key()
-    start = not_before or dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(hours=1)
+    start = not_before or dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(hours=2)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, CLIENT)])
+    algorithm = SHA256() if hasattr(key, "key_size") else None
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -60,36 +67,38 @@ def issue(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + dt.timedelta(days=days))
-        .sign(key, SHA256())
+        .sign(key, algorithm)
     )
     return Issued(certificate, key)
 
 
-def render_fields(
-    issued: Issued, *, authority: str = "https://login.example/", **changes: object
-) -> dict[str, object]:
-    """Render a credential file's fields; a change to `...` leaves the field out."""
+def later(issued: Issued, *, minutes: float = 5) -> Issued:
+    """Issue the next certificate: one that became valid later."""
+    return issue(not_before=issued.not_before + dt.timedelta(minutes=minutes))
+
+
+def encode(secret: bytes) -> str:
+    return base64.b64encode(secret).decode()
+
+
+def render_file(issued: Issued, **changes: object | EllipsisType) -> bytes:
+    """Render a credential file; a change to `...` leaves its key out."""
     fields: dict[str, object] = {
-        "authentication_endpoint": authority,
+        "authentication_endpoint": "https://login.example/",
         "client_id": CLIENT,
         "tenant_id": TENANT,
-        "client_secret": base64.b64encode(issued.pem).decode(),
-        "not_before": issued.certificate.not_valid_before_utc.isoformat(),
+        "client_secret": encode(issued.certificate_pem + issued.key_pem),
+        "not_before": issued.not_before.isoformat(),
         "not_after": issued.certificate.not_valid_after_utc.isoformat(),
-        "object_id": "x",
+        "renew_after": "whenever",
         "unknown_key": {"ignored": True},
+        **changes,
     }
-    fields.update(changes)
-    return {key: value for key, value in fields.items() if value is not ...}
-
-
-def render_file(issued: Issued, **changes: object) -> bytes:
-    """Render a credential file."""
-    return json.dumps(render_fields(issued, **changes)).encode()  # type: ignore[arg-type]
+    return json.dumps({key: value for key, value in fields.items() if value is not ...}).encode()
 
 
 class Mount:
-    """A directory written as the CSI driver's atomic writer does it."""
+    """A directory that is written as the CSI driver's atomic writer does it."""
 
     def __init__(self, directory: Path, name: str = "secret") -> None:
         self.directory = directory
@@ -101,28 +110,35 @@ class Mount:
         """One rotation."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._count += 1
-        old = self.directory / "..data"
-        before = os.readlink(old) if old.is_symlink() else None
+        current = self.directory / "..data"
+        before = current.readlink() if current.is_symlink() else None
         new = f"..2026_11_23_10_15_42.{self._count}"
         (self.directory / new).mkdir()
         (self.directory / new / self.name).write_bytes(content)
         if not self.path.is_symlink():
             self.path.symlink_to(f"..data/{self.name}")
         (self.directory / "..data_tmp").symlink_to(new)
-        (self.directory / "..data_tmp").rename(old)
+        (self.directory / "..data_tmp").rename(current)
         if before is not None:
-            shutil.rmtree(self.directory / before, ignore_errors=True)
+            shutil.rmtree(self.directory / before)
 
 
-def later(issued: Issued, **changes: float) -> Issued:
-    """Issue the next certificate: one that became valid later."""
-    step = dt.timedelta(**(changes or {"minutes": 5}))
-    return issue(not_before=issued.certificate.not_valid_before_utc + step)
-
-
-def wait_until(true: Callable[[], object], *, seconds: float = 5) -> None:
+def wait_until(true: Callable[[], object], *, seconds: float = 8) -> None:
     """Wait for something that another thread does."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.002)
+
+
+class Clock:
+    """Unix time that a test can set."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self(), dt.UTC)

@@ -12,7 +12,6 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 
 from hcpcreds.clouds import get_cloud
 from hcpcreds.credential.authority import Failure, Token, TokenKey
-from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.file import check_authority
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.settings import read_cloud_config, read_environment
@@ -90,7 +89,7 @@ class CredentialBase:
         )
 
     @classmethod
-    def from_environment(cls, **kwargs: Any) -> Self:  # noqa: ANN401 (the class's)
+    def from_environment(cls, **kwargs: Any) -> Self:
         """Make one for the file that `MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH` names.
 
         Args:
@@ -102,7 +101,7 @@ class CredentialBase:
         return cls(read_environment(), **kwargs)
 
     @classmethod
-    def from_cloud_config(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:  # noqa: ANN401 (as above)
+    def from_cloud_config(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
         """Make one for the file that a cloud config (cloud.conf) names in `aadMSIDataPlaneIdentityPath`.
 
         Args:
@@ -168,8 +167,3 @@ class CredentialBase:
         if servable is not None:
             servable.put_off_refresh(self._clock())
         return result
-
-    def _get_result(self, outcome: Outcome) -> CachedToken:
-        if isinstance(outcome, CachedToken):
-            return outcome
-        raise build_error(outcome) from None

@@ -16,6 +16,7 @@ from azure.core.exceptions import AzureError, ServiceRequestError
 from azure.core.rest import HttpResponse
 
 from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token
+from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
@@ -58,7 +59,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         poll: bool = False,
         on_reload: Callable[[Status], None] | None = None,
         clock: Callable[[], float] = time.time,
-        **kwargs: Any,  # noqa: ANN401 (azure-core's own)
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             path,
@@ -82,7 +83,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         claims: str | None = None,
         tenant_id: str | None = None,
         enable_cae: bool = False,
-        **kwargs: Any,  # noqa: ANN401, ARG002 (the protocol's)
+        **kwargs: Any,  # noqa: ARG002 (the protocol's)
     ) -> AccessToken:
         """Get an access token, from memory if there is one.
 
@@ -175,7 +176,9 @@ class UserAssignedIdentityCredential(CredentialBase):
             self._fly(key, flight)
         else:
             flight.done.wait()
-        return self._get_result(flight.outcome)
+        if isinstance(flight.outcome, CachedToken):
+            return flight.outcome
+        raise build_error(flight.outcome)
 
     def _fly_behind(self, key: FlightKey, flight: "_Flight") -> None:
         with self._lock:
