@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from azure.core import PipelineClient
 from azure.core.exceptions import AzureError
@@ -41,17 +41,15 @@ from hcpcreds.errors import HcpCredsError, InputError
 from hcpcreds.hosted_cluster import read_hosted_cluster
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Call ARM until told to stop."""
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Call ARM until SIGTERM or the end of standard input, then exit with status 0."""
     options = _parser().parse_args(argv)
-    stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         path = find_credential_file(options, os.environ)
     except HcpCredsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a program's standard error
-        return 2
+        sys.exit(str(error))
     with UserAssignedIdentityCredential(
         options.root + path,
         cloud=options.cloud,
@@ -59,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         connection_verify=options.ca_file,
     ) as credential:
         _print_credential(credential.status())
-        _call_until(stop, credential, options)
-    return 0
+        _call_for_ever(credential, options)
 
 
 def find_credential_file(options: argparse.Namespace, environment: Mapping[str, str]) -> str:
@@ -90,9 +87,7 @@ def find_credential_file(options: argparse.Namespace, environment: Mapping[str, 
     return str(path)
 
 
-def _call_until(
-    stop: threading.Event, credential: UserAssignedIdentityCredential, options: argparse.Namespace
-) -> None:
+def _call_for_ever(credential: UserAssignedIdentityCredential, options: argparse.Namespace) -> NoReturn:
     scope = get_cloud(options.cloud).resource_manager_scope
     policies = [
         RequestIdPolicy(),
@@ -107,10 +102,11 @@ def _call_until(
     )
     with client:
         due = time.monotonic()
-        while not stop.is_set():
+        while True:
             _call(client, options.resource_manager + path)
-            due = max(due + options.interval, time.monotonic())
-            stop.wait(due - time.monotonic())
+            now = time.monotonic()
+            due = max(due + options.interval, now)
+            time.sleep(due - now)
 
 
 def _call(client: "PipelineClient[HttpRequest, HttpResponse]", url: str) -> None:
@@ -135,11 +131,11 @@ def _print_event(event: str, **values: Any) -> None:
     sys.stdout.flush()
 
 
-def _stop_with_parent(stop: threading.Event) -> None:
+def _stop_with_parent() -> None:
     # Past Python's buffers, whose lock a daemon thread would hold while the interpreter ends.
     while os.read(0, 4096):
         pass
-    stop.set()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _read_json(path: str) -> dict[str, Any]:
@@ -163,4 +159,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -117,13 +117,11 @@ class Chain:
             )
             for pod in self._pods
         }
-        group = (
+        identities = (
             f"/subscriptions/{self._cluster.subscription_id}/resourceGroups/{self._cluster.resource_group}"
+            "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
         )
-        self._resource_ids = {
-            pod.name: f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{pod.component.name}"
-            for pod in self._pods
-        }
+        self._resource_ids = {pod.name: identities + pod.component.name for pod in self._pods}
         self._components: list[ChildProcess] = []
         self._issued: dict[str, Issued] = {}
         """By pod: the newest credential."""
@@ -245,7 +243,7 @@ class Chain:
             "node", "hcpcreds.local.node", config, folder, stack, environment=environment
         )
 
-    async def _start_server(
+    async def _start_server(  # noqa: PLR0913 - what, how, where
         self,
         name: str,
         module: str,

@@ -51,7 +51,7 @@ class ServiceOwner:
         ca_file: PEM file of the authorities to trust.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         *,
         tenant_id: str,

@@ -16,7 +16,7 @@ from hcpcreds.local.node_objects import MountRequest, VaultObject, decode_conten
 
 # The next poll is the real retry; these only bridge a dropped connection, and keep one hung vault from
 # holding up a pass for longer than a few seconds.
-_PATIENCE: Final = {
+_PATIENCE: Final[dict[str, Any]] = {
     "retry_total": 1,
     "retry_backoff_factor": 0.1,
     "connection_timeout": 3.0,
@@ -98,5 +98,7 @@ class Provider:
 
     def close(self) -> None:
         """Close every connection."""
-        for owned in (*self._clients.values(), *self._credentials.values()):
-            owned.close()
+        for client in self._clients.values():
+            client.close()
+        for credential in self._credentials.values():
+            credential.close()
