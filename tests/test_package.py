@@ -8,6 +8,7 @@ from importlib.metadata import version
 import pytest
 
 import hcpcreds
+from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.errors import HcpCredsError, InputError
 
 
@@ -16,8 +17,6 @@ def run_python(code: str) -> str:
 
 
 def test_package_offers_the_promised_names():
-    from hcpcreds.credential import UserAssignedIdentityCredential
-
     assert set(hcpcreds.__all__) <= set(dir(hcpcreds))
     assert hcpcreds.UserAssignedIdentityCredential is UserAssignedIdentityCredential
     assert hcpcreds.HcpCredsError is HcpCredsError

@@ -115,6 +115,7 @@ def test_up_prints_one_json_document_and_succeeds_when_every_certificate_was_use
         assert len(component["reload_ms"]) == len(component["first_call_ms"]) == 2
     thumbprints = [thumbprint for component in components for thumbprint in component["thumbprints"]]
     assert len(set(thumbprints)) == 27
+    assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", out + err), "a token, a certificate or a key"
     assert [line[:3] for line in err.splitlines()] == ["1/6", "2/6", "3/6", "4/6", "5/6", "6/6"]
     assert list(tmp_path.iterdir()) == []
 

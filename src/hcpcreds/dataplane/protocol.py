@@ -5,8 +5,9 @@ Source: Azure/msi-dataplane, pkg/dataplane (August 2026).
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from azure.core.exceptions import AzureError
@@ -117,11 +118,12 @@ def describe(request: HttpRequest) -> str:
     return f"{request.method} {parts.netloc}{parts.path}"
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """What came back. In place of the SDK's response, which keeps its connection open while it is held."""
 
     status: int
-    content: bytes
+    content: bytes = field(repr=False)
 
 
 def read_answer(request: HttpRequest, answer: Answer, model: type[ModelType]) -> ModelType:
