@@ -58,6 +58,13 @@ class Listener(Protocol):
         """A new snapshot is current. Called from the watcher's thread, under no lock."""
 
 
+Deliver = Callable[[Callable[[], None]], None]
+
+
+def _call(work: Callable[[], None]) -> None:
+    work()
+
+
 class CredentialSource:
     """The credential in one file, current. `open_source` makes and shares it."""
 
@@ -118,11 +125,11 @@ class CredentialSource:
         self._refused: float | None = None
         """When the authority last refused the current certificate."""
 
-    def reload(self, *, tell: bool = True) -> None:
+    def reload(self, *, deliver: Deliver = _call) -> None:
         """Read the file, and take what it holds if it is good and later.
 
         Args:
-            tell: Whether to tell the listeners.
+            deliver: Gets to call who tells the listeners; at once is only for the watcher's thread.
 
         Blocks on one small read. Never raises.
         """
@@ -138,18 +145,12 @@ class CredentialSource:
             return
         digest = hashlib.sha256(content).digest()
         if digest != self._seen:
-            self._take_content(content, digest, tell=tell)
+            self._take_content(content, digest, deliver=deliver)
             return
         with self._lock:
             self._unreadable = False
             self._error = self._seen_error
-        self.judge_again()
-
-    def judge_again(self) -> None:
-        """Take the file that was not taken before, if its time has come."""
-        candidate = self._candidate
-        if candidate is not None:
-            self._judge(*candidate, again=True)
+        self._judge_again(deliver=deliver)
 
     def get_delay(self) -> float:
         """Seconds after which to look again in any case."""
@@ -172,11 +173,6 @@ class CredentialSource:
         with self._lock:
             self._listeners.add(listener)
 
-    def remove_listener(self, listener: Listener) -> None:
-        """Tell it no longer."""
-        with self._lock:
-            self._listeners.discard(listener)
-
     def get_usable(self) -> list[Snapshot]:
         """Get the snapshots to ask the authority with, in order.
 
@@ -186,7 +182,7 @@ class CredentialSource:
         snapshot = self.snapshot
         now = datetime.fromtimestamp(self._clock(), UTC)
         if snapshot is None or _is_expired(snapshot.file, now):
-            self.judge_again()
+            self._judge_again(deliver=self.post)
             snapshot = self.snapshot
         if snapshot is None:
             raise _copy(self._error) if self._error else MountNotReadyError(f"{self.path} was not read yet")
@@ -224,7 +220,7 @@ class CredentialSource:
                 "an earlier one serves meanwhile" if self.previous else "there is no earlier one",
                 extra={"event": "refused", "path": self.path},
             )
-            self.judge_again()
+            self._judge_again(deliver=self.post)
         else:
             _log.info("the authority takes %s now", self.path, extra={"event": "accepted", "path": self.path})
 
@@ -259,15 +255,24 @@ class CredentialSource:
                 refused=self._refused is not None,
             )
 
-    def _take_content(self, content: bytes, digest: bytes, *, tell: bool) -> None:
+    def _take_content(self, content: bytes, digest: bytes, *, deliver: Deliver) -> None:
         try:
             file = parse_credential_file(content, path=self.path)
         except MountFormatError as error:
             self._reject(error, digest)
             return
+        except Exception as error:  # noqa: BLE001 (no file may stop what serves; its text could hold a secret)
+            self._reject(MountFormatError(f"{self.path} does not parse: {type(error).__name__}"), digest)
+            return
         for warning in file.warnings:
             _log.warning("%s: %s", self.path, warning, extra={"event": "mended", "path": self.path})
-        self._judge(file, digest, tell=tell)
+        self._judge(file, digest, deliver=deliver)
+
+    def _judge_again(self, *, deliver: Deliver) -> None:
+        # A file that was not taken is, once its time has come or the current one has failed.
+        candidate = self._candidate
+        if candidate is not None:
+            self._judge(*candidate, deliver=deliver, again=True)
 
     def _reject(
         self, error: HcpCredsError, digest: bytes, *, candidate: CredentialFile | None = None
@@ -283,7 +288,7 @@ class CredentialSource:
             serves = "the last good one still serves" if self.snapshot else "there is none to serve yet"
             _log.warning("%s; %s", error, serves, extra={"event": "rejected", "path": self.path})
 
-    def _judge(self, file: CredentialFile, digest: bytes, *, again: bool = False, tell: bool = True) -> None:
+    def _judge(self, file: CredentialFile, digest: bytes, *, deliver: Deliver, again: bool = False) -> None:
         with self._lock:
             if again and (self._candidate is None or self._candidate[1] != digest):
                 return
@@ -315,8 +320,8 @@ class CredentialSource:
             file.not_after,
             extra={"event": "reloaded", "path": self.path},
         )
-        if tell and self._listeners:
-            self.post(self._notify)
+        if self._listeners:
+            deliver(self._notify)
 
     def _accept(self, digest: bytes) -> None:
         self._seen = digest
