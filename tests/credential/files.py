@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+from hcpcreds.credential import Status
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
 TENANT = "99999999-8888-7777-6666-555555555555"
@@ -142,3 +144,14 @@ class Clock:
 
     def now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self(), dt.UTC)
+
+
+class HasStatus(Protocol):
+    """A credential or a source."""
+
+    def status(self) -> Status: ...
+
+
+def wait_for_generation(source: HasStatus, generation: int) -> None:
+    """Wait until a source has taken so many credentials."""
+    wait_until(lambda: source.status().generation == generation)

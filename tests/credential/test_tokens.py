@@ -11,7 +11,7 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make, get_signer
-from tests.credential.files import Clock, wait_until
+from tests.credential.files import Clock, wait_for_generation, wait_until
 
 from hcpcreds.errors import (
     CredentialExpiredError,
@@ -32,7 +32,7 @@ def test_credential_signs_with_the_new_certificate_when_the_file_has_rotated(ide
     token = credential.get_token(SCOPE)
     assert get_signer(token.token) == first
     second = identity.rotate()
-    wait_until(lambda: credential.status().generation == 2)
+    wait_for_generation(credential, 2)
     assert credential.status().thumbprint == second
     assert credential.get_token(SCOPE) == token, "a rotation keeps the tokens it has"
     assert get_signer(credential.get_token(OTHER_SCOPE).token) == second
@@ -47,7 +47,7 @@ def test_credential_is_unavailable_when_nothing_is_mounted_yet(identity: Identit
         credential.get_token(SCOPE)
     assert isinstance(raised.value, MountNotReadyError)
     thumbprint = identity.rotate()
-    wait_until(lambda: credential.status().generation == 1)
+    wait_for_generation(credential, 1)
     assert get_signer(credential.get_token(SCOPE).token) == thumbprint
 
 
@@ -57,11 +57,9 @@ def test_credential_says_what_is_wrong_when_the_first_file_is_bad(identity: Iden
     with pytest.raises(ClientAuthenticationError, match="client_id: missing") as raised:
         credential.get_token(SCOPE)
     assert isinstance(raised.value, MountFormatError)
-    assert not isinstance(raised.value, CredentialUnavailableError), (
-        "a chain must not go on to another identity"
-    )
+    assert CredentialUnavailableError not in type(raised.value).mro(), "a chain must not go on to another"
     identity.rotate()
-    wait_until(lambda: credential.status().generation == 1)
+    wait_for_generation(credential, 1)
     assert credential.get_token(SCOPE)
     assert credential.status().last_error is None
 
@@ -94,7 +92,7 @@ def test_token_info_tells_when_to_refresh_when_the_authority_does(mount: Any, ma
 
 
 @pytest.mark.parametrize(("lifetime", "fresh"), [(86400.0, 43200), (3600.0, 3300), (100.0, 50)])
-def test_token_is_refreshed_behind_the_caller_when_it_nears_its_end(
+def test_token_is_refreshed_behind_the_caller_when_it_nears_its_end(  # noqa: PLR0913, PLR0917
     identity: Identity, make: Make, azure: LocalAzure, clock: Clock, lifetime: float, fresh: float
 ):
     identity.rotate()
@@ -154,13 +152,12 @@ def test_failure_reaches_everybody_when_many_ask_for_the_same_token(
     credential = make(retry_total=0)
     azure.faults.add("entra", status=500, delay=0.2)
     with ThreadPoolExecutor(8) as pool:
-        errors = [pool.submit(credential.get_token, SCOPE).exception() for _ in range(1)]
         errors = [
             future.exception() for future in [pool.submit(credential.get_token, SCOPE) for _ in range(8)]
         ]
     assert all(isinstance(error, TokenUnavailableError) for error in errors)
     assert len({id(error) for error in errors}) == len(errors), "each caller gets an error of its own"
-    assert identity.count_requests() <= 1 + 8
+    assert identity.count_requests() < len(errors)
 
 
 def test_other_scopes_and_rotations_go_on_when_the_authority_hangs_for_one(
@@ -170,10 +167,8 @@ def test_other_scopes_and_rotations_go_on_when_the_authority_hangs_for_one(
     credential = make(read_timeout=2, retry_total=0)
     cached = credential.get_token(SCOPE)
     hung = azure.faults.add("entra", hang=True, times=1)
-    waiting = threading.Thread(
-        target=lambda: pytest.raises(TokenUnavailableError, credential.get_token, OTHER_SCOPE)
-    )
-    waiting.start()
+    pool = ThreadPoolExecutor(1)
+    waiting = pool.submit(credential.get_token, OTHER_SCOPE)
     wait_until(lambda: hung.met)
     begun = time.perf_counter()
     assert credential.get_token(SCOPE) == cached
@@ -182,7 +177,8 @@ def test_other_scopes_and_rotations_go_on_when_the_authority_hangs_for_one(
     renewed = credential.get_token(SCOPE, claims='{"access_token": {}}')
     assert get_signer(renewed.token) == thumbprint
     assert time.perf_counter() - begun < 1
-    waiting.join()
+    assert isinstance(waiting.exception(), TokenUnavailableError)
+    pool.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +221,7 @@ def test_request_is_sent_again_when_the_authority_fails_once(
         ({"body": b'{"expires_in": 60}'}, TokenUnavailableError, "access_token"),
     ],
 )
-def test_failure_says_who_where_and_why_when_the_authority_gives_no_token(
+def test_failure_says_who_where_and_why_when_the_authority_gives_no_token(  # noqa: PLR0913, PLR0917
     identity: Identity,
     make: Make,
     azure: LocalAzure,
@@ -273,7 +269,7 @@ def test_previous_certificate_serves_when_the_new_one_is_not_registered_yet(
     credential = make(clock=clock)
     credential.get_token(SCOPE)
     identity.rotate(registration_delay=3600)
-    wait_until(lambda: credential.status().generation == 2)
+    wait_for_generation(credential, 2)
     second = credential.status().thumbprint
     challenge = '{"access_token": {}}'
     assert get_signer(credential.get_token(SCOPE, claims=challenge).token) == first
@@ -301,7 +297,7 @@ def test_proven_certificate_serves_when_several_new_ones_are_not_registered(iden
     credential.get_token(SCOPE)
     for generation in (2, 3, 4):
         identity.rotate(registration_delay=3600)
-        wait_until(lambda generation=generation: credential.status().generation == generation)
+        wait_for_generation(credential, generation)
     assert get_signer(credential.get_token(OTHER_SCOPE).token) == proven
 
 
@@ -394,9 +390,9 @@ def test_on_reload_is_told_in_the_watchers_thread_when_the_file_rotates(identity
 def test_reloads_go_on_when_on_reload_fails(identity: Identity, make: Make, caplog: pytest.LogCaptureFixture):
     identity.rotate()
     credential = make(on_reload=lambda status: status.nonsense)
-    for _ in range(2):
-        thumbprint = identity.rotate()
-        wait_until(lambda thumbprint=thumbprint: credential.status().thumbprint == thumbprint)
+    for generation in (2, 3):
+        identity.rotate()
+        wait_for_generation(credential, generation)
     wait_until(lambda: "on_reload failed" in caplog.text)
     assert credential.get_token(SCOPE)
 

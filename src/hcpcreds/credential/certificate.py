@@ -85,18 +85,26 @@ def parse_certificate(secret: bytes) -> Certificate:
     leaf = next((each for each in certificates if _get_numbers(each) == public_key), None)
     if leaf is None:
         raise ValueError("the private key belongs to another certificate")
-    chain = [leaf]
-    while issuer := next(
-        (each for each in certificates if each not in chain and each.subject == chain[-1].issuer), None
-    ):
-        chain.append(issuer)
     return Certificate(
         thumbprint=leaf.fingerprint(SHA256()).hex(),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
-        chain=tuple(each.public_bytes(Encoding.DER) for each in chain),
+        chain=tuple(each.public_bytes(Encoding.DER) for each in _order_chain(leaf, certificates)),
         key=key,
     )
+
+
+def _order_chain(leaf: x509.Certificate, certificates: list[x509.Certificate]) -> list[x509.Certificate]:
+    """Put each issuer after what it issued, and leave out what belongs to no one."""
+    chain = [leaf]
+    while chain[-1].subject != chain[-1].issuer:
+        issuer = next(
+            (each for each in certificates if each.subject == chain[-1].issuer and each not in chain), None
+        )
+        if issuer is None:
+            break
+        chain.append(issuer)
+    return chain
 
 
 def _get_numbers(certificate: x509.Certificate) -> rsa.RSAPublicNumbers | None:
