@@ -25,7 +25,7 @@ import pytest
 import hcpcreds
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds import aio as hcpcreds_aio
-from hcpcreds.chain.service_owner import Issued
+from hcpcreds.chain.service_owner import Issued, OwnIdentity
 from hcpcreds.credential.authority import Attempt, Token
 from hcpcreds.credential.certificate import parse_certificate
 from hcpcreds.credential.file import parse_credential_file
@@ -99,6 +99,7 @@ def make_values(content: bytes) -> dict[str, Any]:
         Token(token=pem.decode(), token_type="Bearer", expires_on=0, refresh_on=0, serve_until=0),
         Attempt(url="https://login/", form={}, snapshot=snapshot, clock=time.time),
         Issued(credentials, certificate.thumbprint, now),
+        OwnIdentity("tenant", "client", b"", certificate.key),
         IssuedCertificate(object(), pem, now, now),  # type: ignore[arg-type]
         PayloadFile(content),
         FetchedObject("secret/ingress", "1", "ingress", 0o644, content),

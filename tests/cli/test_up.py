@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hcpcreds.components import COMPONENTS
 
@@ -183,6 +184,42 @@ def test_up_ends_and_says_why_when_what_everything_stands_on_is_killed(tmp_path,
     assert_nothing_is_left(tmp_path, pids)
 
 
+@pytest.mark.timeout(120)
+def test_up_ends_and_removes_what_it_made_when_nobody_reads_its_output(tmp_path):
+    with running(tmp_path) as process:
+        wait_for_line(process, "first call")
+        pids = list(children(process))
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert_nothing_is_left(tmp_path, pids)
+        assert process.stderr is not None
+        assert [line[:3] for line in process.stderr] == ["1/6", "2/6", "3/6", "4/6", "5/6", "6/6"]
+
+
+@pytest.mark.timeout(120)
+def test_up_lets_components_share_one_identity_and_leaves_out_those_that_the_cluster_has_not(tmp_path):
+    manifest = yaml.safe_load(VALID)
+    del manifest["spec"]["secretEncryption"]
+    azure = manifest["spec"]["platform"]["azure"]
+    identities = azure["azureAuthenticationConfig"]["managedIdentities"]["controlPlane"]
+    identities["ingress"] = identities["controlPlaneOperator"]
+    cluster = tmp_path / "cluster.json"
+    cluster.write_text(json.dumps(manifest))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with running(
+        scratch, "--rotations", "1", "--rotate-every", "3", "--output", "json", str(cluster)
+    ) as process:
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0, err
+    found = {component["component"]: component for component in json.loads(out)["components"]}
+    assert len(found) == 8
+    assert "kube-apiserver" not in found
+    assert found["ingress-operator"]["thumbprints"] == found["control-plane-operator"]["thumbprints"]
+
+
 VALID = EXAMPLE.read_text()
 
 
@@ -198,8 +235,17 @@ VALID = EXAMPLE.read_text()
         ),
         (re.sub(r"(credentialsSecretName: )(\S+)", r"\1bad_name", VALID, count=1), "credentialsSecretName"),
         (re.sub(r"(objectEncoding: )(\S+)", r"\1utf-16", VALID, count=1), "objectEncoding"),
+        (VALID.replace("lighthouse-ingress", "lighthouse-cpo"), "ingress: shares the secret lighthouse-cpo"),
     ],
-    ids=["missing", "not YAML", "wrong kind", "no managed identities", "secret name", "encoding"],
+    ids=[
+        "missing",
+        "not YAML",
+        "wrong kind",
+        "no managed identities",
+        "secret name",
+        "encoding",
+        "shared secret",
+    ],
 )
 def test_up_starts_and_writes_nothing_when_the_input_is_wrong(tmp_path, text, message):
     scratch = tmp_path / "scratch"

@@ -4,34 +4,23 @@ import asyncio
 import os
 import signal
 import tempfile
-import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from hcpcreds.chain.pods import ComponentPod, build_pods
 from hcpcreds.chain.processes import ChildProcess, Event, base_environment
 from hcpcreds.chain.record import CertificateUse, ComponentRecord
-from hcpcreds.chain.service_owner import Issued, ServiceOwner
+from hcpcreds.chain.service_owner import Issued, OwnIdentity, ServiceOwner
+from hcpcreds.chain.settings import Reporter, Settings, build_azure_settings, build_identities
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
 from hcpcreds.errors import ChainError, HcpCredsError
 from hcpcreds.hosted_cluster import read_hosted_cluster
-from hcpcreds.local.azure_settings import (
-    ApplicationSettings,
-    IdentitySettings,
-    NodeIdentitySettings,
-)
-from hcpcreds.local.azure_settings import Settings as AzureSettings
 from hcpcreds.local.node import NodeConfig
 from hcpcreds.manifests.render import render
 
@@ -44,41 +33,6 @@ NODE_POLL_SECONDS: Final = 0.5
 """How often the local node looks for new versions; the real driver's default is 120."""
 KEY_VAULT_USER_CLIENT_ID: Final = "7d9f5b0a-4c1e-4b53-9a67-2e8c1f3d6a05"
 """The node's own identity, where the environment names none."""
-SERVICE_OWNER_CLIENT_ID: Final = "1f0c7b52-8d3e-4a19-b6f4-90a5d2e7c813"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How the chain runs."""
-
-    rotate_every: float = 10.0
-    """Seconds from one rotation to the next."""
-    rotations: int | None = None
-    """Stop after so many; None goes on until told to stop."""
-
-    @property
-    def token_lifetime(self) -> float:
-        """Seconds that an access token lives: short, so that every certificate is really used."""
-        return min(3.0, max(1.0, self.rotate_every / 3))
-
-
-class Reporter:
-    """Is told what happens. This one keeps quiet."""
-
-    def step(self, text: str) -> None:
-        """A step of the start-up or the end is done."""
-
-    def started(self, records: Sequence[ComponentRecord]) -> None:
-        """Every component has been started; the records live on."""
-
-    def happened(self, record: ComponentRecord, text: str) -> None:
-        """Something happened to a component that a person would want to know."""
-
-    def problem(self, text: str) -> None:
-        """Something went wrong."""
-
-    def finished(self, records: Sequence[ComponentRecord]) -> None:
-        """The last call has been made."""
 
 
 class Chain:
@@ -117,14 +71,10 @@ class Chain:
             )
             for pod in self._pods
         }
-        identities = (
-            f"/subscriptions/{self._cluster.subscription_id}/resourceGroups/{self._cluster.resource_group}"
-            "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
-        )
-        self._resource_ids = {pod.name: identities + pod.component.name for pod in self._pods}
+        self._identities = build_identities(self._cluster, self._pods, where=str(file))
         self._components: list[ChildProcess] = []
         self._issued: dict[str, Issued] = {}
-        """By pod: the newest credential."""
+        """By the secret's name: the newest credential."""
         self._rotations = 0
         self._problems: list[str] = []
         self._changed = asyncio.Event()
@@ -174,15 +124,38 @@ class Chain:
     async def _start(self, folder: Path, stack: AsyncExitStack) -> ServiceOwner:
         """Go along a credential's life once: issue, store, render, mount, use."""
         step = self._reporter.step
-        certificate = trustme.CA().issue_cert("service-owner", key_type=trustme.KeyType.RSA)
-        azure = await self._start_azure(folder, stack, certificate.cert_chain_pems[0].bytes().decode())
+        own_identity = OwnIdentity.make(self._cluster.key_vault.tenant_id)
+        azure = await self._start_server(
+            "local Azure",
+            "hcpcreds.local.azure",
+            build_azure_settings(
+                self._cluster,
+                identities=self._identities.values(),
+                service_owner=own_identity,
+                key_vault_user_client_id=self._key_vault_user,
+                token_lifetime=self._settings.token_lifetime,
+                folder=folder,
+            ),
+            folder,
+            stack,
+        )
         step("1/6 azure   Entra ID, Key Vault, the managed-identity data plane and ARM listen on 127.0.0.1")
 
-        owner = stack.enter_context(self._build_service_owner(azure, certificate))
-        issued = await asyncio.to_thread(
-            owner.issue, azure["identity_url"], list(self._resource_ids.values())
+        owner = stack.enter_context(
+            ServiceOwner(
+                own_identity,
+                authority=azure["authority"],
+                data_plane_audience=azure["data_plane_audience"],
+                vault_url=azure["vaults"][self._cluster.key_vault.name],
+                ca_file=Path(azure["ca_file"]),
+            )
         )
-        self._issued = dict(zip(self._resource_ids, issued, strict=True))
+        issued = await asyncio.to_thread(
+            owner.issue,
+            azure["identity_url"],
+            [str(identity.resource_id) for identity in self._identities.values()],
+        )
+        self._issued = dict(zip(self._identities, issued, strict=True))
         step(f"2/6 issue   {len(issued)} certificates, one for each identity")
 
         await self._store(owner)
@@ -194,7 +167,23 @@ class Chain:
         kinds = Counter(rendered["kind"] for rendered in self._objects)
         step(f"4/6 render  {', '.join(f'{number} {kind}' for kind, number in kinds.items())}")
 
-        await self._start_node(folder, stack, azure)
+        await self._start_server(
+            "node",
+            "hcpcreds.local.node",
+            NodeConfig(
+                root=str(node_root),
+                secret_provider_classes=[
+                    rendered for rendered in self._objects if rendered["kind"] == "SecretProviderClass"
+                ],
+                pods=[pod.manifest for pod in self._pods],
+                vault_urls=azure["vaults"],
+                ca_file=azure["ca_file"],
+                poll_interval=NODE_POLL_SECONDS,
+            ),
+            folder,
+            stack,
+            environment={"AZURE_POD_IDENTITY_AUTHORITY_HOST": azure["instance_metadata"]},
+        )
         volumes = sum(len(pod.manifest["spec"]["volumes"]) for pod in self._pods)
         step(f"5/6 mount   {volumes} volumes in {len(self._pods)} pods")
 
@@ -204,44 +193,6 @@ class Chain:
         step(f"6/6 use     {len(self._pods)} components call ARM every second")
         self._reporter.started(list(self._records.values()))
         return owner
-
-    async def _start_azure(self, folder: Path, stack: AsyncExitStack, certificate: str) -> Event:
-        cluster = self._cluster
-        settings = AzureSettings(
-            tenant_ids=tuple(dict.fromkeys((cluster.key_vault.tenant_id, cluster.tenant_id))),
-            vaults=(cluster.key_vault.name,),
-            applications=(
-                ApplicationSettings(client_id=SERVICE_OWNER_CLIENT_ID, certificates=(certificate,)),
-            ),
-            identities=tuple(
-                IdentitySettings(
-                    client_id=pod.identity.client_id or str(uuid.uuid4()),
-                    resource_id=self._resource_ids[pod.name],
-                    tenant_id=cluster.tenant_id,
-                )
-                for pod in self._pods
-            ),
-            node_identities=(NodeIdentitySettings(client_id=self._key_vault_user),),
-            token_lifetime=self._settings.token_lifetime,
-            state_directory=str(folder / "azure"),
-        )
-        return await self._start_server("local Azure", "hcpcreds.local.azure", settings, folder, stack)
-
-    async def _start_node(self, folder: Path, stack: AsyncExitStack, azure: Event) -> None:
-        config = NodeConfig(
-            root=str(folder / "node"),
-            secret_provider_classes=[
-                rendered for rendered in self._objects if rendered["kind"] == "SecretProviderClass"
-            ],
-            pods=[pod.manifest for pod in self._pods],
-            vault_urls=azure["vaults"],
-            ca_file=azure["ca_file"],
-            poll_interval=NODE_POLL_SECONDS,
-        )
-        environment = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": azure["instance_metadata"]}
-        await self._start_server(
-            "node", "hcpcreds.local.node", config, folder, stack, environment=environment
-        )
 
     async def _start_server(  # noqa: PLR0913 - what, how, where
         self,
@@ -300,31 +251,19 @@ class Chain:
     async def _stop_components(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._components))
 
-    def _build_service_owner(self, azure: Event, certificate: trustme.LeafCert) -> ServiceOwner:
-        pem = certificate.private_key_pem.bytes()
-        private_key = serialization.load_pem_private_key(pem, password=None)
-        assert isinstance(private_key, rsa.RSAPrivateKey)  # noqa: S101 - as it was asked for
-        return ServiceOwner(
-            tenant_id=self._cluster.key_vault.tenant_id,
-            client_id=SERVICE_OWNER_CLIENT_ID,
-            certificate=x509.load_pem_x509_certificate(certificate.cert_chain_pems[0].bytes()),
-            private_key=private_key,
-            authority=azure["authority"],
-            data_plane_audience=azure["data_plane_audience"],
-            vault_url=azure["vaults"][self._cluster.key_vault.name],
-            ca_file=Path(azure["ca_file"]),
-        )
-
     async def _store(self, owner: ServiceOwner) -> None:
         """Store what has been issued, and expect it at the components."""
 
-        async def store(pod: ComponentPod) -> None:
-            issued = self._issued[pod.name]
-            use = CertificateUse(issued.thumbprint, issued.expires)
-            self._records[pod.name].certificates.append(use)
-            use.version = await asyncio.to_thread(owner.store, pod.identity, issued)
+        async def store(name: str, issued: Issued) -> None:
+            pods = [pod for pod in self._pods if pod.identity.credentials_secret_name == name]
+            uses = [CertificateUse(issued.thumbprint, issued.expires) for _ in pods]
+            for pod, use in zip(pods, uses, strict=True):
+                self._records[pod.name].certificates.append(use)
+            version = await asyncio.to_thread(owner.store, pods[0].identity, issued)
+            for use in uses:
+                use.version = version
 
-        await asyncio.gather(*(store(pod) for pod in self._pods))
+        await asyncio.gather(*(store(name, issued) for name, issued in self._issued.items()))
 
     async def _rotate(self, owner: ServiceOwner) -> None:
         loop = asyncio.get_running_loop()
@@ -335,9 +274,9 @@ class Chain:
                 return
             await asyncio.sleep(due - loop.time())
             renewed = await asyncio.gather(
-                *(asyncio.to_thread(owner.renew, self._issued[pod.name]) for pod in self._pods)
+                *(asyncio.to_thread(owner.renew, issued) for issued in self._issued.values())
             )
-            self._issued = dict(zip(self._records, renewed, strict=True))
+            self._issued = dict(zip(self._issued, renewed, strict=True))
             await self._store(owner)
             self._rotations += 1
 
@@ -360,7 +299,7 @@ class Chain:
         if record is None or event["volume"] != record.volume:
             return
         if event["event"] == "failed":
-            self._reporter.happened(record, f"the node could not mount {record.volume}: {event['reason']}")
+            self._tell(record, f"the node could not mount {record.volume}: {event['reason']}")
         else:
             record.swapped(event["version"], event["at"])
 
@@ -372,9 +311,9 @@ class Chain:
             first_use = record.called(event["thumbprint"], event["at"])
         else:
             record.failed(event["error"], event["at"])
-            self._reporter.happened(record, f"call failed: {event['error']}")
+            self._tell(record, f"call failed: {event['error']}")
         if first_use:
-            self._reporter.happened(record, record.describe_newest())
+            self._tell(record, record.describe_newest())
         self._changed.set()
 
     def _on_component_end(self, record: ComponentRecord, reason: str) -> None:
@@ -395,6 +334,14 @@ class Chain:
     def _add_problem(self, text: str) -> None:
         self._problems.append(text)
         self._reporter.problem(text)
+
+    def _tell(self, record: ComponentRecord, text: str) -> None:
+        try:
+            self._reporter.happened(record, text)
+        except BrokenPipeError:
+            # Nobody reads the output any more: that ends the run as a Ctrl-C does.
+            self._reporter = Reporter()
+            self._stop()
 
     def _stop(self) -> None:
         """End the run, once: what is being ended already must not be disturbed."""

@@ -4,17 +4,19 @@ import base64
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, cast
 
 import jwt
+import trustme
 from azure.identity import ClientAssertionCredential
 from azure.keyvault.secrets import SecretClient
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from hcpcreds.dataplane.client import ManagedIdentityDataPlaneClientFactory
@@ -37,53 +39,69 @@ class Issued:
     expires: datetime
 
 
+@dataclass(frozen=True)
+class OwnIdentity:
+    """The application as which the service owner calls, with a certificate of its own."""
+
+    tenant_id: str
+    client_id: str
+    certificate_pem: bytes
+    private_key: rsa.RSAPrivateKey = field(repr=False)
+
+    @classmethod
+    def make(cls, tenant_id: str) -> Self:
+        """Make one in a tenant."""
+        made = trustme.CA().issue_cert("service-owner", key_type=trustme.KeyType.RSA)
+        key = serialization.load_pem_private_key(made.private_key_pem.bytes(), password=None)
+        assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - as it was asked for
+        return cls(tenant_id, str(uuid.uuid4()), made.cert_chain_pems[0].bytes(), key)
+
+    def sign_assertion(self, audience: str) -> str:
+        """Sign a client assertion.
+
+        Not left to azure-identity's CertificateCredential: it uses one assertion again and again for nine
+        minutes, which the local authority, whose tokens live seconds, takes for a replay.
+        """
+        certificate = x509.load_pem_x509_certificate(self.certificate_pem)
+        thumbprint = base64.urlsafe_b64encode(certificate.fingerprint(hashes.SHA256())).decode().rstrip("=")
+        now = int(time.time())
+        claims = {
+            "aud": audience,
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "jti": str(uuid.uuid4()),
+            "nbf": now,
+            "exp": now + 300,
+        }
+        return jwt.encode(claims, self.private_key, algorithm="PS256", headers={"x5t#S256": thumbprint})
+
+
 class ServiceOwner:
     """An application that may call the data plane and write to the vault.
 
     Args:
-        tenant_id: The application's tenant.
-        client_id: The application.
-        certificate: What it signs its assertions with.
-        private_key: The certificate's.
-        authority: Token authority.
+        identity: As whom it calls.
+        authority: Token authority, with a closing slash.
         data_plane_audience: What tokens for the data plane are for.
         vault_url: The vault that the credentials are stored in.
         ca_file: PEM file of the authorities to trust.
     """
 
-    def __init__(  # noqa: PLR0913 - each by its name
+    def __init__(
         self,
+        identity: OwnIdentity,
         *,
-        tenant_id: str,
-        client_id: str,
-        certificate: x509.Certificate,
-        private_key: rsa.RSAPrivateKey,
         authority: str,
         data_plane_audience: str,
         vault_url: str,
         ca_file: Path,
     ) -> None:
         ca = str(ca_file)
-        thumbprint = base64.urlsafe_b64encode(certificate.fingerprint(hashes.SHA256())).decode().rstrip("=")
-
-        def sign_assertion() -> str:
-            # Not azure-identity's CertificateCredential: it uses one assertion again and again for nine
-            # minutes, which the local authority, whose tokens live seconds, takes for a replay.
-            now = int(time.time())
-            claims = {
-                "aud": f"{authority}{tenant_id}/oauth2/v2.0/token",
-                "iss": client_id,
-                "sub": client_id,
-                "jti": str(uuid.uuid4()),
-                "nbf": now,
-                "exp": now + 300,
-            }
-            return jwt.encode(claims, private_key, algorithm="PS256", headers={"x5t#S256": thumbprint})
-
+        token_endpoint = f"{authority}{identity.tenant_id}/oauth2/v2.0/token"
         self._credential = ClientAssertionCredential(
-            tenant_id,
-            client_id,
-            sign_assertion,
+            identity.tenant_id,
+            identity.client_id,
+            partial(identity.sign_assertion, token_endpoint),
             authority=authority,
             additionally_allowed_tenants=["*"],
             connection_verify=ca,

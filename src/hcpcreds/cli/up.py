@@ -36,7 +36,8 @@ def command(file: Path | None, rotate_every: float, rotations: int | None, outpu
     mounted and used, then renewed again and again under the running components. Without FILE, an example
     that ships with hcpcreds is used. Ctrl-C ends it and removes everything it made. For development only.
     """
-    from hcpcreds.chain.run import EXAMPLE, Chain, Settings
+    from hcpcreds.chain.run import EXAMPLE, Chain
+    from hcpcreds.chain.settings import Settings
     from hcpcreds.cli.up_report import LinesReporter, StepsReporter, TableReporter
 
     if output == "json":

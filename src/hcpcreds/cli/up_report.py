@@ -1,5 +1,7 @@
 """How `hcpcreds up` tells what happens: a live table, plain lines, or steps beside a JSON document."""
 
+import os
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from rich.table import Table
 from typing_extensions import override
 
 from hcpcreds.chain.record import ComponentRecord
-from hcpcreds.chain.run import Reporter
+from hcpcreds.chain.settings import Reporter
 
 _PLAIN_WIDTH: Final = 280
 """Wide enough that no column of a table on a pipe or file is ever cut."""
@@ -46,17 +48,18 @@ class StepsReporter(Reporter):
 class LinesReporter(StepsReporter):
     """For a pipe or a file: a line for each thing that happens, and the table at the end."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._out = Console(width=_PLAIN_WIDTH, highlight=False, markup=False, soft_wrap=True)
-
     @override
     def happened(self, record: ComponentRecord, text: str) -> None:
-        self._out.print(f"{datetime.now(UTC):%H:%M:%S} {record.component}: {text}")
+        try:
+            print(f"{datetime.now(UTC):%H:%M:%S} {record.component}: {text}", flush=True)  # noqa: T201
+        except BrokenPipeError:
+            # What is left in the buffer would fail again when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
 
     @override
     def finished(self, records: Sequence[ComponentRecord]) -> None:
-        self._out.print(_lines_table(records))
+        Console(width=_PLAIN_WIDTH, highlight=False, markup=False).print(_lines_table(records))
 
 
 class TableReporter(StepsReporter):
