@@ -1,14 +1,19 @@
 """`hcpcreds up` as its user runs it: a process, its output, its exit status, and what is left behind."""
 
+import codecs
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -135,6 +140,38 @@ def test_up_ends_every_process_and_removes_what_it_made_when_told_to_stop(tmp_pa
     assert "problem" not in err
     assert out.count("managed-azure-") == 9, "the table is printed at the end"
     assert_nothing_is_left(tmp_path, pids)
+
+
+@pytest.mark.timeout(120)
+def test_up_shows_a_live_table_on_a_terminal_and_leaves_it_usable(tmp_path):
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hcpcreds", "up", "--rotate-every", "2"],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env={**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm-256color"},
+    )
+    os.close(end)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    shown = ""
+    while not re.search(r"control-plane-operator.*cpo-cert +[0-9a-f]{12} +2 +[0-9.]+ s ago", shown):
+        shown += decoder.decode(os.read(terminal, 65536))
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # how a terminal says that nobody is at its other end
+        while True:
+            shown += decoder.decode(os.read(terminal, 65536))
+    os.close(terminal)
+
+    assert process.wait(20) == 0
+    last = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).rstrip() for line in shown.splitlines()]
+    assert sum(line.startswith(" /") for line in last[-25:]) == 9, (
+        "every component's file is in the last table"
+    )
+    assert max(map(len, last)) <= 120
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is back"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.timeout(120)
