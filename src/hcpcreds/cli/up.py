@@ -28,7 +28,13 @@ _SHORTEST_ROTATION_SECONDS: Final = 2.0
     metavar="N",
     help="Stop after N; succeed only if every component used every certificate and no call failed.",
 )
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="text is a live table on a terminal and plain lines elsewhere; json is one document at the end.",
+)
 def command(file: Path | None, rotate_every: float, rotations: int | None, output: str) -> None:
     """Run the whole chain on this machine: a local Azure, a node, and every component, each a process.
 
