@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from inotify_simple import INotify
 
 POLL_SECONDS: Final = 1.0
+_MAX_WALKS: Final = 10
 _MAX_SYMLINKS: Final = 40  # Linux's own limit, path_resolution(7)
 
 # linux/inotify.h
@@ -216,8 +217,11 @@ class Watcher:
         for entry in entries:
             if self._items.get(entry.item) is not entry:
                 continue
-            # What changed before the new directories were watched has told nobody.
-            if self._watch(entry):
+            # What changed before a directory was watched has told nobody: read again, walk the path again,
+            # until the walk finds only what is watched already. In a storm the events go on telling.
+            for _ in range(_MAX_WALKS):
+                if not self._watch(entry):
+                    break
                 self._call(entry.item.reload)
             self._set_timer(entry)
 
