@@ -203,6 +203,14 @@ def test_data_plane_challenges_with_its_tenant_in_capitals(local_azure: LocalAzu
     assert send(local_azure, "GET", f"{local_azure.identity_url}&{VERSION}", headers=wrong).status_code == 401
 
 
+def test_data_plane_refuses_a_caller_of_another_tenant(make_azure: Callable[..., LocalAzure]):
+    azure = make_azure(tenant_ids=(str(uuid.uuid4()), str(uuid.uuid4())))
+    azure.add_application("foreigner", tenant_id=azure.settings.tenant_ids[1])
+    foreign = bearer(azure, azure.settings.data_plane_audience, client_id="foreigner")
+    answer = send(azure, "GET", f"{azure.identity_url}&{VERSION}", headers=foreign)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "Unauthorized")
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -224,6 +232,7 @@ def test_data_plane_refuses_another_url(local_azure: LocalAzure, change: Callabl
         ([], 400),
         ({"identityIds": "text"}, 400),
         ({"identityIds": [7]}, 400),
+        ({"customClaims": [7]}, 400),
         ({"delegatedResources": ["x"]}, 400),
         ({"identityIds": ["/subscriptions/unknown"]}, 404),
         ({"identityIds": [""]}, 404),

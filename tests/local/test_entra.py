@@ -170,6 +170,11 @@ WRONG: list[tuple[str, Change, tuple[int, str, int]]] = [
     ),
     ("thumbprint no text", set_headers(**{"x5t#S256": 7}), (400, "invalid_request", 50027)),
     (
+        "thumbprint no base64url",
+        lambda client: client.headers.update({"x5t#S256": client.headers["x5t#S256"] + "!"}),
+        (400, "invalid_request", 50027),
+    ),
+    (
         "certificate not registered",
         set_headers(**{"x5t#S256": digest(make_certificate(number=1))}),
         (401, "invalid_client", 700027),
@@ -206,7 +211,10 @@ WRONG: list[tuple[str, Change, tuple[int, str, int]]] = [
     ("exp out of range", set_claims(exp=10**18), (401, "invalid_client", 700024)),
     ("exp missing", set_claims(exp=None), (400, "invalid_request", 50027)),
     ("exp no number", set_claims(exp="soon"), (400, "invalid_request", 50027)),
+    ("exp infinite", set_claims(exp=math.inf), (400, "invalid_request", 50027)),
+    ("nbf not a number", set_claims(nbf=math.nan), (400, "invalid_request", 50027)),
     ("jti missing", set_claims(jti=None), (400, "invalid_request", 50027)),
+    ("jti no text", set_claims(jti={}), (400, "invalid_request", 50027)),
 ]
 
 
@@ -224,6 +232,13 @@ def test_entra_refuses_a_client_in_a_tenant_that_is_not_its_own(make_azure: Call
     client = Client(azure)
     client.tenant = azure.settings.tenant_ids[1]
     assert read_error(client) == (400, "unauthorized_client", [700016])
+
+
+def test_entra_refuses_a_form_that_is_no_text(local_azure: LocalAzure):
+    url = f"{local_azure.authority}{local_azure.tenant_id}/oauth2/v2.0/token"
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=nonsense"}
+    answer = send(local_azure, "POST", url, headers=headers, content=b"client_id=x")
+    assert (answer.status_code, answer.json()["error_codes"]) == (400, [90004])
 
 
 def test_entra_refuses_an_assertion_that_it_has_seen(make_azure: Callable[..., LocalAzure]):

@@ -1,6 +1,7 @@
 """The local Key Vault: what the Azure SDK's own clients see of it."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -184,7 +185,9 @@ def test_vault_challenges_for_its_tenant_and_resource(local_azure: LocalAzure, n
 
 def test_vault_refuses_a_token_that_is_wrong_in_one_thing(make_azure: Callable[..., LocalAzure]):
     clock = Clock()
-    azure = make_azure(now=clock, token_lifetime=60)
+    tenants = (str(uuid.uuid4()), str(uuid.uuid4()))
+    azure = make_azure(now=clock, token_lifetime=60, tenant_ids=tenants)
+    azure.add_application("foreigner", tenant_id=tenants[1])
     good = bearer(azure, VAULT, client_id="c")
     url = f"{azure.vault_url()}/secrets?api-version=7.6"
 
@@ -194,6 +197,7 @@ def test_vault_refuses_a_token_that_is_wrong_in_one_thing(make_azure: Callable[.
 
     assert refuse({}) == (401, "AKV10000: Request is missing a Bearer or PoP token.")
     assert refuse(bearer(azure, ARM))[1].startswith("AKV10022: Invalid audience.")
+    assert refuse(bearer(azure, VAULT, client_id="foreigner"))[1].startswith("AKV10032: Invalid issuer.")
     assert refuse({"Authorization": "Bearer x"})[0] == 401
     assert send(azure, "GET", url, headers=good).status_code == 200
     assert send(azure, "GET", url.partition("?")[0], headers=good).status_code == 400
@@ -217,23 +221,29 @@ def test_vault_sdk_tells_a_caller_that_was_refused(local_azure: LocalAzure):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("no JSON", "no JSON object"),
-        ([], "no JSON object"),
-        ({}, "Property value"),
-        ({"value": 7}, "Property value"),
+        (b"{", "not as expected"),
+        (b'{"x":' * 100_000, "no JSON"),
+        (b'{"value": "\\ud800"}', "not as expected"),
+        ("text", "Expected `object`, got `str`"),
+        ({}, "missing required field `value`"),
+        ({"value": 7}, "$.value"),
         ({"value": "x" * 25_601}, "larger"),
-        ({"value": "x", "tags": []}, "must be objects"),
-        ({"value": "x", "tags": {str(n): "" for n in range(16)}}, "At most 15 tags"),
-        ({"value": "x", "tags": {"a": 1}}, "each a string"),
-        ({"value": "x", "attributes": {"exp": "soon"}}, "wrong type"),
-        ({"value": "x", "attributes": {"enabled": "yes"}}, "wrong type"),
+        ({"value": "x", "contentType": 7}, "$.contentType"),
+        ({"value": "x", "tags": []}, "$.tags"),
+        ({"value": "x", "tags": {str(n): "" for n in range(16)}}, "<= 15 - at `$.tags`"),
+        ({"value": "x", "tags": {"a": 1}}, "$.tags"),
+        ({"value": "x", "attributes": {"exp": "soon"}}, "$.attributes.exp"),
+        ({"value": "x", "attributes": {"nbf": True}}, "$.attributes.nbf"),
+        ({"value": "x", "attributes": {"nbf": 10**20}}, "$.attributes.nbf"),
+        ({"value": "x", "attributes": {"enabled": "yes"}}, "$.attributes.enabled"),
     ],
 )
 def test_vault_refuses_a_body_that_it_cannot_store(
     local_azure: LocalAzure, name: str, body: Any, message: str
 ):
     url = f"{local_azure.vault_url()}/secrets/{name}?api-version=7.6"
-    answer = send(local_azure, "PUT", url, json=body, headers=bearer(local_azure, VAULT))
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = send(local_azure, "PUT", url, content=content, headers=bearer(local_azure, VAULT))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "BadParameter")
     assert message in answer.json()["error"]["message"]
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from typing_extensions import override
@@ -22,7 +23,7 @@ from hcpcreds.local.entra_directory import Directory
 from hcpcreds.local.entra_tokens import BadTokenError, TokenAuthority
 from hcpcreds.local.faults import Faults, RequestLog
 from hcpcreds.local.identity_certificates import CertificateIssuer, IssuedCertificate, SecretFormat
-from hcpcreds.local.service import Refusal, Service, json_response, read_json_object
+from hcpcreds.local.service import Refusal, Service, json_response, read_body
 
 API_VERSION: Final = "2024-01-01"
 _SYSTEM_ASSIGNED: Final = ""
@@ -38,6 +39,16 @@ class ManagedIdentity:
     object_id: str
     resource_id: str
     """ARM id of a user-assigned identity; of the resource itself for its system-assigned one."""
+
+
+class _CredentialRequest(msgspec.Struct, rename="camel"):
+    identity_ids: tuple[str, ...] | None = None
+    custom_claims: dict[str, Any] | None = None
+    delegated_resources: tuple[str, ...] | None = None
+
+
+class _MoveRequest(msgspec.Struct, rename="camel"):
+    target_resource_id: str
 
 
 class DataPlane(Service):
@@ -182,19 +193,16 @@ class DataPlane(Service):
     async def _post(self, request: web.Request) -> web.Response:
         self._authorize(request)
         own = self._find_own(request)
-        body = await read_json_object(request, lambda: self._bad_request("The body is no JSON object."))
-        ids = body.get("identityIds") or []
-        if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
-            raise self._bad_request("identityIds must be a list of strings.")
-        if body.get("delegatedResources"):
+        wanted = await read_body(request, _CredentialRequest, self._bad_request)
+        if wanted.delegated_resources:
             raise self._bad_request("delegatedResources are not served here.")
-        identities = [self._find(resource_id) for resource_id in ids]
+        identities = [self._find(resource_id) for resource_id in wanted.identity_ids or ()]
         if own is not None and identities != [own]:
             raise self._bad_request("This URL is for one identity; identityIds must name it and no other.")
         give = self._issue if own is None else self._renew
         explicit = await asyncio.gather(*(give(identity) for identity in identities))
-        if claims := body.get("customClaims"):
-            explicit = [{**credential, "custom_claims": claims} for credential in explicit]
+        if wanted.custom_claims:
+            explicit = [{**credential, "custom_claims": wanted.custom_claims} for credential in explicit]
         return json_response(await self._build_answer(explicit, system_assigned=own is None))
 
     async def _get(self, request: web.Request) -> web.Response:
@@ -221,9 +229,8 @@ class DataPlane(Service):
     async def _move(self, request: web.Request) -> web.Response:
         self._authorize(request)
         self._find_own(request)
-        body = await read_json_object(request, lambda: self._bad_request("The body is no JSON object."))
-        target = body.get("targetResourceId")
-        if not isinstance(target, str) or not target.startswith("/subscriptions/"):
+        target = (await read_body(request, _MoveRequest, self._bad_request)).target_resource_id
+        if not target.startswith("/subscriptions/"):
             raise self._bad_request("targetResourceId must be an ARM id.")
         self._resource_id = target
         moved = self._identities.get(_SYSTEM_ASSIGNED)
@@ -273,7 +280,9 @@ class DataPlane(Service):
 
     def _authorize(self, request: web.Request) -> None:
         try:
-            self._tokens.verify(request.headers.get("Authorization"), audiences=(self.audience,))
+            self._tokens.verify(
+                request.headers.get("Authorization"), audiences=(self.audience,), tenant_id=self._tenant_id
+            )
         except BadTokenError as error:
             # The real service names the tenant in capitals; a client has to know that case means nothing.
             challenge = f'Bearer authorization="{self._tokens.authority}{self._tenant_id.upper()}"'

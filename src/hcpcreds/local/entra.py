@@ -80,7 +80,7 @@ class Entra(Service):
 
     async def _token(self, request: web.Request) -> web.Response:
         try:
-            return json_response(self._issue(request.match_info["tenant"], await request.post()))
+            return json_response(self._issue(request.match_info["tenant"], await _read_form(request)))
         except EntraError as error:
             raise error.as_refusal(
                 now=self._now(),
@@ -198,6 +198,13 @@ class Entra(Service):
                 "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
             }
         )
+
+
+async def _read_form(request: web.Request) -> "MultiMapping[Any]":
+    try:
+        return await request.post()
+    except (LookupError, ValueError):  # an unknown charset, or bytes that are not in it
+        raise EntraError("invalid_request", 90004, "The request is not properly formatted.") from None
 
 
 def _field(form: "MultiMapping[Any]", name: str) -> str:

@@ -4,7 +4,7 @@ Entra documents no code for a replayed ``jti``; the local one answers AADSTS5002
 """
 
 import base64
-import binascii
+import math
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -161,7 +161,7 @@ def _verify(assertion: str, registered: RegisteredCertificate, algorithm: str) -
     options: Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
     try:
         claims: dict[str, Any] = jwt.decode(assertion, key, algorithms=[algorithm], options=options)
-    except jwt.InvalidTokenError:
+    except jwt.InvalidSignatureError:
         raise EntraError(
             "invalid_client",
             700027,
@@ -169,6 +169,8 @@ def _verify(assertion: str, registered: RegisteredCertificate, algorithm: str) -
             "[Reason - Key was found, but use of the key to verify the signature failed., Thumbprint of key "
             f"used by client: '{build_thumbprint(registered.certificate).upper()}'.]",
         ) from None
+    except jwt.InvalidTokenError as error:  # what PyJWT itself minds, such as a claim of the wrong type
+        raise _invalid_jwt(f"{error}.") from None
     return claims
 
 
@@ -196,8 +198,8 @@ def _read_digest(header: Mapping[str, Any], name: str) -> bytes | None:
     if value is None:
         return None
     try:
-        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
-    except (TypeError, ValueError, binascii.Error):
+        return base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
+    except (TypeError, ValueError):
         raise _invalid_jwt(f"The header's '{name}' is no base64url text.") from None
 
 
@@ -205,7 +207,7 @@ def _read_time(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise _invalid_jwt(f"The '{name}' claim is not a number.")
     return float(value)
 

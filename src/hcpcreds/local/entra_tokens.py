@@ -116,12 +116,15 @@ class TokenAuthority:
         jwk.pop("key_ops", None)
         return jwk | {"kid": self._key_id, "use": "sig", "alg": "RS256"}
 
-    def verify(self, authorization: str | None, *, audiences: Collection[str]) -> dict[str, Any]:
+    def verify(
+        self, authorization: str | None, *, audiences: Collection[str], tenant_id: str | None = None
+    ) -> dict[str, Any]:
         """Verify the bearer token of a request.
 
         Args:
             authorization: The request's Authorization header.
             audiences: Those that the service accepts.
+            tenant_id: The one tenant that the service trusts, lower-case; None means each that there is.
 
         Returns:
             The token's claims.
@@ -133,7 +136,8 @@ class TokenAuthority:
         if scheme.lower() != "bearer" or not token:
             raise BadTokenError("missing")
         claims = self._verified.get(token) or self._verify_signature(token)
-        if claims["iss"] != self.issuer(claims["tid"]) or not self._directory.has_tenant(claims["tid"]):
+        trusted = tenant_id or claims["tid"]
+        if claims["iss"] != self.issuer(trusted) or not self._directory.has_tenant(trusted):
             raise BadTokenError("issuer", claims)
         if claims["aud"] not in audiences:
             raise BadTokenError("audience", claims)

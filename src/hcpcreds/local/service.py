@@ -4,12 +4,11 @@ For development and tests only.
 """
 
 import asyncio
-import json
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from ssl import SSLContext
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -19,6 +18,7 @@ from hcpcreds.local.faults import Faults, RequestLog
 NOTICE: Final = "for development and tests only"
 NOTICE_HEADER: Final = "x-ms-hcpcreds-local"
 
+_Body = TypeVar("_Body", bound=msgspec.Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _LOGGER = logging.getLogger(__name__)
@@ -129,16 +129,17 @@ def json_response(
     )
 
 
-async def read_json_object(request: web.Request, refusal: Callable[[], Refusal]) -> dict[str, Any]:
-    """Read a request's body as a JSON object.
+async def read_body(request: web.Request, kind: type[_Body], refuse: Callable[[str], Refusal]) -> _Body:
+    """Read a request's body: a JSON object of a kind.
 
-    Raises:
-        Refusal: It is none.
+    Args:
+        request: The request.
+        kind: What the object must be.
+        refuse: Makes the refusal from the reason, which holds nothing of the body.
     """
     try:
-        body = json.loads(await request.read())
-    except ValueError:
-        raise refusal() from None
-    if not isinstance(body, dict):
-        raise refusal()
-    return body
+        return msgspec.json.decode(await request.read(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise refuse(f"The body is not as expected: {error}.") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise refuse("The body is no JSON.") from None

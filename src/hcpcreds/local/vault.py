@@ -10,15 +10,16 @@ import re
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
+import msgspec
 from aiohttp import web
 from typing_extensions import override
 
 from hcpcreds.clouds import CLOUDS
 from hcpcreds.local.entra_tokens import BadTokenError, TokenAuthority
 from hcpcreds.local.faults import Faults, RequestLog
-from hcpcreds.local.service import Refusal, Service, json_response, read_json_object
+from hcpcreds.local.service import Refusal, Service, json_response, read_body
 from hcpcreds.local.vault_store import (
     RECOVERABLE_DAYS,
     Secret,
@@ -37,6 +38,27 @@ _LARGEST_VALUE: Final = 25_600
 _MOST_TAGS: Final = 15
 _LARGEST_PAGE: Final = 25
 _DAY: Final = 24 * 3600
+
+_Seconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]
+"""Unix seconds, before the year 10000."""
+
+
+class _Attributes(msgspec.Struct):
+    enabled: bool | None = None
+    nbf: _Seconds | None = None
+    exp: _Seconds | None = None
+
+
+class _Change(msgspec.Struct, rename="camel", kw_only=True):
+    """What a request sets of a version; what is not in it stays."""
+
+    attributes: _Attributes | None = None
+    tags: Annotated[dict[str, str], msgspec.Meta(max_length=_MOST_TAGS)] | None = None
+    content_type: str | None = None
+
+
+class _NewSecret(_Change):
+    value: str
 
 
 def list_audiences() -> frozenset[str]:
@@ -103,11 +125,8 @@ class Vault(Service):
         name = request.match_info["name"]
         if not _NAME.fullmatch(name):
             raise self._bad_parameter("The request URI contains an invalid name.")
-        body = await read_json_object(request, lambda: self._bad_parameter("The body is no JSON object."))
-        value = body.get("value")
-        if not isinstance(value, str):
-            raise self._bad_parameter("Property value is required and must be a string.")
-        if len(value.encode()) > _LARGEST_VALUE:
+        new = await read_body(request, _NewSecret, self._bad_parameter)
+        if len(new.value.encode()) > _LARGEST_VALUE:
             raise self._bad_parameter(f"The secret is larger than the allowed {_LARGEST_VALUE} bytes.")
         if self._store.find_deleted(name):
             error = self.build_error(
@@ -116,16 +135,15 @@ class Vault(Service):
             error["error"]["innererror"] = {"code": "ObjectIsDeletedButRecoverable"}
             raise Refusal(409, error)
         at = self._seconds()
-        version = SecretVersion(version=uuid.uuid4().hex, value=value, created=at, updated=at)
-        self._change(version, body)
+        version = SecretVersion(version=uuid.uuid4().hex, value=new.value, created=at, updated=at)
+        _apply(new, version)
         secret = self._store.add(name, version)
-        return json_response({"value": value, **self._describe_version(secret, version)})
+        return json_response({"value": new.value, **self._describe_version(secret, version)})
 
     async def _update(self, request: web.Request) -> web.Response:
         self._authorize(request)
         secret, version = self._find(request)
-        body = await read_json_object(request, lambda: self._bad_parameter("The body is no JSON object."))
-        self._change(version, body)
+        _apply(await read_body(request, _Change, self._bad_parameter), version)
         version.updated = self._seconds()
         return json_response(self._describe_version(secret, version))
 
@@ -217,25 +235,6 @@ class Vault(Service):
             raise Refusal(404, self.build_error("SecretNotFound", f"Deleted Secret not found: {name}"))
         return secret
 
-    def _change(self, version: SecretVersion, body: dict[str, Any]) -> None:
-        """Take attributes, tags and content type from a request; all of them or none."""
-        attributes = body.get("attributes") or {}
-        tags = body.get("tags")
-        if not isinstance(attributes, dict) or not isinstance(tags, (dict, type(None))):
-            raise self._bad_parameter("Properties attributes and tags must be objects.")
-        if tags and (len(tags) > _MOST_TAGS or not all(isinstance(value, str) for value in tags.values())):
-            raise self._bad_parameter(f"At most {_MOST_TAGS} tags, and each a string, are allowed.")
-        enabled, not_before, expires = (attributes.get(key) for key in ("enabled", "nbf", "exp"))
-        if not isinstance(enabled, (bool, type(None))) or not all(
-            isinstance(value, (int, type(None))) for value in (not_before, expires)
-        ):
-            raise self._bad_parameter("The attributes are of the wrong type.")
-        version.enabled = version.enabled if enabled is None else enabled
-        version.not_before = version.not_before if not_before is None else not_before
-        version.expires = version.expires if expires is None else expires
-        version.tags = version.tags if tags is None else dict(tags)
-        version.content_type = body.get("contentType") or version.content_type
-
     def _describe_version(self, secret: Secret, version: SecretVersion) -> dict[str, Any]:
         return {"id": f"{self.url}/secrets/{secret.name}/{version.version}", **_describe(version)}
 
@@ -251,7 +250,9 @@ class Vault(Service):
         authority = f"{self._tokens.authority}{self._tenant_id}"
         challenge = f'Bearer authorization="{authority}", resource="{RESOURCE}"'
         try:
-            self._tokens.verify(request.headers.get("Authorization"), audiences=(RESOURCE,))
+            self._tokens.verify(
+                request.headers.get("Authorization"), audiences=(RESOURCE,), tenant_id=self._tenant_id
+            )
         except BadTokenError as error:
             if error.why == "unknown":
                 message = f"The application 'appid={error.claims['appid']}' does not have secrets permission."
@@ -266,6 +267,20 @@ class Vault(Service):
 
     def _seconds(self) -> int:
         return int(self._now().timestamp())
+
+
+def _apply(change: _Change, version: SecretVersion) -> None:
+    attributes = change.attributes or _Attributes()
+    if attributes.enabled is not None:
+        version.enabled = attributes.enabled
+    if attributes.nbf is not None:
+        version.not_before = attributes.nbf
+    if attributes.exp is not None:
+        version.expires = attributes.exp
+    if change.tags is not None:
+        version.tags = change.tags
+    if change.content_type is not None:
+        version.content_type = change.content_type
 
 
 def _describe(version: SecretVersion) -> dict[str, Any]:
