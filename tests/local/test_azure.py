@@ -50,7 +50,7 @@ def run_process(config: Path, **environment: str) -> "Iterator[subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, "TMPDIR": str(config.parent), **environment},  # killed, it leaves its directory
     ) as process:
         try:
             yield process
