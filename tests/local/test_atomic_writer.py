@@ -1,6 +1,8 @@
 """The atomic writer, judged by what a reader of the volume sees."""
 
 import os
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,6 +172,39 @@ def test_write_payload_goes_on_when_an_earlier_writer_was_killed_before_its_swap
     write(tmp_path, {"file": b"new"})
     assert (tmp_path / "file").read_bytes() == b"new"
     assert not (tmp_path / "..data_tmp").is_symlink()
+
+
+def test_write_payload_shows_whole_content_and_leaves_no_old_key_when_writers_are_killed(tmp_path: Path):
+    program = """if True:
+        import itertools, sys
+        from datetime import UTC, datetime
+        from pathlib import Path
+        from hcpcreds.local.atomic_writer import PayloadFile, write_payload
+        for number in itertools.count():
+            content = str(number).encode()
+            payload = {"a": PayloadFile(content), "b": PayloadFile(content)}
+            write_payload(Path(sys.argv[1]), payload, now=lambda: datetime.now(UTC))
+            print(flush=True)
+    """
+    for kill_after in range(1, 16):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(kill_after):
+                process.stdout.readline()
+            process.kill()
+        seen = read_visible(tmp_path)
+        assert set(seen) == {"a", "b"}
+        assert seen["a"] == seen["b"]
+    (tmp_path / "gone").symlink_to("..data/gone")  # as a writer leaves it that is killed just after its swap
+    write(tmp_path, {"a": b"new", "b": b"new"})
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        (tmp_path / "..data").readlink().name,
+        "..data",
+        "a",
+        "b",
+    ]
 
 
 def test_write_payload_replaces_plain_files_when_something_else_wrote_the_volume(tmp_path: Path):

@@ -1,9 +1,9 @@
 """How a node changes every file of a mounted volume at once: Kubernetes' atomic writer.
 
 Source: kubernetes-sigs/secrets-store-csi-driver v1.6, pkg/util/fileutil (its copy of kubelet's writer).
-Three things differ, so that a node that was killed in the middle can go on: a ``..data_tmp`` that it left
-behind is replaced (the driver fails on it), a data directory that could not be filled is removed, and the
-time of the swap is told.
+Three things differ. A node that was killed in the middle can go on: a ``..data_tmp`` that it left behind is
+replaced (the driver fails on it), and its other remains, which hold old keys, go with the next change. A data
+directory that could not be filled is removed. And the time of the swap is told.
 """
 
 import os
@@ -54,8 +54,7 @@ def write_payload(
         raise InputError("payload", problems)
     _remove_plain_files(volume, payload)
     old = _read_data_link(volume)
-    stale = _find_stale_paths(volume / old, payload) if old else set()
-    if old and not stale and not _differs(volume / old, payload):
+    if old and not _holds_more(volume / old, payload) and not _differs(volume / old, payload):
         return None
 
     new = Path(tempfile.mkdtemp(prefix=f"{now():..%Y_%m_%d_%H_%M_%S.}", dir=volume))
@@ -70,11 +69,7 @@ def write_payload(
     except OSError:
         shutil.rmtree(new, ignore_errors=True)
         raise
-    for path in stale:
-        if "/" not in path:
-            (volume / path).unlink(missing_ok=True)
-    if old and (volume / old).is_dir():
-        shutil.rmtree(volume / old)
+    _remove_old(volume, payload, new.name)
     return swapped_at
 
 
@@ -123,11 +118,11 @@ def _read_data_link(volume: Path) -> str | None:
         return None
 
 
-def _find_stale_paths(old: Path, payload: Mapping[str, PayloadFile]) -> set[str]:
+def _holds_more(old: Path, payload: Mapping[str, PayloadFile]) -> bool:
     wanted = set(payload)
     for path in payload:
         wanted.update(str(parent) for parent in PurePosixPath(path).parents)
-    return {path.relative_to(old).as_posix() for path in old.rglob("*")} - wanted
+    return any(path.relative_to(old).as_posix() not in wanted for path in old.rglob("*"))
 
 
 def _differs(old: Path, payload: Mapping[str, PayloadFile]) -> bool:
@@ -138,6 +133,17 @@ def _differs(old: Path, payload: Mapping[str, PayloadFile]) -> bool:
         except FileNotFoundError:
             return True
     return False
+
+
+def _remove_old(volume: Path, payload: Mapping[str, PayloadFile], new: str) -> None:
+    """Remove the links to files that are no more, and every data directory but the new one."""
+    visible = _visible_names(payload)
+    for entry in volume.iterdir():
+        if entry.is_symlink():
+            if entry.readlink().parts[0] == DATA_LINK and entry.name not in visible:
+                entry.unlink()
+        elif entry.name.startswith("..") and entry.name != new and entry.is_dir():
+            shutil.rmtree(entry)
 
 
 def _write_files(directory: Path, payload: Mapping[str, PayloadFile]) -> None:
