@@ -93,26 +93,45 @@ def get_signer(token: str) -> str:
     return str(claims[CERTIFICATE_CLAIM])
 
 
-Make = Callable[..., Subject]
+class Make:
+    """Makes credentials of one kind, and closes them in the end."""
+
+    def __init__(self, *, is_aio: bool, path: Path, options: dict[str, Any]) -> None:
+        self._path = path
+        self._options = options
+        self._loop = Loop() if is_aio else None
+        self._made: list[Subject] = []
+
+    def __call__(self, **options: Any) -> Subject:
+        return self._make(lambda kind, usual: kind(self._path, **usual, **options), options)
+
+    def from_environment(self) -> Subject:
+        return self._make(lambda kind, usual: kind.from_environment(**usual), {})
+
+    def from_cloud_config(self, config: Path) -> Subject:
+        return self._make(lambda kind, usual: kind.from_cloud_config(config, **usual), {})
+
+    def close(self) -> None:
+        for subject in self._made:
+            subject.close()
+        if self._loop is not None:
+            self._loop.close()
+
+    def _make(self, build: Callable[[Any, dict[str, Any]], Any], options: dict[str, Any]) -> Subject:
+        usual = {name: value for name, value in self._options.items() if name not in options}
+        subject: Subject
+        if self._loop is None:
+            subject = build(hcpcreds.credential.UserAssignedIdentityCredential, usual)
+        else:
+            aio = hcpcreds.aio.UserAssignedIdentityCredential
+            subject = AioSubject(self._loop, lambda: build(aio, usual))
+        self._made.append(subject)
+        return subject
 
 
 @pytest.fixture(params=["sync", "aio"])
 def make(request: pytest.FixtureRequest, azure: LocalAzure, mount: Mount) -> Iterator[Make]:
-    made: list[Subject] = []
-    loop = Loop() if request.param == "aio" else None
-
-    def make(path: Path = mount.path, **options: Any) -> Subject:
-        options = {"connection_verify": str(azure.ca_file), "retry_backoff_factor": 0.01, **options}
-        subject: Subject
-        if loop is None:
-            subject = hcpcreds.credential.UserAssignedIdentityCredential(path, **options)
-        else:
-            subject = AioSubject(loop, lambda: hcpcreds.aio.UserAssignedIdentityCredential(path, **options))
-        made.append(subject)
-        return subject
-
+    options = {"connection_verify": str(azure.ca_file), "retry_backoff_factor": 0.01}
+    make = Make(is_aio=request.param == "aio", path=mount.path, options=options)
     yield make
-    for subject in made:
-        subject.close()
-    if loop is not None:
-        loop.close()
+    make.close()

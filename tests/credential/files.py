@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import functools
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -114,7 +115,7 @@ class Mount:
         self._count += 1
         current = self.directory / "..data"
         before = current.readlink() if current.is_symlink() else None
-        new = f"..2026_11_23_10_15_42.{self._count}"
+        new = f"..2026_11_23_10_15_42.{os.getpid()}.{self._count}"
         (self.directory / new).mkdir()
         (self.directory / new / self.name).write_bytes(content)
         if not self.path.is_symlink():

@@ -1,0 +1,281 @@
+"""What a credential does to the process that it lives in."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.pipeline.transport import RequestsTransport
+from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, get_signer
+from tests.credential.files import Mount, issue, later, render_file, wait_for_generation, wait_until
+
+import hcpcreds.aio
+from hcpcreds.credential import UserAssignedIdentityCredential
+from hcpcreds.errors import TokenUnavailableError
+from hcpcreds.local.azure import LocalAzure
+
+FIRST = issue()
+
+
+def run_python(code: str, *arguments: object) -> str:
+    """Run code in a new interpreter; answers what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def has_thread() -> bool:
+    names = {thread.name for thread in threading.enumerate()}
+    return bool(names & {"hcpcreds-watcher", "hcpcreds-refresh"})
+
+
+def is_as_before(descriptors: int) -> bool:
+    gc.collect()
+    return not has_thread() and count_descriptors() == descriptors
+
+
+@pytest.fixture
+def descriptors() -> int:
+    gc.collect()
+    wait_until(lambda: not has_thread())
+    return count_descriptors()
+
+
+def test_nothing_is_left_when_a_credential_is_closed(identity: Identity, azure: LocalAzure, descriptors: int):
+    identity.rotate()
+    for _ in range(3):
+        with UserAssignedIdentityCredential(
+            identity.mount.path, connection_verify=str(azure.ca_file)
+        ) as credential:
+            credential.get_token(SCOPE)
+    # The local Azure lives in this process too, and closes its ends of the connections in its own time.
+    wait_until(lambda: is_as_before(descriptors))
+
+
+def test_nothing_is_left_when_an_asyncio_credential_is_closed(
+    identity: Identity, azure: LocalAzure, descriptors: int
+):
+    identity.rotate()
+
+    async def use() -> None:
+        async with hcpcreds.aio.UserAssignedIdentityCredential(
+            identity.mount.path, connection_verify=str(azure.ca_file)
+        ) as credential:
+            await credential.get_token(SCOPE)
+
+    asyncio.run(use())
+    wait_until(lambda: is_as_before(descriptors))
+
+
+class Component:
+    """Holds the credential that reports to it: a cycle."""
+
+    def __init__(self, path: Path) -> None:
+        self.reports: list[Any] = []
+        self.credential = UserAssignedIdentityCredential(path, on_reload=self.on_reload)
+
+    def on_reload(self, status: Any) -> None:
+        self.reports.append(status)
+
+
+def test_nothing_is_left_when_credentials_are_collected(mount: Mount, descriptors: int):
+    mount.swap(render_file(FIRST))
+    components = [Component(mount.path)]
+    mount.swap(render_file(later(FIRST)))
+    wait_until(lambda: components[0].reports)
+    components.clear()
+    wait_until(lambda: is_as_before(descriptors))
+
+
+def test_transport_stays_open_when_it_was_given(identity: Identity, azure: LocalAzure):
+    identity.rotate()
+    with RequestsTransport(connection_verify=str(azure.ca_file)) as transport:
+        for scope in (SCOPE, OTHER_SCOPE):
+            with UserAssignedIdentityCredential(identity.mount.path, transport=transport) as credential:
+                assert credential.get_token(scope)
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run something in a forked child; answers its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:  # noqa: BLE001 (nothing may leave the child)
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_credential_goes_on_in_both_when_the_process_forks(identity: Identity, azure: LocalAzure):
+    first = identity.rotate()
+    with UserAssignedIdentityCredential(
+        identity.mount.path, connection_verify=str(azure.ca_file)
+    ) as credential:
+        cached = credential.get_token(SCOPE)
+        second = identity.issue()
+        third = identity.issue()
+
+        def work() -> None:
+            assert credential.get_token(SCOPE) == cached
+            identity.mount.swap(second)
+            wait_for_generation(credential, 2)
+            assert has_thread()
+            credential.close()
+            wait_until(lambda: not has_thread())
+
+        assert in_child(work) == 0
+        wait_for_generation(credential, 2)
+        assert credential.status().thumbprint != first
+        identity.mount.swap(third)
+        wait_for_generation(credential, 3)
+        assert get_signer(credential.get_token(OTHER_SCOPE).token) == credential.status().thumbprint
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_asks_for_itself_when_the_parent_forked_during_a_request(identity: Identity, azure: LocalAzure):
+    identity.rotate()
+    with UserAssignedIdentityCredential(
+        identity.mount.path,
+        authority="https://127.0.0.1:1",
+        connection_verify=str(azure.ca_file),
+        retry_total=0,
+    ) as credential:
+        stop = threading.Event()
+
+        def fail() -> None:
+            with pytest.raises(TokenUnavailableError):
+                credential.get_token(SCOPE)
+
+        def ask() -> None:
+            while not stop.is_set():
+                fail()
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(10):
+                assert in_child(fail) == 0
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_source_polls_and_says_so_when_descriptors_run_out(tmp_path: Path):
+    mount = Mount(tmp_path / "certs")
+    mount.swap(render_file(FIRST))
+    (tmp_path / "next").write_bytes(render_file(later(FIRST)))
+    printed = run_python(
+        """
+        import os, resource, sys, time
+        from hcpcreds.credential import UserAssignedIdentityCredential
+        path, next = sys.argv[1:]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        held = []
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            os.close(held.pop())  # one is enough to read the file with
+        credential = UserAssignedIdentityCredential(path)
+        while credential.status().watch_mode != "polling":
+            time.sleep(0.01)
+        print(credential.status().generation, "polling")
+        for descriptor in held:
+            os.close(descriptor)
+        while credential.status().watch_mode != "watching":
+            time.sleep(0.01)
+        os.rename(next, path)
+        while credential.status().generation < 2:
+            time.sleep(0.01)
+        print(credential.status().last_error, "watching")
+        credential.close()
+        """,
+        mount.path,
+        tmp_path / "next",
+    )
+    assert printed.splitlines() == ["1 polling", "None watching"]
+
+
+def test_thousands_share_one_instance_and_one_thread_when_each_has_a_path(tmp_path: Path):
+    content = tmp_path / "content"
+    content.write_bytes(render_file(FIRST))
+    printed = run_python(
+        """
+        import os, pathlib, sys, threading, time
+        from hcpcreds.credential import UserAssignedIdentityCredential
+        folder, content = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).read_bytes()
+        credentials = []
+        for number in range(300):
+            (folder / str(number)).mkdir()
+            (folder / str(number) / "secret").write_bytes(content)
+            credentials.append(UserAssignedIdentityCredential(folder / str(number) / "secret"))
+        def count():
+            found = 0
+            for name in os.listdir("/proc/self/fd"):
+                try:
+                    found += "inotify" in os.readlink(f"/proc/self/fd/{name}")
+                except OSError:
+                    pass
+            return found
+        while not count():
+            time.sleep(0.01)
+        print(count(), threading.active_count())
+        """,
+        tmp_path,
+        content,
+    )
+    assert printed == "1 2"
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("hcpcreds", ["azure", "cryptography", "aiohttp", "msgspec", "requests", "inotify_simple"]),
+        ("hcpcreds.credential", ["azure.identity", "aiohttp", "requests", "inotify_simple", "asyncio"]),
+        ("hcpcreds.aio", ["azure.identity", "aiohttp", "requests", "inotify_simple"]),
+    ],
+)
+def test_import_loads_nothing_that_is_not_used_yet(module: str, absent: list[str]):
+    printed = run_python(f"import sys, {module}; print(*sys.modules)").split()
+    assert not set(printed) & set(absent)
+
+
+def test_first_token_needs_no_azure_identity_when_all_is_well(identity: Identity, azure: LocalAzure):
+    identity.rotate()
+    printed = run_python(
+        """
+        import sys
+        from hcpcreds import UserAssignedIdentityCredential
+        with UserAssignedIdentityCredential(sys.argv[1], connection_verify=sys.argv[2]) as credential:
+            credential.get_token("https://management.azure.com/.default")
+        print("azure.identity" in sys.modules)
+        """,
+        identity.mount.path,
+        azure.ca_file,
+    )
+    assert printed == "False"
