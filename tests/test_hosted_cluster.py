@@ -311,7 +311,7 @@ class TestDocuments:
             ("a: 1\nb: 2\na: 3\n", "not usable YAML: line 3: the key 'a' is there already"),
             ("a: *x", "not usable YAML: line 1: there is no anchor &x"),
             ("? [a]\n: b", "not usable YAML: line 1: a mapping or list stands where a key is expected"),
-            ("a:\n  <<: text\n", "not usable YAML: line 3: a merge key (<<) takes a mapping"),
+            ("a:\n  <<: text\n", "not usable YAML: line 2: a merge key (<<) takes a mapping"),
             ("[" * 1_000_000, "not usable YAML: line 1: nested deeper than 100 levels"),
             ('{"a":' * 100_000, "not usable YAML: line 1: nested deeper than 100 levels"),
             ("a: \0", "not YAML: there are characters in it that YAML forbids"),

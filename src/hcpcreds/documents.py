@@ -5,18 +5,20 @@ and let a later key silently replace an earlier one. So only its parser is used 
 together as sigs.k8s.io/yaml does it, on which kubectl stands (its rules: go.yaml.in/yaml/v2, resolve.go).
 Decided here: a repeated key is an error, as in kubectl with strict validation. Aliases share what they name
 and so cost no memory; merge keys copy it, and have a budget. In JSON the last of repeated keys wins.
+PyYAML's own composer on libyaml is of no use for files from outside: nested deep enough, 200 KB end the
+process.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from hcpcreds.errors import InputError
 
 if TYPE_CHECKING:
-    from yaml.events import AliasEvent, Event, MappingStartEvent, ScalarEvent, SequenceStartEvent
+    from yaml.events import NodeEvent, ScalarEvent
 
 MAX_BYTES: Final = 3 * 1024 * 1024
 """Kubernetes' API server takes no larger request, so nothing larger is a manifest."""
@@ -24,6 +26,8 @@ _MAX_DEPTH: Final = 100
 """libyaml's time grows with the square of the depth, and no manifest is nearly as deep."""
 _MERGE_BUDGET: Final = 100_000
 _LONGEST_ECHO: Final = 80
+
+_Value = TypeVar("_Value")
 
 _BOOLEANS: Final = frozenset(
     spelling
@@ -81,16 +85,13 @@ def _parse_yaml(text: str, where: str) -> list[Any]:
         hint = "Install it with: pip install 'hcpcreds[manifests]'"
         raise InputError(where, ["reading YAML needs PyYAML, which is not installed"], hint=hint) from None
     try:
-        return _Builder().build(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return list(_Reader(events).read_documents())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise InputError(where, [f"not YAML: {place}{error.problem or error.context}"]) from None
-    except (
-        yaml.YAMLError,
-        ValueError,
-        OverflowError,
-    ):  # the latter two from \U escapes that are no character
+    except (yaml.YAMLError, ValueError, OverflowError):  # the latter two from \U escapes of no character
         raise InputError(where, ["not YAML: there are characters in it that YAML forbids"]) from None
     except _UnusableError as error:
         raise InputError(where, [f"not usable YAML: {error}"]) from None
@@ -99,112 +100,81 @@ def _parse_yaml(text: str, where: str) -> list[Any]:
 class _UnusableError(Exception):
     """YAML that is no manifest."""
 
-    def __init__(self, event: "Event", problem: str) -> None:
+    def __init__(self, event: "NodeEvent", problem: str) -> None:
         place = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
         super().__init__(place + problem)
 
 
-class _Mapping:
-    """A mapping that is being put together."""
+class _Reader:
+    """Puts the parser's events together; for what is nested it calls itself, no deeper than it allows."""
 
-    __slots__ = ("key", "merged", "value")
-
-    def __init__(self) -> None:
-        self.value: dict[str, object] = {}
-        self.key: str | None = None
-        self.merged: list[object] = []
-
-
-class _Builder:
-    """Puts the parser's events together, without recursion: depth is the input's to choose."""
-
-    def __init__(self) -> None:
-        self._documents: list[Any] = []
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
         self._anchors: dict[str, object] = {}
-        self._open: list[_Mapping | list[object]] = []
         self._budget = _MERGE_BUDGET
 
-    def build(self, events: Iterable["Event"]) -> list[Any]:
-        handlers: dict[str, Callable[[Any], None]] = {
-            "DocumentStartEvent": lambda _: self._anchors.clear(),
-            "ScalarEvent": self._scalar,
-            "AliasEvent": self._alias,
-            "MappingStartEvent": self._start_mapping,
-            "SequenceStartEvent": self._start_sequence,
-            "MappingEndEvent": self._end_mapping,
-            "SequenceEndEvent": self._end_sequence,
-        }
-        for event in events:
-            handler = handlers.get(type(event).__name__)
-            if handler is not None:
-                handler(event)
-        return self._documents
+    def read_documents(self) -> Iterator[Any]:
+        for event in self._events:
+            if type(event).__name__ == "DocumentStartEvent":
+                self._anchors.clear()
+                yield self._read_value(next(self._events), 0)
 
-    def _scalar(self, event: "ScalarEvent") -> None:
-        value = _resolve(event)
-        if event.anchor:
-            self._anchors[event.anchor] = value
-        self._add(value, event)
+    def _read_value(self, event: "NodeEvent", depth: int) -> object:
+        match type(event).__name__:
+            case "AliasEvent":
+                if event.anchor not in self._anchors:
+                    raise _UnusableError(event, f"there is no anchor &{event.anchor!s:.{_LONGEST_ECHO}}")
+                return self._anchors[event.anchor]
+            case "ScalarEvent":
+                return self._remember(event, _resolve(cast("ScalarEvent", event)))
+            case _ if depth == _MAX_DEPTH:
+                raise _UnusableError(event, f"nested deeper than {_MAX_DEPTH} levels")
+            case "SequenceStartEvent":
+                items: list[object] = self._remember(event, [])
+                for item in self._until("SequenceEndEvent"):
+                    items.append(self._read_value(item, depth + 1))  # noqa: PERF401 - aliases see it filled
+                return items
+            case _:
+                return self._fill_mapping(self._remember(event, {}), depth + 1)
 
-    def _alias(self, event: "AliasEvent") -> None:
-        anchor = event.anchor or ""
-        if anchor not in self._anchors:
-            raise _UnusableError(event, f"there is no anchor &{anchor[:_LONGEST_ECHO]}")
-        self._add(self._anchors[anchor], event)
-
-    def _start_mapping(self, event: "MappingStartEvent") -> None:
-        mapping = _Mapping()
-        self._start(mapping, mapping.value, event)
-
-    def _start_sequence(self, event: "SequenceStartEvent") -> None:
-        items: list[object] = []
-        self._start(items, items, event)
-
-    def _start(
-        self, opened: _Mapping | list[object], value: object, event: "MappingStartEvent | SequenceStartEvent"
-    ) -> None:
-        if len(self._open) == _MAX_DEPTH:
-            raise _UnusableError(event, f"nested deeper than {_MAX_DEPTH} levels")
-        self._open.append(opened)
-        if event.anchor:
-            self._anchors[event.anchor] = value
-
-    def _end_mapping(self, event: "Event") -> None:
-        mapping = self._open.pop()
-        assert isinstance(mapping, _Mapping)  # noqa: S101 - the parser pairs its events
-        for merged in mapping.merged:
-            if not isinstance(merged, dict):
-                raise _UnusableError(event, "a merge key (<<) takes a mapping or a list of mappings")
-            self._budget -= len(merged)
-            if self._budget < 0:
-                raise _UnusableError(event, "merge keys (<<) copy too much")
-            for key, value in merged.items():
-                mapping.value.setdefault(key, value)
-        self._add(mapping.value, event)
-
-    def _end_sequence(self, event: "Event") -> None:
-        self._add(self._open.pop(), event)
-
-    def _add(self, value: object, event: "Event") -> None:
-        if not self._open:
-            self._documents.append(value)
-            return
-        container = self._open[-1]
-        if isinstance(container, list):
-            container.append(value)
-        elif container.key is None:
-            container.key = _key(value, event)
-            if container.key in container.value:
-                raise _UnusableError(event, f"the key {container.key[:_LONGEST_ECHO]!r} is there already")
-        else:
-            if container.key == "<<":
-                container.merged += value if isinstance(value, list) else [value]
+    def _fill_mapping(self, mapping: dict[str, object], depth: int) -> dict[str, object]:
+        merged: list[dict[str, object]] = []
+        for event in self._until("MappingEndEvent"):
+            key = _read_key(self._read_value(event, depth), event)
+            if key in mapping:
+                raise _UnusableError(event, f"the key {key[:_LONGEST_ECHO]!r} is there already")
+            value = self._read_value(next(self._events), depth)
+            if key == "<<":
+                merged += self._read_merged(value, event)
             else:
-                container.value[container.key] = value
-            container.key = None
+                mapping[key] = value
+        for source in merged:
+            for key, value in source.items():
+                mapping.setdefault(key, value)
+        return mapping
+
+    def _read_merged(self, value: object, event: "NodeEvent") -> list[dict[str, object]]:
+        sources: list[Any] = value if isinstance(value, list) else [value]
+        if not all(isinstance(source, dict) for source in sources):
+            raise _UnusableError(event, "a merge key (<<) takes a mapping or a list of mappings")
+        self._budget -= sum(map(len, sources))
+        if self._budget < 0:
+            raise _UnusableError(event, "merge keys (<<) copy too much")
+        return sources
+
+    def _remember(self, event: "NodeEvent", value: _Value) -> _Value:
+        if event.anchor:
+            self._anchors[event.anchor] = value
+        return value
+
+    def _until(self, end: str) -> Iterator[Any]:
+        for event in self._events:
+            if type(event).__name__ == end:
+                return
+            yield event
 
 
-def _key(value: object, event: "Event") -> str:
+def _read_key(value: object, event: "NodeEvent") -> str:
     """A mapping's key as JSON has it: always text."""
     if isinstance(value, str):
         return value
