@@ -279,3 +279,21 @@ def test_first_token_needs_no_azure_identity_when_all_is_well(identity: Identity
         azure.ca_file,
     )
     assert printed == "False"
+
+
+def test_asyncio_credential_goes_on_when_another_event_loop_uses_it(identity: Identity, azure: LocalAzure):
+    identity.rotate()
+    printed = run_python(
+        """
+        import asyncio, sys
+        from hcpcreds.aio import UserAssignedIdentityCredential
+        credential = UserAssignedIdentityCredential(sys.argv[1], connection_verify=sys.argv[2])
+        first = asyncio.run(credential.get_token("https://management.azure.com/.default"))
+        asyncio.run(credential.get_token("https://vault.azure.net/.default"))
+        print(first == asyncio.run(credential.get_token("https://management.azure.com/.default")))
+        asyncio.run(credential.close())
+        """,
+        identity.mount.path,
+        azure.ca_file,
+    )
+    assert printed == "True"

@@ -301,6 +301,22 @@ def test_proven_certificate_serves_when_several_new_ones_are_not_registered(iden
     assert get_signer(credential.get_token(OTHER_SCOPE).token) == proven
 
 
+def test_earlier_credential_is_taken_when_the_current_one_is_refused(
+    identity: Identity, make: Make, clock: Clock
+):
+    start = clock.now().replace(microsecond=0) - timedelta(hours=1)
+    earlier = identity.issue(not_before=start)
+    identity.rotate(not_before=start + timedelta(minutes=1), registration_delay=3600)
+    credential = make()
+    with pytest.raises(TokenRefusedError):
+        credential.get_token(SCOPE)
+    assert credential.status().refused
+    identity.mount.swap(earlier)
+    wait_for_generation(credential, 2)
+    assert credential.get_token(SCOPE)
+    assert not credential.status().refused
+
+
 def test_new_token_is_fetched_when_claims_challenge_the_old_one(identity: Identity, make: Make):
     identity.rotate()
     credential = make()

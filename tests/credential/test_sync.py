@@ -1,0 +1,54 @@
+"""What is the sync credential's own: threads that refresh, and callers who take over from them."""
+
+import threading
+
+import pytest
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import ChainedTokenCredential
+from tests.credential.conftest import SCOPE, Identity
+from tests.credential.files import Clock, Mount, wait_until
+
+from hcpcreds.credential import UserAssignedIdentityCredential
+from hcpcreds.local.azure import LocalAzure
+
+
+def make(identity: Identity, **options: object) -> UserAssignedIdentityCredential:
+    return UserAssignedIdentityCredential(
+        identity.mount.path,
+        connection_verify=str(identity.azure.ca_file),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_callers_refresh_for_themselves_when_every_refresh_thread_hangs(
+    identity: Identity, azure: LocalAzure, clock: Clock
+):
+    identity.rotate()
+    hanging = [make(identity, clock=clock, read_timeout=1, retry_total=0) for _ in range(4)]
+    late = make(identity, clock=clock)
+    for credential in (*hanging, late):
+        credential.get_token(SCOPE)
+    hung = azure.faults.add("entra", hang=True, times=len(hanging))
+    clock.ahead = 3400
+    for credential in hanging:
+        credential.get_token(SCOPE)
+    wait_until(lambda: hung.met == len(hanging))
+    old = late.get_token(SCOPE)
+    assert sum(thread.name == "hcpcreds-refresh" for thread in threading.enumerate()) == len(hanging)
+    clock.ahead = 3600
+    assert late.get_token(SCOPE) != old
+    for credential in (*hanging, late):
+        credential.close()
+
+
+def test_chain_goes_on_when_nothing_is_mounted_and_stops_when_the_file_is_bad(
+    identity: Identity, azure: LocalAzure
+):
+    other = Identity(azure, Mount(identity.mount.directory.parent / "other"))
+    other.rotate()
+    with make(identity) as absent, make(other) as present:
+        assert ChainedTokenCredential(absent, present).get_token(SCOPE).token
+        identity.mount.swap(b"bad")
+        wait_until(lambda: absent.status().rejected)
+        with pytest.raises(ClientAuthenticationError, match="expected a JSON object"):
+            ChainedTokenCredential(absent, present).get_token(SCOPE)
