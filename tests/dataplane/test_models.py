@@ -110,6 +110,7 @@ def test_credentials_hide_the_client_secret_wherever_they_are_shown(model: Any):
         b'{"client_secret": "sentinel\xff"}',
         b'{"client_secret": "sentinel"',
         b'{"client_secret": ["sentinel"]}',
+        pytest.param(b'{"sentinel":' * 100_000, id="nested too deep"),
         b'"sentinel"',
         b"",
     ],

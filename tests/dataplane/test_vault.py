@@ -169,7 +169,16 @@ def test_load_refuses_garbage_without_showing_it(
     assert "sentinel" not in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [b"", b"[1]", b'{"value": 5}', b'{"value": [{"id": 5}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[1]",
+        pytest.param(b"[" * 100_000, id="nested too deep"),
+        b'{"value": 5}',
+        b'{"value": [{"id": 5}]}',
+    ],
+)
 def test_list_stored_refuses_garbage(local_azure: LocalAzure, twin: Twin, body: bytes):
     local_azure.faults.add("vault", body=body, headers={"Content-Type": "application/json"})
     with pytest.raises(StoreError, match="vault https://127"):

@@ -144,6 +144,8 @@ def parse_model(content: bytes, model: type[ModelType]) -> ModelType:
         raise InputError(model.__name__, ["a text in it is not UTF-8"]) from None
     except msgspec.MsgspecError as error:
         raise InputError(model.__name__, [str(error)]) from None
+    except RecursionError:  # in a field that is ignored
+        raise InputError(model.__name__, ["it is nested too deep"]) from None
 
 
 def render_model(model: Model) -> bytes:

@@ -36,7 +36,7 @@ Credentials = ManagedIdentityCredentials | UserAssignedIdentityCredentials
 Encoding = Literal["utf-8", "hex", "base64"]
 """How a secret's value is written, HyperShift's ``objectEncoding``."""
 
-SDK_ERRORS: Final = (AzureError, AttributeError, TypeError, ValueError)
+SDK_ERRORS: Final = (AzureError, AttributeError, TypeError, ValueError, RecursionError)
 """What SecretClient raises; all but the first when it is answered something that is no answer."""
 _SECRET_NAME: Final = re.compile(r"[a-zA-Z0-9-]{1,127}")
 _TIMES: Final = ("not_before", "not_after", "renew_after", "cannot_renew_after")

@@ -57,10 +57,8 @@ def build_azure_cluster_identity(
     cloud_type = _CLOUD_TYPES.get(cluster.cloud.strip().lower())
     if cloud_type is None:
         expected = "AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud"
-        problem = (
-            f"spec.platform.azure.cloud: got {cluster.cloud!r}; an AzureClusterIdentity takes {expected}"
-        )
-        raise InputError(cluster.name, [problem])
+        problem = f"spec.platform.azure.cloud: got {cluster.cloud!r}, expected {expected}"
+        raise InputError(f"AzureClusterIdentity {cluster.name}", [problem])
     namespace = namespace or cluster.control_plane_namespace
     secret_name = cluster.identities.node_pool_management.credentials_secret_name
     return {

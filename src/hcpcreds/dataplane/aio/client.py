@@ -123,8 +123,8 @@ class ManagedIdentityDataPlaneClientFactory:
 class ManagedIdentityDataPlaneClient:
     """Gets, renews, moves and deletes the credentials behind one identity URL.
 
-    Made by `ManagedIdentityDataPlaneClientFactory`. Every call blocks on HTTPS and may be made from any
-    thread; throttling and passing faults are retried as the Azure SDK retries.
+    Made by `ManagedIdentityDataPlaneClientFactory`. Any number of callers may use it at once; throttling and
+    passing faults are retried as the Azure SDK retries.
     """
 
     def __init__(
