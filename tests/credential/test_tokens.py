@@ -347,9 +347,24 @@ def test_tenant_is_asked_for_when_the_caller_names_another(identity: Identity, m
     assert azure.requests.count("entra", match=azure.settings.tenant_ids[1]) == 1
 
 
+def test_token_is_the_same_when_the_caller_names_the_identitys_own_tenant(
+    identity: Identity, make: Make, azure: LocalAzure
+):
+    identity.rotate()
+    credential = make()
+    assert credential.get_token(SCOPE) == credential.get_token(SCOPE, tenant_id=azure.tenant_id.upper())
+    assert identity.count_requests() == 1
+
+
 @pytest.mark.parametrize(
     ("scopes", "options", "says"),
-    [((), {}, "scopes"), (("",), {}, "scopes"), ((SCOPE,), {"tenant_id": "a/../b"}, "tenant_id")],
+    [
+        ((), {}, "scopes"),
+        (("",), {}, "scopes"),
+        ((SCOPE,), {"tenant_id": "a/../b"}, "tenant_id"),
+        ((SCOPE,), {"claims": "nonsense"}, "claims"),
+        ((SCOPE,), {"claims": "[]", "enable_cae": True}, "claims"),
+    ],
 )
 def test_wrong_argument_is_refused_when_asking_for_a_token(
     identity: Identity, make: Make, scopes: tuple[str, ...], options: dict[str, str], says: str

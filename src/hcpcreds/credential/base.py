@@ -1,5 +1,6 @@
 """What the sync and the asyncio credential share: everything but waiting and sending."""
 
+import json
 import logging
 import os
 import re
@@ -129,8 +130,14 @@ class CredentialBase:
             _log.exception("on_reload failed for %s; the reload itself stands", status.path)
 
     def _get_key(
-        self, method: str, scopes: tuple[str, ...], tenant_id: str | None, *, enable_cae: bool
-    ) -> TokenKey:
+        self,
+        method: str,
+        scopes: tuple[str, ...],
+        claims: str | None,
+        tenant_id: str | None,
+        *,
+        enable_cae: bool,
+    ) -> FlightKey:
         problems = []
         if not scopes or not all(isinstance(scope, str) and scope for scope in scopes):
             problems.append(
@@ -138,9 +145,14 @@ class CredentialBase:
             )
         if tenant_id is not None and not _TENANT.fullmatch(tenant_id):
             problems.append("tenant_id: expected a UUID or a domain name")
+        if claims and not _is_json_object(claims):
+            problems.append("claims: expected a JSON object")
         if problems:
             raise InputError(method, problems)
-        return TokenKey(scopes, tenant_id, enable_cae)
+        snapshot = self._source.snapshot
+        if tenant_id is not None and snapshot is not None and tenant_id.lower() == snapshot.file.tenant_id:
+            tenant_id = None  # the identity's own: one token serves both ways to ask
+        return FlightKey(TokenKey(scopes, tenant_id, enable_cae), claims)
 
     def _get_servable(self, key: FlightKey) -> CachedToken | None:
         # A claims challenge means that the resource refuses the cached one.
@@ -167,3 +179,10 @@ class CredentialBase:
         if servable is not None:
             servable.put_off_refresh(self._clock())
         return result
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

@@ -41,7 +41,8 @@ class UserAssignedIdentityCredential(CredentialBase):
             raises is logged.
         clock: Unix time; for tests.
         **kwargs: azure-core's usual ones (`transport`, `connection_verify`, `proxies`, `retry_total`,
-            `connection_timeout`, ...). A `transport` that is given stays its giver's to close.
+            `connection_timeout`, ...). A `transport` that is given stays its giver's to close. The timeouts
+            are 30 s unless given; bodies are never logged, for they hold assertions and tokens.
 
     Raises:
         InputError: An argument is wrong.
@@ -161,7 +162,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         *,
         enable_cae: bool,
     ) -> CachedToken:
-        key = FlightKey(self._get_key(method, scopes, tenant_id, enable_cae=enable_cae), claims)
+        key = self._get_key(method, scopes, claims, tenant_id, enable_cae=enable_cae)
         with self._lock:
             self._check_open()
             servable = self._get_servable(key)
@@ -282,9 +283,9 @@ class _Sender:
                 from azure.core.pipeline.policies import RetryPolicy
                 from azure.core.pipeline.transport import RequestsTransport
 
-                from hcpcreds.credential.pipeline import build_policies
+                from hcpcreds.credential.pipeline import TIMEOUTS, build_policies
 
-                settings = dict(self._settings)
+                settings = {**TIMEOUTS, **self._settings}
                 transport = settings.pop("transport", None) or RequestsTransport(**settings)
                 self._pipeline = Pipeline(transport, build_policies(RetryPolicy(**settings), **settings))
             return self._pipeline

@@ -3,7 +3,7 @@
 Left out is NetworkTraceLoggingPolicy: it logs bodies, and these bodies are assertions and tokens.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from azure.core.pipeline import PipelineRequest
 from azure.core.pipeline.policies import (
@@ -36,6 +36,11 @@ class SigningPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
             if name.lower() not in ("content-length", "content-type"):
                 signed.headers[name] = value
         request.http_request = signed
+
+
+TIMEOUTS: Final = {"connection_timeout": 30, "read_timeout": 30}
+"""Seconds, unless the caller says otherwise. azure-core's own 300 are meant for uploads: a request that hangs
+so long would outlive the token that it is to replace."""
 
 
 def build_policies(retry_policy: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 (azure-core's sync and async ones)

@@ -69,6 +69,16 @@ def _give_back(source: CredentialSource) -> None:
     _watcher.remove(source)
 
 
+def _prepare_fork() -> None:
+    _lock.acquire()
+    _watcher.prepare_fork()
+
+
+def _go_on_after_fork() -> None:
+    _watcher.go_on_after_fork()
+    _lock.release()
+
+
 def _reset_after_fork() -> None:
     _lock.release()
     for source in _sources.values():
@@ -76,4 +86,4 @@ def _reset_after_fork() -> None:
     _watcher.reset_after_fork()
 
 
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_reset_after_fork)
+os.register_at_fork(before=_prepare_fork, after_in_parent=_go_on_after_fork, after_in_child=_reset_after_fork)

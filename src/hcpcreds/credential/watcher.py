@@ -119,6 +119,14 @@ class Watcher:
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._wake[1], b"\0")
 
+    def prepare_fork(self) -> None:
+        """Hold still while the process forks, so that the child finds nothing half done."""
+        self._lock.acquire()
+
+    def go_on_after_fork(self) -> None:
+        """Go on in the parent."""
+        self._lock.release()
+
     def reset_after_fork(self) -> None:
         """Start again in a forked child, which has the parent's descriptors and none of its threads."""
         items = list(self._items.values())
