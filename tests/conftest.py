@@ -1,5 +1,6 @@
 """What tests of every room share: a local Azure."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,9 @@ import pytest
 
 from hcpcreds.local.azure import LocalAzure
 from hcpcreds.local.azure_settings import Settings
+
+# Everything is on this machine: the proxy that a company's machine names must not be asked for it.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
 @pytest.fixture(scope="session")
