@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
+from tests.local.clients import CALLER, AsyncCaller, Caller
 
 from hcpcreds import dataplane
 from hcpcreds.dataplane import (
@@ -21,39 +21,7 @@ from hcpcreds.dataplane import (
 from hcpcreds.errors import InputError, IssueError
 from hcpcreds.local.azure import LocalAzure
 
-CALLER = "cccccccc-0000-0000-0000-000000000001"
 CLIENT = "aaaaaaaa-0000-0000-0000-000000000001"
-
-
-class Caller:
-    """A credential of the calling application, that remembers what it was asked for; for both twins."""
-
-    def __init__(self, azure: LocalAzure) -> None:
-        self.azure = azure
-        self.asked: list[tuple[tuple[str, ...], str | None]] = []
-
-    def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:
-        self.asked.append((scopes, tenant_id))
-        audience = self.azure.settings.data_plane_audience
-        return AccessToken(self.azure.issue_token(CALLER, audience=audience), int(time.time()) + 3600)
-
-
-class AsyncCaller:
-    def __init__(self, azure: LocalAzure) -> None:
-        self.caller = Caller(azure)
-        self.asked = self.caller.asked
-
-    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        return self.caller.get_token(*scopes, **options)
-
-    async def close(self) -> None:
-        pass
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
 
 
 class Twin:

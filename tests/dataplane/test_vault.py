@@ -1,14 +1,13 @@
 """Credentials in Key Vault, stored and loaded through the real SDK's clients, sync and asyncio."""
 
 import asyncio
-import time
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 import pytest
-from azure.core.credentials import AccessToken
 from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
+from tests.local.clients import AsyncCaller, Caller
 
 from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials, vault
 from hcpcreds.dataplane.aio import vault as aio_vault
@@ -17,7 +16,6 @@ from hcpcreds.dataplane.vault import Encoding, StoredCredential, render_identifi
 from hcpcreds.errors import InputError, StoreError
 from hcpcreds.local.azure import LocalAzure
 
-OWNER = "cccccccc-0000-0000-0000-000000000002"
 CREDENTIALS = UserAssignedIdentityCredentials(
     authentication_endpoint="https://login.microsoftonline.com/",
     client_id="aaaaaaaa-0000-0000-0000-000000000002",
@@ -29,34 +27,6 @@ CREDENTIALS = UserAssignedIdentityCredentials(
     renew_after="2027-01-07T10:00:00+01:00",
     cannot_renew_after="2027-05-22T10:00:00Z",
 )
-
-
-class Owner:
-    """A credential that may write to the vault."""
-
-    def __init__(self, azure: LocalAzure) -> None:
-        self.azure = azure
-
-    def get_token(self, *_: str, **__: Any) -> AccessToken:
-        token = self.azure.issue_token(OWNER, audience="https://vault.azure.net")
-        return AccessToken(token, int(time.time()) + 3600)
-
-
-class AsyncOwner:
-    def __init__(self, azure: LocalAzure) -> None:
-        self.owner = Owner(azure)
-
-    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        return self.owner.get_token(*scopes, **options)
-
-    async def close(self) -> None:
-        pass
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
 
 
 class Twin:
@@ -74,12 +44,12 @@ class Twin:
 
     def call(self, function: str, /, *given: Any, **options: Any) -> Any:
         if self.kind == "sync":
-            with SecretClient(credential=Owner(self.azure), **self.options) as client:
+            with SecretClient(credential=Caller(self.azure), **self.options) as client:
                 answer = getattr(vault, function)(client, *given, **options)
                 return list(answer) if function == "list_stored" else answer
 
         async def call() -> Any:
-            async with AsyncSecretClient(credential=AsyncOwner(self.azure), **self.options) as client:
+            async with AsyncSecretClient(credential=AsyncCaller(self.azure), **self.options) as client:
                 answer = getattr(aio_vault, function)(client, *given, **options)
                 return [found async for found in answer] if function == "list_stored" else await answer
 
@@ -193,7 +163,7 @@ def test_load_says_that_there_is_no_such_secret(twin: Twin):
 def test_list_stored_finds_every_credential_by_its_name_and_tags(make_azure: Any):
     azure = make_azure()
     sync, aio = Twin(azure, "sync"), Twin(azure, "aio")
-    with SecretClient(credential=Owner(azure), **sync.options) as client:
+    with SecretClient(credential=Caller(azure), **sync.options) as client:
         client.set_secret("unrelated", "value")
         client.set_secret(
             "msi-untagged", "value", tags={"renew_after": "0001-01-01T00:00:00+12:00"}, enabled=False
@@ -222,7 +192,7 @@ def test_list_stored_finds_every_credential_by_its_name_and_tags(make_azure: Any
 
 def test_list_stored_gives_what_it_has_before_it_fails(make_azure: Any):
     azure = make_azure()
-    with SecretClient(credential=Owner(azure), **Twin(azure, "sync").options) as client:
+    with SecretClient(credential=Caller(azure), **Twin(azure, "sync").options) as client:
         for number in range(30):
             vault.store(client, CREDENTIALS, name=f"cert-{number:02}")
         listing = vault.list_stored(client)

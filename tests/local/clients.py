@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import jwt
 from azure.core import PipelineClient
+from azure.core.credentials import AccessToken
 from azure.core.rest import HttpRequest, HttpResponse
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -147,3 +148,39 @@ def bearer(azure: LocalAzure, audience: str, *, client_id: str | None = None) ->
     """An Authorization header with a good token."""
     token = azure.issue_token(client_id or str(uuid.uuid4()), audience=audience)
     return {"Authorization": f"Bearer {token}"}
+
+
+CALLER = "cccccccc-0000-0000-0000-000000000001"
+
+
+class Caller:
+    """A credential of an application that is known, which remembers what it was asked for."""
+
+    def __init__(self, azure: LocalAzure) -> None:
+        self.azure = azure
+        self.asked: list[tuple[tuple[str, ...], str | None]] = []
+
+    def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:
+        self.asked.append((scopes, tenant_id))
+        token = self.azure.issue_token(CALLER, audience=scopes[0].removesuffix("/.default"))
+        return AccessToken(token, int(datetime.now(UTC).timestamp()) + 3600)
+
+
+class AsyncCaller:
+    """The same for asyncio."""
+
+    def __init__(self, azure: LocalAzure) -> None:
+        self.caller = Caller(azure)
+        self.asked = self.caller.asked
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return self.caller.get_token(*scopes, **options)
+
+    async def close(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from azure.core.credentials import AccessToken
 from azure.keyvault.secrets import SecretClient
+from tests.local.clients import Caller
 
 from hcpcreds.local.azure import LocalAzure
 
@@ -11,20 +11,10 @@ NODE_IDENTITY: Final = "dddddddd-0000-0000-0000-000000000001"
 VAULT: Final = "hcpcreds-local"
 
 
-class Owner:
-    """A credential that may write to the vault."""
-
-    def __init__(self, azure: LocalAzure) -> None:
-        self.azure = azure
-
-    def get_token(self, *_: str, **__: Any) -> AccessToken:
-        return AccessToken(self.azure.issue_token(NODE_IDENTITY, audience="https://vault.azure.net"), 2**33)
-
-
 def build_secret_client(azure: LocalAzure) -> SecretClient:
     return SecretClient(
         azure.vault_url(),
-        Owner(azure),
+        Caller(azure),
         connection_verify=str(azure.ca_file),
         verify_challenge_resource=False,
         retry_total=0,

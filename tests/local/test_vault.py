@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -19,48 +19,16 @@ from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AioSecretClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.local.clients import ARM, VAULT, Clock, bearer, send
+from tests.local.clients import ARM, VAULT, AsyncCaller, Caller, Clock, bearer, send
 from typing_extensions import override
 
 from hcpcreds.local.azure import LocalAzure
 
 
-class Credential:
-    """A credential of a known application, which remembers what it was asked for."""
-
-    def __init__(self, azure: LocalAzure) -> None:
-        self.azure = azure
-        self.asked: list[tuple[tuple[str, ...], str | None]] = []
-
-    def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:
-        self.asked.append((scopes, tenant_id))
-        token = self.azure.issue_token("vault-user", audience=scopes[0].removesuffix("/.default"))
-        return AccessToken(token, 2**40)
-
-
-class AioCredential:
-    """The same for the asyncio client."""
-
-    def __init__(self, azure: LocalAzure) -> None:
-        self.inner = Credential(azure)
-
-    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        return self.inner.get_token(*scopes, **options)
-
-    async def close(self) -> None:
-        pass
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-
-def make_client(azure: LocalAzure, credential: Credential | None = None, **options: Any) -> SecretClient:
+def make_client(azure: LocalAzure, credential: Caller | None = None, **options: Any) -> SecretClient:
     return SecretClient(
         azure.vault_url(),
-        credential or Credential(azure),
+        credential or Caller(azure),
         verify_challenge_resource=False,
         connection_verify=str(azure.ca_file),
         **options,
@@ -171,7 +139,7 @@ def test_vault_keeps_a_deleted_secrets_name_until_it_is_recovered_or_purged(clie
 
 
 def test_vault_challenges_for_its_tenant_and_resource(local_azure: LocalAzure, name: str):
-    credential = Credential(local_azure)
+    credential = Caller(local_azure)
     answer = send(local_azure, "GET", f"{local_azure.vault_url()}/secrets?api-version=7.6")
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == (
@@ -209,7 +177,7 @@ def test_vault_refuses_a_token_that_is_wrong_in_one_thing(make_azure: Callable[.
 
 
 def test_vault_sdk_tells_a_caller_that_was_refused(local_azure: LocalAzure):
-    class Wrong(Credential):
+    class Wrong(Caller):
         @override
         def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:
             return AccessToken("nonsense", 2**40)
@@ -278,7 +246,7 @@ def test_vault_serves_the_asyncio_client(local_azure: LocalAzure, name: str):
     async def use() -> list[str | None]:
         async with AioSecretClient(
             local_azure.vault_url(),
-            AioCredential(local_azure),
+            AsyncCaller(local_azure),
             verify_challenge_resource=False,
             connection_verify=str(local_azure.ca_file),
         ) as client:
