@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ import msgspec
 from hcpcreds.chain.pods import ComponentPod, build_pods
 from hcpcreds.chain.processes import ChildProcess, Event, base_environment
 from hcpcreds.chain.record import CertificateUse, ComponentRecord
+from hcpcreds.chain.running import DIRECTORY_PREFIX, RunningChain, RunningComponent, announce
 from hcpcreds.chain.service_owner import Issued, OwnIdentity, ServiceOwner
 from hcpcreds.chain.settings import Reporter, Settings, build_azure_settings, build_identities
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
@@ -94,7 +96,7 @@ class Chain:
             loop.add_signal_handler(number, self._stop)
         ended_early = False
         try:
-            with tempfile.TemporaryDirectory(prefix="hcpcreds-up-") as folder:
+            with tempfile.TemporaryDirectory(prefix=DIRECTORY_PREFIX) as folder:
                 async with AsyncExitStack() as stack:
                     owner = await self._start(Path(folder), stack)
                     await self._rotate(owner)
@@ -190,6 +192,7 @@ class Chain:
         stack.push_async_callback(self._stop_components)
         for pod in self._pods:
             await self._start_component(pod, node_root, azure)
+        stack.enter_context(announce(self._describe_running(node_root, azure), folder))
         step(f"6/6 use     {len(self._pods)} components call ARM every second")
         self._reporter.started(list(self._records.values()))
         return owner
@@ -247,6 +250,23 @@ class Chain:
             on_end=partial(self._on_component_end, self._records[pod.name]),
         )
         self._components.append(child)
+
+    def _describe_running(self, node_root: Path, azure: Event) -> RunningChain:
+        return RunningChain(
+            started_at=time.time(),
+            cloud=self._cluster.cloud,
+            authority=azure["authority"],
+            ca_file=azure["ca_file"],
+            components=[
+                RunningComponent(
+                    component=pod.component.name,
+                    workload=pod.name,
+                    file=pod.file,
+                    path=str(pod.root_filesystem(node_root)) + pod.file,
+                )
+                for pod in self._pods
+            ],
+        )
 
     async def _stop_components(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._components))

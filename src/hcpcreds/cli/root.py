@@ -9,7 +9,11 @@ from typing_extensions import override
 from hcpcreds import __version__
 from hcpcreds.errors import HcpCredsError, InputError
 
-_COMMANDS: Final = {"up": "Run the whole chain on this machine: issue, store, mount, use, rotate."}
+_COMMANDS: Final = {
+    "inspect": "Explain a credential file or mount: identity, certificate, validity, what is wrong.",
+    "token": "Get a token as a component would, and show its claims.",
+    "up": "Run the whole chain on this machine: issue, store, mount, use, rotate.",
+}
 """Each command's module in this package, and what `--help` says of it without importing it."""
 
 

@@ -1,0 +1,128 @@
+"""How other commands on this machine find a running `hcpcreds up`.
+
+A run announces itself with a file in its own temporary directory, and holds a lock on it for as long as it
+lives: unlike a process id, a lock is not inherited by a stranger, and means the same in every container.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hcpcreds.errors import InputError
+
+DIRECTORY_PREFIX: Final = "hcpcreds-up-"
+_NAME: Final = "running.json"
+
+
+class RunningComponent(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a component's credential file is."""
+
+    component: str
+    workload: str
+    file: str
+    """Path in the container."""
+    path: str
+    """Path on this machine."""
+
+
+class RunningChain(msgspec.Struct, frozen=True, kw_only=True):
+    """What another command needs to know of a run."""
+
+    started_at: float
+    """Unix time."""
+    cloud: str
+    authority: str
+    ca_file: str
+    components: list[RunningComponent]
+
+    def find_file(self, name: str) -> str:
+        """Find a credential file on this machine.
+
+        Args:
+            name: A component, its workload, the file's path in the container, or a path on this machine.
+
+        Raises:
+            InputError: No component is called so; the message lists those that there are.
+        """
+        for each in self.components:
+            if name in (each.component, each.workload, each.file):
+                return each.path
+        if os.path.lexists(name):
+            return name
+        known = ", ".join(each.component for each in self.components)
+        raise InputError(
+            "FILE", [f"{name}: neither a file nor a component of the running chain; expected one of {known}"]
+        )
+
+
+@contextlib.contextmanager
+def announce(chain: RunningChain, folder: Path) -> Iterator[None]:
+    """Let other commands of this user find a run, until the end of the context.
+
+    Args:
+        chain: The run.
+        folder: Its temporary directory, whose name begins with `DIRECTORY_PREFIX`.
+    """
+    file = folder / _NAME
+    draft = file.with_suffix(".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:  # noqa: PTH123 (a descriptor)
+        # Locked and whole before it can be found.
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        opened.write(msgspec.json.encode(chain))
+        opened.flush()
+        draft.rename(file)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def find_running_chain() -> RunningChain:
+    """Find the newest run of this user, and remove what killed ones left behind, old keys among it.
+
+    Raises:
+        InputError: None runs.
+    """
+    place = Path(tempfile.gettempdir())
+    found = [_read(file) for file in place.glob(f"{DIRECTORY_PREFIX}*/{_NAME}")]
+    living = [chain for chain in found if chain is not None]
+    if not living:
+        raise InputError(
+            "--local",
+            [f"no `hcpcreds up` is running (looked in {place})"],
+            hint="Start one in another terminal, and wait for its step 6/6.",
+        )
+    return max(living, key=lambda chain: chain.started_at)
+
+
+def _read(file: Path) -> RunningChain | None:
+    try:
+        with file.open("rb") as opened:
+            if not _is_own(opened.fileno(), file.parent):
+                return None
+            try:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return msgspec.json.decode(opened.read(), type=RunningChain)
+    except (OSError, msgspec.DecodeError):
+        return None
+    shutil.rmtree(file.parent, ignore_errors=True)
+    return None
+
+
+def _is_own(descriptor: int, folder: Path) -> bool:
+    # The temporary directory is everybody's: nobody else's word is taken for whom to trust.
+    directory = folder.lstat()
+    return (
+        os.fstat(descriptor).st_uid == directory.st_uid == os.getuid()
+        and stat.S_ISDIR(directory.st_mode)
+        and not directory.st_mode & 0o077
+    )

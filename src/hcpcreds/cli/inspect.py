@@ -1,0 +1,163 @@
+"""`hcpcreds inspect`: a credential file explained, never its secret."""
+
+import json
+import logging
+import queue
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from hcpcreds.credential import Status
+
+    Tell = Callable[[Status, datetime], None]
+
+_LOOK_SECONDS: Final = 0.5
+"""How often `--watch` looks for what is no reload: a file that was not taken."""
+_SHOWN_CHANGES: Final = 5
+
+
+@click.command(
+    "inspect",
+    epilog="Examples: hcpcreds inspect /mnt/certs; hcpcreds inspect --watch /mnt/certs/ingress; "
+    "hcpcreds inspect --local ingress-operator",
+)
+@click.argument("file", metavar="FILE|DIRECTORY")
+@click.option("--watch", is_flag=True, help="Follow rotations until Ctrl-C, as a component does.")
+@click.option("--local", is_flag=True, help="FILE is a component of the running `hcpcreds up`.")
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json is one document; with --watch, one for each change.",
+)
+def command(file: str, output: str, *, watch: bool, local: bool) -> None:
+    """Explain a credential file, or each file of a mount: identity, certificate, validity, what is wrong.
+
+    The secret is never shown. The exit status is 0 when nothing is wrong, 1 when something is, and 2 when a
+    file cannot be read.
+    """
+    from hcpcreds.credential.inspection import find_credential_files, inspect_credential_file
+
+    if local:
+        from hcpcreds.chain.running import find_running_chain
+
+        file = find_running_chain().find_file(file)
+    if watch:
+        _watch(file, output)
+        return
+    now = datetime.now(UTC)
+    inspections = [inspect_credential_file(each, now=now) for each in find_credential_files(file)]
+    from hcpcreds.cli.inspect_report import build_document, render_report
+
+    if output == "json":
+        files = [build_document(each) for each in inspections]
+        click.echo(
+            json.dumps({"ok": all(each["status"] == "fine" for each in files), "files": files}, indent=2)
+        )
+    else:
+        click.echo("\n\n".join(render_report(each) for each in inspections))
+    found = {each.status for each in inspections}
+    sys.exit(2 if "unreadable" in found else 1 if "wrong" in found else 0)
+
+
+class _Watch:
+    """Tells each change of some credentials once, in order."""
+
+    def __init__(self, files: list[str], stack: ExitStack, tell: "Tell") -> None:
+        from hcpcreds.credential import UserAssignedIdentityCredential
+
+        self._reloads: queue.SimpleQueue[Status] = queue.SimpleQueue()
+        self._tell = tell
+        self._told: dict[str, tuple[int, str | None]] = {}
+        self._credentials = [
+            stack.enter_context(UserAssignedIdentityCredential(file, on_reload=self._reloads.put))
+            for file in files
+        ]
+
+    def run(self) -> None:
+        """Tell until interrupted."""
+        while True:
+            for credential in self._credentials:
+                self._tell_news(credential.status())
+            try:
+                self._tell_news(self._reloads.get(timeout=_LOOK_SECONDS))
+            except queue.Empty:
+                continue
+
+    def _tell_news(self, status: "Status") -> None:
+        generation, error = self._told.get(status.path, (0, None))
+        # A reload may have been seen before it is heard of.
+        is_new = status.generation > generation or (
+            status.generation == generation and status.last_error != error
+        )
+        if is_new:
+            self._told[status.path] = (status.generation, status.last_error)
+            self._tell(status, datetime.now(UTC))
+
+
+def _watch(file: str, output: str) -> None:
+    from hcpcreds.credential.inspection import find_credential_files
+
+    # What is wrong is told here in its own words.
+    logging.getLogger("hcpcreds").addHandler(logging.NullHandler())
+    # A file that is not there yet is waited for.
+    files = find_credential_files(file) if Path(file).is_dir() else [file]
+    try:
+        with ExitStack() as stack:
+            tell: Tell
+            if output == "json":
+                tell = _print_document
+            elif sys.stdout.isatty():
+                tell = _show_live(files, stack)
+            else:
+                tell = _print_line
+            _Watch(files, stack, tell).run()
+    except KeyboardInterrupt:
+        return
+
+
+def _print_line(status: "Status", at: datetime) -> None:
+    from hcpcreds.cli.inspect_report import render_change
+
+    click.echo(render_change(status, at=at))
+
+
+def _print_document(status: "Status", at: datetime) -> None:
+    import msgspec
+
+    from hcpcreds.cli.inspect_report import render_iso
+
+    click.echo(json.dumps({"at": render_iso(at), **msgspec.to_builtins(status)}))
+
+
+def _show_live(files: list[str], stack: ExitStack) -> "Tell":
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from hcpcreds.cli.inspect_report import render_change, render_report
+    from hcpcreds.credential.inspection import inspect_credential_file
+
+    changes: deque[str] = deque(maxlen=_SHOWN_CHANGES)
+
+    def render() -> Text:
+        now = datetime.now(UTC)
+        reports = [render_report(inspect_credential_file(file, now=now)) for file in files]
+        return Text.from_ansi("\n\n".join(["\n".join(changes), *reports]))
+
+    def tell(status: "Status", at: datetime) -> None:
+        changes.append(render_change(status, at=at))
+        live.refresh()
+
+    live = stack.enter_context(
+        Live(console=Console(highlight=False), get_renderable=render, screen=True, refresh_per_second=1)
+    )
+    return tell

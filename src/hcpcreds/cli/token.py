@@ -1,0 +1,213 @@
+"""`hcpcreds token`: a token as a component would get it."""
+
+import base64
+import binascii
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hcpcreds.clouds import DEFAULT_CLOUD, get_cloud
+from hcpcreds.errors import HcpCredsError, InputError, MountError, TokenUnavailableError
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessTokenInfo
+
+_TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
+
+
+@click.command(
+    "token",
+    epilog="Examples: hcpcreds token /mnt/certs/ingress; hcpcreds token --local ingress-operator; "
+    "hcpcreds token --raw --scope https://vault.azure.net/.default /mnt/certs/kms",
+)
+@click.argument("file")
+@click.option("--scope", metavar="SCOPE", help="What the token is for.  [default: the cloud's ARM]")
+@click.option("--tenant", metavar="ID", help="Another tenant than the identity's own.")
+@click.option("--authority", metavar="URL", help="Another token authority than the file's own.")
+@click.option("--cloud", metavar="NAME", help=f"Name of the Azure cloud.  [default: {DEFAULT_CLOUD}]")
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="PEM file of the authorities to trust, instead of the machine's.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the token, retries included.",
+)
+@click.option("--local", is_flag=True, help="FILE is a component of the running `hcpcreds up`.")
+@click.option("--raw", is_flag=True, help="Print the token itself, and nothing else.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(  # noqa: PLR0913 (click passes each option by its name)
+    *,
+    file: str,
+    scope: str | None,
+    tenant: str | None,
+    authority: str | None,
+    cloud: str | None,
+    ca_file: str | None,
+    timeout: float,
+    output: str,
+    local: bool,
+    raw: bool,
+) -> None:
+    """Get a token with the credential in FILE as a component would, and show what it says.
+
+    Shown are the token's claims, decoded but not verified, the certificate that it was got with, and how long
+    it took; the token itself only with --raw. The exit status is 1 when there is no token, and 2 when there
+    is no file.
+    """
+    if raw and output == "json":
+        raise click.UsageError("--raw prints the token alone, so it does not go with --output json")
+    if local:
+        from hcpcreds.chain.running import find_running_chain
+
+        chain = find_running_chain()
+        file = chain.find_file(file)
+        authority, cloud, ca_file = (
+            authority or chain.authority,
+            cloud or chain.cloud,
+            ca_file or chain.ca_file,
+        )
+    cloud = cloud or DEFAULT_CLOUD
+    scope = scope or get_cloud(cloud).resource_manager_scope
+    _check_readable(file)
+    # What goes wrong is an error here, and need not be said twice.
+    logging.getLogger("hcpcreds").addHandler(logging.NullHandler())
+    from hcpcreds.credential import UserAssignedIdentityCredential
+
+    with UserAssignedIdentityCredential(
+        file,
+        cloud=cloud,
+        authority=authority,
+        connection_verify=ca_file or True,
+    ) as credential:
+        try:
+            info, took = _get_token(
+                lambda: credential.get_token_info(scope, options={"tenant_id": tenant} if tenant else {}),
+                timeout=timeout,
+                scope=scope,
+            )
+        except HcpCredsError as error:
+            if output == "json":
+                document = {"ok": False, "scope": scope, "error": error.message, "hint": error.hint}
+                click.echo(json.dumps(document, indent=2))
+            raise
+        status = credential.status()
+    if raw:
+        click.echo(info.token)
+        return
+    now = datetime.now(UTC)
+    document = {
+        "ok": True,
+        "scope": scope,
+        "token_type": info.token_type,
+        "expires_at": _render_time(info.expires_on),
+        "took_seconds": round(took, 3),
+        "client_id": status.client_id,
+        "tenant_id": tenant or status.tenant_id,
+        "certificate": {
+            "sha256": status.thumbprint,
+            "generation": status.generation,
+            "not_after": None if status.not_after is None else _render_time(status.not_after.timestamp()),
+        },
+        "claims": parse_claims(info.token),
+        "claims_verified": False,
+    }
+    click.echo(json.dumps(document, indent=2) if output == "json" else _render_text(document, now))
+
+
+def parse_claims(token: str) -> dict[str, Any] | None:
+    """Read the claims of a token without verifying them; None when it has none that can be read."""
+    parts = token.split(".")
+    if len(parts) != 3:  # noqa: PLR2004 (header, claims, signature)
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def _check_readable(file: str) -> None:
+    from hcpcreds.credential.file import read_credential_file
+
+    try:
+        read_credential_file(file)
+    except MountError as error:
+        raise InputError("FILE", [error.message], hint=error.hint) from None
+
+
+def _get_token(
+    ask: Callable[[], "AccessTokenInfo"], *, timeout: float, scope: str
+) -> tuple["AccessTokenInfo", float]:
+    """Ask for a token, and say how many seconds it took."""
+    # Loading the HTTP library is not the authority's time.
+    import azure.core.pipeline.transport
+
+    import hcpcreds.credential.pipeline
+
+    _ = azure.core.pipeline.transport.RequestsTransport, hcpcreds.credential.pipeline
+    outcome: list[AccessTokenInfo | Exception] = []
+
+    def run() -> None:
+        try:
+            outcome.append(ask())
+        except Exception as error:  # noqa: BLE001 (raised below)
+            outcome.append(error)
+
+    # No timeout of the HTTP library's covers all retries and what a server makes it wait for.
+    thread = threading.Thread(target=run, daemon=True)
+    began = time.perf_counter()
+    thread.start()
+    thread.join(timeout)
+    took = time.perf_counter() - began
+    if not outcome:
+        raise TokenUnavailableError(
+            f"no token for {scope} within {timeout:g} s",
+            hint="Is the authority reachable from here? It may also be asking to be left alone for a while.",
+        )
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0], took
+
+
+def _render_text(document: dict[str, Any], now: datetime) -> str:
+    from hcpcreds.cli.inspect_report import render_rows, render_time
+
+    certificate = document["certificate"]
+    lines = render_rows(
+        [
+            ("token", f"{document['token_type']} for {document['scope']}"),
+            ("expires", render_time(datetime.fromisoformat(document["expires_at"]), now)),
+            ("took", f"{document['took_seconds'] * 1000:.0f} ms"),
+            ("identity", f"{document['client_id']} in tenant {document['tenant_id']}"),
+            ("certificate", f"{certificate['sha256']} (SHA-256)"),
+            ("", f"generation {certificate['generation']}, valid until {certificate['not_after']}"),
+        ]
+    )
+    claims = document["claims"]
+    if claims is None:
+        return "\n".join([*lines, "", "the token is opaque: it has no claims to show"])
+    rows = []
+    for name, value in claims.items():
+        text = json.dumps(value)
+        if name in _TIME_CLAIMS:
+            with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):  # no Unix time
+                text = f"{text}  {render_time(datetime.fromtimestamp(value, UTC), now)}"
+        rows.append((name, text))
+    return "\n".join([*lines, "", "claims, decoded but not verified", *render_rows(rows)])
+
+
+def _render_time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,209 @@
+"""`hcpcreds token` as its user runs it, against a local Azure; and both commands against `hcpcreds up`."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from click.testing import CliRunner, Result
+from tests.credential.files import wait_until
+from tests.test_no_secrets import assert_shows_none
+
+from hcpcreds.cli.root import hcpcreds
+from hcpcreds.cli.token import parse_claims
+
+VAULT = "https://vault.azure.net/.default"
+
+
+@pytest.fixture
+def issue(tmp_path: Path, local_azure) -> Callable[..., Path]:
+    def issue(**options: Any) -> Path:
+        file = tmp_path / str(uuid.uuid4())
+        file.write_text(json.dumps(local_azure.issue(file.name, **options)))
+        return file
+
+    return issue
+
+
+@pytest.fixture
+def run(local_azure) -> Callable[..., Result]:
+    def run(*arguments: str | Path) -> Result:
+        command = ["token", "--ca-file", local_azure.ca_file, *arguments]
+        return CliRunner().invoke(hcpcreds, list(map(str, command)))
+
+    return run
+
+
+def test_token_shows_claims_certificate_and_time_but_neither_token_nor_secret(run, issue, local_azure):
+    file = issue()
+    result = run("--scope", VAULT, file)
+    assert result.exit_code == 0, result.output
+    (thumbprint,) = local_azure.directory.find_application(file.name).certificates
+    for text in (
+        f"token        Bearer for {VAULT}",
+        f"identity     {file.name} in tenant {local_azure.tenant_id}",
+        f"certificate  {thumbprint} (SHA-256)",
+        "generation 1, valid until 20",
+        "claims, decoded but not verified",
+        '"https://vault.azure.net"',
+    ):
+        assert text in result.output
+    assert re.search(r"took +\d+ ms", result.output)
+    assert re.search(r"expires +20.* UTC  in \d+ minutes", result.output)
+    assert re.search(r"exp +\d+(\.\d+)?  20.* UTC  in \d+ minutes", result.output)
+    assert_shows_none(result.output, file.read_bytes())
+
+
+def test_token_is_for_the_clouds_arm_unless_a_scope_is_given(run, issue):
+    file = issue()
+    document = json.loads(run("--output", "json", file).stdout)
+    assert document["scope"] == "https://management.core.windows.net//.default"
+    assert document["claims"]["aud"] == "https://management.core.windows.net/"
+    result = run("--output", "json", "--cloud", "AzureUSGovernment", file)
+    assert json.loads(result.stdout)["scope"] == "https://management.core.usgovcloudapi.net//.default"
+
+
+def test_token_gives_a_program_one_document(run, issue):
+    file = issue()
+    result = run("--output", "json", file)
+    document = json.loads(result.stdout)
+    assert document["ok"] is True
+    assert document["client_id"] == document["claims"]["appid"] == file.name
+    assert document["claims_verified"] is False
+    assert 0 < document["took_seconds"] < 10
+    assert len(document["certificate"]["sha256"]) == 64
+    assert_shows_none(result.output, file.read_bytes())
+
+
+def test_raw_prints_the_token_and_nothing_else(run, issue):
+    file = issue()
+    result = run("--raw", file)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert jwt.decode(result.stdout.strip(), options={"verify_signature": False})["appid"] == file.name
+
+
+def test_refusal_says_the_code_and_what_to_do_once(run, issue):
+    file = issue(registration_delay=math.inf)
+    result = run("--output", "json", file)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("hcpcreds token: no token for identity ")
+    assert result.stderr.count("AADSTS700027") == 1
+    assert "This certificate is not registered for the identity" in result.stderr
+    document = json.loads(result.stdout)
+    assert document["ok"] is False
+    assert "AADSTS700027" in document["error"]
+    assert document["hint"].startswith("This certificate is not registered")
+    assert_shows_none(result.output, file.read_bytes())
+
+
+def test_refusal_by_another_tenant_is_shown(run, issue):
+    result = run("--tenant", str(uuid.uuid4()), issue())
+    assert result.exit_code == 1
+    assert "AADSTS90002" in result.stderr
+
+
+def test_token_gives_up_when_the_time_is_over(run, issue, local_azure):
+    local_azure.faults.add("entra", match="/token", hang=True)
+    result = run("--timeout", "0.2", issue())
+    assert result.exit_code == 1
+    assert "no token for https://management.core.windows.net//.default within 0.2 s" in result.stderr
+
+
+def test_token_asks_the_authority_that_it_is_given(run, issue):
+    result = run("--authority", "https://127.0.0.1:9", "--timeout", "0.5", issue())
+    assert result.exit_code == 1
+    result = run("--authority", "http://127.0.0.1:9", issue())
+    assert result.exit_code == 2
+    assert "expected an https URL" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "does not exist"),
+        (["."], "is not a regular file"),
+        (["--cloud", "Sky", "none"], "unknown cloud 'Sky'"),
+        (["--raw", "--output", "json", "none"], "--raw prints the token alone"),
+        (["--timeout", "0", "none"], "--timeout"),
+        (["--ca-file", "none", "none"], "--ca-file"),
+        ([], "Missing argument"),
+    ],
+)
+def test_token_refuses_wrong_usage_and_what_is_no_file(tmp_path, run, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert message in result.stderr
+
+
+def test_token_says_what_is_wrong_with_the_file_and_exits_with_one(tmp_path, run):
+    file = tmp_path / "credential"
+    file.write_text("{}")
+    result = run(file)
+    assert result.exit_code == 1
+    assert "client_id: missing" in result.stderr
+
+
+@pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.e30", "a.W10.c", "a.eyJ9.c", "..", "a.\xff.c"])
+def test_claims_are_none_for_a_token_that_cannot_be_read(token):
+    assert parse_claims(token) is None
+
+
+@pytest.mark.timeout(60)
+def test_local_finds_the_running_chain_by_component_and_forgets_it_when_it_is_gone(tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hcpcreds", *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+
+    nothing = call("token", "--local", "ingress-operator")
+    assert nothing.returncode == 2
+    assert "no `hcpcreds up` is running" in nothing.stderr
+    chain = subprocess.Popen(
+        [sys.executable, "-m", "hcpcreds", "up"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert chain.stderr is not None
+        while "6/6" not in (line := chain.stderr.readline()):
+            assert line, "it has ended"
+        token = call("token", "--local", "--output", "json", "ingress-operator")
+        assert token.returncode == 0, token.stderr
+        inspection = call("inspect", "--local", "--output", "json", "/mnt/certs/lighthouse-ingress")
+        assert inspection.returncode == 0, inspection.stdout
+        (file,) = json.loads(inspection.stdout)["files"]
+        assert json.loads(token.stdout)["certificate"]["sha256"] == file["certificates"][0]["sha256"]
+        assert file["mount"]["layout"] == "atomic"
+        (announced,) = tmp_path.glob("*/running.json")
+        assert announced.stat().st_mode & 0o777 == 0o600
+        assert call("token", "--local", "--raw", file["path"]).returncode == 0
+        wrong = call("token", "--local", "ingres")
+        assert wrong.returncode == 2
+        assert "expected one of control-plane-operator, " in wrong.stderr
+    finally:
+        chain.kill()
+        chain.communicate()
+
+    # The killed run's own children may still be writing.
+    wait_until(
+        lambda: call("inspect", "--local", "ingress-operator").returncode == 2 and not any(tmp_path.iterdir())
+    )

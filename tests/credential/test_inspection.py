@@ -1,0 +1,318 @@
+"""What is said of a credential file, good or broken, and of how it lies on its disk."""
+
+import base64
+import datetime as dt
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.credential.files import (
+    CLIENT,
+    TENANT,
+    Issued,
+    Mount,
+    encode,
+    issue,
+    make_key,
+    render_file,
+)
+from tests.test_no_secrets import assert_shows_none
+
+from hcpcreds.credential.inspection import (
+    Inspection,
+    find_credential_files,
+    inspect_credential_file,
+    render_relative,
+)
+from hcpcreds.errors import InputError
+
+NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
+DAY = dt.timedelta(days=1)
+
+
+def render_good(issued: Issued | None = None, **changes: Any) -> bytes:
+    """A file with nothing wrong, but for the changes."""
+    renewal: dict[str, Any] = {
+        "renew_after": (NOW + 40 * DAY).isoformat(),
+        "cannot_renew_after": (NOW + 180 * DAY).isoformat(),
+    }
+    return render_file(issued or issue(), **(renewal | changes))
+
+
+def inspect(file: Path, *, now: dt.datetime = NOW, **options: Any) -> Inspection:
+    return inspect_credential_file(str(file), now=now, **options)
+
+
+def texts_of(inspection: Inspection) -> str:
+    return "\n".join(problem.text for problem in inspection.problems)
+
+
+def test_inspection_tells_everything_of_a_good_file_in_a_mount(mount, local_azure):
+    client_id = str(uuid.uuid4())
+    fields = local_azure.issue(client_id)
+    mount.swap(json.dumps(fields).encode())
+    inspection = inspect(mount.path, now=dt.datetime.now(dt.UTC))
+
+    assert (inspection.status, inspection.problems) == ("fine", ())
+    assert inspection.client_id == client_id
+    assert inspection.tenant_id == local_azure.tenant_id
+    assert inspection.object_id == fields["object_id"]
+    assert inspection.resource_id == fields["resource_id"]
+    assert inspection.authority == local_azure.authority.rstrip("/")
+    for name in ("not_before", "renew_after", "not_after", "cannot_renew_after"):
+        assert getattr(inspection, name) == dt.datetime.fromisoformat(fields[name])
+    (certificate,) = inspection.certificates
+    application = local_azure.directory.find_application(client_id)
+    assert certificate.sha256.hex() in application.certificates
+    assert certificate.subject == f"CN={client_id}"
+    assert certificate.issuer == "CN=hcpcreds local managed identities"
+    assert (certificate.key_type, certificate.key_bits) == ("RSA", 2048)
+    assert inspection.mount.layout == "atomic"
+    assert inspection.mount.data_directory == str((mount.directory / "..data").readlink())
+    assert inspection.mount.size == len(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"client_id": "me", "tenant_id": ...}, "client_id: expected a UUID\ntenant_id: missing"),
+        ({"client_secret": "!"}, "client_secret: expected base64"),
+        ({"authentication_endpoint": "http://login.example"}, "authentication_endpoint: expected an https"),
+        ({"not_before": ...}, "not_before is missing; the certificate's own is used"),
+        ({"not_after": ...}, "not_after is missing; the certificate's own is used"),
+        ({"renew_after": "whenever"}, "renew_after: expected an RFC 3339 time"),
+        ({"cannot_renew_after": 5}, "cannot_renew_after: expected an RFC 3339 time"),
+        ({"object_id": "me"}, "object_id: expected a UUID"),
+        ({"resource_id": "me"}, "resource_id: expected the ARM resource id"),
+        ({"not_after": (NOW + 400 * DAY).isoformat()}, "not_after: later than the certificate's own"),
+        ({"not_before": (NOW - 400 * DAY).isoformat()}, "not_before: earlier than the certificate's own"),
+        ({"renew_after": (NOW - 2 * DAY).isoformat()}, "its renewal was due at"),
+        ({"cannot_renew_after": (NOW - DAY).isoformat()}, "it could last be renewed at"),
+    ],
+)
+def test_inspection_names_what_is_wrong_with_a_field(tmp_path, changes, text):
+    file = tmp_path / "credential"
+    file.write_bytes(render_good(**changes))
+    inspection = inspect(file)
+    assert inspection.status == "wrong"
+    assert text in texts_of(inspection)
+    assert len(inspection.problems) == text.count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("days", "text"), [(-1, "not valid before"), (95, "expired at"), (30, ""), (40.5, "")]
+)
+def test_inspection_judges_the_times_by_the_clock_that_it_is_given(tmp_path, days, text):
+    file = tmp_path / "credential"
+    file.write_bytes(render_good())
+    inspection = inspect(file, now=NOW + dt.timedelta(days=days))
+    assert text in texts_of(inspection)
+    assert bool(inspection.problems) == bool(text)
+
+
+def test_inspection_still_shows_the_certificate_when_the_key_is_anothers(tmp_path):
+    mine, other = issue(), issue(key=make_key(1))
+    file = tmp_path / "credential"
+    file.write_bytes(render_good(mine, client_secret=encode(mine.certificate_pem + other.key_pem)))
+    inspection = inspect(file)
+    assert texts_of(inspection) == "client_secret: the private key belongs to another certificate"
+    assert [each.sha256.hex() for each in inspection.certificates] == [mine.thumbprint]
+    assert (inspection.client_id, inspection.tenant_id) == (CLIENT, TENANT)
+    assert inspection.not_after == mine.certificate.not_valid_after_utc
+
+
+def test_inspection_names_the_curve_of_a_key_that_is_not_rsa(tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    issued = issue(key=key)
+    file = tmp_path / "credential"
+    file.write_bytes(render_good(issued))
+    inspection = inspect(file)
+    assert "not RSA" in texts_of(inspection)
+    assert inspection.certificates[0].key_type == "EC secp256r1"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "undo"),
+    [
+        ("base64", base64.b64encode),
+        ("base64", base64.encodebytes),
+        ("hex", lambda content: content.hex().encode()),
+    ],
+)
+def test_inspection_names_object_encoding_when_the_file_was_left_encoded(tmp_path, encoding, undo):
+    file = tmp_path / "credential"
+    file.write_bytes(undo(render_good()))
+    (problem,) = inspect(file).problems
+    assert f"{encoding} text of a credential" in problem.text
+    assert problem.hint is not None
+    assert f"objectEncoding to {encoding}" in problem.hint
+    assert inspect(file).client_id == CLIENT
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "the file is empty"),
+        (b"[]", "expected a JSON object"),
+        (b"{" * 100_000, "expected a JSON object"),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b"-----BEGIN CERTIFICATE-----\n", "PEM text, not the JSON"),
+        (b'{"explicit_identities": [{}]}', "the data plane's whole answer"),
+        (b" " * (1 << 20) + b" ", "larger than"),
+    ],
+)
+def test_inspection_recognizes_what_is_no_credential(tmp_path, content, text):
+    file = tmp_path / "credential"
+    file.write_bytes(content)
+    (problem,) = inspect(file).problems
+    assert text in problem.text
+
+
+def test_inspection_warns_of_a_file_that_no_rotation_reaches(tmp_path):
+    file = tmp_path / "my file"
+    file.write_bytes(render_good())
+    table = tmp_path / "mountinfo"
+    point = str(file.resolve()).replace(" ", r"\040")
+    table.write_text(
+        "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        f"36 21 0:45 /..2026_11_23/my//deleted {point} ro - tmpfs tmpfs rw\n"
+    )
+    inspection = inspect(file, mountinfo=table)
+    assert inspection.mount.layout == "mounted file"
+    assert "subPath" in texts_of(inspection)
+    assert "has been rotated since" in texts_of(inspection)
+    assert inspect(file).mount.layout == "plain"
+    assert inspect(file, mountinfo=tmp_path / "none").status == "fine"
+
+
+def test_inspection_warns_of_a_path_that_the_next_rotation_takes_away(mount):
+    mount.swap(render_good())
+    inspection = inspect(mount.path.resolve())
+    assert "goes away at the next rotation" in texts_of(inspection)
+    assert inspect(mount.directory / "..data" / mount.name).mount.layout == "atomic"
+
+
+def test_inspection_warns_when_anybody_may_change_the_file(tmp_path):
+    file = tmp_path / "credential"
+    file.write_bytes(render_good())
+    file.chmod(0o646)
+    assert texts_of(inspect(file)) == "its mode is 0646: anybody may change it"
+
+
+def _remove_data_link(mount: Mount) -> None:
+    (mount.directory / "..data").unlink()
+
+
+def _remove_data_directory(mount: Mount) -> None:
+    mount.path.resolve().unlink()
+    (mount.directory / "..data").resolve().rmdir()
+
+
+def _remove_file(mount: Mount) -> None:
+    mount.path.resolve().unlink()
+
+
+def _link_elsewhere(mount: Mount) -> None:
+    mount.path.unlink()
+    mount.path.symlink_to("nowhere")
+
+
+def _link_to_itself(mount: Mount) -> None:
+    mount.path.unlink()
+    mount.path.symlink_to(mount.path.name)
+
+
+def _make_directory(mount: Mount) -> None:
+    mount.path.unlink()
+    mount.path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (_remove_data_link, "the driver has not written this volume yet"),
+        (_remove_data_directory, "which is not there"),
+        (_remove_file, "is a symlink to nothing"),
+        (_link_elsewhere, "the symlink leads to nowhere, which is not there"),
+        (_link_to_itself, "symbolic links"),
+        (_make_directory, "is not a regular file"),
+    ],
+)
+def test_inspection_says_why_a_file_cannot_be_read(mount, damage, text):
+    mount.swap(render_good())
+    damage(mount)
+    inspection = inspect(mount.path)
+    assert inspection.status == "unreadable"
+    assert text in texts_of(inspection)
+
+
+def test_find_gives_the_files_of_a_mount_and_not_the_writers_own(mount):
+    mount.swap(render_good())
+    (mount.directory / "another").symlink_to("..data/another")
+    (mount.directory / "folder").mkdir()
+    (mount.directory / ".hidden").touch()
+    expected = [f"{mount.directory}/another", f"{mount.directory}/secret"]
+    assert find_credential_files(str(mount.directory)) == expected
+    assert find_credential_files(f"{mount.directory}/") == expected
+    assert find_credential_files(expected[0]) == expected[:1]
+
+
+def test_find_refuses_what_is_not_there_and_a_directory_without_files(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        find_credential_files(str(tmp_path / "none"))
+    with pytest.raises(InputError, match="no file in this directory"):
+        find_credential_files(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (43 * 86400 + 5, "in 43 days"),
+        (-3 * 3600 - 5, "3 hours ago"),
+        (60, "in 1 minute"),
+        (-1, "1 second ago"),
+        (0.5, "now"),
+    ],
+)
+def test_relative_time_is_told_in_its_largest_unit(seconds, text):
+    assert render_relative(NOW + dt.timedelta(seconds=seconds), NOW) == text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = (
+    "authentication_endpoint",
+    "client_id",
+    "tenant_id",
+    "client_secret",
+    "object_id",
+    "resource_id",
+    "not_before",
+    "not_after",
+    "renew_after",
+    "cannot_renew_after",
+)
+GOOD = json.loads(render_good())
+SECRET = GOOD["client_secret"]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON | st.just(SECRET) | st.just(f"/{SECRET}"), min_size=1))
+def test_inspection_survives_any_fields_and_shows_no_secret(tmp_path_factory, changes):
+    file = tmp_path_factory.getbasetemp() / "any-fields"
+    file.write_text(json.dumps(GOOD | changes))
+    assert_shows_none(repr(inspect(file)), json.dumps(GOOD).encode())
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_inspection_survives_any_content(tmp_path_factory, content):
+    file = tmp_path_factory.getbasetemp() / "any-content"
+    file.write_bytes(content)
+    assert inspect(file).status == "wrong"
