@@ -32,7 +32,7 @@ _SUBDOMAIN: Final = Form(
     re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"),
     "lower-case letters, digits, '-' and '.', at most 253 characters",
 )
-_LABEL: Final = Form(
+NAMESPACE: Final = Form(
     re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
     "1-63 lower-case letters, digits and '-', not at an end",
 )
@@ -213,7 +213,7 @@ def _read_cluster(manifest: Fields) -> HostedCluster:
     kind = manifest.text("kind")
     metadata = manifest.fields("metadata")
     name = metadata.text("name", _SUBDOMAIN)
-    namespace = metadata.text("namespace", _LABEL)
+    namespace = metadata.text("namespace", NAMESPACE)
     control_plane_namespace = namespace
     if kind == "HostedCluster":
         # HostedControlPlaneNamespace in hypershift-operator/controllers/manifests

@@ -1,32 +1,64 @@
+"""What all commands have in common: help, version, errors, completion, kubectl's plugin."""
+
+import os
 import re
+import shutil
 import subprocess
 import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+import pytest
 
 import hcpcreds
+from hcpcreds.cli.root import hcpcreds as root
+
+BIN = Path(sys.executable).parent
+COMMANDS = root.list_commands(click.Context(root))
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "hcpcreds", *arguments], check=False, capture_output=True, text=True
+        [sys.executable, "-m", "hcpcreds", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environ},
     )
+
+
+def complete(shell: str, line: str) -> list[str]:
+    """What a shell is told when its user asks for completions at the end of a line."""
+    words = line.split(" ")
+    result = run(
+        _HCPCREDS_COMPLETE=f"{shell}_complete",
+        COMP_WORDS=line,
+        COMP_CWORD=words[-1] if shell == "fish" else str(len(words) - 1),
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
 
 
 def test_help_names_every_command_and_what_it_does():
     result = run("--help")
     assert result.returncode == 0
-    assert re.search(r"^  up +Run the whole chain", result.stdout, re.MULTILINE)
+    for command in COMMANDS:
+        assert re.search(rf"^  {command}  +\S+", result.stdout, re.MULTILINE)
 
 
-def test_up_help_shows_options_defaults_and_an_example():
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_shows_how_to_call_it_and_an_example(command):
+    result = run(command, "--help")
+    assert result.returncode == 0, result.stderr
+    assert f"Usage: hcpcreds {command}" in result.stdout
+    assert re.search(r"^  Examples?\b[^\n]*:", result.stdout, re.MULTILINE)
+
+
+def test_up_help_shows_options_and_defaults():
     result = run("up", "--help")
     assert result.returncode == 0
-    for text in (
-        "--rotate-every SECONDS",
-        "[default: 10.0",
-        "--rotations N",
-        "--output [text|json]",
-        "Example: ",
-    ):
+    for text in ("--rotate-every SECONDS", "[default: 10.0", "--rotations N", "--output [text|json]"):
         assert text in result.stdout
 
 
@@ -47,3 +79,77 @@ def test_missing_extra_is_told_with_the_command_that_installs_it():
     assert result.stderr == (
         "hcpcreds: the command line needs click; install it with: pip install 'hcpcreds[cli]'\n"
     )
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_asks_hcpcreds(shell):
+    result = run("completion", shell)
+    assert result.returncode == 0, result.stderr
+    assert f"_HCPCREDS_COMPLETE={shell}_complete" in result.stdout
+
+
+def test_completion_of_an_unknown_shell_is_wrong_usage():
+    result = run("completion", "tcsh")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("hcpcreds ren", ["plain,render"]),
+        ("hcpcreds render --comp", ["plain,--component"]),
+        ("hcpcreds render --component cluster-api", ["plain,cluster-api-provider-azure"]),
+        ("hcpcreds render --component capi", ["plain,capi-provider"]),
+        ("hcpcreds render --kind Sec", ["plain,SecretProviderClass", "plain,Secret"]),
+        ("hcpcreds render --output ", ["plain,yaml", "plain,json", "plain,dir="]),
+        ("hcpcreds render hosted", ["file,hosted"]),
+        ("hcpcreds completion ", ["plain,bash", "plain,zsh", "plain,fish"]),
+    ],
+)
+def test_completion_knows_commands_options_and_their_values(line, expected):
+    assert complete("bash", line) == expected
+
+
+def test_completion_speaks_the_languages_of_zsh_and_fish():
+    summary = "Print every object"
+    assert complete("zsh", "hcpcreds ren")[:2] == ["plain", "render"]
+    assert complete("zsh", "hcpcreds ren")[2].startswith(summary)
+    assert any(
+        line.startswith("plain,render\t") or "render" in line for line in complete("fish", "hcpcreds ren")
+    )
+
+
+def test_bash_completes_with_the_script():
+    script = """
+        source <(hcpcreds completion bash)
+        COMP_WORDS=(hcpcreds rend); COMP_CWORD=1
+        _hcpcreds_completion hcpcreds rend hcpcreds
+        echo "${COMPREPLY[*]}"
+        complete -p hcpcreds
+    """
+    result = subprocess.run(
+        ["bash", "-c", script],  # noqa: S607 - whichever bash there is
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+    )
+    assert result.stdout.splitlines()[0] == "render", result.stderr
+    assert "-F _hcpcreds_completion hcpcreds" in result.stdout
+
+
+def test_kubectl_finds_the_plugin_which_calls_itself_as_its_user_did(tmp_path):
+    (plugin,) = entry_points(group="console_scripts", name="kubectl-hcpcreds")
+    (script,) = entry_points(group="console_scripts", name="hcpcreds")
+    assert plugin.value == script.value
+    # Installers write such a script for each entry point.
+    path = tmp_path / "kubectl-hcpcreds"
+    path.write_text(f"#!{sys.executable}\nfrom hcpcreds.cli import main\nmain()\n")
+    path.chmod(0o755)
+    assert shutil.which("kubectl-hcpcreds", path=str(tmp_path)) == str(path)
+    helped = subprocess.run([path, "render", "--help"], check=True, capture_output=True, text=True)
+    assert "Usage: kubectl hcpcreds render" in helped.stdout
+    failed = subprocess.run([path, "up", "nowhere"], check=False, capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("kubectl hcpcreds up: nowhere: cannot be read")

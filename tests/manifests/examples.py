@@ -86,6 +86,16 @@ def make_manifest(changes: dict[str, Any] | None = None) -> dict[str, Any]:
     return manifest
 
 
+def make_labels(component: str) -> dict[str, str]:
+    """The labels of an object that hcpcreds makes for a component of that cluster."""
+    return {
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/instance": "clusters-otter",
+        "app.kubernetes.io/managed-by": "hcpcreds",
+        "app.kubernetes.io/part-of": "hosted-control-plane",
+    }
+
+
 def probe(mode: object = None, path: object = None, port: object = None) -> dict[str, Any]:
     """A change that sets the probe annotations."""
     annotations = {

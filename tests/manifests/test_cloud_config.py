@@ -3,7 +3,16 @@ from base64 import b64decode
 
 import pytest
 from hypothesis import given
-from tests.manifests.examples import AZURE, REMOVED, SUBSCRIPTION, TENANT, make_manifest, manifests, probe
+from tests.manifests.examples import (
+    AZURE,
+    REMOVED,
+    SUBSCRIPTION,
+    TENANT,
+    make_labels,
+    make_manifest,
+    manifests,
+    probe,
+)
 
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
@@ -108,21 +117,26 @@ KMS = f"""{{
 
 
 @pytest.mark.parametrize(
-    ("build", "name", "text"),
+    ("build", "name", "component", "text"),
     [
-        (build_cloud_provider_secret, "azure-cloud-config", CLOUD_PROVIDER),
-        (build_disk_csi_secret, "azure-disk-csi-config", DISK),
-        (build_file_csi_secret, "azure-file-csi-config", DISK.replace("otter-disk", "otter-file")),
-        (build_kms_secret, "azure-kms-config", KMS),
+        (build_cloud_provider_secret, "azure-cloud-config", "cloud-controller-manager", CLOUD_PROVIDER),
+        (build_disk_csi_secret, "azure-disk-csi-config", "cluster-storage-operator-disk", DISK),
+        (
+            build_file_csi_secret,
+            "azure-file-csi-config",
+            "cluster-storage-operator-file",
+            DISK.replace("otter-disk", "otter-file"),
+        ),
+        (build_kms_secret, "azure-kms-config", "kube-apiserver", KMS),
     ],
 )
-def test_secret_holds_the_config_to_the_byte(build, name, text):
+def test_secret_holds_the_config_to_the_byte(build, name, component, text):
     secret = build(CLUSTER)
     assert b64decode(secret["data"]["cloud.conf"]).decode() == text
     assert secret == {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name, "namespace": "clusters-otter"},
+        "metadata": {"name": name, "namespace": "clusters-otter", "labels": make_labels(component)},
         "data": secret["data"],
     }
     assert build(CLUSTER, namespace="elsewhere")["metadata"]["namespace"] == "elsewhere"
@@ -132,7 +146,11 @@ def test_config_map_for_nodes_holds_the_config_to_the_byte():
     assert build_node_config_map(CLUSTER) == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "azure-cloud-config", "namespace": "clusters-otter"},
+        "metadata": {
+            "name": "azure-cloud-config",
+            "namespace": "clusters-otter",
+            "labels": make_labels("cloud-controller-manager"),
+        },
         "data": {"cloud.conf": NODE},
     }
 

@@ -1,5 +1,5 @@
 import pytest
-from tests.manifests.examples import AZURE, TENANT, make_manifest
+from tests.manifests.examples import AZURE, TENANT, make_labels, make_manifest
 
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
@@ -10,7 +10,11 @@ def test_azure_cluster_identity_names_the_mounted_file():
     assert build_azure_cluster_identity(parse_hosted_cluster(make_manifest())) == {
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
         "kind": "AzureClusterIdentity",
-        "metadata": {"name": "otter", "namespace": "clusters-otter"},
+        "metadata": {
+            "name": "otter",
+            "namespace": "clusters-otter",
+            "labels": make_labels("cluster-api-provider-azure"),
+        },
         "spec": {
             "type": "UserAssignedIdentityCredential",
             "tenantID": TENANT,

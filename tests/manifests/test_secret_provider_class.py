@@ -8,6 +8,7 @@ from tests.manifests.examples import (
     REMOVED,
     VAULT_TENANT,
     encodings,
+    make_labels,
     make_manifest,
     secret_names,
 )
@@ -29,7 +30,11 @@ def test_secret_provider_class_is_what_hypershift_writes():
     assert built == {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClass",
-        "metadata": {"name": "managed-azure-kms", "namespace": "clusters-otter"},
+        "metadata": {
+            "name": "managed-azure-kms",
+            "namespace": "clusters-otter",
+            "labels": make_labels("kube-apiserver"),
+        },
         "spec": {
             "provider": "azure",
             "parameters": {

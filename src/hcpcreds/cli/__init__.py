@@ -6,9 +6,12 @@ was started or written. Results go to standard output, everything else to standa
 
 import sys
 
+COMPLETE_VARIABLE = "_HCPCREDS_COMPLETE"
+"""Environment variable through which a shell asks for completions."""
+
 
 def main() -> None:
-    """Run the command line; the entry point of the `hcpcreds` script."""
+    """Run the command line; the entry point of `hcpcreds`, and of kubectl's plugin `kubectl-hcpcreds`."""
     try:
         from hcpcreds.cli.root import hcpcreds
     except ModuleNotFoundError as error:
@@ -17,4 +20,5 @@ def main() -> None:
         sys.exit(
             f"hcpcreds: the command line needs {error.name}; install it with: pip install 'hcpcreds[cli]'"
         )
-    hcpcreds(prog_name="hcpcreds")
+    name = "kubectl hcpcreds" if sys.argv[0].endswith("kubectl-hcpcreds") else "hcpcreds"
+    hcpcreds(prog_name=name, complete_var=COMPLETE_VARIABLE)

@@ -10,9 +10,11 @@ from hcpcreds import __version__
 from hcpcreds.errors import HcpCredsError, InputError
 
 _COMMANDS: Final = {
+    "render": "Print every object that a hosted cluster needs, ready to be applied.",
     "inspect": "Explain a credential file or mount: identity, certificate, validity, what is wrong.",
     "token": "Get a token as a component would, and show its claims.",
     "up": "Run the whole chain on this machine: issue, store, mount, use, rotate.",
+    "completion": "Print the script that makes a shell complete commands, options and files.",
 }
 """Each command's module in this package, and what `--help` says of it without importing it."""
 

@@ -8,7 +8,7 @@ from typing import Final, TypedDict
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
-from hcpcreds.manifests.metadata import ObjectMeta
+from hcpcreds.manifests.metadata import ObjectMeta, build_metadata
 
 _CLOUD_TYPES: Final = {
     "azurepubliccloud": "public",
@@ -59,17 +59,19 @@ def build_azure_cluster_identity(
         expected = "AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud"
         problem = f"spec.platform.azure.cloud: got {cluster.cloud!r}, expected {expected}"
         raise InputError(f"AzureClusterIdentity {cluster.name}", [problem])
-    namespace = namespace or cluster.control_plane_namespace
+    metadata = build_metadata(
+        cluster.name, cluster, component="cluster-api-provider-azure", namespace=namespace
+    )
     secret_name = cluster.identities.node_pool_management.credentials_secret_name
     return {
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
         "kind": "AzureClusterIdentity",
-        "metadata": {"name": cluster.name, "namespace": namespace},
+        "metadata": metadata,
         "spec": {
             "type": "UserAssignedIdentityCredential",
             "tenantID": cluster.tenant_id,
             "userAssignedIdentityCredentialsPath": MANAGED_AZURE_CERTIFICATE_PATH + secret_name,
             "userAssignedIdentityCredentialsCloudType": cloud_type,
-            "allowedNamespaces": {"list": [namespace]},
+            "allowedNamespaces": {"list": [metadata["namespace"]]},
         },
     }

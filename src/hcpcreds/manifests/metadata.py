@@ -1,10 +1,54 @@
-"""The part that all objects share."""
+"""The part that all objects share: name, namespace, labels."""
 
 from typing import TypedDict
 
+from hcpcreds.errors import InputError
+from hcpcreds.hosted_cluster import NAMESPACE, HostedCluster
+
 
 class ObjectMeta(TypedDict):
-    """An object's name (meta/v1)."""
+    """An object's name and labels (meta/v1)."""
 
     name: str
     namespace: str
+    labels: dict[str, str]
+
+
+def build_metadata(name: str, cluster: HostedCluster, *, component: str, namespace: str | None) -> ObjectMeta:
+    """Build an object's metadata with Kubernetes' recommended labels, of which HyperShift sets none here.
+
+    The instance is the control plane's namespace: unlike a cluster's name, it is always short enough for a
+    label, and no two clusters of a management cluster share it.
+    Source: kubernetes.io, "Recommended Labels".
+
+    Args:
+        name: The object's name.
+        cluster: The hosted cluster that it belongs to.
+        component: Name of the component that needs it.
+        namespace: Where to put it instead of the control plane's namespace.
+
+    Raises:
+        InputError: The namespace is no name that Kubernetes takes.
+    """
+    if namespace is not None:
+        check_namespace(namespace)
+    return {
+        "name": name,
+        "namespace": namespace or cluster.control_plane_namespace,
+        "labels": {
+            "app.kubernetes.io/component": component,
+            "app.kubernetes.io/instance": cluster.control_plane_namespace,
+            "app.kubernetes.io/managed-by": "hcpcreds",
+            "app.kubernetes.io/part-of": "hosted-control-plane",
+        },
+    }
+
+
+def check_namespace(namespace: str) -> None:
+    """Check the name of a namespace.
+
+    Raises:
+        InputError: Kubernetes takes no such name.
+    """
+    if not NAMESPACE.pattern.fullmatch(namespace):
+        raise InputError("namespace", [f"got {namespace!r}, expected {NAMESPACE.expected}"])

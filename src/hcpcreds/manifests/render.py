@@ -1,8 +1,10 @@
 """A hosted cluster, rendered to every object that its credentials need."""
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
-from hcpcreds.components import COMPONENTS
+from hcpcreds.components import COMPONENTS, WORKLOADS
+from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
 from hcpcreds.manifests.cloud_config import (
     build_cloud_provider_secret,
@@ -12,36 +14,112 @@ from hcpcreds.manifests.cloud_config import (
     build_node_config_map,
 )
 from hcpcreds.manifests.cluster_identity import build_azure_cluster_identity
-from hcpcreds.manifests.secret_provider_class import build_secret_provider_class
+from hcpcreds.manifests.metadata import check_namespace
+from hcpcreds.manifests.secret_provider_class import build_secret_provider_class, check_key_vault_user
+
+_COMPONENT_NAMES: Final = tuple(component.name for component in COMPONENTS)
+
+KINDS: Final = ("SecretProviderClass", "Secret", "ConfigMap", "AzureClusterIdentity")
+"""The kinds of objects that there are, in the order in which they are rendered."""
+COMPONENT_CHOICES: Final = tuple(dict.fromkeys([*_COMPONENT_NAMES, *WORKLOADS]))
+"""What may be named to render only a part: components, and workloads for all that their pods get."""
+
+_BESIDE: Final = (
+    ("cloud-controller-manager", "Secret", build_cloud_provider_secret),
+    ("cloud-controller-manager", "ConfigMap", build_node_config_map),
+    ("cluster-storage-operator-disk", "Secret", build_disk_csi_secret),
+    ("cluster-storage-operator-file", "Secret", build_file_csi_secret),
+    ("kube-apiserver", "Secret", build_kms_secret),
+    ("cluster-api-provider-azure", "AzureClusterIdentity", build_azure_cluster_identity),
+)
+"""What components need beside their SecretProviderClass: whose, kind, builder."""
 
 
 def render(
-    cluster: HostedCluster, *, key_vault_user_client_id: str, namespace: str | None = None
+    cluster: HostedCluster,
+    *,
+    key_vault_user_client_id: str,
+    namespace: str | None = None,
+    components: Collection[str] = (),
+    kinds: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Build every object that a hosted cluster needs, in an order that can be applied.
+    """Build the objects that a hosted cluster needs, in an order that can be applied.
 
     Args:
         cluster: The hosted cluster.
         key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault.
         namespace: Where to put the objects instead of the control plane's namespace.
+        components: Only what these need, of `COMPONENT_CHOICES`: a component, or a workload for every
+            component whose credential its pods get. A name that both bear means the component.
+        kinds: Only objects of these `KINDS`.
 
     Raises:
-        InputError: A builder cannot express the cluster; see each of them.
+        InputError: There is no such component or kind, the cluster has no identity for the component, nothing
+            is left to render, or a builder cannot express the cluster; see each of them.
     """
-    objects: list[Any] = [
-        build_secret_provider_class(
-            cluster, component, key_vault_user_client_id=key_vault_user_client_id, namespace=namespace
-        )
-        for component in COMPONENTS
-        if component.get_identity(cluster) is not None
+    with_classes = not kinds or "SecretProviderClass" in kinds
+    wanted, problems = _find_components(cluster, components)
+    problems += [
+        f"kind: unknown {kind!r}; expected one of {', '.join(KINDS)}" for kind in kinds if kind not in KINDS
     ]
+    _check(
+        problems,
+        namespace=namespace,
+        key_vault_user_client_id=key_vault_user_client_id if with_classes else None,
+    )
+    objects: list[Any] = []
+    if with_classes:
+        objects += [
+            build_secret_provider_class(
+                cluster, component, key_vault_user_client_id=key_vault_user_client_id, namespace=namespace
+            )
+            for component in COMPONENTS
+            if component.name in wanted
+        ]
     objects += [
-        build_cloud_provider_secret(cluster, namespace=namespace),
-        build_node_config_map(cluster, namespace=namespace),
-        build_disk_csi_secret(cluster, namespace=namespace),
-        build_file_csi_secret(cluster, namespace=namespace),
+        build(cluster, namespace=namespace)
+        for component_name, kind, build in _BESIDE
+        if component_name in wanted and (not kinds or kind in kinds)
     ]
-    if cluster.identities.kms is not None:
-        objects.append(build_kms_secret(cluster, namespace=namespace))
-    objects.append(build_azure_cluster_identity(cluster, namespace=namespace))
+    if not objects:
+        raise InputError(
+            "what to render", [f"{', '.join(components)}: no object of kind {' or '.join(kinds)}"]
+        )
     return objects
+
+
+def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[set[str], list[str]]:
+    """The components that are meant, and what is wrong with the names."""
+    there = {component.name for component in COMPONENTS if component.get_identity(cluster) is not None}
+    if not names:
+        return there, []
+    wanted: set[str] = set()
+    problems = []
+    for name in names:
+        if name in there:
+            wanted.add(name)
+        elif name in _COMPONENT_NAMES:
+            problems.append(f"component: the hosted cluster {cluster.name} has no identity for {name}")
+        elif name in WORKLOADS:
+            wanted.update(component.name for component, _ in WORKLOADS[name])
+        else:
+            problems.append(f"component: unknown {name!r}; expected one of {', '.join(COMPONENT_CHOICES)}")
+    return wanted, problems
+
+
+def _check(problems: list[str], *, namespace: str | None, key_vault_user_client_id: str | None) -> None:
+    """Raise every problem at once: those that were found, and those with what is given."""
+    hint = None
+    try:
+        if namespace is not None:
+            check_namespace(namespace)
+    except InputError as error:
+        problems.append(error.message)
+    try:
+        if key_vault_user_client_id is not None:
+            check_key_vault_user(key_vault_user_client_id)
+    except InputError as error:
+        problems.append(error.message)
+        hint = error.hint
+    if problems:
+        raise InputError("what to render", problems, hint=hint)

@@ -15,7 +15,7 @@ from hcpcreds.hosted_cluster import (
     HostedCluster,
     ManagedIdentity,
 )
-from hcpcreds.manifests.metadata import ObjectMeta
+from hcpcreds.manifests.metadata import ObjectMeta, build_metadata
 
 
 class SecretProviderClassSpec(TypedDict):
@@ -60,10 +60,9 @@ def build_secret_provider_class(
     return {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClass",
-        "metadata": {
-            "name": component.secret_provider_class,
-            "namespace": namespace or cluster.control_plane_namespace,
-        },
+        "metadata": build_metadata(
+            component.secret_provider_class, cluster, component=component.name, namespace=namespace
+        ),
         "spec": {
             "provider": "azure",
             "parameters": {
@@ -105,5 +104,8 @@ def check_key_vault_user(client_id: str) -> None:
     """
     if not UUID.pattern.fullmatch(client_id):
         problem = f"got {client_id!r}, expected a UUID" if client_id else "not set, expected a UUID"
-        hint = f"HyperShift takes it from the environment: {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}."
+        hint = (
+            "Give it with --key-vault-user-client-id, or where HyperShift takes it from, in the environment:"
+            f" {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}."
+        )
         raise InputError("key vault user's client id", [problem], hint=hint)

@@ -1,0 +1,159 @@
+"""`hcpcreds render`: every object that a hosted cluster needs."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
+from hcpcreds.errors import HcpCredsError, InputError
+
+_TO_FILES: Final = "dir="
+
+
+def _parse_output(_context: click.Context, _parameter: click.Parameter, output: str) -> str:
+    if output in ("yaml", "json") or output.removeprefix(_TO_FILES) not in ("", output):
+        return output
+    raise click.BadParameter(f"{output!r} is none of yaml, json, dir=PATH")
+
+
+def _complete_output(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(form) for form in ("yaml", "json", _TO_FILES) if form.startswith(incomplete)]
+
+
+def _complete_component(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from hcpcreds.manifests.render import COMPONENT_CHOICES
+
+    return [CompletionItem(name) for name in COMPONENT_CHOICES if name.startswith(incomplete)]
+
+
+def _complete_kind(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from hcpcreds.manifests.render import KINDS
+
+    return [CompletionItem(kind) for kind in KINDS if kind.startswith(incomplete)]
+
+
+@click.command(
+    "render",
+    epilog="""\b
+Examples:
+  export ARO_HCP_KEY_VAULT_USER_CLIENT_ID=7d9f5b0a-4c1e-4b53-9a67-2e8c1f3d6a05
+  hcpcreds render hosted-cluster.yaml | kubectl diff -f -
+  hcpcreds render hosted-cluster.yaml --output dir=manifests
+  hcpcreds render - --component ingress-operator --output json < hosted-cluster.yaml
+""",
+)
+@click.argument("file", type=click.Path(allow_dash=True), metavar="FILE|-")
+@click.option(
+    "--key-vault-user-client-id",
+    envvar=ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID,
+    default="",
+    metavar="UUID",
+    help="Client id of the management cluster's identity that reads the vault."
+    f" Also taken from the environment: {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}.",
+)
+@click.option(
+    "--component",
+    "components",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_complete_component,
+    help="Only what this component needs, for instance ingress-operator; or a workload such as"
+    " cluster-storage-operator, for all components that it serves. May be repeated.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    shell_complete=_complete_kind,
+    help="Only SecretProviderClass, Secret, ConfigMap or AzureClusterIdentity. May be repeated.",
+)
+@click.option("--namespace", metavar="NAME", help="Instead of the control plane's own namespace.")
+@click.option(
+    "--output",
+    default="yaml",
+    show_default=True,
+    metavar="yaml|json|dir=PATH",
+    callback=_parse_output,
+    shell_complete=_complete_output,
+    help="yaml is a stream of documents; json is one List; dir=PATH writes a YAML file for each object,"
+    " prints their names, and deletes none.",
+)
+def command(  # noqa: PLR0913 - one parameter for each option
+    *,
+    file: str,
+    key_vault_user_client_id: str,
+    components: tuple[str, ...],
+    kinds: tuple[str, ...],
+    namespace: str | None,
+    output: str,
+) -> None:
+    """Print every object that the hosted cluster in FILE needs for its credentials, ready to be applied.
+
+    FILE holds a HostedCluster or HostedControlPlane, as YAML or JSON; - is standard input. Order and bytes
+    are the same each time. The Secrets among the objects are cloud configs: they name credential files and
+    hold no secret value. Credentials stay in the vault until the CSI driver mounts them.
+    """
+    from hcpcreds.documents import MAX_BYTES
+    from hcpcreds.hosted_cluster import parse_hosted_cluster, read_hosted_cluster
+    from hcpcreds.manifests.render import render
+    from hcpcreds.manifests.writing import render_json, render_yaml
+
+    if file == "-":
+        source = sys.stdin.buffer.read(MAX_BYTES + 1)
+        cluster = parse_hosted_cluster(source, where="standard input")
+    else:
+        cluster = read_hosted_cluster(file)
+    objects = render(
+        cluster,
+        key_vault_user_client_id=key_vault_user_client_id,
+        namespace=namespace,
+        components=components,
+        kinds=kinds,
+    )
+    if output.startswith(_TO_FILES):
+        for path in _write_files(objects, Path(output.removeprefix(_TO_FILES))):
+            click.echo(path)
+    else:
+        text = render_json(objects) if output == "json" else render_yaml(objects)
+        click.echo(text.encode(), nl=False)
+
+
+def _write_files(objects: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Write each object to a file of its own: first all beside their places, then each into its place.
+
+    Raises:
+        InputError: The folder, or the place of a file in it, is something else. Nothing was written.
+        HcpCredsError: The disk is full, or the folder may not be written to. Files are whole, or as before.
+    """
+    from hcpcreds.manifests.writing import render_yaml
+
+    texts = {
+        f"{item['kind'].lower()}-{item['metadata']['name']}.yaml": render_yaml([item]) for item in objects
+    }
+    problems = [f"{name} is a directory" for name in texts if (folder / name).is_dir()]
+    if folder.exists() and not folder.is_dir():
+        problems.append("not a directory")
+    if problems:
+        raise InputError(str(folder), problems)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".hcpcreds-") as beside:
+            for name, text in texts.items():
+                Path(beside, name).write_text(text, encoding="utf-8")
+            for name in texts:
+                Path(beside, name).replace(folder / name)
+    except OSError as error:
+        raise HcpCredsError(f"{folder}: cannot be written: {error.strerror}") from None
+    return [folder / name for name in texts]
