@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, pkcs12
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.credential.files import (
@@ -126,14 +130,43 @@ def test_inspection_still_shows_the_certificate_when_the_key_is_anothers(tmp_pat
     assert inspection.not_after == mine.certificate.not_valid_after_utc
 
 
-def test_inspection_names_the_curve_of_a_key_that_is_not_rsa(tmp_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    issued = issue(key=key)
+@pytest.mark.parametrize("is_pem", [True, False])
+def test_inspection_names_the_curve_of_a_key_that_is_not_rsa(tmp_path, is_pem):
+    issued = issue(key=ec.generate_private_key(ec.SECP256R1()))
+    archive = pkcs12.serialize_key_and_certificates(
+        None, issued.key, issued.certificate, None, NoEncryption()
+    )
     file = tmp_path / "credential"
-    file.write_bytes(render_good(issued))
+    file.write_bytes(render_good(issued, **({} if is_pem else {"client_secret": encode(archive)})))
     inspection = inspect(file)
     assert "not RSA" in texts_of(inspection)
     assert inspection.certificates[0].key_type == "EC secp256r1"
+    assert inspection.certificates[0].sha256.hex() == issued.thumbprint
+
+
+def test_inspection_shows_the_chain_and_nothing_that_could_move_a_cursor(tmp_path):
+    keys = [make_key(), make_key(1)]
+    root = build_certificate("root\x1b[2J", "root\x1b[2J", keys[1], keys[1])
+    leaf = build_certificate("leaf", "root\x1b[2J", keys[0], keys[1])
+    pem = b"".join(each.public_bytes(Encoding.PEM) for each in (root, leaf)) + Issued(leaf, keys[0]).key_pem
+    file = tmp_path / "credential"
+    file.write_bytes(render_good(Issued(leaf, keys[0]), client_secret=encode(pem)))
+    inspection = inspect(file)
+    assert [each.subject for each in inspection.certificates] == ["CN=leaf", "CN=root\ufffd[2J"]
+    assert inspection.problems == ()
+
+
+def build_certificate(subject: str, issuer: str, key: Any, issuer_key: Any) -> x509.Certificate:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(NOW + 90 * DAY)
+        .sign(issuer_key, SHA256())
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,12 @@ _SHOWN_CHANGES: Final = 5
 
 @click.command(
     "inspect",
-    epilog="Examples: hcpcreds inspect /mnt/certs; hcpcreds inspect --watch /mnt/certs/ingress; "
-    "hcpcreds inspect --local ingress-operator",
+    epilog="""\b
+    Examples:
+      hcpcreds inspect /mnt/certs
+      hcpcreds inspect --watch /mnt/certs/ingress
+      hcpcreds inspect --local ingress-operator
+    """,
 )
 @click.argument("file", metavar="FILE|DIRECTORY")
 @click.option("--watch", is_flag=True, help="Follow rotations until Ctrl-C, as a component does.")

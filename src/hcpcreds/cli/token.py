@@ -24,8 +24,12 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
 
 @click.command(
     "token",
-    epilog="Examples: hcpcreds token /mnt/certs/ingress; hcpcreds token --local ingress-operator; "
-    "hcpcreds token --raw --scope https://vault.azure.net/.default /mnt/certs/kms",
+    epilog="""\b
+    Examples:
+      hcpcreds token /mnt/certs/ingress
+      hcpcreds token --local ingress-operator
+      hcpcreds token --raw --scope https://vault.azure.net/.default /mnt/certs/kms
+    """,
 )
 @click.argument("file")
 @click.option("--scope", metavar="SCOPE", help="What the token is for.  [default: the cloud's ARM]")

@@ -311,8 +311,8 @@ def _find_certificates(file: CredentialFile | None, fields: _Fields) -> Iterable
 def _describe(certificate: x509.Certificate) -> CertificateDetails:
     key_type, key_bits = _describe_public_part(certificate)
     return CertificateDetails(
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
+        subject=_render_name(certificate.subject),
+        issuer=_render_name(certificate.issuer),
         serial_number=f"{certificate.serial_number:x}",
         sha256=certificate.fingerprint(SHA256()),
         sha1=certificate.fingerprint(SHA1()),  # noqa: S303 (a name, not a proof)
@@ -321,6 +321,11 @@ def _describe(certificate: x509.Certificate) -> CertificateDetails:
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
     )
+
+
+def _render_name(name: x509.Name) -> str:
+    # Whatever else stands in a certificate goes to no terminal.
+    return "".join(each if each.isprintable() else "\ufffd" for each in name.rfc4514_string())
 
 
 def _describe_public_part(certificate: x509.Certificate) -> tuple[str, int | None]:

@@ -55,12 +55,12 @@ def read_mount(path: str, *, mountinfo: Path = MOUNTINFO) -> Mount:
     file = Path(os.path.abspath(path))  # noqa: PTH100 (the symlinks on the way are what matters)
     problems: list[Problem] = []
     layout: Layout = "plain"
-    data_directory = swapped_at = mode = size = None
+    data_directory = swapped_at = mode = size = target = None
     data_link = _find_data_link(file)
     if data_link is not None:
         layout = "atomic"
         data_directory, swapped_at = _read_data_link(data_link, problems)
-    elif os.path.islink(file):  # noqa: PTH114 (pathlib's raises where a directory may not be looked into)
+    elif (target := _read_link(file)) is not None:
         layout = "linked"
     elif (root := _find_mount_root(file, mountinfo)) is not None:
         layout = "mounted file"
@@ -76,7 +76,7 @@ def read_mount(path: str, *, mountinfo: Path = MOUNTINFO) -> Mount:
         status = file.stat()
     except OSError:
         if layout == "linked":
-            problems.append(Problem(f"the symlink leads to {os.readlink(file)}, which is not there"))  # noqa: PTH115 (the text as it is)
+            problems.append(Problem(f"the symlink leads to {target}, which is not there"))
     else:
         mode, size = status.st_mode & 0o7777, status.st_size
         if mode & 0o002:
@@ -98,13 +98,17 @@ def _find_data_link(file: Path) -> Path | None:
     for each in (file, *file.parents):
         if each.name == _DATA_LINK:
             return each
-        try:
-            target = each.readlink()
-        except OSError:
-            continue
-        if target.parts[:1] == (_DATA_LINK,):
+        target = _read_link(each)
+        if target is not None and target.parts[:1] == (_DATA_LINK,):
             return each.parent / _DATA_LINK
     return None
+
+
+def _read_link(file: Path) -> Path | None:
+    try:
+        return file.readlink()
+    except OSError:
+        return None
 
 
 def _read_data_link(link: Path, problems: list[Problem]) -> tuple[str | None, datetime | None]:
@@ -120,7 +124,7 @@ def _read_data_link(link: Path, problems: list[Problem]) -> tuple[str | None, da
             )
         )
         return None, None
-    if not os.path.isdir(link):  # noqa: PTH112 (as above)
+    if not os.path.isdir(link):  # noqa: PTH112 (pathlib's raises where a directory may not be looked into)
         problems.append(
             Problem(
                 f"{link} leads to {directory}, which is not there",
