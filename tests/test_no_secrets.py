@@ -41,6 +41,7 @@ from hcpcreds.errors import HcpCredsError
 from hcpcreds.local.atomic_writer import PayloadFile
 from hcpcreds.local.identity_certificates import IssuedCertificate
 from hcpcreds.local.node_provider import FetchedObject
+from hcpcreds.local.vault import _NewSecret
 from hcpcreds.local.vault_store import SecretVersion
 
 SCOPE = "https://management.azure.com/.default"
@@ -105,6 +106,7 @@ def make_values(content: bytes) -> dict[str, Any]:
         FetchedObject("secret/ingress", "1", "ingress", 0o644, content),
         SecretVersion("1", content.decode(), 0, 0),
         Answer(200, content),
+        _NewSecret(value=content.decode()),
     ]
     return {type(value).__name__: value for value in values}
 

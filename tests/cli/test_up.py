@@ -33,7 +33,8 @@ def running(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        # A company's proxy must not come between what is all on this machine.
+        env={**os.environ, "TMPDIR": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""},
     )
     try:
         yield process
@@ -272,7 +273,10 @@ VALID = EXAMPLE.read_text()
         ),
         (re.sub(r"(credentialsSecretName: )(\S+)", r"\1bad_name", VALID, count=1), "credentialsSecretName"),
         (re.sub(r"(objectEncoding: )(\S+)", r"\1utf-16", VALID, count=1), "objectEncoding"),
-        (VALID.replace("lighthouse-ingress", "lighthouse-cpo"), "ingress: shares the secret lighthouse-cpo"),
+        (
+            VALID.replace("lighthouse-ingress", "Lighthouse-CPO"),
+            "ingress-operator: its secret Lighthouse-CPO is also that of another clientID",
+        ),
     ],
     ids=[
         "missing",
@@ -303,7 +307,14 @@ def test_up_starts_and_writes_nothing_when_the_input_is_wrong(tmp_path, text, me
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--rotations", "0"], ["--rotate-every", "1"], ["--output", "xml"], ["one", "two"]]
+    "arguments",
+    [
+        ["--rotations", "0"],
+        ["--rotate-every", "1"],
+        ["--rotate-every", "nan"],
+        ["--output", "xml"],
+        ["one", "two"],
+    ],
 )
 def test_up_refuses_wrong_usage(tmp_path, arguments):
     with running(tmp_path, *arguments) as process:

@@ -46,6 +46,11 @@ class ComponentPod:
         return f"{self.mount.path}/{self.identity.credentials_secret_name}"
 
     @property
+    def secret_name(self) -> str:
+        """Name of the secret in the vault, which compares names without regard to case."""
+        return self.identity.credentials_secret_name.lower()
+
+    @property
     def container(self) -> Manifest:
         """The container in the manifest."""
         container: Manifest = self.manifest["spec"]["containers"][0]

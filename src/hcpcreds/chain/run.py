@@ -275,7 +275,7 @@ class Chain:
         """Store what has been issued, and expect it at the components."""
 
         async def store(name: str, issued: Issued) -> None:
-            pods = [pod for pod in self._pods if pod.identity.credentials_secret_name == name]
+            pods = [pod for pod in self._pods if pod.secret_name == name]
             uses = [CertificateUse(issued.thumbprint, issued.expires) for _ in pods]
             for pod, use in zip(pods, uses, strict=True):
                 self._records[pod.name].certificates.append(use)

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 
 import jwt
 import trustme
@@ -96,7 +96,8 @@ class ServiceOwner:
         vault_url: str,
         ca_file: Path,
     ) -> None:
-        ca = str(ca_file)
+        # A proxy of the machine's cannot reach what listens on its loopback.
+        options: Any = {"connection_verify": str(ca_file), "use_env_settings": False, "retry_total": _RETRIES}
         token_endpoint = f"{authority}{identity.tenant_id}/oauth2/v2.0/token"
         self._credential = ClientAssertionCredential(
             identity.tenant_id,
@@ -104,19 +105,17 @@ class ServiceOwner:
             partial(identity.sign_assertion, token_endpoint),
             authority=authority,
             additionally_allowed_tenants=["*"],
-            connection_verify=ca,
-            retry_total=_RETRIES,
+            **options,
         )
         self._data_plane = ManagedIdentityDataPlaneClientFactory(
-            self._credential, data_plane_audience, connection_verify=ca, retry_total=_RETRIES
+            self._credential, data_plane_audience, **options
         )
         # The local vault has no host name of Key Vault's, which the SDK would compare with the challenge.
         self._vault = SecretClient(
             vault_url,
             self._credential,
             verify_challenge_resource=False,
-            connection_verify=ca,
-            retry_total=_RETRIES,
+            **options,
         )
 
     def __enter__(self) -> Self:

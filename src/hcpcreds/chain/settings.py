@@ -60,7 +60,7 @@ def build_identities(
     found: dict[str, IdentitySettings] = {}
     problems = []
     for pod in pods:
-        name, client_id = pod.identity.credentials_secret_name, pod.identity.client_id
+        name, client_id = pod.secret_name, pod.identity.client_id
         if name not in found:
             found[name] = IdentitySettings(
                 client_id=client_id or str(uuid.uuid4()),
@@ -70,8 +70,9 @@ def build_identities(
                 tenant_id=cluster.tenant_id,
             )
         elif client_id is not None and client_id != found[name].client_id:
+            secret = pod.identity.credentials_secret_name
             problems.append(
-                f"{pod.component.identity}: shares the secret {name} with another clientID; "
+                f"{pod.component.name}: its secret {secret} is also that of another clientID; "
                 "a secret holds the credential of one identity"
             )
     if problems:

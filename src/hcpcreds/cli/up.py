@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,12 @@ _SHORTEST_ROTATION_SECONDS: Final = 2.0
 """A component calls every second: in less than two it could not be sure to use every certificate."""
 
 
+def _check_finite(_: click.Context, __: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter("expected a number of seconds.")
+    return value
+
+
 @click.command("up", epilog="Example: hcpcreds up --rotations 3 --rotate-every 5 hosted-cluster.yaml")
 @click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[FILE]")
 @click.option(
@@ -20,6 +27,7 @@ _SHORTEST_ROTATION_SECONDS: Final = 2.0
     default=10.0,
     show_default=True,
     metavar="SECONDS",
+    callback=_check_finite,
     help="Renew every certificate this often.",
 )
 @click.option(

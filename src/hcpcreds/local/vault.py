@@ -60,6 +60,10 @@ class _Change(msgspec.Struct, rename="camel", kw_only=True):
 class _NewSecret(_Change):
     value: str
 
+    @override
+    def __repr__(self) -> str:
+        return "_NewSecret()"  # a struct would show the value
+
 
 def list_audiences() -> frozenset[str]:
     """List what Key Vault calls itself in each cloud."""
