@@ -1,5 +1,6 @@
 """What is applied to a cluster: plain data in the Kubernetes API's JSON shape, built without any I/O."""
 
+from hcpcreds.manifests.check import Finding, check
 from hcpcreds.manifests.cloud_config import (
     build_cloud_provider_secret,
     build_disk_csi_secret,
@@ -14,6 +15,7 @@ from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions, build_
 
 __all__ = [
     "ContainerAdditions",
+    "Finding",
     "PodAdditions",
     "build_azure_cluster_identity",
     "build_cloud_provider_secret",
@@ -23,5 +25,6 @@ __all__ = [
     "build_node_config_map",
     "build_pod_additions",
     "build_secret_provider_class",
+    "check",
     "render",
 ]

@@ -1,0 +1,149 @@
+"""HC5xx: hosted clusters, objects that contradict each other, and how the driver is set up.
+
+Sources: kubernetes-sigs/secrets-store-csi-driver v1.6 (cmd/secrets-store-csi-driver/main.go, its chart,
+docs/book/src/topics/secret-auto-rotation.md); Microsoft's AKS documentation for the add-on.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from hcpcreds.constants import MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
+from hcpcreds.hosted_cluster import KINDS
+from hcpcreds.manifests.check.document import Node
+from hcpcreds.manifests.check.rules import Finding, report
+from hcpcreds.manifests.check.subjects import COMPONENT_BY_CONFIG, Named, Subjects, is_placeholder
+
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_DRIVER_CONTAINER: Final = "secrets-store"
+_ROTATION_FLAG: Final = "enable-secret-rotation"
+_INTERVAL_FLAG: Final = "rotation-poll-interval"
+_CHART_KEYS: Final = ("enableSecretRotation", "rotationPollInterval", "filteredWatchSecret", "syncSecret")
+_SUBCHART: Final = "secrets-store-csi-driver"
+_DURATION: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|µs|ms|s|m|h))+")
+_PART: Final = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)")
+_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONG: Final = 3600.0
+_UNIQUE: Final = frozenset({"SecretProviderClass", "AzureClusterIdentity", *KINDS})
+
+
+def check_cluster_wide(subjects: Subjects) -> Iterator[Finding]:
+    """Check hosted clusters, names that are there twice, and the driver's own manifests and values."""
+    yield from _check_hosted_clusters(subjects)
+    yield from _check_duplicates(subjects)
+    for pod in subjects.pods:
+        for container in pod.containers:
+            if pod.kind == "DaemonSet" and container.name == _DRIVER_CONTAINER:
+                yield from _check_driver_arguments(container.node)
+    for item in subjects.named:
+        if item.kind == "CSIDriver" and item.name == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER:
+            yield from _check_csi_driver(item.node["spec"])
+    for node in subjects.nodes:
+        if not node["kind"].is_set:
+            yield from _check_helm_values(node)
+        for root in (node, node["properties"], node["spec"]):
+            yield from _check_add_on(root)
+
+
+def _check_hosted_clusters(subjects: Subjects) -> Iterator[Finding]:
+    for node, problem in subjects.unusable_clusters:
+        path, _, reason = problem.partition(": ")
+        yield report("HC507", node.at(*path.split(".")), reason, "Mend the field: nothing can be rendered.")
+
+
+def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
+    seen: dict[tuple[str, str, str], Named] = {}
+    for item in subjects.named:
+        if item.kind not in _UNIQUE and item.name not in COMPONENT_BY_CONFIG:
+            continue
+        first = seen.setdefault((item.kind, item.namespace, item.name), item)
+        if first.node.value != item.node.value:
+            yield report(
+                "HC501",
+                item.node.at("metadata", "name"),
+                f"{item.kind} {item.name} is in {first.node.document.file} line {first.node.line} too, and "
+                "differs; the one that is applied last wins",
+                "Keep the one that is meant, or give them names or namespaces of their own.",
+            )
+
+
+def _check_driver_arguments(container: Node) -> Iterator[Finding]:
+    arguments = [*container["command"].items(), *container["args"].items()]
+    flags = {}
+    for argument in arguments:
+        name, separator, value = argument.plain.lstrip("-").partition("=")
+        if argument.plain.startswith("-"):
+            flags[name] = (argument, value if separator else "true")
+    node, value = flags.get(_ROTATION_FLAG, (container["args"], "false"))
+    if value not in _TRUE and not is_placeholder(value):
+        yield _report_off(
+            node, f"the driver runs without --{_ROTATION_FLAG}=true", f"--{_ROTATION_FLAG}=true"
+        )
+    if _INTERVAL_FLAG in flags:
+        yield from _check_interval(*flags[_INTERVAL_FLAG])
+
+
+def _report_off(node: Node, reason: str, setting: str) -> Finding:
+    return report(
+        "HC502",
+        node,
+        f"{reason}: a renewed credential reaches no pod that is running",
+        f"Set {setting}.",
+    )
+
+
+def _check_interval(node: Node, value: str) -> Iterator[Finding]:
+    if is_placeholder(value):
+        return
+    if not _DURATION.fullmatch(value):
+        yield report("HC503", node, f"{value!r} is no duration to Go", "Write it with its unit, such as 2m.")
+    elif sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value)) > _LONG:
+        yield report(
+            "HC504",
+            node,
+            f"the driver looks for a renewed credential only every {value}",
+            "Leave it at 2m, the driver's default, unless Key Vault throttles.",
+        )
+
+
+def _check_csi_driver(spec: Node) -> Iterator[Finding]:
+    if spec["podInfoOnMount"].boolean is not True:
+        yield report(
+            "HC505",
+            spec["podInfoOnMount"],
+            "the driver would not learn which pod it mounts for, and refuses",
+            "Set podInfoOnMount: true.",
+        )
+    if spec["requiresRepublish"].boolean is not True:
+        yield report(
+            "HC506",
+            spec["requiresRepublish"],
+            "kubelet would not call the driver again after a pod's start, and so nothing rotates (from v1.6)",
+            "Set requiresRepublish: true.",
+        )
+
+
+def _check_helm_values(node: Node) -> Iterator[Finding]:
+    values = node[_SUBCHART] if isinstance(node[_SUBCHART].value, dict) else node
+    is_driver = values is not node or any(values[key].value is not None for key in _CHART_KEYS)
+    if not is_driver or values["install"].boolean is False:
+        return
+    rotation = values["enableSecretRotation"]
+    if rotation.plain.lower() != "true" and not is_placeholder(rotation.plain):
+        yield _report_off(rotation, "enableSecretRotation is not true", "enableSecretRotation: true")
+    if values["rotationPollInterval"].plain:
+        yield from _check_interval(values["rotationPollInterval"], values["rotationPollInterval"].plain)
+
+
+def _check_add_on(root: Node) -> Iterator[Finding]:
+    for key, add_on in root["addonProfiles"].fields():
+        if key.lower() != "azurekeyvaultsecretsprovider" or add_on["enabled"].plain.lower() != "true":
+            continue
+        rotation = add_on.at("config", "enableSecretRotation")
+        if rotation.plain.lower() != "true" and not is_placeholder(rotation.plain):
+            yield _report_off(
+                rotation, "the add-on's enableSecretRotation is not true", 'enableSecretRotation: "true"'
+            )
+        interval = add_on.at("config", "rotationPollInterval")
+        if interval.plain:
+            yield from _check_interval(interval, interval.plain)

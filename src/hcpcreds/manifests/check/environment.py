@@ -1,0 +1,175 @@
+"""HC2xx: environment variables.
+
+Source: openshift/hypershift, support/config/constants.go and the operators' deployments.
+"""
+
+import posixpath
+from collections.abc import Iterator
+from typing import Final
+
+from hcpcreds.components import COMPONENTS
+from hcpcreds.constants import (
+    ARO_HCP,
+    ARO_HCP_CLIENT_CREDENTIALS_PATH,
+    ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID,
+    MANAGED_AZURE_CREDENTIALS_FILE_PATH,
+    MANAGED_SERVICE,
+)
+from hcpcreds.hosted_cluster import UUID
+from hcpcreds.manifests.check.document import Node
+from hcpcreds.manifests.check.rules import Finding, report
+from hcpcreds.manifests.check.subjects import Container, Pod, Subjects, is_placeholder
+
+_PATHS: Final = frozenset({MANAGED_AZURE_CREDENTIALS_FILE_PATH, ARO_HCP_CLIENT_CREDENTIALS_PATH})
+_NETWORK: Final = next(component for component in COMPONENTS if component.identity == "network")
+_BARE_NAME: Final = {
+    (pod.workload, container)
+    for component in COMPONENTS
+    for pod in component.pods
+    for container in pod.containers
+    if any(
+        variable.name == MANAGED_AZURE_CREDENTIALS_FILE_PATH and variable.value == "{secret}"
+        for variable in pod.env
+    )
+}
+"""Containers that join the name to a directory of their own."""
+_CLASS_VARIABLES: Final = {
+    variable.name: component
+    for component in COMPONENTS
+    for pod in component.pods
+    for variable in pod.env
+    if variable.value == component.secret_provider_class
+}
+
+
+def check_environment(subjects: Subjects) -> Iterator[Finding]:
+    """Check what every container's environment says of credentials."""
+    for pod in subjects.pods:
+        for container in pod.containers:
+            values: dict[str, str] = {}
+            for variable in container.env:
+                yield from _check_twice(variable, values)
+                if variable["value"].is_set and not is_placeholder(variable["value"].text):
+                    yield from _check_variable(variable, container, pod, subjects)
+            yield from _check_needed(container, pod, subjects)
+
+
+def _check_twice(variable: Node, values: dict[str, str]) -> Iterator[Finding]:
+    name, value = variable["name"].text, variable["value"].text
+    known = {*_PATHS, *_CLASS_VARIABLES, MANAGED_SERVICE, ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}
+    if name in known and values.setdefault(name, value) != value:
+        yield report(
+            "HC208",
+            variable["name"],
+            f"{name} is set twice, to different values; the later one wins",
+            "Keep the one that is meant.",
+        )
+
+
+def _check_variable(variable: Node, container: Container, pod: Pod, subjects: Subjects) -> Iterator[Finding]:
+    name, value = variable["name"].text, variable["value"]
+    if name in _PATHS and (pod.name, container.name) in _BARE_NAME:
+        yield from _check_bare_name(name, value, pod, subjects)
+    elif name in _PATHS:
+        yield from _check_path(name, value, container, pod, subjects)
+    elif name in _CLASS_VARIABLES:
+        expected = _CLASS_VARIABLES[name].secret_provider_class
+        if value.text != expected and not subjects.find_classes(value.text, pod.namespace):
+            yield report(
+                "HC207",
+                value,
+                f"{name} names {value.text!r}, which is not the SecretProviderClass {expected}",
+                f"Set it to {expected}.",
+            )
+    elif name == MANAGED_SERVICE and value.text != ARO_HCP:
+        if value.text.strip().upper().replace("_", "-") == ARO_HCP:
+            yield report(
+                "HC209",
+                value,
+                f"{MANAGED_SERVICE} is {value.text!r}, and HyperShift compares it exactly",
+                f"Set it to {ARO_HCP}.",
+            )
+    elif name == ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID and not UUID.pattern.fullmatch(value.text):
+        yield report(
+            "HC210",
+            value,
+            f"{name} is not a UUID",
+            "Set it to the client id of the identity that reads the vault.",
+        )
+
+
+def _check_bare_name(name: str, value: Node, pod: Pod, subjects: Subjects) -> Iterator[Finding]:
+    if "/" in value.text:
+        yield report(
+            "HC205",
+            value,
+            f"{pod.name} joins {name} to a directory of its own, so {value.text!r} would name no file",
+            f"Set it to {posixpath.basename(value.text)!r}.",
+        )
+        return
+    yield from _check_file(
+        name, value, value.text, subjects.find_files(_NETWORK.secret_provider_class, pod.namespace)
+    )
+
+
+def _check_path(
+    name: str, value: Node, container: Container, pod: Pod, subjects: Subjects
+) -> Iterator[Finding]:
+    path = value.text
+    if not path.startswith("/"):
+        yield report(
+            "HC204",
+            value,
+            f"{name} is {path!r}, which is no absolute path",
+            "Put the directory where the credential is mounted before it, such as /mnt/certs/.",
+        )
+        return
+    if path.endswith("/") or path in {mount["mountPath"].text.rstrip("/") for mount in container.mounts}:
+        if all(not mount["subPath"].is_set or mount["mountPath"].text != path for mount in container.mounts):
+            yield report(
+                "HC203",
+                value,
+                f"{name} is {path!r}, the directory and not the file in it",
+                "Add the file's name, which is the name of the secret.",
+            )
+        return
+    mount = container.find_mount(path)
+    if mount is None:
+        mounts = [item["mountPath"].text for item in container.mounts if pod.get_class(item)]
+        yield report(
+            "HC201",
+            value,
+            f"{name} is {path!r}, and the container {container.name!r} mounts nothing there",
+            f"Its credentials are in: {', '.join(mounts)}." if mounts else "Mount the credential there.",
+        )
+    elif pod.get_class(mount):
+        directory = mount["mountPath"].text.rstrip("/")
+        files = subjects.find_files(pod.get_class(mount), pod.namespace)
+        yield from _check_file(name, value, path.removeprefix(f"{directory}/"), files)
+
+
+def _check_file(name: str, value: Node, file: str, files: frozenset[str]) -> Iterator[Finding]:
+    if files and file not in files:
+        yield report(
+            "HC202",
+            value,
+            f"{name} names the file {file!r}, and what is mounted there is {', '.join(sorted(files))}",
+            "Name the secret of the component's identity.",
+        )
+
+
+def _check_needed(container: Container, pod: Pod, subjects: Subjects) -> Iterator[Finding]:
+    names = {variable["name"].text for variable in container.env}
+    if container.is_init or container.node["envFrom"].is_set:
+        return
+    for component, row in pod.rows:
+        if container.name not in row.containers or not subjects.has_component(component, pod.namespace):
+            continue
+        for variable in row.env:
+            if variable.name not in names and not variable.optional:
+                yield report(
+                    "HC206",
+                    container.node,
+                    f"the container {container.name!r} needs {variable.name} for {component.name}",
+                    "Set it: hcpcreds inject does.",
+                )

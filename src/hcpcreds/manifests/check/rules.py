@@ -1,0 +1,123 @@
+"""The table of findings: each code, how bad it is, and what it says. docs/checks has a page for each."""
+
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from hcpcreds.manifests.check.document import Node
+
+Severity = Literal["error", "warning", "note"]
+
+
+class Rule(NamedTuple):
+    """What a code stands for."""
+
+    severity: Severity
+    """``error``: it will not work. ``warning``: it works until something happens. ``note``: unusual."""
+    title: str
+
+
+RULES: Final = {
+    # 1xx: volumes and mounts
+    "HC101": Rule("error", "Volume names an unknown SecretProviderClass"),
+    "HC102": Rule("error", "SecretProviderClass is in another namespace"),
+    "HC103": Rule("error", "Credential volume that no container mounts"),
+    "HC104": Rule("error", "Mount of a credential volume that the pod does not have"),
+    "HC105": Rule("error", "Credential volume is not read-only"),
+    "HC106": Rule("warning", "Credential mount is not read-only"),
+    "HC107": Rule("error", "Credential volume has another CSI driver"),
+    "HC108": Rule("error", "Credential volume names no SecretProviderClass"),
+    "HC109": Rule("error", "Credential mounted with subPath never rotates"),
+    "HC110": Rule("error", "Two mounts at one path"),
+    "HC111": Rule("error", "Two volumes with one name"),
+    "HC112": Rule("error", "Volume mounts another component's identity"),
+    "HC113": Rule("error", "Credential mounted where its program does not look"),
+    "HC114": Rule("error", "Component without its credential"),
+    "HC115": Rule("note", "Credential volume has another name than HyperShift's"),
+    # 2xx: environment
+    "HC201": Rule("error", "Variable names a path that no mount provides"),
+    "HC202": Rule("error", "Variable names a file that the SecretProviderClass does not mount"),
+    "HC203": Rule("error", "Variable names a directory"),
+    "HC204": Rule("error", "Variable holds a bare name where a full path is needed"),
+    "HC205": Rule("error", "Variable holds a path where the bare secret name is needed"),
+    "HC206": Rule("error", "Component without a variable that it needs"),
+    "HC207": Rule("error", "Variable names another SecretProviderClass"),
+    "HC208": Rule("warning", "Variable set twice"),
+    "HC209": Rule("error", "MANAGED_SERVICE is not exactly ARO-HCP"),
+    "HC210": Rule("error", "Client id of the vault's reader is not a UUID"),
+    # 3xx: SecretProviderClass
+    "HC301": Rule("error", "SecretProviderClass of another provider"),
+    "HC302": Rule("error", "Invalid vault name"),
+    "HC303": Rule("error", "tenantId missing"),
+    "HC304": Rule("error", "Not exactly one identity to read the vault with"),
+    "HC305": Rule("warning", "userAssignedIdentityID empty"),
+    "HC306": Rule("error", "objects cannot be read"),
+    "HC307": Rule("error", "Unknown object encoding"),
+    "HC308": Rule("error", "Unknown or unfit object type"),
+    "HC309": Rule("error", "Invalid object name"),
+    "HC310": Rule("error", "Alias gives the credential file another name"),
+    "HC311": Rule("error", "Invalid file name"),
+    "HC312": Rule("warning", "Object version pinned"),
+    "HC313": Rule("error", "Two objects in one file"),
+    "HC314": Rule("error", "Parameter is not text"),
+    "HC315": Rule("error", "Secret name differs from the hosted cluster's"),
+    "HC316": Rule("error", "Encoding differs from the hosted cluster's"),
+    "HC317": Rule("error", "Vault differs from the hosted cluster's"),
+    "HC318": Rule("error", "Invalid object format or file permission"),
+    "HC319": Rule("error", "Unknown cloudName"),
+    # 4xx: cloud config
+    "HC401": Rule("error", "Cloud config cannot be read"),
+    "HC402": Rule("error", "Cloud config names a path that no mount provides"),
+    "HC403": Rule("error", "Setting shadows aadMSIDataPlaneIdentityPath"),
+    "HC404": Rule("error", "Unknown cloud"),
+    "HC405": Rule("error", "Cloud config names no file"),
+    "HC406": Rule("error", "Cloud config names a file that the SecretProviderClass does not mount"),
+    "HC407": Rule("error", "Cloud config without a credential"),
+    "HC408": Rule("error", "Setting of the wrong type"),
+    # 5xx: hosted cluster, cluster-wide objects, driver
+    "HC501": Rule("error", "Two different objects with one name"),
+    "HC502": Rule("error", "Rotation is not enabled"),
+    "HC503": Rule("error", "Rotation poll interval is not a duration"),
+    "HC504": Rule("note", "Rotation polls less than once in an hour"),
+    "HC505": Rule("error", "CSIDriver without podInfoOnMount"),
+    "HC506": Rule("warning", "CSIDriver without requiresRepublish"),
+    "HC507": Rule("error", "Hosted cluster cannot be used"),
+    # 6xx: AzureClusterIdentity
+    "HC601": Rule("error", "AzureClusterIdentity names a path that no mount provides"),
+    "HC602": Rule("error", "AzureClusterIdentity names a file that the SecretProviderClass does not mount"),
+    "HC603": Rule("error", "AzureClusterIdentity with another cloud"),
+    "HC604": Rule("error", "AzureClusterIdentity of another type"),
+}
+
+
+class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
+    """Something that would not work. Findings sort by where they stand.
+
+    No finding repeats a value that could be a secret.
+    """
+
+    file: str
+    line: int
+    """From 1."""
+    path: str
+    """JSON path in the document, such as ``$.spec.volumes[0].csi``."""
+    code: str
+    """Stable, such as ``HC101``; a key of `RULES`."""
+    severity: Severity
+    reason: str
+    """What is wrong here."""
+    mend: str
+    """What to do about it."""
+
+
+def report(code: str, node: Node, reason: str, mend: str) -> Finding:
+    """Build a finding about what stands at a node."""
+    return Finding(
+        file=node.document.file,
+        line=node.line,
+        path=node.json_path,
+        code=code,
+        severity=RULES[code].severity,
+        reason=reason,
+        mend=mend,
+    )

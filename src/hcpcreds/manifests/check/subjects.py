@@ -1,0 +1,299 @@
+"""What the documents hold, sorted by what the checks ask for."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from hcpcreds.azureutil import is_aro_hcp_by_hc
+from hcpcreds.components import COMPONENTS, WORKLOADS, Component
+from hcpcreds.components import Pod as PodRow
+from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
+from hcpcreds.documents import parse_documents
+from hcpcreds.errors import InputError
+from hcpcreds.hosted_cluster import KINDS, HostedCluster, parse_hosted_cluster
+from hcpcreds.manifests.check.document import Document, Node
+
+PATH_SETTING: Final = "aadMSIDataPlaneIdentityPath"
+COMPONENT_BY_CLASS: Final = {component.secret_provider_class: component for component in COMPONENTS}
+COMPONENT_BY_CONFIG: Final = {
+    pod.mount.cloud_config.secret_name: component
+    for component in COMPONENTS
+    for pod in component.pods
+    if pod.mount is not None and pod.mount.cloud_config is not None
+}
+COMPONENT_BY_VOLUME: Final = {
+    pod.mount.volume_name: component
+    for component in COMPONENTS
+    for pod in component.pods
+    if pod.mount is not None
+}
+
+_TEMPLATES: Final = {
+    "Pod": (),
+    "PodTemplate": ("template",),
+    **dict.fromkeys(
+        ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"),
+        ("spec", "template"),
+    ),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+_CONFIG_KEYS: Final = frozenset({"cloud.conf", "azure.json", "cloud-config"})
+_PLACEHOLDER: Final = re.compile(r"\$[({]|\{\{|<[^>]*>")
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a text holds something that is still to be filled in, and cannot be judged."""
+    return _PLACEHOLDER.search(text) is not None
+
+
+class Container(msgspec.Struct, frozen=True):
+    """A container of a pod."""
+
+    node: Node
+    name: str
+    is_init: bool
+    mounts: list[Node]
+    env: list[Node]
+
+    def find_mount(self, path: str) -> Node | None:
+        """The mount that provides a path: the deepest, as in the container."""
+        found = [mount for mount in self.mounts if is_below(path, mount["mountPath"].text)]
+        return max(found, key=lambda mount: len(mount["mountPath"].text), default=None)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether a path is a directory or lies in it."""
+    directory = directory.rstrip("/")
+    return bool(directory) and (path == directory or path.startswith(f"{directory}/"))
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A pod, or the template of a workload's pods."""
+
+    node: Node
+    """Of the pod's spec."""
+    kind: str
+    name: str
+    namespace: str
+    """Empty when the manifest leaves it to the command line."""
+    volumes: list[Node]
+    containers: list[Container]
+
+    @property
+    def rows(self) -> tuple[tuple[Component, PodRow], ...]:
+        """What the workload is to get, by its name in the table."""
+        return WORKLOADS.get(self.name, ())
+
+    @property
+    def credential_volumes(self) -> list[Node]:
+        """The volumes that are, or were meant to be, mounted by the Secrets Store CSI driver."""
+        return [volume for volume in self.volumes if is_credential_volume(volume)]
+
+    def find_volume(self, mount: Node) -> Node | None:
+        """The volume of a mount."""
+        name = mount["name"].text
+        return next((volume for volume in self.volumes if volume["name"].text == name), None)
+
+    def get_class(self, mount: Node) -> str:
+        """The SecretProviderClass that a mount shows; empty when it shows none."""
+        volume = self.find_volume(mount)
+        return class_of(volume).text if volume is not None and is_credential_volume(volume) else ""
+
+
+def class_of(volume: Node) -> Node:
+    """Where a volume names its SecretProviderClass."""
+    return volume.at("csi", "volumeAttributes", MANAGED_AZURE_SECRET_PROVIDER_CLASS)
+
+
+def is_credential_volume(volume: Node) -> bool:
+    """Whether a volume is, or was meant to be, mounted by the Secrets Store CSI driver."""
+    driver = volume.at("csi", "driver").text
+    return driver == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER or class_of(volume).is_set
+
+
+class Named(msgspec.Struct, frozen=True):
+    """An object with its name and namespace."""
+
+    node: Node
+    kind: str
+    name: str
+    namespace: str
+
+
+class CloudConfig(msgspec.Struct, frozen=True):
+    """A cloud config: in a Secret, a ConfigMap, or a file of its own."""
+
+    node: Node
+    """The settings; their value is None when they cannot be read."""
+    problem: str = ""
+    """Why they cannot be read."""
+    holder: Named | None = None
+    """The Secret or ConfigMap."""
+
+
+class Subjects(msgspec.Struct):
+    """Everything that the checks look at."""
+
+    nodes: list[Node] = msgspec.field(default_factory=list)
+    named: list[Named] = msgspec.field(default_factory=list)
+    pods: list[Pod] = msgspec.field(default_factory=list)
+    classes: list[Named] = msgspec.field(default_factory=list)
+    configs: list[CloudConfig] = msgspec.field(default_factory=list)
+    cluster_identities: list[Named] = msgspec.field(default_factory=list)
+    clusters: list[HostedCluster] = msgspec.field(default_factory=list)
+    unusable_clusters: list[tuple[Node, str]] = msgspec.field(default_factory=list)
+
+    def find_classes(self, name: str, namespace: str) -> list[Named]:
+        """The SecretProviderClasses that a name means in a namespace."""
+        return [item for item in self.classes if item.name == name and is_same(item.namespace, namespace)]
+
+    def find_cluster(self, namespace: str) -> HostedCluster | None:
+        """The hosted cluster whose control plane runs in a namespace; the only one, if that is not said."""
+        found = [item for item in self.clusters if is_same(item.control_plane_namespace, namespace)]
+        return found[0] if len(found) == 1 else None
+
+    def has_component(self, component: Component, namespace: str) -> bool:
+        """Whether a namespace's control plane is known to have a component of managed Azure."""
+        cluster = self.find_cluster(namespace)
+        if cluster is not None:
+            return component.get_identity(cluster) is not None
+        return bool(self.find_classes(component.secret_provider_class, namespace))
+
+    def find_files(self, class_name: str, namespace: str) -> frozenset[str]:
+        """The files that a SecretProviderClass mounts; none when that is not known."""
+        classes = self.find_classes(class_name, namespace)
+        if classes:
+            objects = [entry for item in classes for entry in read_objects(item.node)]
+            names = [entry["objectAlias"].plain or entry["objectName"].plain for entry in objects]
+            return frozenset() if any(map(is_placeholder, names)) else frozenset(filter(None, names))
+        component = COMPONENT_BY_CLASS.get(class_name)
+        cluster = self.find_cluster(namespace)
+        identity = component.get_identity(cluster) if component and cluster else None
+        return frozenset({identity.credentials_secret_name} if identity else ())
+
+
+def is_same(namespace: str, other: str) -> bool:
+    """Whether two namespaces are one, as far as the manifests say."""
+    return not namespace or not other or namespace == other
+
+
+def read_objects(secret_provider_class: Node) -> list[Node]:
+    """The entries of the parameter ``objects``; those that cannot be read are left out."""
+    objects = secret_provider_class.at("spec", "parameters", "objects")
+    entries = parse_text(objects)["array"].items()
+    return [parse_text(entry) for entry in entries if isinstance(parse_text(entry).value, dict)]
+
+
+def parse_text(node: Node) -> Node:
+    """The YAML or JSON in a text, as a node at the text's own place; empty when it cannot be read."""
+    try:
+        documents = parse_documents(node.text, where="")
+    except InputError:
+        documents = []
+    return Node(node.document, node.path, documents[0] if len(documents) == 1 else None)
+
+
+def sort_documents(documents: Iterable[Document]) -> Subjects:
+    """Sort documents by what they are; a List by its items. What hcpcreds does not know is passed over."""
+    subjects = Subjects()
+    for node in _expand(documents):
+        subjects.nodes.append(node)
+        item = Named(
+            node, node["kind"].text, node.at("metadata", "name").text, node.at("metadata", "namespace").text
+        )
+        if item.kind and item.name:
+            subjects.named.append(item)
+        if item.kind in _TEMPLATES:
+            subjects.pods.append(_read_pod(item))
+        elif item.kind == "SecretProviderClass":
+            subjects.classes.append(item)
+        elif item.kind == "AzureClusterIdentity":
+            subjects.cluster_identities.append(item)
+        elif item.kind in KINDS:
+            _read_cluster(item, subjects)
+        elif item.kind in ("Secret", "ConfigMap"):
+            subjects.configs += _read_configs(item)
+        elif not item.kind and not node["apiVersion"].is_set and node[PATH_SETTING].is_set:
+            subjects.configs.append(CloudConfig(node))
+    return subjects
+
+
+def _expand(documents: Iterable[Document]) -> Iterator[Node]:
+    for document in documents:
+        node = Node(document, (), document.value)
+        if node["kind"].text.endswith("List") and node["items"].items():
+            for index, item in enumerate(node["items"].items()):
+                yield Node(
+                    Document(item.value, document.file, ("items", index), document.position), (), item.value
+                )
+        else:
+            yield node
+
+
+def _read_pod(item: Named) -> Pod:
+    template = item.node.at(*_TEMPLATES[item.kind])
+    spec = template["spec"]
+    containers = [
+        Container(
+            node,
+            node["name"].text,
+            key == "initContainers",
+            node["volumeMounts"].items(),
+            node["env"].items(),
+        )
+        for key in ("initContainers", "containers")
+        for node in spec[key].items()
+    ]
+    volumes = spec["volumes"].items()
+    return Pod(spec, item.kind, item.name, item.namespace, volumes, containers)
+
+
+def _read_cluster(item: Named, subjects: Subjects) -> None:
+    value = item.node.value
+    if not is_aro_hcp_by_hc(value, {}):
+        return
+    if not item.node.at("spec", "infraID").is_set:  # HyperShift sets it, so a folder of manifests lacks it
+        value = {**value, "spec": {**value["spec"], "infraID": "not-set"}}
+    metadata = value.get("metadata")
+    if not item.namespace and isinstance(metadata, dict):  # kubectl fills it in
+        value = {**value, "metadata": {**metadata, "namespace": "default"}}
+    try:
+        subjects.clusters.append(parse_hosted_cluster(value))
+    except InputError as error:
+        subjects.unusable_clusters += [(item.node, problem) for problem in error.problems]
+
+
+def _read_configs(item: Named) -> Iterator[CloudConfig]:
+    for section in ("stringData", "data"):
+        for key, node in item.node[section].fields():
+            if key not in _CONFIG_KEYS and item.name not in COMPONENT_BY_CONFIG:
+                continue
+            text = _decode(node.text) if (section, item.kind) == ("data", "Secret") else node.text
+            # Other platforms have a cloud.conf too; and where an operator fills it in, it is empty.
+            is_ours = item.name in COMPONENT_BY_CONFIG or (text is not None and PATH_SETTING in text)
+            if is_ours and text != "":
+                yield _parse_config(node, text, item)
+
+
+def _decode(text: str) -> str | None:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+
+
+def _parse_config(node: Node, text: str | None, holder: Named) -> CloudConfig:
+    nothing = Node(node.document, node.path, None)
+    if text is None:
+        return CloudConfig(nothing, "it is not the base64 of a text", holder)
+    try:
+        documents = parse_documents(text, where="")
+    except InputError:  # its message could repeat a secret
+        documents = []
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        return CloudConfig(nothing, "it is not one JSON object", holder)
+    return CloudConfig(Node(node.document, node.path, documents[0]), "", holder)

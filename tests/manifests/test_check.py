@@ -1,0 +1,362 @@
+import base64
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.manifests.examples import KEY_VAULT_USER, REMOVED, make_manifest, manifests, secret_names
+
+from hcpcreds.components import WORKLOADS
+from hcpcreds.hosted_cluster import parse_hosted_cluster
+from hcpcreds.manifests import Finding, build_pod_additions, check, render
+from hcpcreds.manifests.check import RULES, read_documents
+
+FIXTURES = Path(__file__).parent / "check_fixtures"
+PAGES = Path(__file__).parents[2] / "docs" / "checks"
+SENTINEL = "s3ntinel-of-a-secret"
+
+
+def check_text(text: str | bytes, *, file: str = "manifests.yaml") -> list[Finding]:
+    return check(read_documents(text, file=file))
+
+
+def codes(documents) -> list[str]:
+    return [finding.code for finding in check(documents)]
+
+
+def build_workload(cluster, name, *, namespace=None):
+    """A workload with what the table says, and a container beside those that call Azure."""
+    additions = build_pod_additions(cluster, name, key_vault_user_client_id=KEY_VAULT_USER)
+    containers = [
+        {"name": container, "env": added.env, "volumeMounts": added.volume_mounts}
+        for container, added in additions.containers.items()
+    ]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace or cluster.control_plane_namespace},
+        "spec": {
+            "template": {
+                "spec": {"containers": [{"name": "sidecar"}, *containers], "volumes": additions.volumes}
+            }
+        },
+    }
+
+
+def build_all(manifest):
+    cluster = parse_hosted_cluster(manifest)
+    objects = render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
+    return [manifest, *objects, *(build_workload(cluster, name) for name in WORKLOADS)]
+
+
+@pytest.mark.parametrize(
+    "file", sorted(FIXTURES.glob("*/failing*")), ids=lambda file: f"{file.parent.name}-{file.name}"
+)
+def test_failing_fixture_yields_its_code_and_no_other(file):
+    findings = check_text(file.read_bytes())
+    assert [finding.code for finding in findings] == [file.parent.name]
+    (finding,) = findings
+    assert finding.severity == RULES[finding.code].severity
+    assert finding.line >= 1
+    assert finding.path.startswith("$")
+    assert finding.reason
+    assert finding.mend.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "file", sorted(FIXTURES.glob("*/clean*")), ids=lambda file: f"{file.parent.name}-{file.name}"
+)
+def test_clean_fixture_yields_nothing(file):
+    assert check_text(file.read_bytes()) == []
+
+
+def test_every_code_has_fixtures_and_a_page_that_agrees_with_the_table():
+    assert {folder.name for folder in FIXTURES.iterdir()} == set(RULES)
+    assert {page.stem for page in PAGES.iterdir()} == {*RULES, "README"}
+    overview = (PAGES / "README.md").read_text()
+    for code, rule in RULES.items():
+        assert {file.stem for file in (FIXTURES / code).iterdir()} >= {"failing", "clean"}
+        lines = (PAGES / f"{code}.md").read_text().splitlines()
+        assert lines[:3] == [f"# {code}: {rule.title}", "", f"Severity: {rule.severity}"]
+        headings = [line for line in lines if line.startswith("## ")]
+        assert headings == ["## What", "## Why it hurts at three in the morning", "## Mend", "## Source"]
+        assert f"- [{code}]({code}.md) {rule.severity}: {rule.title}\n" in overview
+
+
+@given(manifests())
+def test_nothing_is_found_in_what_render_and_the_table_make_of_any_cluster(manifest):
+    documents = build_all(manifest)
+    assert check(documents) == []
+    assert check(documents[1:]) == []  # without the hosted cluster
+
+
+@given(manifests(), secret_names)
+def test_another_secret_in_a_secret_provider_class_is_found_for_any_cluster(manifest, name):
+    cluster, *objects = build_all(manifest)
+    identity = parse_hosted_cluster(manifest).identities.ingress
+    changed = copy.deepcopy(objects)
+    parameters = next(item for item in changed if item["metadata"]["name"] == "managed-azure-ingress")[
+        "spec"
+    ]["parameters"]
+    parameters["objects"] = parameters["objects"].replace(
+        f"objectName: {identity.credentials_secret_name}\n", f"objectName: {name}\n"
+    )
+    expected = [] if name == identity.credentials_secret_name else ["HC202", "HC315"]
+    assert sorted(codes([cluster, *changed])) == expected
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["spec", "name", "metadata", "template", "containers", "volumes", "csi", "driver", "env"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.data())
+def test_no_document_makes_check_fail_whatever_is_wrong_in_it(data):
+    documents = [make_manifest(), *build_all(make_manifest())[1:]]
+    document = copy.deepcopy(data.draw(st.sampled_from(documents)))
+    place = document
+    while True:  # walk to some place, and put something else there
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = data.draw(st.sampled_from(keys))
+        child = place[key]
+        if not isinstance(child, dict | list) or not child or data.draw(st.booleans()):
+            place[key] = data.draw(_json)
+            break
+        place = child
+    findings = check([*documents, document])
+    assert findings == sorted(findings)
+    assert {finding.code for finding in findings} <= set(RULES)
+
+
+@given(
+    _json,
+    st.sampled_from(["Deployment", "Pod", "SecretProviderClass", "Secret", "List", "HostedCluster", None]),
+)
+def test_no_shape_makes_check_fail(value, kind):
+    check([value if kind is None or not isinstance(value, dict) else {**value, "kind": kind}])
+
+
+def test_sample_of_the_reference_document_yields_the_shadowing():
+    sample = """{
+"cloud": "AzurePublicCloud",
+"tenantId": "<tenant-id>",
+"subscriptionId": "<subscription-id>",
+"resourceGroup": "<resource-group>",
+"location": "<location>",
+"useManagedIdentityExtension": true,
+"aadMSIDataPlaneIdentityPath": "/mnt/certs/<credential-secret-name>"
+}"""
+    (finding,) = check_text(sample, file="cloud.conf")
+    assert (finding.file, finding.line, finding.path) == ("cloud.conf", 7, "$.useManagedIdentityExtension")
+    assert finding.code == "HC403"
+    assert "never reads the file" in finding.reason
+
+
+def test_findings_are_immutable_and_sort_by_where_they_stand():
+    early, late = (
+        Finding(file=file, line=line, path="$", code="HC101", severity="error", reason="r", mend="m")
+        for file, line in (("a", 9), ("b", 1))
+    )
+    assert sorted([late, early]) == [early, late]
+    with pytest.raises(AttributeError, match="immutable"):
+        early.line = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", list(WORKLOADS))
+def test_workload_alone_is_not_blamed_for_what_is_not_among_the_documents(name):
+    cluster = parse_hosted_cluster(make_manifest())
+    assert check([build_workload(cluster, name)]) == []
+    bare = build_workload(cluster, name)
+    bare["spec"]["template"]["spec"] = {
+        "containers": [{"name": row.containers[0]} for _, row in WORKLOADS[name]]
+    }
+    assert check([bare]) == []
+
+
+def test_workload_of_another_namespace_is_not_taken_for_the_control_planes():
+    cluster = parse_hosted_cluster(make_manifest())
+    objects = render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
+    other = {"kind": "Deployment", "metadata": {"name": "ingress-operator", "namespace": "openshift-ingress"}}
+    assert check([make_manifest(), *objects, {**other, "spec": {"template": {"spec": {}}}}]) == []
+
+
+def test_component_that_the_cluster_does_not_have_is_not_missed():
+    manifest = make_manifest({"spec.secretEncryption": REMOVED})
+    operator = build_workload(parse_hosted_cluster(manifest), "control-plane-operator")
+    assert codes([manifest, operator]) == []
+    assert codes([make_manifest(), operator]) == ["HC114"]
+
+
+def test_hosted_cluster_of_another_platform_is_passed_over():
+    assert check([{"kind": "HostedCluster", "spec": {"platform": {"type": "AWS"}}}]) == []
+
+
+def test_every_wrong_field_of_a_hosted_cluster_is_a_finding_at_its_line():
+    text = (FIXTURES / "HC507" / "failing.yaml").read_text().replace("westeurope", '""')
+    found = [(finding.code, text.splitlines()[finding.line - 1].strip()) for finding in check_text(text)]
+    assert found == [("HC507", 'location: ""'), ("HC507", "tenantID: otter")]
+
+
+def test_missing_infra_id_is_not_a_finding_because_hypershift_sets_it():
+    assert check([make_manifest({"spec.infraID": REMOVED})]) == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"]
+)
+def test_pods_are_found_in_every_kind_of_workload(kind):
+    pod = build_workload(parse_hosted_cluster(make_manifest()), "ingress-operator")["spec"]["template"]
+    pod["spec"]["volumes"][0]["csi"].pop("readOnly")
+    spec = {"Pod": pod["spec"], "CronJob": {"jobTemplate": {"spec": {"template": pod}}}}
+    workload = {"kind": kind, "metadata": {"name": "shop"}, "spec": spec.get(kind, {"template": pod})}
+    assert codes([workload]) == ["HC105"]
+    (finding,) = check([{"kind": "List", "items": [{"kind": "Service"}, workload]}])
+    assert finding.path.startswith("$.items[1].spec.")
+
+
+def test_init_containers_are_looked_at_too():
+    deployment = build_workload(parse_hosted_cluster(make_manifest()), "ingress-operator")
+    spec = deployment["spec"]["template"]["spec"]
+    mount = {"name": "ingress-cert", "mountPath": "/mnt/certs"}
+    spec["initContainers"] = [{"name": "wait", "volumeMounts": [mount]}]
+    (finding,) = check([deployment])
+    assert (finding.code, finding.path) == (
+        "HC106",
+        "$.spec.template.spec.initContainers[0].volumeMounts[0].readOnly",
+    )
+
+
+def test_cloud_config_is_read_from_data_and_from_string_data_and_from_a_config_map():
+    settings = json.dumps(
+        {"aadMSIDataPlaneIdentityPath": "/mnt/certs/a", "useManagedIdentityExtension": True}
+    )
+    for kind, section, text in (
+        ("Secret", "data", base64.b64encode(settings.encode()).decode()),
+        ("Secret", "stringData", settings),
+        ("ConfigMap", "data", settings),
+    ):
+        (finding,) = check([{"kind": kind, "metadata": {"name": "mine"}, section: {"azure.json": text}}])
+        assert finding.code == "HC403"
+        assert finding.path == f"$.{section}['azure.json'].useManagedIdentityExtension"
+
+
+@pytest.mark.parametrize("text", ["", "[global]\nregion = west", "{"])
+def test_cloud_conf_of_another_platform_is_passed_over(text):
+    assert (
+        check([{"kind": "ConfigMap", "metadata": {"name": "gcp-cloud-config"}, "data": {"cloud.conf": text}}])
+        == []
+    )
+
+
+def test_cloud_config_through_a_projected_volume_is_followed_to_its_reader():
+    settings = json.dumps({"aadMSIDataPlaneIdentityPath": "/mnt/certs/a"})
+    config = {"kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"cloud.conf": settings}}
+    container = {"name": "c", "volumeMounts": [{"name": "conf", "mountPath": "/etc/cloud"}]}
+    volume = {"name": "conf", "projected": {"sources": [{"secret": {"name": "mine"}}]}}
+    pod = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container], "volumes": [volume]}}
+    assert codes([config, pod]) == ["HC402"]
+
+
+def test_no_finding_repeats_a_secret():
+    settings = {
+        "cloud": "AzurePublicCloud",
+        "aadMSIDataPlaneIdentityPath": "/mnt/certs/a",
+        "aadClientSecret": SENTINEL,
+        "useManagedIdentityExtension": SENTINEL,
+    }
+    broken = "{" + json.dumps(settings)
+    documents = [
+        {"kind": "Secret", "metadata": {"name": f"azure-{index}-config"}, section: {"azure.json": text}}
+        for index, (section, text) in enumerate(
+            [
+                ("stringData", json.dumps(settings)),
+                ("stringData", broken),
+                ("data", base64.b64encode(broken.encode()).decode()),
+                ("data", SENTINEL),
+            ]
+        )
+    ]
+    documents[-1]["metadata"] = {"name": "azure-kms-config"}
+    findings = check(documents)
+    assert {finding.code for finding in findings} == {"HC401", "HC403", "HC408"}
+    assert SENTINEL not in repr(findings)
+
+
+POD = """\
+kind: Pod
+metadata: {name: p}
+spec:
+  volumes:
+    - name: tls
+      csi: {driver: secrets-store.csi.k8s.io, readOnly: true}
+  containers:
+    - name: c
+      volumeMounts: [{name: tls, mountPath: /tls, readOnly: true}]
+"""
+
+
+POD_AS_JSON = """{
+\t"kind": "Pod", "metadata": {"name": "\\ud83d\\ude00\\\\"},
+\t"spec": {
+\t\t"containers": [{"name": "c", "volumeMounts": [{"name": "t", "mountPath": "\\/t", "readOnly": true}]}],
+\t\t"volumes": [{"name": "t", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": true}}]
+\t}
+}"""  # tabs and escapes that YAML does not take
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (POD, 6),
+        (POD.replace("\n", "\r\n"), 6),
+        ("\ufeff" + POD, 6),
+        ("# comment\n---\n\n---\nkind: Service\n---\n" + POD, 12),
+        ("null\n---\n" + POD, 8),
+        ('kind: Service\nports: &same ["\t"]\nmore: &same {}\nagain: *same\n---\n' + POD, 11),
+        (
+            POD.replace("csi: {driver", "csi:\n        driver").replace(
+                ", readOnly: true}\n  c", "\n        readOnly: yes\n  c"
+            ),
+            6,
+        ),
+        (POD_AS_JSON, 5),
+    ],
+    ids=["plain", "crlf", "bom", "stream", "null", "anchors", "block", "json"],
+)
+def test_findings_have_the_line(text, line):
+    findings = [finding for finding in check_text(text) if finding.code == "HC108"]
+    assert [finding.line for finding in findings] == [line]
+
+
+def test_lines_are_found_through_merge_keys_and_aliases():
+    text = """\
+kind: Pod
+metadata: {name: p}
+spec:
+  volumes:
+    - name: one
+      csi: &source
+        driver: secrets-store.csi.k8s.io
+        readOnly: false
+        volumeAttributes: {secretProviderClass: a}
+    - name: two
+      csi: {<<: *source}
+    - name: three
+      csi: *source
+"""
+    assert [(finding.code, finding.line) for finding in check_text(text)] == [("HC105", 8)] * 2 + [
+        ("HC105", 8)
+    ]
