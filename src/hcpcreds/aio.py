@@ -15,9 +15,10 @@ from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOpt
 from azure.core.exceptions import AzureError, ServiceRequestError
 from azure.core.rest import AsyncHttpResponse
 
-from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token
+from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
+from hcpcreds.credential.first_use import first_use
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError
@@ -238,12 +239,12 @@ class _Sender:
     async def send(self, attempt: Attempt) -> AsyncHttpResponse | AzureError:
         """Send, with azure-core's retries."""
         if self._pipeline is None:
-            await asyncio.to_thread(_import_http)
-        from hcpcreds.credential.pipeline import build_request
-
+            # Importing takes a quarter of a second, which no event loop has.
+            pipeline = await asyncio.to_thread(_build_pipeline, **self._settings)
+            self._pipeline = self._pipeline or pipeline
         request, options = build_request(attempt)
         try:
-            response: AsyncHttpResponse = (await self._get_pipeline().run(request, **options)).http_response
+            response: AsyncHttpResponse = (await self._pipeline.run(request, **options)).http_response
         except AzureError as error:
             return error
         except (OSError, ValueError) as error:
@@ -260,24 +261,15 @@ class _Sender:
         """Leave connections alone that belong to another event loop."""
         self._pipeline = None
 
-    def _get_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's generics say nothing here)
-        if self._pipeline is None:
-            from azure.core.pipeline import AsyncPipeline
-            from azure.core.pipeline.policies import AsyncRetryPolicy
-            from azure.core.pipeline.transport import AioHttpTransport
 
-            from hcpcreds.credential.pipeline import TIMEOUTS, build_policies
+def _build_pipeline(**settings: Any) -> Any:  # noqa: ANN401 (azure-core's own)
+    with first_use:
+        from azure.core.pipeline import AsyncPipeline
+        from azure.core.pipeline.policies import AsyncRetryPolicy
+        from azure.core.pipeline.transport import AioHttpTransport
 
-            settings = {**TIMEOUTS, **self._settings}
-            transport = settings.pop("transport", None) or AioHttpTransport(**settings)
-            self._pipeline = AsyncPipeline(
-                transport, build_policies(AsyncRetryPolicy(**settings), **settings)
-            )
-        return self._pipeline
+        from hcpcreds.credential.pipeline import TIMEOUTS, build_policies
 
-
-def _import_http() -> None:
-    # It takes a quarter of a second, which no event loop has.
-    from azure.core.pipeline.transport import AioHttpTransport  # noqa: F401 (loaded when it is named)
-
-    import hcpcreds.credential.pipeline  # noqa: F401 (as above)
+        settings = {**TIMEOUTS, **settings}
+        transport = settings.pop("transport", None) or AioHttpTransport(**settings)
+        return AsyncPipeline(transport, build_policies(AsyncRetryPolicy(**settings), **settings))

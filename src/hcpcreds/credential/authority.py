@@ -71,14 +71,19 @@ class Attempt:
     sent_at: float = 0.0
     """Unix time of the last sending; the life of the token counts from there."""
 
-    def build_request(self) -> HttpRequest:
-        """Sign and build the request; a new one for each sending, for an assertion is good for one."""
+    def sign(self) -> HttpRequest:
+        """Build the request, signed; a new one for each sending, for an assertion is good for one."""
         self.sent_at = self.clock()
         assertion = self.snapshot.certificate.sign_assertion(
             client_id=self.snapshot.file.client_id, audience=self.url, now=self.sent_at
         )
         form = {**self.form, "client_assertion": assertion}
         return HttpRequest("POST", self.url, data=form, headers={"Accept": "application/json"})
+
+
+def build_request(attempt: Attempt) -> tuple[HttpRequest, dict[str, Any]]:
+    """Build what to run through a pipeline that signs, and with which options."""
+    return HttpRequest("POST", attempt.url), {"attempt": attempt, "retry_on_methods": ["POST"]}
 
 
 def ask_for_token(

@@ -10,6 +10,7 @@ import functools
 from azure.core.exceptions import ClientAuthenticationError
 
 from hcpcreds.credential.authority import Failure
+from hcpcreds.credential.first_use import first_use
 from hcpcreds.errors import (
     CredentialExpiredError,
     HcpCredsError,
@@ -39,7 +40,8 @@ class AzureTokenUnavailableError(TokenUnavailableError, ClientAuthenticationErro
 @functools.cache
 def _get_not_ready_class() -> type[MountNotReadyError]:
     # Importing azure.identity costs 170 ms: only who needs this class pays.
-    from azure.identity import CredentialUnavailableError  # noqa: PLC0415
+    with first_use:
+        from azure.identity import CredentialUnavailableError  # noqa: PLC0415
 
     class AzureMountNotReadyError(MountNotReadyError, CredentialUnavailableError):
         """There is no credential file (yet)."""

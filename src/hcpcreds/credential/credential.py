@@ -15,9 +15,10 @@ from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOpt
 from azure.core.exceptions import AzureError, ServiceRequestError
 from azure.core.rest import HttpResponse
 
-from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token
+from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
+from hcpcreds.credential.first_use import first_use
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
 from hcpcreds.credential.workers import Workers
@@ -253,8 +254,6 @@ class _Sender:
 
     def send(self, attempt: Attempt) -> HttpResponse | AzureError:
         """Send, with azure-core's retries."""
-        from hcpcreds.credential.pipeline import build_request
-
         request, options = build_request(attempt)
         try:
             response: HttpResponse = self._get_pipeline().run(request, **options).http_response
@@ -279,16 +278,21 @@ class _Sender:
     def _get_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's generics say nothing here)
         with self._lock:
             if self._pipeline is None:
-                from azure.core.pipeline import Pipeline
-                from azure.core.pipeline.policies import RetryPolicy
-                from azure.core.pipeline.transport import RequestsTransport
-
-                from hcpcreds.credential.pipeline import TIMEOUTS, build_policies
-
-                settings = {**TIMEOUTS, **self._settings}
-                transport = settings.pop("transport", None) or RequestsTransport(**settings)
-                self._pipeline = Pipeline(transport, build_policies(RetryPolicy(**settings), **settings))
+                self._pipeline = _build_pipeline(**self._settings)
             return self._pipeline
+
+
+def _build_pipeline(**settings: Any) -> Any:  # noqa: ANN401 (azure-core's own)
+    with first_use:
+        from azure.core.pipeline import Pipeline
+        from azure.core.pipeline.policies import RetryPolicy
+        from azure.core.pipeline.transport import RequestsTransport
+
+        from hcpcreds.credential.pipeline import TIMEOUTS, build_policies
+
+        settings = {**TIMEOUTS, **settings}
+        transport = settings.pop("transport", None) or RequestsTransport(**settings)
+        return Pipeline(transport, build_policies(RetryPolicy(**settings), **settings))
 
 
 def _release(give_back: Callable[[], None], sender: _Sender) -> None:

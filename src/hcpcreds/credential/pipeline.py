@@ -31,7 +31,7 @@ class SigningPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
         """Put a newly signed request in the place of the one that comes."""
         attempt = request.context.setdefault("attempt", request.context.options.pop("attempt", None))
         assert isinstance(attempt, Attempt)  # noqa: S101 (build_options puts it there)
-        signed = attempt.build_request()
+        signed = attempt.sign()
         for name, value in request.http_request.headers.items():
             if name.lower() not in ("content-length", "content-type"):
                 signed.headers[name] = value
@@ -56,8 +56,3 @@ def build_policies(retry_policy: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN4
         DistributedTracingPolicy(**kwargs),
         HttpLoggingPolicy(**kwargs),
     ]
-
-
-def build_request(attempt: Attempt) -> tuple[HttpRequest, dict[str, Any]]:
-    """Build what to run through the pipeline, and with which options."""
-    return HttpRequest("POST", attempt.url), {"attempt": attempt, "retry_on_methods": ["POST"]}

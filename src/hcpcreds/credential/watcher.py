@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from hcpcreds.credential.first_use import first_use
 from hcpcreds.credential.status import WatchMode
 
 if TYPE_CHECKING:
@@ -383,6 +384,7 @@ def _open_mounts() -> int | None:
 def _open_inotify() -> "INotify":
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, "no inotify here")
-    from inotify_simple import INotify  # noqa: PLC0415
+    with first_use:
+        from inotify_simple import INotify  # noqa: PLC0415
 
-    return INotify()
+        return INotify()
