@@ -11,6 +11,7 @@ process.
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -47,6 +48,20 @@ class PlainScalar(NamedTuple):
     text: str
     kind: str
     """``number`` or ``boolean``."""
+
+
+def read_source(path: str | Path) -> bytes:
+    """Read a file of YAML or JSON; of one that is too large for `parse_documents`, only the beginning.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(str(path), [f"cannot be read: {reason}"]) from None
 
 
 def parse_documents(source: str | bytes, *, where: str) -> list[Any]:

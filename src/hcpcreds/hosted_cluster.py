@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD
-from hcpcreds.documents import MAX_BYTES, parse_documents
+from hcpcreds.documents import parse_documents, read_source
 from hcpcreds.errors import InputError
 from hcpcreds.fields import TEXT, Fields, Form, describe
 
@@ -155,13 +155,7 @@ def read_hosted_cluster(path: str | Path) -> HostedCluster:
     Raises:
         InputError: The file cannot be read, or as `parse_hosted_cluster` says.
     """
-    try:
-        with Path(path).open("rb") as file:
-            source = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(str(path), [f"cannot be read: {reason}"]) from None
-    return parse_hosted_cluster(source, where=str(path))
+    return parse_hosted_cluster(read_source(path), where=str(path))
 
 
 def parse_hosted_cluster(

@@ -25,7 +25,7 @@ class ComponentPod:
     component: Component
     identity: ManagedIdentity
     manifest: Manifest
-    configuration: dict[str, str]
+    configuration: dict[str, bytes]
     """Path in the container → content, of the object that names the credential file, if one does."""
 
     @property
@@ -71,17 +71,17 @@ class ComponentPod:
         for path, content in self.configuration.items():
             file = self.root_filesystem(node_root) / path.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(content, encoding="utf-8")
+            file.write_bytes(content)
 
 
 def build_pods(
-    cluster: HostedCluster, text: str, rendered: Sequence[Manifest], *, key_vault_user_client_id: str
+    cluster: HostedCluster, source: bytes, rendered: Sequence[Manifest], *, key_vault_user_client_id: str
 ) -> list[ComponentPod]:
     """Build a pod for each component that the cluster has.
 
     Args:
         cluster: The hosted cluster.
-        text: What it was read from.
+        source: What it was read from.
         rendered: Every object of it, as `hcpcreds.manifests.render` gives them.
         key_vault_user_client_id: The identity that reads the vault.
     """
@@ -92,7 +92,7 @@ def build_pods(
             continue
         workload, container = component.consumer.workload, component.consumer.containers[0]
         additions = build_pod_additions(cluster, workload, key_vault_user_client_id=key_vault_user_client_id)
-        arguments, configuration = _find_configuration(component, text, rendered)
+        arguments, configuration = _find_configuration(component, source, rendered)
         manifest = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -118,8 +118,8 @@ def build_pods(
 
 
 def _find_configuration(
-    component: Component, text: str, rendered: Sequence[Manifest]
-) -> tuple[list[str], dict[str, str]]:
+    component: Component, source: bytes, rendered: Sequence[Manifest]
+) -> tuple[list[str], dict[str, bytes]]:
     """How a component is told where its credential file is: arguments, and files by their paths."""
     mount = component.consumer.mount
     assert mount is not None  # noqa: S101 - a consumer is the pod that mounts
@@ -128,13 +128,13 @@ def _find_configuration(
             config = mount.cloud_config
             assert config is not None  # noqa: S101 - the table gives one with this source
             secret = _find(rendered, "Secret", config.secret_name)
-            content = base64.b64decode(secret["data"][CLOUD_CONFIG_KEY]).decode()
+            content = base64.b64decode(secret["data"][CLOUD_CONFIG_KEY])
             return ["--cloud-config", config.path], {config.path: content}
         case PathSource.AZURE_CLUSTER_IDENTITY:
-            content = json.dumps(_find(rendered, "AzureClusterIdentity"))
+            content = json.dumps(_find(rendered, "AzureClusterIdentity")).encode()
             return ["--azure-cluster-identity", API_OBJECT_PATH], {API_OBJECT_PATH: content}
         case PathSource.HOSTED_CONTROL_PLANE:
-            return ["--hosted-control-plane", API_OBJECT_PATH], {API_OBJECT_PATH: text}
+            return ["--hosted-control-plane", API_OBJECT_PATH], {API_OBJECT_PATH: source}
         case PathSource.ENVIRONMENT:
             return [], {}
 

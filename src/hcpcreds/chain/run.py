@@ -21,8 +21,9 @@ from hcpcreds.chain.running import DIRECTORY_PREFIX, RunningChain, RunningCompon
 from hcpcreds.chain.service_owner import Issued, OwnIdentity, ServiceOwner
 from hcpcreds.chain.settings import Reporter, Settings, build_azure_settings, build_identities
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
+from hcpcreds.documents import read_source
 from hcpcreds.errors import ChainError, HcpCredsError
-from hcpcreds.hosted_cluster import read_hosted_cluster
+from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.local.node import NodeConfig
 from hcpcreds.manifests.render import render
 
@@ -50,7 +51,8 @@ class Chain:
     """
 
     def __init__(self, file: Path, settings: Settings, reporter: Reporter) -> None:
-        self._cluster = read_hosted_cluster(file)
+        source = read_source(file)  # once: it may be a pipe
+        self._cluster = parse_hosted_cluster(source, where=str(file))
         self._settings = settings
         self._reporter = reporter
         self._key_vault_user = (
@@ -59,7 +61,7 @@ class Chain:
         self._objects = render(self._cluster, key_vault_user_client_id=self._key_vault_user)
         self._pods = build_pods(
             self._cluster,
-            file.read_text(encoding="utf-8"),
+            source,
             self._objects,
             key_vault_user_client_id=self._key_vault_user,
         )
