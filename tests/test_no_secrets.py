@@ -43,6 +43,8 @@ from hcpcreds.local.identity_certificates import IssuedCertificate
 from hcpcreds.local.node_provider import FetchedObject
 from hcpcreds.local.vault import _NewSecret
 from hcpcreds.local.vault_store import SecretVersion
+from hcpcreds.manifests import check
+from hcpcreds.manifests.check.document import Document
 
 SCOPE = "https://management.azure.com/.default"
 SECRET_WORDS = {"client_secret", "content", "credentials", "key", "private_key", "secret", "token", "value"}
@@ -107,6 +109,7 @@ def make_values(content: bytes) -> dict[str, Any]:
         SecretVersion("1", content.decode(), 0, 0),
         Answer(200, content),
         _NewSecret(value=content.decode()),
+        Document({"kind": "Secret", "stringData": {"ingress": content.decode()}}),
     ]
     return {type(value).__name__: value for value in values}
 
@@ -197,3 +200,17 @@ def test_no_log_shows_a_secret_in_a_life_of_calls_rotation_and_refusal(tmp_path,
     for content in (first, second):
         assert_shows_none(shown + caplog.text, content)
     assert [token for token in tokens if token in shown + caplog.text] == []
+
+
+def test_no_finding_shows_what_stands_in_a_secret(content):
+    secret = json.loads(content)["client_secret"]
+    cloud_config = {"aadClientSecret": secret, "aadMSIDataPlaneIdentityPath": secret, "cloud": secret}
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "azure-cloud-config", "namespace": "clusters"},
+        "stringData": {"cloud.conf": json.dumps(cloud_config), "azure.json": secret},
+    }
+    findings = check([Document(manifest)])
+    assert findings
+    assert_shows_none(repr(findings), content)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+from typing_extensions import override
 
 from hcpcreds.documents import PlainScalar, parse_documents
 
@@ -47,6 +48,11 @@ class Document(msgspec.Struct, frozen=True):
     file: str = "-"
     path: Path = ()
     position: "_Position | None" = None
+
+    @override
+    def __repr__(self) -> str:
+        # A Secret is a manifest too: what stands in one is shown to nobody.
+        return f"Document(file={self.file!r}, path={self.path!r})"
 
     def line(self, path: Path) -> int:
         """The line (from 1) where the value at a path begins, or what there is of the path; 1 if unknown."""

@@ -1,5 +1,6 @@
 """The table of findings: each code, how bad it is, and what it says. docs/checks has a page for each."""
 
+import re
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -80,7 +81,7 @@ RULES: Final = {
     "HC503": Rule("error", "Rotation poll interval is not a duration"),
     "HC504": Rule("note", "Rotation polls less than once in an hour"),
     "HC505": Rule("error", "CSIDriver without podInfoOnMount"),
-    "HC506": Rule("warning", "CSIDriver without requiresRepublish"),
+    "HC506": Rule("note", "CSIDriver without requiresRepublish"),
     "HC507": Rule("error", "Hosted cluster cannot be used"),
     # 6xx: AzureClusterIdentity
     "HC601": Rule("error", "AzureClusterIdentity names a path that no mount provides"),
@@ -110,6 +111,9 @@ class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
     """What to do about it."""
 
 
+_LONG: Final = re.compile(r"\S{160,}")
+
+
 def report(code: str, node: Node, reason: str, mend: str) -> Finding:
     """Build a finding about what stands at a node."""
     return Finding(
@@ -118,6 +122,11 @@ def report(code: str, node: Node, reason: str, mend: str) -> Finding:
         path=node.json_path,
         code=code,
         severity=RULES[code].severity,
-        reason=reason,
-        mend=mend,
+        reason=_hide_long(reason),
+        mend=_hide_long(mend),
     )
+
+
+def _hide_long(text: str) -> str:
+    # No name or path that belongs in a manifest is so long. What is may be a secret, pasted by mistake.
+    return _LONG.sub(lambda found: f"({len(found[0])} characters)", text)
