@@ -360,3 +360,117 @@ spec:
     assert [(finding.code, finding.line) for finding in check_text(text)] == [("HC105", 8)] * 2 + [
         ("HC105", 8)
     ]
+
+
+@pytest.mark.parametrize(
+    ("fixture", "old", "new", "expected"),
+    [
+        ("HC101", "secretProviderClass: shop-tls", "secretProviderClass: managed-azure-ingres", ["HC101"]),
+        (
+            "HC109",
+            "readOnly: true\n      volumes",
+            "readOnly: true\n              subPathExpr: $(A)\n      volumes",
+            ["HC109"],
+        ),
+        ("HC113", "mountPath: /mnt/kms", "mountPath: /mnt/certs", ["HC110", "HC113"]),
+        ("HC201", "otter-ingress\n          volume", "deep/otter-ingress\n          volume", ["HC202"]),
+        ("HC203", "value: /mnt/certs/otter-ingress", "value: /mnt/certs/", ["HC203"]),
+        ("HC207", "value: managed-azure-network", "value: managed-azure-ingress", ["HC207"]),
+        ("HC304", 'usePodIdentity: "false"', "usePodIdentity: 'no'", ["HC304"]),
+        ("HC304", 'useVMManagedIdentity: "true"', 'useVMManagedIdentity: "false"', ["HC304"]),
+        ("HC306", "objectName", "\t", ["HC306"]),
+        ("HC306", "array:", "objects:", ["HC306"]),
+        ("HC307", "objectType: secret", "objectType: cert", ["HC307", "HC308"]),
+        ("HC308", "objectType: secret", "objectFormat: pem", ["HC308"]),
+        ("HC309", "objectName: otter-ingress", "objectName: null", ["HC309"]),
+        ("HC316", "objectEncoding: utf-8", "objectEncoding: base64", ["HC316"]),
+        ("HC317", "tenantId: bbbbbbbb", "tenantID: cccccccc", ["HC317"]),
+        ("HC318", 'filePermission: "0440"', "objectFormat: der", ["HC318"]),
+        ("HC402", '"/mnt/certs/otter-ccm"', '"/mnt/certs"', ["HC405"]),
+        ("HC402", '"/mnt/certs/otter-ccm"', '"certs/otter-ccm"', ["HC405"]),
+        ("HC402", '"/mnt/certs/otter-ccm"', '"/mnt/certs/otter-cpo"', ["HC406"]),
+        (
+            "HC403",
+            '"useManagedIdentityExtension": false',
+            '"useFederatedWorkloadIdentityExtension": true',
+            ["HC403"],
+        ),
+        ("HC403", '"useManagedIdentityExtension": false', '"aadClientSecret": "x"', ["HC403"]),
+        ("HC403", '"useManagedIdentityExtension": false', '"aadClientCertPath": "/c"', ["HC403"]),
+        ("HC408", '"/mnt/certs/otter-ccm"', "7", ["HC407", "HC408"]),
+        ("HC502", "--enable-secret-rotation=true", "--enable-secret-rotation", []),
+        ("HC502", "--enable-secret-rotation=true", "--enable-secret-rotation=f", ["HC502"]),
+        ("HC503", "=2m", "=1h30m0.5s", ["HC504"]),
+    ],
+)
+def test_variants_of_a_mistake_are_found(fixture, old, new, expected):
+    (file,) = (file for file in (FIXTURES / fixture).iterdir() if file.stem == "clean")
+    text = file.read_text()
+    assert old in text
+    assert sorted(finding.code for finding in check_text(text.replace(old, new))) == expected
+
+
+@pytest.mark.parametrize(
+    "data", ["%%%", base64.b64encode(b"\xff").decode(), base64.b64encode(b"[1]").decode()]
+)
+def test_unreadable_cloud_config_is_found(data):
+    secret = {"kind": "Secret", "metadata": {"name": "azure-cloud-config"}, "data": {"cloud.conf": data}}
+    assert codes([secret]) == ["HC401"]
+
+
+def test_text_that_is_still_to_be_filled_in_is_not_judged():
+    text = (FIXTURES / "HC317" / "clean.yaml").read_text()
+    for value in ("otter-vault", "otter-ingress", "66666666-7777-4888-8999-aaaaaaaaaaaa", "AzurePublicCloud"):
+        for placeholder in ("${VALUE}", "$(VALUE)", "<value>", "'{{ .Values.value }}'"):
+            assert check_text(text.replace(value, placeholder)) == []
+
+
+def test_hosted_cluster_and_its_hosted_control_plane_are_compared_as_one():
+    manifest = make_manifest()
+    control_plane = make_manifest({"kind": "HostedControlPlane", "metadata.namespace": "clusters-otter"})
+    objects = render(parse_hosted_cluster(manifest), key_vault_user_client_id=KEY_VAULT_USER)
+    objects[0]["spec"]["parameters"]["keyvaultName"] = "heron-vault"
+    assert codes([manifest, control_plane, *objects]) == ["HC317"]
+
+
+def test_clusters_are_told_apart_by_the_namespace_of_their_control_planes():
+    otter, heron = make_manifest(), make_manifest({"metadata.name": "heron"})
+    for manifest in (otter, heron):
+        manifest["spec"]["infraID"] = manifest["metadata"]["name"]
+    assert check([*build_all(otter), *build_all(heron)]) == []
+
+
+def test_volume_claim_of_a_stateful_set_may_have_a_credentials_path():
+    claim = {"metadata": {"name": "certs"}}
+    container = {"name": "c", "volumeMounts": [{"name": "certs", "mountPath": "/mnt/certs"}]}
+    spec = {"template": {"spec": {"containers": [container]}}, "volumeClaimTemplates": [claim]}
+    assert check([{"kind": "StatefulSet", "metadata": {"name": "s"}, "spec": spec}]) == []
+
+
+def test_container_that_somebody_chose_for_the_credential_is_accepted():
+    cluster = parse_hosted_cluster(make_manifest())
+    workload = build_workload(cluster, "ingress-operator")
+    sidecar, operator = workload["spec"]["template"]["spec"]["containers"]
+    sidecar["env"], sidecar["volumeMounts"] = operator.pop("env"), operator.pop("volumeMounts")
+    assert check([make_manifest(), workload]) == []
+
+
+def test_objects_without_a_namespace_clash_only_within_a_file():
+    one, other = (
+        (FIXTURES / "HC501" / "failing.yaml")
+        .read_text()
+        .replace("  namespace: clusters-otter\n", "")
+        .split("---\n")
+    )
+    assert check([*read_documents(one, file="dev.yaml"), *read_documents(other, file="prod.yaml")]) == []
+    assert codes(read_documents(f"{one}---\n{other}", file="all.yaml")) == ["HC501"]
+    assert check_text(f"{one}---\n{one}") == []
+
+
+def test_helm_values_in_layers_need_rotation_only_once():
+    base = {"syncSecret": {"enabled": False}, "filteredWatchSecret": True}
+    assert codes([base]) == ["HC502"]
+    assert codes([base, {"enableSecretRotation": True, "rotationPollInterval": "2m"}]) == []
+    assert codes([{"secrets-store-csi-driver": base}]) == ["HC502"]
+    assert codes([{"secrets-store-csi-driver": {"install": False}}]) == []
+    assert codes([{"syncSecret": {"enabled": True}}]) == []  # of another chart, perhaps

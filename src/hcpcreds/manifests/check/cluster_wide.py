@@ -19,6 +19,8 @@ _DRIVER_CONTAINER: Final = "secrets-store"
 _ROTATION_FLAG: Final = "enable-secret-rotation"
 _INTERVAL_FLAG: Final = "rotation-poll-interval"
 _CHART_KEYS: Final = ("enableSecretRotation", "rotationPollInterval", "filteredWatchSecret", "syncSecret")
+_ENOUGH_CHART_KEYS: Final = 2
+"""One alone could be another chart's."""
 _SUBCHART: Final = "secrets-store-csi-driver"
 _DURATION: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|µs|ms|s|m|h))+")
 _PART: Final = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)")
@@ -38,9 +40,8 @@ def check_cluster_wide(subjects: Subjects) -> Iterator[Finding]:
     for item in subjects.named:
         if item.kind == "CSIDriver" and item.name == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER:
             yield from _check_csi_driver(item.node["spec"])
+    yield from _check_helm_values([values for node in subjects.nodes for values in _find_helm_values(node)])
     for node in subjects.nodes:
-        if not node["kind"].is_set:
-            yield from _check_helm_values(node)
         for root in (node, node["properties"], node["spec"]):
             yield from _check_add_on(root)
 
@@ -48,15 +49,19 @@ def check_cluster_wide(subjects: Subjects) -> Iterator[Finding]:
 def _check_hosted_clusters(subjects: Subjects) -> Iterator[Finding]:
     for node, problem in subjects.unusable_clusters:
         path, _, reason = problem.partition(": ")
-        yield report("HC507", node.at(*path.split(".")), reason, "Mend the field: nothing can be rendered.")
+        field = node.at(*path.split("."))
+        if not is_placeholder(field.plain):
+            yield report("HC507", field, reason, "Mend the field: nothing can be rendered.")
 
 
 def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
-    seen: dict[tuple[str, str, str], Named] = {}
+    seen: dict[tuple[str, ...], Named] = {}
     for item in subjects.named:
         if item.kind not in _UNIQUE and item.name not in COMPONENT_BY_CONFIG:
             continue
-        first = seen.setdefault((item.kind, item.namespace, item.name), item)
+        # Files without a namespace are often overlays, each for a namespace of its own.
+        place = item.namespace or f"in {item.node.document.file}"
+        first = seen.setdefault((item.kind, place, item.name), item)
         if first.node.value != item.node.value:
             yield report(
                 "HC501",
@@ -123,16 +128,26 @@ def _check_csi_driver(spec: Node) -> Iterator[Finding]:
         )
 
 
-def _check_helm_values(node: Node) -> Iterator[Finding]:
-    values = node[_SUBCHART] if isinstance(node[_SUBCHART].value, dict) else node
-    is_driver = values is not node or any(values[key].value is not None for key in _CHART_KEYS)
-    if not is_driver or values["install"].boolean is False:
+def _find_helm_values(node: Node) -> Iterator[Node]:
+    """The values of the driver's chart, or those of a chart that holds it."""
+    if isinstance(node[_SUBCHART].value, dict):
+        node = node[_SUBCHART]
+    elif node["kind"].is_set or sum(node[key].value is not None for key in _CHART_KEYS) < _ENOUGH_CHART_KEYS:
         return
-    rotation = values["enableSecretRotation"]
-    if rotation.plain.lower() != "true" and not is_placeholder(rotation.plain):
-        yield _report_off(rotation, "enableSecretRotation is not true", "enableSecretRotation: true")
-    if values["rotationPollInterval"].plain:
-        yield from _check_interval(values["rotationPollInterval"], values["rotationPollInterval"].plain)
+    if node["install"].boolean is not False:
+        yield node
+
+
+def _check_helm_values(found: list[Node]) -> Iterator[Finding]:
+    is_on = any(values["enableSecretRotation"].plain.lower() == "true" for values in found)
+    for values in found:
+        rotation, interval = values["enableSecretRotation"], values["rotationPollInterval"]
+        # Values are often given in layers: what one of them leaves open, another one says.
+        is_off = rotation.plain.lower() != "true" and not is_placeholder(rotation.plain)
+        if is_off and (rotation.value is not None or not is_on):
+            yield _report_off(rotation, "enableSecretRotation is not true", "enableSecretRotation: true")
+        if interval.plain:
+            yield from _check_interval(interval, interval.plain)
 
 
 def _check_add_on(root: Node) -> Iterator[Finding]:

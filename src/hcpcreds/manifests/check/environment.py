@@ -159,12 +159,14 @@ def _check_file(name: str, value: Node, file: str, files: frozenset[str]) -> Ite
 
 
 def _check_needed(container: Container, pod: Pod, subjects: Subjects) -> Iterator[Finding]:
-    names = {variable["name"].text for variable in container.env}
     if container.is_init or container.node["envFrom"].is_set:
         return
     for component, row in pod.rows:
         if container.name not in row.containers or not subjects.has_component(component, pod.namespace):
             continue
+        # A container that is not in the table is one that somebody chose, with hcpcreds inject --container.
+        chosen = [other for other in pod.containers if other.name not in row.containers and not other.is_init]
+        names = {variable["name"].text for item in (container, *chosen) for variable in item.env}
         for variable in row.env:
             if variable.name not in names and not variable.optional:
                 yield report(

@@ -110,7 +110,7 @@ def _check_identity(item: Named) -> Iterator[Finding]:
             'Set useVMManagedIdentity to "true".',
         )
     user = parameters["userAssignedIdentityID"]
-    if modes == ["useVMManagedIdentity"] and not user.plain:
+    if modes == ["useVMManagedIdentity"] and not user.plain and item.name in COMPONENT_BY_CLASS:
         yield report(
             "HC305",
             user,
@@ -124,7 +124,7 @@ def _check_objects(item: Named) -> Iterator[Finding]:
     objects = item.node.at("spec", "parameters", "objects")
     entries = parse_text(objects)["array"].items()
     readable = read_objects(item.node)
-    if len(readable) < max(1, len(entries)):
+    if len(readable) < max(1, len(entries)) and not is_placeholder(objects.text):
         reason = "objects is not set" if not objects.is_set else "objects is no YAML with a list of texts"
         if objects.is_set and not entries:
             reason = "objects has no key array with entries, so nothing would be mounted"

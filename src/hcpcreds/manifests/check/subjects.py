@@ -152,9 +152,17 @@ class Subjects(msgspec.Struct):
         return [item for item in self.classes if item.name == name and is_same(item.namespace, namespace)]
 
     def find_cluster(self, namespace: str) -> HostedCluster | None:
-        """The hosted cluster whose control plane runs in a namespace; the only one, if that is not said."""
+        """The hosted cluster whose control plane runs in a namespace; the only one, if that is not said.
+
+        A HostedCluster and its HostedControlPlane are one.
+        """
         found = [item for item in self.clusters if is_same(item.control_plane_namespace, namespace)]
-        return found[0] if len(found) == 1 else None
+        is_one = all(
+            (item.identities, item.key_vault, item.cloud)
+            == (found[0].identities, found[0].key_vault, found[0].cloud)
+            for item in found
+        )
+        return found[0] if found and is_one else None
 
     def has_component(self, component: Component, namespace: str) -> bool:
         """Whether a namespace's control plane is known to have a component of managed Azure."""
@@ -248,7 +256,11 @@ def _read_pod(item: Named) -> Pod:
         for key in ("initContainers", "containers")
         for node in spec[key].items()
     ]
-    volumes = spec["volumes"].items()
+    claims = [
+        Node(claim.document, claim.path, {"name": claim.at("metadata", "name").text})
+        for claim in item.node.at("spec", "volumeClaimTemplates").items()
+    ]
+    volumes = [*spec["volumes"].items(), *claims]
     return Pod(spec, item.kind, item.name, item.namespace, volumes, containers)
 
 

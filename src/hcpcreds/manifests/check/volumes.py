@@ -188,16 +188,22 @@ def _check_row(component: Component, row: PodRow, pod: Pod, subjects: Subjects) 
     """Check what a workload of the table gets for one component."""
     if row.mount is None or not subjects.has_component(component, pod.namespace):
         return
+    missing: list[Container] = []
+    is_elsewhere = False
     for container in pod.containers:
-        if container.is_init or container.name not in row.containers:
-            continue
         found = [
             mount for mount in container.mounts if pod.get_class(mount) == component.secret_provider_class
         ]
-        if not found:
-            yield from _report_missing(component, row, container, pod)
-        elif row.mount.source is not PathSource.ENVIRONMENT:
+        if container.is_init:
+            continue
+        if container.name not in row.containers:  # one that somebody chose, with hcpcreds inject --container
+            is_elsewhere = is_elsewhere or bool(found)
+        elif found and row.mount.source is not PathSource.ENVIRONMENT:
             yield from _check_mount_path(found, row.mount.path, component, container)
+        elif not found:
+            missing.append(container)
+    for container in missing if not is_elsewhere else ():
+        yield from _report_missing(component, row, container, pod)
     for volume in pod.credential_volumes:
         name, class_name = volume["name"].text, class_of(volume).text
         if class_name == component.secret_provider_class and name != row.mount.volume_name:
