@@ -11,6 +11,7 @@ from hcpcreds.errors import HcpCredsError, InputError
 
 _COMMANDS: Final = {
     "render": "Print every object that a hosted cluster needs, ready to be applied.",
+    "inject": "Add what a component's credential needs to workloads, and change nothing else.",
     "check": "Find in manifests what would not work, with the reason and the mend.",
     "inspect": "Explain a credential file or mount: identity, certificate, validity, what is wrong.",
     "token": "Get a token as a component would, and show its claims.",

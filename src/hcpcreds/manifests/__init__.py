@@ -9,13 +9,16 @@ from hcpcreds.manifests.cloud_config import (
     build_node_config_map,
 )
 from hcpcreds.manifests.cluster_identity import build_azure_cluster_identity
+from hcpcreds.manifests.inject import CustomComponent, InjectOptions, inject
 from hcpcreds.manifests.render import render
 from hcpcreds.manifests.secret_provider_class import build_secret_provider_class
 from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions, build_pod_additions
 
 __all__ = [
     "ContainerAdditions",
+    "CustomComponent",
     "Finding",
+    "InjectOptions",
     "PodAdditions",
     "build_azure_cluster_identity",
     "build_cloud_provider_secret",
@@ -26,5 +29,6 @@ __all__ = [
     "build_pod_additions",
     "build_secret_provider_class",
     "check",
+    "inject",
     "render",
 ]

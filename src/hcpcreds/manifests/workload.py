@@ -1,6 +1,8 @@
 """What the pods of a workload get: volumes, mounts, environment."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from hcpcreds.azureutil import (
     EnvVar,
@@ -8,9 +10,12 @@ from hcpcreds.azureutil import (
     VolumeMount,
     create_volume_for_azure_secret_store_provider_class,
 )
-from hcpcreds.components import KMS_BACKUP_CONTAINER, WORKLOADS, Pod
+from hcpcreds.components import KMS_BACKUP_CONTAINER, WORKLOADS, Component, Pod
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
+
+_NO_SECRET: Final = ""
+"""For what passes names on and needs no secret's name."""
 
 
 @dataclass(slots=True)
@@ -48,39 +53,65 @@ def build_pod_additions(
     Raises:
         InputError: There is no such workload, or it needs the client id and there is none.
     """
+    has_backup = cluster.kms_keys is not None and cluster.kms_keys.backup is not None
+    left_out = "" if has_backup else KMS_BACKUP_CONTAINER
+    rows = []
+    for component, pod in _find_rows(workload):
+        identity = component.get_identity(cluster)
+        if identity is not None:
+            rows.append((component, pod, identity.credentials_secret_name))
+    values = {"key_vault_user": key_vault_user_client_id or "", "managed_service": managed_service or ""}
+    return _build_additions(rows, values, left_out)
+
+
+def build_pod_additions_for_secret(
+    credentials_secret_name: str,
+    workload: str,
+    *,
+    key_vault_user_client_id: str | None = None,
+    managed_service: str | None = None,
+) -> PodAdditions:
+    """Build what a workload gets where only the name of its own secret is known, and not the hosted cluster.
+
+    The control-plane-operator then gets its own credential and not that of KMS, which has another secret.
+    For the other arguments and what is raised, see `build_pod_additions`.
+    """
+    own, *others = _find_rows(workload)
+    rows = [(*own, credentials_secret_name)]
+    rows += [(component, pod, _NO_SECRET) for component, pod in others if pod.mount is None]
+    values = {"key_vault_user": key_vault_user_client_id or "", "managed_service": managed_service or ""}
+    return _build_additions(rows, values, "")
+
+
+def _find_rows(workload: str) -> tuple[tuple[Component, Pod], ...]:
     if workload not in WORKLOADS:
         raise InputError(
             "workload", [f"unknown workload {workload!r}; expected one of {', '.join(WORKLOADS)}"]
         )
+    return WORKLOADS[workload]
+
+
+def _build_additions(
+    rows: list[tuple[Component, Pod, str]], values: Mapping[str, str], left_out: str
+) -> PodAdditions:
     additions = PodAdditions()
-    for component, pod in WORKLOADS[workload]:
-        identity = component.get_identity(cluster)
-        if identity is None:
-            continue
+    for component, pod, secret in rows:
         if pod.mount is not None:
             additions.volumes.append(
                 create_volume_for_azure_secret_store_provider_class(
                     pod.mount.volume_name, component.secret_provider_class
                 )
             )
-        values = {
-            "secret": identity.credentials_secret_name,
-            "key_vault_user": key_vault_user_client_id or "",
-            "managed_service": managed_service or "",
-        }
-        for name in _containers(pod, cluster):
+        for name in pod.containers:
+            if name == left_out:
+                continue
             container = additions.containers.setdefault(name, ContainerAdditions())
             if pod.mount is not None:
                 container.volume_mounts.append(
                     {"name": pod.mount.volume_name, "mountPath": pod.mount.path, "readOnly": True}
                 )
-            container.env += _build_env(pod, values)
+            container.env += _build_env(pod, {"secret": secret, **values})
     return additions
-
-
-def _containers(pod: Pod, cluster: HostedCluster) -> list[str]:
-    has_backup = cluster.kms_keys is not None and cluster.kms_keys.backup is not None
-    return [name for name in pod.containers if has_backup or name != KMS_BACKUP_CONTAINER]
 
 
 def _build_env(pod: Pod, values: dict[str, str]) -> list[EnvVar]:

@@ -1,0 +1,93 @@
+"""Injecting into the text of a stream, so that whatever is not added stays as it was, to the byte."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from hcpcreds.documents import PlainScalar, parse_documents
+from hcpcreds.errors import InputError
+from hcpcreds.manifests.inject import InjectOptions, WorkloadChanges, apply_changes, find_changes
+from hcpcreds.manifests.pod_changes import Change
+from hcpcreds.manifests.yaml_edit import NotEditableError, edit_lists
+
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class InjectedStream:
+    """A stream of manifests before and after."""
+
+    before: str
+    after: str
+    workloads: tuple[WorkloadChanges, ...]
+    """Each workload that is a component's, also one that lacked nothing."""
+
+
+def inject_stream(source: bytes, options: InjectOptions, *, where: str) -> InjectedStream:
+    """Inject into every workload of a stream that is a component's.
+
+    The text that comes out is read again, and must say what `inject` says.
+
+    Args:
+        source: YAML documents or one JSON document, in UTF-8.
+        options: What to inject.
+        where: What error messages call the stream.
+
+    Raises:
+        InputError: As `inject`; or the stream cannot be read; or it is written so that it cannot be changed
+            without changing something else too, as where two containers share a list by an anchor.
+    """
+    documents = parse_documents(source, where=where)
+    before = source.decode()
+    changes = find_changes(documents, options, where=where)
+    mark = _BYTE_ORDER_MARK if before.startswith(_BYTE_ORDER_MARK) else ""
+    text = before.removeprefix(mark)
+    after = text
+    if any(workload.changes for workloads in changes for workload in workloads):
+        expected = [
+            apply_changes(document, workloads) if workloads else document
+            for document, workloads in zip(documents, changes, strict=True)
+        ]
+        after = _edit(text, changes, expected, where)
+    return InjectedStream(before, mark + after, tuple(found for workloads in changes for found in workloads))
+
+
+def _edit(text: str, changes: list[list[WorkloadChanges]], expected: list[Any], where: str) -> str:
+    edits = [
+        [
+            Change((*workload.path, *change.path), change.entry, change.index)
+            for workload in workloads
+            for change in workload.changes
+        ]
+        for workloads in changes
+    ]
+    try:
+        after = edit_lists(text, edits)
+        if _is_same(expected, parse_documents(after, where=where), set()):
+            return after
+        problem = "what is to change is shared with something else that would change too"
+    except NotEditableError as error:
+        problem = str(error)
+    except (InputError, yaml.YAMLError):
+        problem = "it is written in a way that hcpcreds cannot add to"
+    hint = (
+        "Write out the lists that are shared by anchors (&, *) or merge keys (<<), or take --output patch, "
+        "which needs no change of the file."
+    )
+    raise InputError(where, [f"not changed: {problem}"], hint=hint) from None
+
+
+def _is_same(one: object, other: object, seen: set[tuple[int, int]]) -> bool:
+    """Whether two documents say the same. Aliases make a small text large: nothing is compared twice."""
+    if (id(one), id(other)) in seen:
+        return True
+    if isinstance(one, dict) and isinstance(other, dict):
+        seen.add((id(one), id(other)))
+        return one.keys() == other.keys() and all(_is_same(one[key], other[key], seen) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        seen.add((id(one), id(other)))
+        return len(one) == len(other) and all(map(_is_same, one, other, [seen] * len(one)))
+    if one is True and isinstance(other, PlainScalar):
+        return other.kind == "boolean" and other.text == "true"
+    return type(one) is type(other) and one == other

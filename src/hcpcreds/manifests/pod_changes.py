@@ -1,0 +1,153 @@
+"""What a pod's spec lacks of what it is to get, and what stands in the way."""
+
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
+from hcpcreds.documents import PlainScalar
+from hcpcreds.fields import describe
+
+Path = tuple[str | int, ...]
+"""Keys and indexes, from the root of an object or of a document."""
+Entry = Mapping[str, Any]
+
+_TRUE: Final = frozenset({"true", "yes", "on", "y"})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of a list: a volume, a mount or a variable."""
+
+    path: Path
+    """Of the list. It may be missing, or null."""
+    entry: Entry
+    index: int | None = None
+    """Of the entry that this one replaces; None appends it."""
+
+
+def find_changes_in_list(
+    parent: Entry, path: Path, wanted: Sequence[Entry], *, problems: list[str], conflicts: list[str]
+) -> list[Change]:
+    """Find what a list lacks.
+
+    Args:
+        parent: The mapping that holds the list.
+        path: Of the list; its last key is ``volumes``, ``volumeMounts`` or ``env``.
+        wanted: What the list is to hold.
+        problems: Here goes what makes the list unusable.
+        conflicts: Here goes what stands in the way.
+
+    Returns:
+        What to append, and for each conflict what to replace.
+    """
+    if not wanted:
+        return []
+    entries = parent.get(str(path[-1]))
+    if entries is not None and not isinstance(entries, list):
+        problems.append(f"{render_path(path)}: expected a list, got {describe(entries)}")
+        return []
+    compare = _COMPARISONS[str(path[-1])]
+    changes = []
+    for entry in wanted:
+        is_there = False
+        for index, found in enumerate(entries or []):
+            if not isinstance(found, Mapping):
+                problems.append(f"{render_path((*path, index))}: expected a mapping, got {describe(found)}")
+                return []
+            difference = compare(found, entry)
+            if difference is None:
+                continue
+            is_there = True
+            if difference:
+                conflicts.append(f"{render_path((*path, index))}: {difference}")
+                # How its path is spelled stays: a strategic merge patch finds the mount by it.
+                kept = {"mountPath": found["mountPath"]} if "mountPath" in entry else {}
+                changes.append(Change(path, {**entry, **kept}, index))
+        if not is_there:
+            changes.append(Change(path, entry))
+    return changes
+
+
+def apply_change(manifest: dict[str, Any], change: Change) -> dict[str, Any]:
+    """Apply a change to the object that its path starts from, in a copy of it."""
+    # Copies along the path and no further: what YAML aliases share must not change in the other place.
+    changed = dict(manifest)
+    parent: Any = changed
+    for step in change.path[:-1]:
+        parent[step] = copy(parent[step])
+        parent = parent[step]
+    entries = list(parent.get(change.path[-1]) or [])
+    if change.index is None:
+        entries.append(change.entry)
+    else:
+        entries[change.index] = change.entry
+    parent[change.path[-1]] = entries
+    return changed
+
+
+def render_path(path: Path) -> str:
+    """Render a path as people write it, for instance ``spec.containers[0].env``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+# A comparison says nothing (None) of an entry that is another's, "" of one that is as wanted, and else what
+# is the matter with it.
+
+
+def _compare_volumes(found: Entry, wanted: Entry) -> str | None:
+    if found.get("name") != wanted["name"]:
+        return None
+    attributes = wanted["csi"]["volumeAttributes"]
+    expected = f"expected the SecretProviderClass {attributes[MANAGED_AZURE_SECRET_PROVIDER_CLASS]!r}"
+    name = f"the volume {wanted['name']!r}"
+    csi = found.get("csi")
+    if not isinstance(csi, Mapping):
+        sources = ", ".join(key for key in found if key != "name") or "emptyDir"
+        return f"{name} is another ({sources}), {expected}"
+    if csi.get("driver") != MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER:
+        return f"{name} is of the driver {describe(csi.get('driver'))}, {expected}"
+    there = csi.get("volumeAttributes")
+    found_class = there.get(MANAGED_AZURE_SECRET_PROVIDER_CLASS) if isinstance(there, Mapping) else None
+    if found_class != attributes[MANAGED_AZURE_SECRET_PROVIDER_CLASS]:
+        return f"{name} is of the SecretProviderClass {describe(found_class)}, {expected}"
+    return "" if _is_true(csi.get("readOnly")) else f"{name} is not read-only, expected readOnly: true"
+
+
+def _compare_mounts(found: Entry, wanted: Entry) -> str | None:
+    path = found.get("mountPath")
+    if not isinstance(path, str) or posixpath.normpath(path) != posixpath.normpath(wanted["mountPath"]):
+        return None
+    if found.get("name") != wanted["name"]:
+        return f"{path} mounts the volume {describe(found.get('name'))}, expected {wanted['name']!r}"
+    for key in ("subPath", "subPathExpr"):
+        if found.get(key):
+            return f"{path} mounts a {key} ({describe(found[key])}), which never rotates; expected none"
+    return "" if _is_true(found.get("readOnly")) else f"{path} is mounted writable, expected readOnly: true"
+
+
+def _compare_variables(found: Entry, wanted: Entry) -> str | None:
+    if found.get("name") != wanted["name"]:
+        return None
+    if found.get("valueFrom") is not None:
+        is_ = "is taken from elsewhere (valueFrom)"
+    elif found.get("value", "") == wanted["value"]:
+        return ""
+    else:
+        is_ = f"is {describe(found.get('value', ''))}"
+    return f"the variable {wanted['name']} {is_}, expected {wanted['value']!r}"
+
+
+def _is_true(value: object) -> bool:
+    if isinstance(value, PlainScalar):
+        return value.kind == "boolean" and value.text.lower() in _TRUE
+    return value is True
+
+
+_COMPARISONS: Final[Mapping[str, Callable[[Entry, Entry], str | None]]] = {
+    "volumes": _compare_volumes,
+    "volumeMounts": _compare_mounts,
+    "env": _compare_variables,
+}

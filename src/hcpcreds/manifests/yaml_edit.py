@@ -1,0 +1,304 @@
+"""Changing entries of lists in the text of YAML or JSON, and leaving every other byte as it is.
+
+No round-trip library does that: they all write the text anew. So the places to edit are found by the marks
+that PyYAML's parser leaves, and what is added takes its indentation and style from what is there.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import yaml
+
+from hcpcreds.manifests.pod_changes import Change, Entry, Path, render_path
+
+_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_ALIAS: Final = re.compile(r"[^*]*\*[^\s,\[\]{}]+")
+_PLAIN: Final = re.compile(r"[A-Za-z/][-A-Za-z0-9_./]*")
+_NOT_TEXT: Final = frozenset({"y", "yes", "true", "on", "n", "no", "false", "off", "null"})
+_NULL: Final = re.compile(r"(?:null|Null|NULL|~)?\Z")
+_EMPTY_LIST: Final = re.compile(r"\[\s*\]\Z")
+
+
+class NotEditableError(Exception):
+    """The text cannot be changed so, or not by its marks."""
+
+
+class _Edit(NamedTuple):
+    start: int
+    end: int
+    text: str
+
+
+def edit_lists(text: str, documents: Sequence[Sequence[Change]]) -> str:
+    """Change lists in a stream of YAML documents, or of one JSON document.
+
+    Args:
+        text: The stream. It has been parsed before, so that it is known to be sound.
+        documents: The changes of each document, null ones left out.
+
+    Raises:
+        NotEditableError: The text is written so that the changes cannot be made in it.
+    """
+    # JSON has tabs and surrogate pairs where YAML forbids them. Only places matter here, and they stay.
+    masked = text
+    if text.lstrip().startswith("{"):
+        masked = re.sub(r"\\u[0-9a-fA-F]{4}", r"\\u0041", text.replace("\t", " "))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    nodes = [node for node in yaml.compose_all(masked, Loader=loader) if node.tag != "tag:yaml.org,2002:null"]
+    if len(nodes) != len(documents):
+        raise NotEditableError("the documents in it are not told apart alike")
+    edits: dict[_Edit, None] = {}  # a list that two containers share is edited once
+    for node, changes in zip(nodes, documents, strict=True):
+        for path, list_changes in _group(changes).items():
+            edits.update(dict.fromkeys(_ListEditor(text, node, path).edit(list_changes)))
+    parts, position = [], 0
+    for edit in sorted(edits):  # of those at one place, what is indented deeper comes first
+        parts += [text[position : edit.start], edit.text]
+        position = edit.end
+    return "".join([*parts, text[position:]])
+
+
+def _group(changes: Sequence[Change]) -> dict[Path, list[Change]]:
+    groups: dict[Path, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(change.path, []).append(change)
+    return groups
+
+
+class _ListEditor:
+    """Edits one list of one document."""
+
+    def __init__(self, text: str, root: yaml.Node, path: Path) -> None:
+        self._text = text
+        self._path = path
+        self._indent = 2
+        self._dash = 0
+        self._width = 2
+        node = root
+        for step in path[:-1]:
+            self._observe(node)
+            node = _get(node, step)
+        self._observe(node)
+        if not isinstance(node, yaml.MappingNode) or not node.value:
+            raise self._refuse("is in no mapping")
+        self._parent = node
+        first_key, first_value = root.value[0]
+        self._quoted = first_key.style == '"'
+        is_compact = text[first_key.end_mark.index : first_value.start_mark.index] == ":"
+        self._separators = (",", ":") if is_compact else (", ", ": ")
+        first_break = _BREAK.search(text)
+        self._break = first_break.group() if first_break else "\n"
+
+    def edit(self, changes: Sequence[Change]) -> list[_Edit]:
+        """The edits that make the changes, all of them to this list."""
+        added = [change.entry for change in changes if change.index is None]
+        node = next((value for key, value in self._parent.value if key.value == self._path[-1]), None)
+        if node is None:
+            return [self._add_list(added)]
+        if isinstance(node, yaml.ScalarNode):
+            return self._fill(node, added, _NULL)
+        if not isinstance(node, yaml.SequenceNode):
+            raise self._refuse("is no list")
+        if not node.value:
+            return self._fill(node, added, _EMPTY_LIST)
+        edits = [
+            self._replace(node, change.index, change.entry) for change in changes if change.index is not None
+        ]
+        return [*edits, self._append(node, added)] if added else edits
+
+    def _observe(self, node: yaml.Node) -> None:
+        """Learn how mappings and lists are indented in this part of the document."""
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            is_block = isinstance(value, yaml.CollectionNode) and not value.flow_style and value.value
+            if not is_block or value.start_mark.index < key.end_mark.index:
+                continue
+            if isinstance(value, yaml.SequenceNode):
+                self._dash = self._find_dash(value) - key.start_mark.column
+                self._width = self._find_width(value)
+            else:
+                self._indent = value.value[0][0].start_mark.column - key.start_mark.column
+
+    def _find_dash(self, node: yaml.SequenceNode) -> int:
+        """The column of a block list's dashes."""
+        start: int = node.start_mark.index
+        if self._text[start] == "-":
+            return int(node.start_mark.column)
+        dash = self._text.rfind("-", start, node.value[0].start_mark.index)  # after an anchor or tag
+        return dash - len(self._text[:dash].rstrip(" "))
+
+    def _find_width(self, node: yaml.SequenceNode) -> int:
+        """Columns from a block list's dashes to its entries."""
+        first: yaml.Node = node.value[0]
+        width: int = first.start_mark.column - self._find_dash(node)
+        return width if first.start_mark.line == node.start_mark.line and width > 1 else 2
+
+    def _append(self, node: yaml.SequenceNode, added: Sequence[Entry]) -> _Edit:
+        end = self._find_end(node)
+        last = node.value[-1]
+        if node.flow_style:
+            end = self._find_end_of_last(node)
+            layout = self._find_layout(last, node)
+            is_tall = last.start_mark.line != last.end_mark.line
+            separator = "," + self._break + layout.margin if layout else self._separators[0]
+            rendered = (self._render_flow(entry, layout if is_tall else None) for entry in added)
+            return _Edit(end, end, "".join(separator + text for text in rendered))
+        dash, width = self._find_dash(node), self._find_width(node)
+        return self._insert(end, [line for entry in added for line in self._render_item(entry, dash, width)])
+
+    def _replace(self, node: yaml.SequenceNode, index: int, entry: Entry) -> _Edit:
+        item = node.value[index]
+        start: int = item.start_mark.index
+        if start < node.start_mark.index:
+            raise self._refuse(f"has an alias to line {item.start_mark.line + 1} as its entry {index}")
+        end = self._find_end(item)
+        if item.flow_style:
+            is_tall = item.start_mark.line != item.end_mark.line
+            layout = self._find_layout(item, node) if is_tall else None
+            return _Edit(start, end, self._render_flow(entry, layout))
+        end = len(self._text[:end].rstrip("\r\n"))
+        lines = self._render_block(entry, item.start_mark.column)
+        return _Edit(start, end, self._break.join(lines).lstrip(" "))
+
+    def _fill(self, node: yaml.Node, added: Sequence[Entry], pattern: re.Pattern[str]) -> list[_Edit]:
+        """Put entries into a list that is empty or null."""
+        end: int = node.end_mark.index
+        empty = pattern.search(self._text, node.start_mark.index, end)
+        if empty is None:  # a comment between the brackets
+            start = self._text.index("[", node.start_mark.index) + 1
+            return [_Edit(start, start, ", ".join(self._render_flow(entry, None) for entry in added))]
+        if self._parent.flow_style:
+            key = next(key for key, value in self._parent.value if value is node)
+            rendered = self._render_list(added, self._find_layout(key, self._parent))
+            space = " " if empty.start() == end and self._text[end - 1] == ":" else ""
+            return [_Edit(empty.start(), end, space + rendered)]
+        start = len(self._text[: empty.start()].rstrip())
+        dash = self._parent.value[0][0].start_mark.column + self._dash
+        lines = [line for entry in added for line in self._render_item(entry, dash, self._width)]
+        filled = self._insert(end, lines)
+        return [filled] if start == end else [_Edit(start, end, ""), filled]
+
+    def _add_list(self, added: Sequence[Entry]) -> _Edit:
+        """Put the list, which is missing, behind all else in its mapping."""
+        if self._parent.flow_style:
+            end = self._find_end_of_last(self._parent)
+            layout = self._find_layout(self._parent.value[-1][0], self._parent)
+            separator = "," + self._break + layout.margin if layout else self._separators[0]
+            key = f"{self._render_text(str(self._path[-1]))}{self._separators[1]}"
+            return _Edit(end, end, separator + key + self._render_list(added, layout))
+        column = self._parent.value[0][0].start_mark.column
+        lines = [f"{' ' * column}{self._path[-1]}:"]
+        for entry in added:
+            lines += self._render_item(entry, column + self._dash, self._width)
+        return self._insert(self._find_end(self._parent), lines)
+
+    def _insert(self, position: int, lines: Sequence[str]) -> _Edit:
+        """Insert lines below the one where something ends."""
+        before = self._text[:position]
+        if before.endswith(("\r", "\n")):  # block text ends with its line
+            return _Edit(position, position, "".join(line + self._break for line in lines))
+        line_end = _BREAK.search(self._text, position)
+        end = line_end.start() if line_end else len(self._text)
+        return _Edit(end, end, "".join(self._break + line for line in lines))
+
+    def _find_end(self, node: yaml.Node) -> int:
+        return self._find_end_after(node, node.start_mark.index)
+
+    def _find_end_after(self, node: yaml.Node, position: int) -> int:
+        """Where a node's text ends; the parser's mark of a block's end is behind the comments that follow."""
+        if node.start_mark.index < position:
+            alias = _ALIAS.match(self._text, position)
+            if alias is None:
+                raise self._refuse("stands beside an alias that cannot be found in the text")
+            return alias.end()
+        if not isinstance(node, yaml.CollectionNode) or node.flow_style:
+            return int(node.end_mark.index)
+        return self._find_end_of_last(node)
+
+    def _find_end_of_last(self, node: yaml.Node) -> int:
+        """Where the last entry of a mapping or list ends."""
+        end: int = node.start_mark.index
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                end = self._find_end_after(part, end)
+        return end
+
+    def _find_layout(self, child: yaml.Node, parent: yaml.Node) -> "_Layout | None":
+        """How the entries of a flow mapping or list are laid out; None when they share a line."""
+        margin = self._find_margin(child)
+        if margin.strip():
+            return None
+        outer = self._find_margin(parent)
+        outer = outer[: len(outer) - len(outer.lstrip())]
+        return _Layout(margin, margin.removeprefix(outer))
+
+    def _find_margin(self, node: yaml.Node) -> str:
+        """What stands before a node on its line."""
+        return self._text[node.start_mark.index - node.start_mark.column : node.start_mark.index]
+
+    def _render_item(self, entry: Entry, dash: int, width: int) -> list[str]:
+        first, *others = self._render_block(entry, dash + width)
+        return [f"{' ' * dash}-{first[dash + 1 :]}", *others]
+
+    def _render_block(self, mapping: Entry, column: int) -> list[str]:
+        lines = []
+        for key, value in mapping.items():
+            if isinstance(value, Mapping):
+                lines.append(f"{' ' * column}{key}:")
+                lines += self._render_block(value, column + self._indent)
+            else:
+                lines.append(f"{' ' * column}{key}: {self._render_scalar(value)}")
+        return lines
+
+    def _render_list(self, entries: Sequence[Entry], layout: "_Layout | None") -> str:
+        if self._quoted and layout:
+            return self._render_json(entries, layout)
+        return f"[{self._separators[0].join(self._render_flow(entry, None) for entry in entries)}]"
+
+    def _render_flow(self, value: object, layout: "_Layout | None") -> str:
+        if self._quoted:
+            return self._render_json(value, layout)
+        if isinstance(value, Mapping):
+            return (
+                f"{{{', '.join(f'{key}: {self._render_flow(item, None)}' for key, item in value.items())}}}"
+            )
+        return self._render_scalar(value)
+
+    def _render_json(self, value: object, layout: "_Layout | None") -> str:
+        if layout is None:
+            return json.dumps(value, ensure_ascii=False, separators=self._separators)
+        text = json.dumps(value, ensure_ascii=False, indent=layout.indent)
+        return text.replace("\n", self._break + layout.margin)
+
+    def _render_scalar(self, value: object) -> str:
+        return self._render_text(value) if isinstance(value, str) else json.dumps(value)
+
+    def _render_text(self, text: str) -> str:
+        if not self._quoted and _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
+            return text
+        return json.dumps(text, ensure_ascii=False)
+
+    def _refuse(self, why: str) -> NotEditableError:
+        return NotEditableError(f"{render_path(self._path)} {why}")
+
+
+class _Layout(NamedTuple):
+    """Where entries begin that have lines of their own."""
+
+    margin: str
+    """What stands before each: blanks."""
+    indent: str
+    """How much more stands before what is in them."""
+
+
+def _get(node: yaml.Node, step: str | int) -> yaml.Node:
+    """A mapping's value or a list's item; without any, a node that is no mapping."""
+    if isinstance(step, int):
+        item: yaml.Node = node.value[step]
+        return item
+    for key, value in node.value:
+        if key.value == step:
+            found: yaml.Node = value
+            return found
+    raise NotEditableError(f"{step} comes from a merge key (<<)")

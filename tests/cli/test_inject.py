@@ -1,0 +1,180 @@
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from tests.manifests.examples import KEY_VAULT_USER, make_manifest
+from tests.manifests.inject_examples import make_options, make_workload
+
+from hcpcreds.manifests.inject import inject
+
+
+def run(*arguments, stdin=b"", **environment):
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ARO_", "MANAGED_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "hcpcreds", "inject", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        input=stdin,
+        env={**inherited, **environment},
+    )
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    path = tmp_path / "hosted-cluster.yaml"
+    path.write_text(json.dumps(make_manifest()))
+    return path
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    path = tmp_path / "deployment.yaml"
+    path.write_bytes(
+        b"# ours\r\napiVersion: apps/v1\r\nkind: Deployment\r\nmetadata: {name: ingress-operator}\r\n"
+        b"spec:\r\n  template:\r\n    spec:\r\n      containers:\r\n      - name: ingress-operator\r\n"
+        b"        image: 'x'"
+    )
+    return path
+
+
+def test_yaml_is_the_file_with_what_it_lacked_and_the_file_is_not_written(cluster, deployment):
+    before = deployment.read_bytes()
+    result = run(deployment, "--hosted-cluster", cluster)
+    assert result.returncode == 0
+    assert result.stdout.startswith(before + b"\r\n        env:\r\n        - name: MANAGED_AZURE_HCP")
+    assert b"\n" not in result.stdout.replace(b"\r\n", b"")
+    assert result.stderr == b"Deployment ingress-operator: 3 to change\n"
+    assert deployment.read_bytes() == before
+
+
+def test_output_of_one_run_is_the_input_of_the_next(cluster, deployment):
+    once = run("-", "--hosted-cluster", cluster, stdin=deployment.read_bytes())
+    twice = run("-", "--hosted-cluster", cluster, stdin=once.stdout)
+    assert twice.stdout == once.stdout
+    assert twice.stderr == b"Deployment ingress-operator: nothing to change\n"
+
+
+def test_environment_hands_on_what_hypershift_hands_on(cluster):
+    workload = json.dumps(make_workload(name="control-plane-operator")).encode()
+    environment = {"ARO_HCP_KEY_VAULT_USER_CLIENT_ID": KEY_VAULT_USER, "MANAGED_SERVICE": "ARO-HCP"}
+    result = run("-", "--hosted-cluster", cluster, stdin=workload, **environment)
+    assert json.loads(result.stdout) == inject(json.loads(workload), make_options())
+
+
+def test_jsonpatch_is_one_json_document(cluster, deployment):
+    result = run(deployment, "--hosted-cluster", cluster, "--output", "jsonpatch")
+    patch = json.loads(result.stdout)
+    assert [operation["op"] for operation in patch] == ["add", "test", "add", "add"]
+    assert patch[0]["path"] == "/spec/template/spec/volumes"
+
+
+def test_jsonpatch_of_several_workloads_is_refused(cluster):
+    stdin = "\n---\n".join(json.dumps(make_workload(kind)) for kind in ("Deployment", "DaemonSet")).encode()
+    result = run("-", "--hosted-cluster", cluster, "--output", "jsonpatch", stdin=stdin)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert b"a JSON patch is for one workload; there are Deployment ingress-operator, Daemon" in result.stderr
+
+
+def test_patch_has_a_document_for_each_workload(cluster):
+    stdin = "\n---\n".join(json.dumps(make_workload(kind)) for kind in ("Deployment", "DaemonSet")).encode()
+    result = run("-", "--hosted-cluster", cluster, "--output", "patch", stdin=stdin)
+    deployment, daemon_set = yaml.safe_load_all(result.stdout)
+    assert (deployment["kind"], daemon_set["kind"]) == ("Deployment", "DaemonSet")
+    assert deployment["spec"] == daemon_set["spec"]
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["name"] == "ingress-operator"
+
+
+def test_diff_applied_to_the_file_gives_what_is_printed_as_yaml(cluster, deployment):
+    injected = run(deployment, "--hosted-cluster", cluster).stdout
+    diff = run(deployment, "--hosted-cluster", cluster, "--output", "diff").stdout
+    assert b"\x1b" not in diff
+    diff = diff.replace(str(deployment.parent).lstrip("/").encode(), b"")
+    git = shutil.which("git")
+    assert git is not None
+    subprocess.run([git, "apply", "-p2"], check=True, input=diff, cwd=deployment.parent)
+    assert deployment.read_bytes() == injected
+    again = run(deployment, "--hosted-cluster", cluster, "--output", "diff")
+    assert (again.returncode, again.stdout) == (0, b"")
+
+
+@pytest.mark.parametrize(("no_color", "has_color"), [("", True), ("1", False)])
+def test_diff_is_coloured_on_a_terminal_only(cluster, deployment, no_color, has_color):
+    primary, secondary = pty.openpty()
+    arguments = ["inject", str(deployment), "--hosted-cluster", str(cluster), "--output", "diff"]
+    environment = {**os.environ, "NO_COLOR": no_color}
+    subprocess.run(
+        [sys.executable, "-m", "hcpcreds", *arguments], check=True, stdout=secondary, env=environment
+    )
+    os.close(secondary)
+    shown = os.read(primary, 100_000)
+    os.close(primary)
+    assert (b"\x1b[32m+" in shown) is has_color
+
+
+def test_custom_component_goes_into_the_named_container():
+    workload = make_workload("CronJob", "sweep", containers=[{"name": "a"}, {"name": "b"}])
+    result = run(
+        "-",
+        *("--secret-provider-class", "mine", "--volume-name", "mine-cert", "--mount-path", "/var/mine"),
+        *("--credentials-secret-name", "secret", "--container", "b"),
+        stdin=json.dumps(workload).encode(),
+    )
+    template = json.loads(result.stdout)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert template["containers"] == [
+        {"name": "a"},
+        {
+            "name": "b",
+            "volumeMounts": [{"name": "mine-cert", "mountPath": "/var/mine", "readOnly": True}],
+            "env": [{"name": "MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH", "value": "/var/mine/secret"}],
+        },
+    ]
+
+
+def test_credentials_secret_name_stands_for_the_hosted_cluster(deployment):
+    result = run(deployment, "--credentials-secret-name", "mine")
+    assert b"value: /mnt/certs/mine" in result.stdout
+
+
+def test_conflict_is_refused_and_replaced_when_asked(cluster):
+    workload = json.dumps(make_workload(volumes=[{"name": "ingress-cert", "emptyDir": {}}])).encode()
+    refused = run("-", "--hosted-cluster", cluster, stdin=workload)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert refused.stderr.startswith(
+        b"hcpcreds inject: standard input: Deployment ingress-operator: spec.template"
+    )
+    assert b"'ingress-cert' is another (emptyDir), expected the SecretProviderClass" in refused.stderr
+    assert run("-", "--hosted-cluster", cluster, "--replace", stdin=workload).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["-"], b"kind: ConfigMap", b"there is no workload in it that is a component's"),
+        (["-"], b"", b"there is no workload in it that is a component's"),
+        (["-"], b"a: [", b"standard input: not YAML: line"),
+        (["-"], b"\xff", b"is not UTF-8"),
+        (["absent.yaml"], b"", b"absent.yaml: cannot be read: No such file"),
+        (["."], b"", b".: cannot be read: Is a directory"),
+        (["-", "--volume-name", "x"], b"", b"needs --secret-provider-class and --volume-name"),
+        (["-", "--mount-path", "/x"], b"", b"--mount-path goes with"),
+        (["-", "--component", "etcd"], b"", b"component: got 'etcd', expected one of control-plane-operator"),
+        (["-", "--hosted-cluster", "absent.yaml"], b"", b"absent.yaml: cannot be read"),
+        (["-", "--output", "xml"], b"", b"'xml' is not one of"),
+    ],
+)
+def test_wrong_input_is_status_2_and_prints_nothing(arguments, stdin, message):
+    result = run(*arguments, stdin=stdin)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert message in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_help_shows_examples():
+    result = run("--help")
+    assert b"Examples:" in result.stdout
+    assert b"kustomize build . | hcpcreds inject" in result.stdout

@@ -1,0 +1,278 @@
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.manifests.inject_examples import dump_yaml, make_options, make_workload, workloads
+
+from hcpcreds.documents import parse_documents
+from hcpcreds.errors import InputError
+from hcpcreds.manifests.inject import CustomComponent, InjectOptions, inject
+from hcpcreds.manifests.inject_stream import inject_stream
+
+WORKLOADS = Path(__file__).with_name("workloads")
+GOLDEN = Path(__file__).with_name("golden")
+SWEEP = CustomComponent(
+    secret_provider_class="vault-sweep", volume_name="sweep-cert", credentials_secret_name="sweep"
+)
+OPTIONS = {
+    "four-spaces.yaml": InjectOptions(),
+    "kustomize-rendered.yaml": make_options(init_containers=True),
+    "tabs.json": make_options(custom=SWEEP),
+}
+
+
+def run(source, options=None):
+    if isinstance(source, str):
+        source = source.encode()
+    return inject_stream(source, options or make_options(), where="x.yaml").after
+
+
+def refuse(source, options=None):
+    with pytest.raises(InputError) as caught:
+        run(source, options)
+    return str(caught.value)
+
+
+def is_within(lines, others):
+    """Whether all lines stand among the others, in the same order."""
+    rest = iter(others)
+    return all(line in rest for line in lines)
+
+
+@pytest.mark.parametrize("path", sorted(WORKLOADS.glob("*.*[ln]")), ids=lambda path: path.name)
+def test_realistic_workload_gets_what_it_lacks_and_keeps_every_other_byte(path):
+    options = OPTIONS.get(path.name, make_options())
+    injected = run(path.read_bytes(), options)
+    assert injected.encode() == (GOLDEN / path.name).read_bytes()
+    assert run(injected, options) == injected
+
+
+def test_there_is_a_golden_file_for_each_workload_and_no_other():
+    assert {path.name for path in GOLDEN.iterdir()} == {path.name for path in WORKLOADS.iterdir()}
+    assert len(list(WORKLOADS.glob("*.*[ln]"))) >= 10
+
+
+@given(st.data())
+def test_injecting_twice_is_injecting_once_to_the_byte_in_any_style(data):
+    documents = data.draw(st.lists(workloads(), min_size=1, max_size=2))
+    source = dump_yaml(data.draw, documents)
+    options = make_options(init_containers=data.draw(st.booleans()))
+    once = run(source, options)
+    assert run(once, options) == once
+    # What is added is in the end what `inject` adds to the plain data.
+    for read, document in zip(parse_documents(once, where=""), documents, strict=True):
+        assert to_plain(read) == to_plain(parse_documents(json.dumps(inject(document, options)), where="")[0])
+
+
+def to_plain(value):
+    """YAML's scalars as JSON's."""
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [to_plain(item) for item in value]
+    if hasattr(value, "kind"):
+        return json.loads(value.text)
+    return value
+
+
+@given(st.data())
+def test_every_line_stays_where_lists_are_there_already(data):
+    full = {"env": [{"name": "A"}], "volumeMounts": [{"mountPath": "/a", "name": "a"}]}
+    document = data.draw(workloads())
+    spec = document["spec"]
+    while "containers" not in spec:
+        spec = spec.get("template", spec.get("jobTemplate", {}))["spec"]
+    spec["volumes"] = spec.get("volumes") or [{"name": "a"}]
+    for container in spec["containers"]:
+        container.update({key: container.get(key) or value for key, value in full.items()})
+    source = dump_yaml(data.draw, [document]).decode()
+    assert is_within(source, run(source))
+    if "{" not in source:
+        assert is_within(source.splitlines(), run(source).splitlines())
+
+
+@given(workloads(), st.sampled_from([None, 0, 1, 2, 4, "\t"]), st.booleans(), st.booleans())
+def test_json_stays_json_in_its_own_layout(document, indent, is_ascii, is_tight):
+    separators = (",", ":") if is_tight else None
+    source = json.dumps(document, indent=indent, ensure_ascii=is_ascii, separators=separators)
+    injected = run(source)
+    assert json.loads(injected) == inject(document, make_options())
+    assert run(injected) == injected
+    if not is_tight or indent is None:
+        assert injected == json.dumps(
+            json.loads(injected), indent=indent, ensure_ascii=is_ascii, separators=separators
+        )
+
+
+def test_what_is_there_in_another_spelling_is_left():
+    source = (WORKLOADS / "already-there.yaml").read_text()
+    assert run(source) == source
+
+
+def test_byte_order_mark_stays():
+    source = "\ufeff" + (WORKLOADS / "comments.yaml").read_text()
+    assert run(source) == "\ufeff" + (GOLDEN / "comments.yaml").read_text()
+
+
+def test_replaced_entry_stands_in_its_place():
+    source = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ingress-operator}
+spec:
+  template:
+    spec:
+      containers:
+      - name: ingress-operator
+        env:
+        - name: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH # where
+          valueFrom:
+            configMapKeyRef: {name: x, key: |
+              y
+            }
+        - name: B
+        volumeMounts: [{name: a, mountPath: /a}, {name: ingress-cert, mountPath: /mnt/certs/}]
+      volumes:
+      # ours
+      -   name: ingress-cert
+          secret:
+              secretName: "x" # old
+      # next
+      -   emptyDir: {}
+          name: b
+"""
+    source = source.replace("{name: x, key: |\n              y\n            }", "{name: x, key: y}")
+    assert (
+        run(source, make_options(replace=True))
+        == """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ingress-operator}
+spec:
+  template:
+    spec:
+      containers:
+      - name: ingress-operator
+        env:
+        - name: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH
+          value: /mnt/certs/otter-ingress
+        - name: B
+        volumeMounts: [{name: a, mountPath: /a}, {name: ingress-cert, mountPath: /mnt/certs/, readOnly: true}]
+      volumes:
+      # ours
+      -   name: ingress-cert
+          csi:
+            driver: secrets-store.csi.k8s.io
+            readOnly: true
+            volumeAttributes:
+              secretProviderClass: managed-azure-ingress # old
+      # next
+      -   emptyDir: {}
+          name: b
+"""
+    )
+
+
+SHARED = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ingress-operator}
+spec:
+  template:
+    spec:
+      containers:
+      - name: ingress-operator
+        env: &env
+        - {name: A, value: b}
+      - name: other
+        env: *env
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        SHARED,
+        SHARED.replace("ingress-operator\n", "first\n").replace("name: other", "name: ingress-operator"),
+        SHARED.replace("- name: ingress-operator", "- &c\n        name: ingress-operator").replace(
+            "env: *env", "<<: *c"
+        ),
+    ],
+)
+def test_what_is_shared_with_something_else_is_refused(source):
+    message = refuse(source)
+    assert "x.yaml: not changed: " in message
+    assert "Write out the lists that are shared by anchors" in message
+
+
+def test_list_that_comes_from_a_merge_key_is_refused_and_not_shadowed():
+    source = """\
+x: &x
+  env: [{name: A, value: b}]
+apiVersion: v1
+kind: Pod
+metadata: {name: ingress-operator}
+spec:
+  containers:
+  - <<: *x
+    name: ingress-operator
+"""
+    assert "not changed: what is to change is shared" in refuse(source)
+
+
+def test_conflicts_of_all_documents_are_told_at_once():
+    document = make_workload(volumes=[{"name": "ingress-cert"}])
+    source = "\n---\n".join(json.dumps({**document, "kind": kind}) for kind in ("Deployment", "DaemonSet"))
+    message = refuse(source)
+    assert "x.yaml: 2 problems" in message
+    assert "Deployment ingress-operator: spec" in message
+    assert "DaemonSet ingress-operator: spec" in message
+
+
+def test_aliases_that_make_a_small_text_large_are_compared_at_once():
+    levels = "\n".join(f"  l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 60))
+    source = f"""\
+x-bomb:
+  l0: &l0 [x]
+{levels}
+apiVersion: v1
+kind: Pod
+metadata: {{name: ingress-operator}}
+spec:
+  containers:
+  - name: ingress-operator
+"""
+    assert run(source).startswith(source)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_other_input_passes_through_or_is_refused(source):
+    try:
+        injected = run(source)
+    except InputError:
+        return
+    assert injected.encode() == source
+
+
+@given(st.data())
+def test_damaged_text_is_refused_or_changed_rightly(data):
+    source = data.draw(st.sampled_from(sorted(WORKLOADS.glob("*.yaml")))).read_bytes()
+    start = data.draw(st.integers(0, len(source)))
+    end = data.draw(st.integers(start, min(start + 20, len(source))))
+    damage = data.draw(
+        st.sampled_from([b"", b"[", b"}", b"*x", b"&x ", b"- ", b": ", b"\n", b"|\n", b"<<: ", b"'"])
+    )
+    try:
+        once = run(source[:start] + damage + source[end:])
+    except InputError:
+        return
+    assert run(once) == once
+
+
+def test_json_with_surrogate_pairs_and_escapes_is_edited():
+    document = make_workload(note='\U0001f9a6 \u2028 \\u1234 " \\')
+    injected = run(json.dumps(document))
+    assert msgspec.json.decode(injected) == inject(document, make_options())
