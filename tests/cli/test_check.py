@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -149,4 +150,20 @@ def test_every_file_that_cannot_be_used_is_named_at_once_and_nothing_is_reported
 def test_help_shows_an_example():
     result = run("--help")
     assert result.returncode == 0
-    assert "Example: hcpcreds check" in result.stdout
+    assert "\n    hcpcreds check deploy/ hosted-cluster.yaml\n" in result.stdout
+
+
+def test_shell_completes_codes():
+    environment = {
+        "_HCPCREDS_COMPLETE": "bash_complete",
+        "COMP_WORDS": "hcpcreds check --select HC60",
+        "COMP_CWORD": "3",
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "hcpcreds"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert result.stdout.split() == ["plain,HC601", "plain,HC602", "plain,HC603", "plain,HC604"]

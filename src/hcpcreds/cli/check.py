@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from hcpcreds.manifests.check import Document
@@ -13,11 +14,27 @@ if TYPE_CHECKING:
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
 
+def _complete_code(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from hcpcreds.manifests.check import RULES
+
+    return [
+        CompletionItem(code, help=rule.title) for code, rule in RULES.items() if code.startswith(incomplete)
+    ]
+
+
 @click.command(
     "check",
-    epilog="Example: hcpcreds check --ignore HC115 deploy/ hosted-cluster.yaml",
+    epilog="""\b
+Examples:
+  hcpcreds check deploy/ hosted-cluster.yaml
+  hcpcreds render hosted-cluster.yaml | hcpcreds check - deploy/
+  hcpcreds check --select HC4 --output sarif deploy/ > check.sarif
+  kubectl get deployments,secretproviderclasses -n clusters-otter -o yaml | hcpcreds check -
+""",
 )
-@click.argument("files", nargs=-1, metavar="FILE...|-")
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True), metavar="FILE...|-")
 @click.option(
     "--output",
     type=click.Choice(["text", "json", "sarif", "github"]),
@@ -29,9 +46,16 @@ _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
     "--select",
     multiple=True,
     metavar="CODE,...",
+    shell_complete=_complete_code,
     help="Report only these; HC1 means all of HC1xx. Repeatable.",
 )
-@click.option("--ignore", multiple=True, metavar="CODE,...", help="Do not report these. Repeatable.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="CODE,...",
+    shell_complete=_complete_code,
+    help="Do not report these. Repeatable.",
+)
 @click.option("--list", "list_codes", is_flag=True, help="List every code, how bad it is and what it means.")
 def command(
     files: tuple[str, ...], output: str, select: tuple[str, ...], ignore: tuple[str, ...], *, list_codes: bool

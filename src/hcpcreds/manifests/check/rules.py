@@ -122,11 +122,18 @@ def report(code: str, node: Node, reason: str, mend: str) -> Finding:
         path=node.json_path,
         code=code,
         severity=RULES[code].severity,
-        reason=_hide_long(reason),
-        mend=_hide_long(mend),
+        reason=_make_safe(reason),
+        mend=_make_safe(mend),
     )
 
 
-def _hide_long(text: str) -> str:
-    # No name or path that belongs in a manifest is so long. What is may be a secret, pasted by mistake.
+def _make_safe(text: str) -> str:
+    """Make a text safe to show: one line, nothing that moves a terminal's cursor, and no secret.
+
+    No name or path that belongs in a manifest is so long. What is may be a secret, pasted by mistake.
+    """
+    text = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
     return _LONG.sub(lambda found: f"({len(found[0])} characters)", text)
