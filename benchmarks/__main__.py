@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import credential
+from benchmarks import credential, manifests
 
-_BENCHMARKS: Final[dict[str, Callable[[], None]]] = {"credential": credential.run}
+_BENCHMARKS: Final[dict[str, Callable[[], None]]] = {"credential": credential.run, "manifests": manifests.run}
 
 
 def main() -> None:

@@ -116,5 +116,13 @@ def test_yaml_writes_equal_parts_out_and_never_folds():
     assert yaml.safe_load(written) == {"first": shared, "second": shared}
 
 
+def test_yaml_writes_what_json_has_and_nothing_else():
+    assert render_yaml([{"a": {}, "b": [], "c": [[1, {}], -2.5, False]}]) == (
+        "---\na: {}\nb: []\nc:\n- - 1\n  - {}\n- -2.5\n- false\n"
+    )
+    with pytest.raises(TypeError, match="tuple is nothing that JSON has"):
+        render_yaml([{"a": (1, 2)}])
+
+
 def test_yaml_gives_the_same_bytes_each_time():
     assert render_yaml(OBJECTS) == render_yaml(json.loads(json.dumps(OBJECTS)))

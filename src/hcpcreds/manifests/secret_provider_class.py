@@ -3,6 +3,7 @@
 Source: openshift/hypershift, support/secretproviderclass; Azure/secrets-store-csi-driver-provider-azure.
 """
 
+from functools import lru_cache
 from typing import TypedDict
 
 from hcpcreds.components import Component
@@ -96,6 +97,7 @@ def render_objects(identity: ManagedIdentity) -> str:
     )
 
 
+@lru_cache(maxsize=1)  # one id goes into all nine objects, and into those of every cluster
 def check_key_vault_user(client_id: str) -> None:
     """Check the client id of the identity that reads the vault.
 

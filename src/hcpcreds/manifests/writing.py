@@ -1,16 +1,29 @@
 """Objects as text that kubectl reads back exactly as meant.
 
 kubectl reads YAML 1.1 with Go's idea of it, in which ``y``, ``1e3`` and ``0o7`` are no text. PyYAML's idea
-differs (it would write all three without quotes), so here text goes without quotes only when nobody's idea
-of YAML takes it for anything else.
+differs (it would write all three without quotes), so only its emitter is used, and text goes without quotes
+only when nobody's idea of YAML takes it for anything else.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import yaml
+from yaml.events import (
+    DocumentEndEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+)
 
 _PLAIN: Final = re.compile(r"[A-Za-z/][-A-Za-z0-9_./]*")
 _WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -20,14 +33,14 @@ _NEVER_FOLD: Final = 1 << 30
 
 def render_yaml(objects: Iterable[Mapping[str, Any]]) -> str:
     """Render objects as a stream of YAML documents, each begun by ``---``; keys keep their order."""
-    text: str = yaml.dump_all(
-        objects,
-        Dumper=_Dumper,
-        allow_unicode=True,
-        explicit_start=True,
-        sort_keys=False,
-        width=_NEVER_FOLD,
-    )
+    events: list[Event] = [StreamStartEvent()]
+    for item in objects:
+        events.append(DocumentStartEvent(explicit=True))
+        _add_events(events, item)
+        events.append(DocumentEndEvent())
+    events.append(StreamEndEvent())
+    emitter = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.emit(events, Dumper=emitter, allow_unicode=True, width=_NEVER_FOLD)
     return text
 
 
@@ -37,20 +50,30 @@ def render_json(objects: Sequence[Mapping[str, Any]]) -> str:
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
 
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    if "\n" in text and text.replace("\n", "").isprintable():
-        style: str | None = "|"
-    elif _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
-        style = None
+def _add_events(events: list[Event], value: object) -> None:
+    if isinstance(value, str):
+        style = _choose_style(value)
+        events.append(ScalarEvent(None, None, (style is None, style is not None), value, style=style))
+    elif isinstance(value, Mapping):
+        events.append(MappingStartEvent(None, None, implicit=True, flow_style=False))
+        for key, item in value.items():
+            _add_events(events, key)
+            _add_events(events, item)
+        events.append(MappingEndEvent())
+    elif isinstance(value, list):
+        events.append(SequenceStartEvent(None, None, implicit=True, flow_style=False))
+        for item in value:
+            _add_events(events, item)
+        events.append(SequenceEndEvent())
+    elif value is None or isinstance(value, bool | int | float):
+        events.append(ScalarEvent(None, None, (True, False), json.dumps(value)))
     else:
-        style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+        raise TypeError(f"{type(value).__name__} is nothing that JSON has")
 
 
-# Equal parts of objects are written out each time: aliases are for people.
-_Dumper: Any = type(
-    "_Dumper",
-    (getattr(yaml, "CSafeDumper", yaml.SafeDumper),),
-    {"ignore_aliases": lambda _self, _data: True},
-)
-_Dumper.add_representer(str, _represent_text)
+def _choose_style(text: str) -> str | None:
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return None
+    if "\n" in text and text.replace("\n", "").isprintable():
+        return "|"
+    return '"'
