@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.manifests.examples import KEY_VAULT_USER, REMOVED, make_manifest, manifests, secret_names
+from tests.manifests.inject_examples import CLUSTER, get_pod_spec, make_options, make_workload, workloads
 
 from hcpcreds.components import WORKLOADS
 from hcpcreds.hosted_cluster import parse_hosted_cluster
-from hcpcreds.manifests import Finding, build_pod_additions, check, render
+from hcpcreds.manifests import CustomComponent, Finding, build_pod_additions, check, inject, render
 from hcpcreds.manifests.check import RULES, read_documents
 
 FIXTURES = Path(__file__).parent / "check_fixtures"
 PAGES = Path(__file__).parents[2] / "docs" / "checks"
+RENDERED = render(CLUSTER, key_vault_user_client_id=KEY_VAULT_USER)
 SENTINEL = "s3ntinel-of-a-secret"
 
 
@@ -105,6 +107,31 @@ def test_another_secret_in_a_secret_provider_class_is_found_for_any_cluster(mani
     )
     expected = [] if name == identity.credentials_secret_name else ["HC202", "HC315"]
     assert sorted(codes([cluster, *changed])) == expected
+
+
+@given(workloads())
+def test_nothing_is_found_in_what_inject_makes_of_any_workload(workload):
+    custom = CustomComponent(
+        secret_provider_class="shop", volume_name="shop", mount_path="/shop", credentials_secret_name="shop"
+    )
+    container = get_pod_spec(workload)["containers"][-1]["name"]
+    own = copy.deepcopy(workload)
+    own["metadata"]["name"] = "shop"
+    injected = [
+        inject(workload, make_options()),
+        inject(own, make_options(custom=custom, container=container, init_containers=True)),
+    ]
+    assert check([make_manifest(), *RENDERED, *injected]) == []
+    assert check([*RENDERED, *injected]) == []
+    assert check(injected) == []
+
+
+@pytest.mark.parametrize("name", list(WORKLOADS))
+def test_workload_that_was_left_out_of_inject_is_found_beside_the_hosted_cluster(name):
+    containers = dict.fromkeys(container for _, row in WORKLOADS[name] for container in row.containers)
+    workload = make_workload(name=name, containers=[{"name": container} for container in containers])
+    assert set(codes([make_manifest(), workload])) & {"HC114", "HC206"}
+    assert codes([make_manifest(), inject(workload, make_options())]) == []
 
 
 _json = st.recursive(

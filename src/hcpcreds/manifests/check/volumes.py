@@ -5,6 +5,7 @@ pkg/secrets-store/nodeserver.go.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from hcpcreds.components import Component, PathSource
 from hcpcreds.components import Pod as PodRow
@@ -25,7 +26,11 @@ from hcpcreds.manifests.check.subjects import (
     is_placeholder,
 )
 
-_CREDENTIAL_PATHS = (MANAGED_AZURE_CERTIFICATE_MOUNT_PATH, MANAGED_AZURE_CREDENTIALS_MOUNT_PATH_FOR_KMS)
+_PREFIX: Final = "managed-azure-"
+_CREDENTIAL_PATHS: Final = (
+    MANAGED_AZURE_CERTIFICATE_MOUNT_PATH,
+    MANAGED_AZURE_CREDENTIALS_MOUNT_PATH_FOR_KMS,
+)
 
 
 def check_volumes(subjects: Subjects) -> Iterator[Finding]:
@@ -92,15 +97,16 @@ def _check_class(volume: Node, pod: Pod, subjects: Subjects) -> Iterator[Finding
 def _is_known_set(name: str, namespace: str, subjects: Subjects) -> bool:
     """Whether the documents hold the SecretProviderClasses among which a name would have to be.
 
-    HyperShift makes the nine itself: without one of them, they are just not among the documents. The hosted
-    cluster stands for them too, so a name that looks like one of them and is none is wrong.
+    HyperShift's nine come together, and so do one's own: either may be elsewhere while the other is here.
     """
     names = {item.name for item in subjects.classes}
-    if name in COMPONENT_BY_CLASS:
-        cluster = subjects.find_cluster(namespace)
-        lacks = cluster is not None and COMPONENT_BY_CLASS[name].get_identity(cluster) is None
-        return lacks or not names.isdisjoint(COMPONENT_BY_CLASS)
-    return bool(names) or (name.startswith("managed-azure-") and subjects.find_cluster(namespace) is not None)
+    cluster = subjects.find_cluster(namespace)
+    if name in COMPONENT_BY_CLASS and cluster is not None:
+        is_lacking = COMPONENT_BY_CLASS[name].get_identity(cluster) is None
+        return is_lacking or not names.isdisjoint(COMPONENT_BY_CLASS)
+    if name.startswith(_PREFIX):
+        return cluster is not None or not names.isdisjoint(COMPONENT_BY_CLASS)
+    return not names <= set(COMPONENT_BY_CLASS)
 
 
 def _list_classes(namespace: str, subjects: Subjects) -> str:
