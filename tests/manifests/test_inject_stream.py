@@ -3,9 +3,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.manifests.inject_examples import dump_yaml, make_options, make_workload, workloads
+from tests.manifests.inject_examples import dump_yaml, get_pod_spec, make_options, make_workload, workloads
 
 from hcpcreds.documents import parse_documents
 from hcpcreds.errors import InputError
@@ -196,19 +197,56 @@ spec:
     "source",
     [
         SHARED,
-        SHARED.replace("ingress-operator\n", "first\n").replace("name: other", "name: ingress-operator"),
         SHARED.replace("- name: ingress-operator", "- &c\n        name: ingress-operator").replace(
             "env: *env", "<<: *c"
+        ),
+        SHARED.replace("      containers:", "      x: &c").replace(
+            "      - name: other\n        env: *env", "      containers: *c"
         ),
     ],
 )
 def test_what_is_shared_with_something_else_is_refused(source):
     message = refuse(source)
-    assert "x.yaml: not changed: " in message
+    assert "x.yaml: not changed: what is to change is shared with something else" in message
     assert "Write out the lists that are shared by anchors" in message
 
 
-def test_list_that_comes_from_a_merge_key_is_refused_and_not_shadowed():
+def test_alias_of_anothers_list_is_written_out_and_the_other_stays():
+    source = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ingress-operator}
+spec:
+  template:
+    spec:
+      containers:
+      - name: first
+        env: &env
+        - {name: A, value: "1"}
+        - name: B
+          valueFrom: {fieldRef: {fieldPath: metadata.name}}
+      - name: ingress-operator
+        env: *env # as the first
+        volumeMounts: [{name: x, mountPath: /x}]
+      volumes: [{name: x}]
+"""
+    written = """env: # as the first
+        - name: A
+          value: "1"
+        - name: B
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.name
+        - name: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH
+          value: /mnt/certs/otter-ingress
+"""
+    assert written in run(source)
+    assert 'env: &env\n        - {name: A, value: "1"}\n        - name: B\n          valueFrom: {f' in run(
+        source
+    )
+
+
+def test_list_from_a_merge_key_is_written_out_and_not_shadowed():
     source = """\
 x: &x
   env: [{name: A, value: b}]
@@ -219,8 +257,33 @@ spec:
   containers:
   - <<: *x
     name: ingress-operator
+    volumeMounts: []
 """
-    assert "not changed: what is to change is shared" in refuse(source)
+    expected = """
+    env:
+    - name: A
+      value: b
+    - name: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH
+      value: /mnt/certs/otter-ingress
+"""
+    assert expected in run(source)
+
+
+@given(st.data())
+def test_any_shared_list_is_written_out_as_it_was(data):
+    # PyYAML dumps what is the same object as an anchor and its aliases.
+    document = data.draw(workloads())
+    containers = get_pod_spec(document)["containers"]
+    shared = {key: containers[0].get(key) or [] for key in ("env", "volumeMounts")}
+    for container in containers:
+        container.update(shared)
+    style = data.draw(st.sampled_from([True, False, None]))
+    source = yaml.safe_dump({"x": shared, **document}, default_flow_style=style, sort_keys=False)
+    once = run(source)
+    assert run(once) == once
+    [read] = parse_documents(once, where="")
+    [expected] = parse_documents(json.dumps(inject({"x": shared, **document}, make_options())), where="")
+    assert to_plain(read) == to_plain(expected)
 
 
 def test_conflicts_of_all_documents_are_told_at_once():

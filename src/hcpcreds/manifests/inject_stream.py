@@ -9,7 +9,7 @@ from hcpcreds.documents import PlainScalar, parse_documents
 from hcpcreds.errors import InputError
 from hcpcreds.manifests.inject import InjectOptions, WorkloadChanges, apply_changes, find_changes
 from hcpcreds.manifests.pod_changes import Change
-from hcpcreds.manifests.yaml_edit import NotEditableError, edit_lists
+from hcpcreds.manifests.yaml_edit import DocumentChanges, NotEditableError, edit_lists
 
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -45,37 +45,37 @@ def inject_stream(source: bytes, options: InjectOptions, *, where: str) -> Injec
     text = before.removeprefix(mark)
     after = text
     if any(workload.changes for workloads in changes for workload in workloads):
-        expected = [
-            apply_changes(document, workloads) if workloads else document
-            for document, workloads in zip(documents, changes, strict=True)
-        ]
-        after = _edit(text, changes, expected, where)
+        after = _edit(text, list(map(_plan, documents, changes)), where)
     return InjectedStream(before, mark + after, tuple(found for workloads in changes for found in workloads))
 
 
-def _edit(text: str, changes: list[list[WorkloadChanges]], expected: list[Any], where: str) -> str:
-    edits = [
-        [
-            Change((*workload.path, *change.path), change.entry, change.index)
-            for workload in workloads
-            for change in workload.changes
-        ]
-        for workloads in changes
+def _plan(document: dict[str, Any], workloads: list[WorkloadChanges]) -> DocumentChanges:
+    changes = [
+        Change((*workload.path, *change.path), change.entry, change.index)
+        for workload in workloads
+        for change in workload.changes
     ]
-    try:
-        after = edit_lists(text, edits)
-        if _is_same(expected, parse_documents(after, where=where), set()):
-            return after
-        problem = "what is to change is shared with something else that would change too"
-    except NotEditableError as error:
-        problem = str(error)
-    except (InputError, yaml.YAMLError):
-        problem = "it is written in a way that hcpcreds cannot add to"
+    return DocumentChanges(changes, apply_changes(document, workloads))
+
+
+def _edit(text: str, documents: list[DocumentChanges], where: str) -> str:
+    expected = [document.expected for document in documents]
+    problem = "what is to change is shared with something else, which would change too"
+    # Two that get the same may share it, as the KMS containers do: nothing is written out without need.
+    for write_out in (False, True):
+        try:
+            after = edit_lists(text, documents, write_out=write_out)
+            if _is_same(expected, parse_documents(after, where=where), set()):
+                return after
+        except NotEditableError as error:
+            problem = str(error)
+        except (InputError, yaml.YAMLError):
+            problem = "it is written in a way that hcpcreds cannot add to"
     hint = (
         "Write out the lists that are shared by anchors (&, *) or merge keys (<<), or take --output patch, "
         "which needs no change of the file."
     )
-    raise InputError(where, [f"not changed: {problem}"], hint=hint) from None
+    raise InputError(where, [f"not changed: {problem}"], hint=hint)
 
 
 def _is_same(one: object, other: object, seen: set[tuple[int, int]]) -> bool:

@@ -7,10 +7,11 @@ that PyYAML's parser leaves, and what is added takes its indentation and style f
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import yaml
 
+from hcpcreds.documents import PlainScalar
 from hcpcreds.manifests.pod_changes import Change, Entry, Path, render_path
 
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -31,12 +32,21 @@ class _Edit(NamedTuple):
     text: str
 
 
-def edit_lists(text: str, documents: Sequence[Sequence[Change]]) -> str:
+class DocumentChanges(NamedTuple):
+    """What is to change in one document, and what it is to say then."""
+
+    changes: Sequence[Change]
+    expected: object
+
+
+def edit_lists(text: str, documents: Sequence[DocumentChanges], *, write_out: bool) -> str:
     """Change lists in a stream of YAML documents, or of one JSON document.
 
     Args:
         text: The stream. It has been parsed before, so that it is known to be sound.
-        documents: The changes of each document, null ones left out.
+        documents: For each document, null ones left out.
+        write_out: Write out a list that comes through an alias (``*``) or a merge key (``<<``). Else what the
+            alias names is changed, with all who share it, and what the merge key brings is shadowed.
 
     Raises:
         NotEditableError: The text is written so that the changes cannot be made in it.
@@ -50,9 +60,11 @@ def edit_lists(text: str, documents: Sequence[Sequence[Change]]) -> str:
     if len(nodes) != len(documents):
         raise NotEditableError("the documents in it are not told apart alike")
     edits: dict[_Edit, None] = {}  # a list that two containers share is edited once
-    for node, changes in zip(nodes, documents, strict=True):
-        for path, list_changes in _group(changes).items():
-            edits.update(dict.fromkeys(_ListEditor(text, node, path).edit(list_changes)))
+    for node, document in zip(nodes, documents, strict=True):
+        for path, changes in _group(document.changes).items():
+            editor = _ListEditor(text, node, path)
+            written = editor.write_out(_look_up(document.expected, path)) if write_out else []
+            edits.update(dict.fromkeys(written or editor.edit(changes)))
     parts, position = [], 0
     for edit in sorted(edits):  # of those at one place, what is indented deeper comes first
         parts += [text[position : edit.start], edit.text]
@@ -94,7 +106,7 @@ class _ListEditor:
     def edit(self, changes: Sequence[Change]) -> list[_Edit]:
         """The edits that make the changes, all of them to this list."""
         added = [change.entry for change in changes if change.index is None]
-        node = next((value for key, value in self._parent.value if key.value == self._path[-1]), None)
+        _, node = self._find_list()
         if node is None:
             return [self._add_list(added)]
         if isinstance(node, yaml.ScalarNode):
@@ -107,6 +119,27 @@ class _ListEditor:
             self._replace(node, change.index, change.entry) for change in changes if change.index is not None
         ]
         return [*edits, self._append(node, added)] if added else edits
+
+    def write_out(self, entries: Sequence[Entry]) -> list[_Edit]:
+        """The edits that write the list where it only comes from elsewhere; none where it stands."""
+        key, node = self._find_list()
+        if key is None or node is None:
+            return [self._add_list(entries)]
+        if node.start_mark.index >= key.end_mark.index:
+            return []
+        end = self._find_end_after(node, key.end_mark.index)
+        start = self._text.rindex("*", 0, end)
+        if self._parent.flow_style:
+            return [_Edit(start, end, self._render_list(entries, self._find_layout(key, self._parent)))]
+        return [
+            _Edit(len(self._text[:start].rstrip()), end, ""),
+            self._insert(end, self._render_items(entries)),
+        ]
+
+    def _find_list(self) -> tuple[yaml.Node | None, yaml.Node | None]:
+        """The list, and the key before it."""
+        pairs = (pair for pair in self._parent.value if pair[0].value == self._path[-1])
+        return next(pairs, (None, None))
 
     def _observe(self, node: yaml.Node) -> None:
         """Learn how mappings and lists are indented in this part of the document."""
@@ -174,9 +207,7 @@ class _ListEditor:
             space = " " if empty.start() == end and self._text[end - 1] == ":" else ""
             return [_Edit(empty.start(), end, space + rendered)]
         start = len(self._text[: empty.start()].rstrip())
-        dash = self._parent.value[0][0].start_mark.column + self._dash
-        lines = [line for entry in added for line in self._render_item(entry, dash, self._width)]
-        filled = self._insert(end, lines)
+        filled = self._insert(end, self._render_items(added))
         return [filled] if start == end else [_Edit(start, end, ""), filled]
 
     def _add_list(self, added: Sequence[Entry]) -> _Edit:
@@ -188,9 +219,7 @@ class _ListEditor:
             key = f"{self._render_text(str(self._path[-1]))}{self._separators[1]}"
             return _Edit(end, end, separator + key + self._render_list(added, layout))
         column = self._parent.value[0][0].start_mark.column
-        lines = [f"{' ' * column}{self._path[-1]}:"]
-        for entry in added:
-            lines += self._render_item(entry, column + self._dash, self._width)
+        lines = [f"{' ' * column}{self._path[-1]}:", *self._render_items(added)]
         return self._insert(self._find_end(self._parent), lines)
 
     def _insert(self, position: int, lines: Sequence[str]) -> _Edit:
@@ -237,6 +266,11 @@ class _ListEditor:
         """What stands before a node on its line."""
         return self._text[node.start_mark.index - node.start_mark.column : node.start_mark.index]
 
+    def _render_items(self, entries: Sequence[Entry]) -> list[str]:
+        """The entries of a list that is new to its mapping."""
+        dash = self._parent.value[0][0].start_mark.column + self._dash
+        return [line for entry in entries for line in self._render_item(entry, dash, self._width)]
+
     def _render_item(self, entry: Entry, dash: int, width: int) -> list[str]:
         first, *others = self._render_block(entry, dash + width)
         return [f"{' ' * dash}-{first[dash + 1 :]}", *others]
@@ -244,11 +278,11 @@ class _ListEditor:
     def _render_block(self, mapping: Entry, column: int) -> list[str]:
         lines = []
         for key, value in mapping.items():
-            if isinstance(value, Mapping):
-                lines.append(f"{' ' * column}{key}:")
-                lines += self._render_block(value, column + self._indent)
+            start = f"{' ' * column}{self._render_text(key)}:"
+            if isinstance(value, Mapping) and value:
+                lines += [start, *self._render_block(value, column + self._indent)]
             else:
-                lines.append(f"{' ' * column}{key}: {self._render_scalar(value)}")
+                lines.append(f"{start} {self._render_flow(value, None)}")
         return lines
 
     def _render_list(self, entries: Sequence[Entry], layout: "_Layout | None") -> str:
@@ -260,19 +294,21 @@ class _ListEditor:
         if self._quoted:
             return self._render_json(value, layout)
         if isinstance(value, Mapping):
-            return (
-                f"{{{', '.join(f'{key}: {self._render_flow(item, None)}' for key, item in value.items())}}}"
+            pairs = (
+                f"{self._render_text(key)}: {self._render_flow(item, None)}" for key, item in value.items()
             )
-        return self._render_scalar(value)
+            return f"{{{', '.join(pairs)}}}"
+        if isinstance(value, list):
+            return f"[{', '.join(self._render_flow(item, None) for item in value)}]"
+        if isinstance(value, PlainScalar):
+            return value.text
+        return self._render_text(value) if isinstance(value, str) else json.dumps(value)
 
     def _render_json(self, value: object, layout: "_Layout | None") -> str:
         if layout is None:
             return json.dumps(value, ensure_ascii=False, separators=self._separators)
         text = json.dumps(value, ensure_ascii=False, indent=layout.indent)
         return text.replace("\n", self._break + layout.margin)
-
-    def _render_scalar(self, value: object) -> str:
-        return self._render_text(value) if isinstance(value, str) else json.dumps(value)
 
     def _render_text(self, text: str) -> str:
         if not self._quoted and _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
@@ -302,3 +338,10 @@ def _get(node: yaml.Node, step: str | int) -> yaml.Node:
             found: yaml.Node = value
             return found
     raise NotEditableError(f"{step} comes from a merge key (<<)")
+
+
+def _look_up(document: Any, path: Path) -> Sequence[Entry]:  # noqa: ANN401 - any document
+    for step in path:
+        document = document[step]
+    entries: Sequence[Entry] = document
+    return entries
