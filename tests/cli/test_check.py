@@ -147,6 +147,12 @@ def test_every_file_that_cannot_be_used_is_named_at_once_and_nothing_is_reported
         assert problem in result.stderr
 
 
+def test_nothing_to_check_is_no_success():
+    result = run("-", stdin="# kubectl failed\n")
+    assert result.returncode == 2
+    assert "-: empty; expected YAML or JSON" in result.stderr
+
+
 def test_help_shows_an_example():
     result = run("--help")
     assert result.returncode == 0

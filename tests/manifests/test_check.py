@@ -10,6 +10,7 @@ from tests.manifests.examples import KEY_VAULT_USER, REMOVED, make_manifest, man
 from tests.manifests.inject_examples import CLUSTER, get_pod_spec, make_options, make_workload, workloads
 
 from hcpcreds.components import WORKLOADS
+from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.manifests import CustomComponent, Finding, build_pod_additions, check, inject, render
 from hcpcreds.manifests.check import RULES, read_documents
@@ -511,3 +512,33 @@ def test_helm_values_in_layers_need_rotation_only_once():
     assert codes([{"secrets-store-csi-driver": base}]) == ["HC502"]
     assert codes([{"secrets-store-csi-driver": {"install": False}}]) == []
     assert codes([{"syncSecret": {"enabled": True}}]) == []  # of another chart, perhaps
+
+
+@given(st.one_of(st.text(max_size=40), st.text("{}[]:,-?&*a \t\n'\"|<", max_size=40), st.binary(max_size=40)))
+def test_any_stream_is_read_with_positions_or_refused(stream):
+    try:
+        documents = read_documents(stream, file="f")
+    except InputError:
+        return
+    for document in documents:
+        assert document.line(()) >= 1
+    check(documents)
+
+
+def test_deep_json_and_aliases_of_themselves_do_no_harm():
+    deep = '{"a":' * 900 + "1" + "}" * 900
+    assert check_text(deep) == []
+    loop = "kind: SecretProviderClass\nmetadata: {name: a, namespace: b}\nspec: &spec\n  more: *spec\n"
+    assert codes(read_documents(f"{loop}---\n{loop}", file="f")) == ["HC501"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, rows in WORKLOADS.items() if any(row.mount for _, row in rows)]
+)
+def test_credential_mounted_elsewhere_is_found_in_every_workload(name):
+    workload = build_workload(CLUSTER, name)
+    for container in workload["spec"]["template"]["spec"]["containers"]:
+        for mount in container.get("volumeMounts", []):
+            mount["mountPath"] += "-elsewhere"
+    assert set(codes([*RENDERED, workload])) <= {"HC113", "HC201", "HC601"}
+    assert codes([*RENDERED, workload])

@@ -119,6 +119,8 @@ def _read(files: Sequence[str]) -> "list[Document]":
                 documents += read_documents(_read_file(file), file=file)
         except InputError as error:
             problems += [f"{error.where}: {problem}" for problem in error.problems]
+    if not documents and not problems:
+        problems = [f"{', '.join(files)}: empty; expected YAML or JSON"]  # what a broken pipe leaves
     if problems:
         raise InputError("check", problems)
     return documents

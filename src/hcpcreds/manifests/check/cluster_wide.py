@@ -62,7 +62,7 @@ def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
         # Files without a namespace are often overlays, each for a namespace of its own.
         place = item.namespace or f"in {item.node.document.file}"
         first = seen.setdefault((item.kind, place, item.name), item)
-        if first.node.value != item.node.value:
+        if _differ(first.node.value, item.node.value):
             yield report(
                 "HC501",
                 item.node.at("metadata", "name"),
@@ -70,6 +70,13 @@ def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
                 "differs; the one that is applied last wins",
                 "Keep the one that is meant, or give them names or namespaces of their own.",
             )
+
+
+def _differ(value: object, other: object) -> bool:
+    try:
+        return value != other
+    except RecursionError:  # an alias within what it names
+        return True
 
 
 def _check_driver_arguments(container: Node) -> Iterator[Finding]:

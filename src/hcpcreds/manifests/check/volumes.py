@@ -23,6 +23,7 @@ from hcpcreds.manifests.check.subjects import (
     Pod,
     Subjects,
     class_of,
+    is_credential_volume,
     is_placeholder,
 )
 
@@ -149,7 +150,7 @@ def _check_mounts(container: Container, pod: Pod) -> Iterator[Finding]:
     for mount in container.mounts:
         name, path = mount["name"].text, mount["mountPath"].text.rstrip("/")
         volume = pod.find_volume(mount)
-        is_credential = any(volume.path == item.path for item in pod.credential_volumes) if volume else False
+        is_credential = volume is not None and is_credential_volume(volume)
         if volume is None and (name in COMPONENT_BY_VOLUME or path in _CREDENTIAL_PATHS):
             yield report(
                 "HC104",
