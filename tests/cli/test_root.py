@@ -72,6 +72,19 @@ def test_unknown_command_is_wrong_usage():
     assert "No such command 'fly'" in result.stderr
 
 
+def test_full_disk_behind_the_output_is_told_without_a_traceback():
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "hcpcreds", "completion", "zsh"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert result.returncode == 1
+    assert result.stderr == "hcpcreds completion: cannot be written: No space left on device\n"
+
+
 def test_missing_extra_is_told_with_the_command_that_installs_it():
     code = "import sys; sys.modules['click'] = None; from hcpcreds.cli import main; main()"
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

@@ -1,7 +1,8 @@
 """`hcpcreds` itself: finds the command, turns errors into messages and exit statuses."""
 
+import errno
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 from typing_extensions import override
@@ -19,6 +20,8 @@ _COMMANDS: Final = {
     "completion": "Print the script that makes a shell complete commands, options and files.",
 }
 """Each command's module in this package, and what `--help` says of it without importing it."""
+
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Commands(click.Group):
@@ -45,9 +48,16 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except HcpCredsError as error:
-            command = " ".join(filter(None, (ctx.info_name, ctx.invoked_subcommand)))
-            click.echo(f"{command}: {error}", err=True)
-            ctx.exit(2 if isinstance(error, InputError) else 1)
+            self._fail(ctx, str(error), status=2 if isinstance(error, InputError) else 1)
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise
+            self._fail(ctx, f"cannot be written: {error.strerror}", status=1)
+
+    def _fail(self, ctx: click.Context, problem: str, *, status: int) -> NoReturn:
+        command = " ".join(filter(None, (ctx.info_name, ctx.invoked_subcommand)))
+        click.echo(f"{command}: {problem}", err=True)
+        ctx.exit(status)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
