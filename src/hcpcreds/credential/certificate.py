@@ -1,8 +1,8 @@
 """The certificate and private key inside a credential file, and the assertions that it signs."""
 
 import base64
+import hashlib
 import json
-import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 ASSERTION_SECONDS: Final = 600
 """How long an assertion can be used; the Microsoft identity platform advises 5 to 10 minutes."""
 
-_PEM_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 _PSS = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=SHA256.digest_size)
 
 
@@ -81,15 +80,16 @@ def parse_certificate(secret: bytes) -> Certificate:
     if not certificates:
         raise ValueError("there is a private key, but no certificate")
     # The chain can stand in any order: what makes the leaf is that the key is its own.
-    public_key = key.public_key().public_numbers()
-    leaf = next((each for each in certificates if _get_numbers(each) == public_key), None)
+    public_key = key.public_key()
+    leaf = next((each for each in certificates if _get_public_key(each) == public_key), None)
     if leaf is None:
         raise ValueError("the private key belongs to another certificate")
+    chain = tuple(each.public_bytes(Encoding.DER) for each in _order_chain(leaf, certificates))
     return Certificate(
-        thumbprint=leaf.fingerprint(SHA256()).hex(),
+        thumbprint=hashlib.sha256(chain[0]).hexdigest(),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
-        chain=tuple(each.public_bytes(Encoding.DER) for each in _order_chain(leaf, certificates)),
+        chain=chain,
         key=key,
     )
 
@@ -97,7 +97,7 @@ def parse_certificate(secret: bytes) -> Certificate:
 def _order_chain(leaf: x509.Certificate, certificates: list[x509.Certificate]) -> list[x509.Certificate]:
     """Put each issuer after what it issued, and leave out what belongs to no one."""
     chain = [leaf]
-    while chain[-1].subject != chain[-1].issuer:
+    while len(chain) < len(certificates) and chain[-1].subject != chain[-1].issuer:
         issuer = next(
             (each for each in certificates if each.subject == chain[-1].issuer and each not in chain), None
         )
@@ -107,16 +107,15 @@ def _order_chain(leaf: x509.Certificate, certificates: list[x509.Certificate]) -
     return chain
 
 
-def _get_numbers(certificate: x509.Certificate) -> rsa.RSAPublicNumbers | None:
+def _get_public_key(certificate: x509.Certificate) -> object:
     try:
-        key = certificate.public_key()
+        return certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        return None
-    return key.public_numbers() if isinstance(key, rsa.RSAPublicKey) else None
+        return None  # somebody else's, of a kind that is unknown here
 
 
 def _parse_pem(secret: bytes) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
-    keys = len(_PEM_KEY.findall(secret))
+    keys = secret.count(b"PRIVATE KEY-----") // 2  # it begins and it ends
     if keys != 1:
         raise ValueError(f"the PEM bundle holds {keys or 'no'} private keys; expected one")
     if b"ENCRYPTED" in secret:
