@@ -542,3 +542,19 @@ def test_credential_mounted_elsewhere_is_found_in_every_workload(name):
             mount["mountPath"] += "-elsewhere"
     assert set(codes([*RENDERED, workload])) <= {"HC113", "HC201", "HC601"}
     assert codes([*RENDERED, workload])
+
+
+def test_secret_volume_under_the_name_of_a_credential_volume_is_no_credential():
+    workload = build_workload(CLUSTER, "ingress-operator")
+    workload["spec"]["template"]["spec"]["volumes"] = [
+        {"name": "ingress-cert", "secret": {"secretName": "x"}}
+    ]
+    assert codes([*RENDERED, workload]) == ["HC114"]
+
+
+def test_secret_provider_class_of_ones_own_in_a_components_volume_is_another_identity():
+    own = {"kind": "SecretProviderClass", "metadata": {"name": "own"}, "spec": {"provider": "gcp"}}
+    workload = build_workload(CLUSTER, "cloud-controller-manager")
+    volume = workload["spec"]["template"]["spec"]["volumes"][0]
+    volume["csi"]["volumeAttributes"]["secretProviderClass"] = "own"
+    assert codes([*RENDERED, own, workload]) == ["HC112"]

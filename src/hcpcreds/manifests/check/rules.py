@@ -31,7 +31,7 @@ RULES: Final = {
     "HC109": Rule("error", "Credential mounted with subPath never rotates"),
     "HC110": Rule("error", "Two mounts at one path"),
     "HC111": Rule("error", "Two volumes with one name"),
-    "HC112": Rule("error", "Volume mounts another component's identity"),
+    "HC112": Rule("error", "Volume mounts another identity than the component's"),
     "HC113": Rule("error", "Credential mounted where its program does not look"),
     "HC114": Rule("error", "Component without its credential"),
     "HC115": Rule("note", "Credential volume has another name than HyperShift's"),

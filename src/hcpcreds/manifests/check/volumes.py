@@ -7,7 +7,7 @@ pkg/secrets-store/nodeserver.go.
 from collections.abc import Iterator
 from typing import Final
 
-from hcpcreds.components import Component, PathSource
+from hcpcreds.components import Component, Mount, PathSource
 from hcpcreds.components import Pod as PodRow
 from hcpcreds.constants import (
     MANAGED_AZURE_CERTIFICATE_MOUNT_PATH,
@@ -156,9 +156,7 @@ def _check_mounts(container: Container, pod: Pod) -> Iterator[Finding]:
                 "HC104",
                 mount["name"],
                 f"the container {container.name!r} mounts {name!r}, and the pod has no such volume",
-                "Add the volume, or mount one that there is: "
-                + (", ".join(item["name"].text for item in pod.credential_volumes) or "it has none")
-                + ".",
+                "Add the volume, or correct the name.",
             )
         if is_credential:
             yield from _check_mount(mount, container)
@@ -210,7 +208,7 @@ def _check_row(component: Component, row: PodRow, pod: Pod, subjects: Subjects) 
         elif not found:
             missing.append(container)
     for container in missing if not is_elsewhere else ():
-        yield from _report_missing(component, row, container, pod)
+        yield from _report_missing(component, row.mount, container, pod, subjects)
     for volume in pod.credential_volumes:
         name, class_name = volume["name"].text, class_of(volume).text
         if class_name == component.secret_provider_class and name != row.mount.volume_name:
@@ -222,28 +220,29 @@ def _check_row(component: Component, row: PodRow, pod: Pod, subjects: Subjects) 
             )
 
 
-def _report_missing(component: Component, row: PodRow, container: Container, pod: Pod) -> Iterator[Finding]:
-    assert row.mount is not None  # noqa: S101 - the caller has looked
-    wrong = [volume for volume in pod.credential_volumes if volume["name"].text == row.mount.volume_name]
-    mounted = {mount["name"].text for mount in container.mounts}
-    for volume in wrong:
-        if class_of(volume).text in COMPONENT_BY_CLASS and row.mount.volume_name in mounted:
-            yield report(
-                "HC112",
-                class_of(volume),
-                f"{component.name} would log in with the identity of "
-                f"{COMPONENT_BY_CLASS[class_of(volume).text].name}",
-                f"Set secretProviderClass: {component.secret_provider_class}.",
-            )
-            return
-    if row.mount.volume_name not in mounted:  # else what is wrong with the volume has been said
+def _report_missing(
+    component: Component, mount: Mount, container: Container, pod: Pod, subjects: Subjects
+) -> Iterator[Finding]:
+    is_mounted = mount.volume_name in {item["name"].text for item in container.mounts}
+    volumes = [volume for volume in pod.volumes if volume["name"].text == mount.volume_name]
+    if not is_mounted or (volumes and not is_credential_volume(volumes[0])):
         yield report(
             "HC114",
             container.node,
             f"the container {container.name!r} has no credential of {component.name}: it does not mount "
             f"{component.secret_provider_class}",
-            f"Mount it at {row.mount.path}: hcpcreds inject does.",
+            f"Mount it at {mount.path}: hcpcreds inject does.",
         )
+        return
+    for volume in volumes:
+        name = class_of(volume).text
+        if name in COMPONENT_BY_CLASS or subjects.find_classes(name, pod.namespace):
+            yield report(
+                "HC112",
+                class_of(volume),
+                f"{component.name} would log in with the identity in {name}",
+                f"Set secretProviderClass: {component.secret_provider_class}.",
+            )
 
 
 def _check_mount_path(
