@@ -5,7 +5,6 @@ control-plane-operator/.../cloud_controller_manager/azure/config.go, .../storage
 hypershift-operator/.../platform/azure/azure.go for the KMS form.
 """
 
-from base64 import b64encode
 from typing import Final, TypedDict
 
 import msgspec
@@ -252,5 +251,5 @@ def _build_secret(metadata: ObjectMeta, text: str) -> Secret:
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata,
-        "data": {CLOUD_CONFIG_KEY: b64encode(text.encode()).decode()},
+        "data": {CLOUD_CONFIG_KEY: msgspec.to_builtins(text.encode())},  # bytes become base64
     }
