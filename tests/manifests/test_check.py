@@ -459,7 +459,7 @@ def test_unreadable_cloud_config_is_found(data):
 def test_text_that_is_still_to_be_filled_in_is_not_judged():
     text = (FIXTURES / "HC317" / "clean.yaml").read_text()
     for value in ("otter-vault", "otter-ingress", "66666666-7777-4888-8999-aaaaaaaaaaaa", "AzurePublicCloud"):
-        for placeholder in ("${VALUE}", "$(VALUE)", "<value>", "'{{ .Values.value }}'"):
+        for placeholder in ("$VALUE", "${VALUE}", "$(VALUE)", "<value>", "'{{ .Values.value }}'"):
             assert check_text(text.replace(value, placeholder)) == []
 
 
@@ -558,3 +558,10 @@ def test_secret_provider_class_of_ones_own_in_a_components_volume_is_another_ide
     volume = workload["spec"]["template"]["spec"]["volumes"][0]
     volume["csi"]["volumeAttributes"]["secretProviderClass"] = "own"
     assert codes([*RENDERED, own, workload]) == ["HC112"]
+
+
+def test_skeleton_that_an_operator_fills_in_is_passed_over():
+    metadata = {"name": "managed-azure-ingress", "namespace": "clusters-otter"}
+    assert check([{"kind": "SecretProviderClass", "metadata": metadata, "spec": {}}]) == []
+    secret = {"kind": "Secret", "metadata": {"name": "azure-cloud-config"}, "data": {"cloud.conf": ""}}
+    assert check([secret]) == []

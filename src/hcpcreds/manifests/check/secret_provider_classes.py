@@ -42,7 +42,7 @@ def check_secret_provider_classes(subjects: Subjects) -> Iterator[Finding]:
             yield from _check_identity(item)
             yield from _check_objects(item)
             yield from _compare(item, subjects)
-        elif item.name in COMPONENT_BY_CLASS:
+        elif item.name in COMPONENT_BY_CLASS and item.node["spec"].fields():  # else an operator fills it in
             yield report(
                 "HC301",
                 provider,
@@ -213,6 +213,8 @@ def _check_names(entry: Node, item: Named) -> Iterator[Finding]:
 
 def _check_form(entry: Node) -> Iterator[Finding]:
     version, form, mode = (entry[key].plain for key in ("objectVersion", "objectFormat", "filePermission"))
+    if any(map(is_placeholder, (version, form, mode))):
+        return
     if version not in ("", "latest"):
         yield report(
             "HC312",

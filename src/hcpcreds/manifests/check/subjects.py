@@ -42,7 +42,7 @@ _TEMPLATES: Final = {
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
 _CONFIG_KEYS: Final = frozenset({"cloud.conf", "azure.json", "cloud-config"})
-_PLACEHOLDER: Final = re.compile(r"\$[({]|\{\{|<[^>]*>")
+_PLACEHOLDER: Final = re.compile(r"\$[({A-Za-z_]|\{\{|<[^>]*>")
 
 
 def is_placeholder(text: str) -> bool:
