@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kr8s.asyncio.objects import ConfigMap, Secret, new_class
 from kubernetes.client import ApiClient
@@ -57,6 +57,7 @@ def test_render_leaves_out_what_the_cluster_does_not_have():
     }
 
 
+@settings(max_examples=25, deadline=None)
 @given(manifests())
 def test_objects_of_any_cluster_are_plain_data_with_names_of_their_own_in_one_namespace(manifest):
     cluster = parse_hosted_cluster(manifest)
@@ -123,6 +124,7 @@ def test_render_gives_only_objects_of_the_named_kind_in_the_same_order(kind):
     assert objects == [item for item in OBJECTS if item["kind"] == kind] != []
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.sets(st.sampled_from([component.name for component in COMPONENTS]), min_size=1))
 def test_labels_say_which_component_an_object_is_rendered_for(components):
     cluster = parse_hosted_cluster(make_manifest())

@@ -123,7 +123,7 @@ def build_deployment(cluster: HostedCluster, workload: str) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(manifests())
 def test_every_object_of_any_cluster_is_valid_with_labels_that_kubernetes_takes(manifest):
     components = {component.name for component in COMPONENTS}
