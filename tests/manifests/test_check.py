@@ -1,6 +1,8 @@
 import base64
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -565,3 +567,15 @@ def test_skeleton_that_an_operator_fills_in_is_passed_over():
     assert check([{"kind": "SecretProviderClass", "metadata": metadata, "spec": {}}]) == []
     secret = {"kind": "Secret", "metadata": {"name": "azure-cloud-config"}, "data": {"cloud.conf": ""}}
     assert check([secret]) == []
+
+
+def test_json_is_checked_without_pyyaml():
+    code = (
+        "import sys; sys.modules['yaml'] = None\n"
+        "from hcpcreds.manifests.check import check, read_documents\n"
+        "print([(finding.code, finding.line) for finding in check(read_documents(sys.stdin.read(), file='f'))])"
+    )
+    sample = (FIXTURES / "HC403" / "failing.json").read_text()
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, input=sample)
+    assert result.stdout == "[('HC403', 1)]\n"

@@ -84,8 +84,10 @@ def read_documents(source: str | bytes, *, file: str) -> list[Document]:
 
 def _read_positions(text: str, count: int) -> "list[_Position] | list[None]":
     """The position of each document; None for each where the text, though JSON, is beyond YAML."""
-    import yaml  # noqa: PLC0415 - JSON alone does without
-
+    try:
+        import yaml  # noqa: PLC0415 - JSON alone does without
+    except ImportError:
+        return [None] * count
     # JSON may hold tabs and escapes that YAML does not take: neither moves a line.
     for candidate in (text, _ESCAPE.sub("__", text).replace("\t", " ")):
         try:
