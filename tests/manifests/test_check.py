@@ -573,7 +573,8 @@ def test_json_is_checked_without_pyyaml():
     code = (
         "import sys; sys.modules['yaml'] = None\n"
         "from hcpcreds.manifests.check import check, read_documents\n"
-        "print([(finding.code, finding.line) for finding in check(read_documents(sys.stdin.read(), file='f'))])"
+        "findings = check(read_documents(sys.stdin.read(), file='f'))\n"
+        "print([(finding.code, finding.line) for finding in findings])"
     )
     sample = (FIXTURES / "HC403" / "failing.json").read_text()
     command = [sys.executable, "-c", code]
