@@ -148,6 +148,18 @@ def test_identity_is_taken_from_the_annotation_when_there_is_no_cluster():
         inject(workload, InjectOptions())
 
 
+def test_annotation_that_contradicts_the_cluster_is_refused_and_names_both():
+    workload = make_workload()
+    workload["metadata"]["annotations"] = {"hcpcreds.io/credentials-secret-name": "of-my-own"}
+    message = refuse(workload)
+    expected = (
+        "hcpcreds.io/credentials-secret-name: got 'of-my-own', and the hosted cluster has 'otter-ingress'"
+    )
+    assert expected in message
+    workload["metadata"]["annotations"] = {"hcpcreds.io/credentials-secret-name": "otter-ingress"}
+    assert get_pod_spec(inject(workload, make_options()))["volumes"] == [VOLUME]
+
+
 def test_control_plane_operator_gets_no_kms_credential_when_only_its_own_secret_is_known():
     workload = make_workload(name="control-plane-operator")
     spec = get_pod_spec(inject(workload, InjectOptions(credentials_secret_name="own")))
@@ -292,6 +304,7 @@ def test_one_component_for_several_workloads_is_refused():
     assert "one component for several workloads: Deployment ingress-operator, Deployment b" in refuse(
         document, component="ingress-operator"
     )
+    assert "one component for several workloads" in refuse(document, credentials_secret_name="x")
     injected = inject(document, make_options(component="ingress-operator", workload="ingress-operator"))
     assert injected == inject(document, make_options())
     assert "there is no workload 'c'; there are: Deployment ingress-operator" in refuse(

@@ -18,7 +18,7 @@ from hcpcreds.components import COMPONENTS, KMS_BACKUP_CONTAINER, WORKLOADS
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
 from hcpcreds.errors import InputError
 from hcpcreds.fields import Form, describe
-from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, HostedCluster
+from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, HostedCluster, ManagedIdentity
 from hcpcreds.manifests.pod_changes import Change, Path, apply_change, find_changes_in_list
 from hcpcreds.manifests.secret_provider_class import check_key_vault_user
 from hcpcreds.manifests.workload import (
@@ -184,7 +184,7 @@ def find_changes(
     if not wanted and options.workload is not None:
         names = ", ".join(workload.title for workload in everything) or "none"
         raise InputError(where, [f"there is no workload {options.workload!r}; there are: {names}"])
-    if (options.component or options.custom) and len(wanted) > 1:
+    if (options.component or options.custom or options.credentials_secret_name) and len(wanted) > 1:
         names = ", ".join(workload.title for workload in wanted)
         hint = "Name one with --workload, or label each with hcpcreds.io/component."
         raise InputError(where, [f"one component for several workloads: {names}"], hint=hint)
@@ -277,6 +277,7 @@ class _Workload:
             "managed_service": options.managed_service,
         }
         if options.cluster is not None:
+            self._check_secret_name(WORKLOADS[workload][0][0].get_identity(options.cluster))
             additions = build_pod_additions(options.cluster, workload, **settings)
         else:
             secret = options.credentials_secret_name or self._get_secret_name()
@@ -334,6 +335,13 @@ class _Workload:
             problem = f"{CREDENTIALS_SECRET_NAME_KEY}: got {describe(name)}, expected {expected}"
             raise InputError(self.title, [problem])
         return name
+
+    def _check_secret_name(self, identity: ManagedIdentity | None) -> None:
+        noted = self._get_note(CREDENTIALS_SECRET_NAME_KEY, ("annotations",))
+        if noted is not None and identity is not None and noted != identity.credentials_secret_name:
+            expected = f"the hosted cluster has {identity.credentials_secret_name!r}"
+            problem = f"{CREDENTIALS_SECRET_NAME_KEY}: got {describe(noted)}, and {expected}"
+            raise InputError(self.title, [problem])
 
     def _place(
         self, additions: PodAdditions, options: InjectOptions

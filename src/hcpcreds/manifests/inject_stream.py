@@ -69,7 +69,9 @@ def _edit(text: str, documents: list[DocumentChanges], where: str) -> str:
                 return after
         except NotEditableError as error:
             problem = str(error)
-        except (InputError, yaml.YAMLError):
+        except InputError as error:
+            problem = f"the result would be unusable: {error.problems[0]}"
+        except yaml.YAMLError:
             problem = "it is written in a way that hcpcreds cannot add to"
     hint = (
         "Write out the lists that are shared by anchors (&, *) or merge keys (<<), or take --output patch, "

@@ -15,6 +15,9 @@ from hcpcreds.documents import PlainScalar
 from hcpcreds.manifests.pod_changes import Change, Entry, Path, render_path
 
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+"""What YAML takes for a line break."""
+_LINE_BREAK: Final = re.compile("\r\n|[\r\n]")
+"""What people take for one."""
 _ALIAS: Final = re.compile(r"[^*]*\*[^\s,\[\]{}]+")
 _PLAIN: Final = re.compile(r"[A-Za-z/][-A-Za-z0-9_./]*")
 _NOT_TEXT: Final = frozenset({"y", "yes", "true", "on", "n", "no", "false", "off", "null"})
@@ -59,10 +62,12 @@ def edit_lists(text: str, documents: Sequence[DocumentChanges], *, write_out: bo
     nodes = [node for node in yaml.compose_all(masked, Loader=loader) if node.tag != "tag:yaml.org,2002:null"]
     if len(nodes) != len(documents):
         raise NotEditableError("the documents in it are not told apart alike")
+    first_break = _LINE_BREAK.search(text)
+    line_break = first_break.group() if first_break else "\n"
     edits: dict[_Edit, None] = {}  # a list that two containers share is edited once
     for node, document in zip(nodes, documents, strict=True):
         for path, changes in _group(document.changes).items():
-            editor = _ListEditor(text, node, path)
+            editor = _ListEditor(text, node, path, line_break=line_break)
             written = editor.write_out(_look_up(document.expected, path)) if write_out else []
             edits.update(dict.fromkeys(written or editor.edit(changes)))
     parts, position = [], 0
@@ -82,7 +87,7 @@ def _group(changes: Sequence[Change]) -> dict[Path, list[Change]]:
 class _ListEditor:
     """Edits one list of one document."""
 
-    def __init__(self, text: str, root: yaml.Node, path: Path) -> None:
+    def __init__(self, text: str, root: yaml.Node, path: Path, *, line_break: str) -> None:
         self._text = text
         self._path = path
         self._indent = 2
@@ -98,10 +103,9 @@ class _ListEditor:
         self._parent = node
         first_key, first_value = root.value[0]
         self._quoted = first_key.style == '"'
-        is_compact = text[first_key.end_mark.index : first_value.start_mark.index] == ":"
-        self._separators = (",", ":") if is_compact else (", ", ": ")
-        first_break = _BREAK.search(text)
-        self._break = first_break.group() if first_break else "\n"
+        between = text[first_key.end_mark.index : first_value.start_mark.index]
+        self._separators = (",", ":") if self._quoted and between == ":" else (", ", ": ")
+        self._break = line_break
 
     def edit(self, changes: Sequence[Change]) -> list[_Edit]:
         """The edits that make the changes, all of them to this list."""
@@ -132,7 +136,7 @@ class _ListEditor:
         if self._parent.flow_style:
             return [_Edit(start, end, self._render_list(entries, self._find_layout(key, self._parent)))]
         return [
-            _Edit(len(self._text[:start].rstrip()), end, ""),
+            _Edit(self._skip_back(start, " \t\r\n"), end, ""),
             self._insert(end, self._render_items(entries)),
         ]
 
@@ -168,10 +172,9 @@ class _ListEditor:
         return width if first.start_mark.line == node.start_mark.line and width > 1 else 2
 
     def _append(self, node: yaml.SequenceNode, added: Sequence[Entry]) -> _Edit:
-        end = self._find_end(node)
-        last = node.value[-1]
+        end = self._find_end_of_last(node)
         if node.flow_style:
-            end = self._find_end_of_last(node)
+            last = node.value[-1]
             layout = self._find_layout(last, node)
             is_tall = last.start_mark.line != last.end_mark.line
             separator = "," + self._break + layout.margin if layout else self._separators[0]
@@ -190,7 +193,7 @@ class _ListEditor:
             is_tall = item.start_mark.line != item.end_mark.line
             layout = self._find_layout(item, node) if is_tall else None
             return _Edit(start, end, self._render_flow(entry, layout))
-        end = len(self._text[:end].rstrip("\r\n"))
+        end = self._skip_back(end, "\r\n")
         lines = self._render_block(entry, item.start_mark.column)
         return _Edit(start, end, self._break.join(lines).lstrip(" "))
 
@@ -206,30 +209,35 @@ class _ListEditor:
             rendered = self._render_list(added, self._find_layout(key, self._parent))
             space = " " if empty.start() == end and self._text[end - 1] == ":" else ""
             return [_Edit(empty.start(), end, space + rendered)]
-        start = len(self._text[: empty.start()].rstrip())
+        start = self._skip_back(empty.start(), " \t\r\n")
         filled = self._insert(end, self._render_items(added))
         return [filled] if start == end else [_Edit(start, end, ""), filled]
 
     def _add_list(self, added: Sequence[Entry]) -> _Edit:
         """Put the list, which is missing, behind all else in its mapping."""
+        key = self._render_text(str(self._path[-1]))
         if self._parent.flow_style:
             end = self._find_end_of_last(self._parent)
             layout = self._find_layout(self._parent.value[-1][0], self._parent)
             separator = "," + self._break + layout.margin if layout else self._separators[0]
-            key = f"{self._render_text(str(self._path[-1]))}{self._separators[1]}"
-            return _Edit(end, end, separator + key + self._render_list(added, layout))
+            rendered = self._render_list(added, layout)
+            return _Edit(end, end, f"{separator}{key}{self._separators[1]}{rendered}")
         column = self._parent.value[0][0].start_mark.column
-        lines = [f"{' ' * column}{self._path[-1]}:", *self._render_items(added)]
+        lines = [f"{' ' * column}{key}:", *self._render_items(added)]
         return self._insert(self._find_end(self._parent), lines)
 
     def _insert(self, position: int, lines: Sequence[str]) -> _Edit:
         """Insert lines below the one where something ends."""
-        before = self._text[:position]
-        if before.endswith(("\r", "\n")):  # block text ends with its line
+        if self._text[position - 1] in "\r\n":  # block text ends with its line
             return _Edit(position, position, "".join(line + self._break for line in lines))
         line_end = _BREAK.search(self._text, position)
         end = line_end.start() if line_end else len(self._text)
         return _Edit(end, end, "".join(self._break + line for line in lines))
+
+    def _skip_back(self, position: int, characters: str) -> int:
+        while self._text[position - 1] in characters:
+            position -= 1
+        return position
 
     def _find_end(self, node: yaml.Node) -> int:
         return self._find_end_after(node, node.start_mark.index)
@@ -288,25 +296,25 @@ class _ListEditor:
     def _render_list(self, entries: Sequence[Entry], layout: "_Layout | None") -> str:
         if self._quoted and layout:
             return self._render_json(entries, layout)
-        return f"[{self._separators[0].join(self._render_flow(entry, None) for entry in entries)}]"
+        return self._render_flow(list(entries), None)
 
     def _render_flow(self, value: object, layout: "_Layout | None") -> str:
-        if self._quoted:
+        if self._quoted and layout:
             return self._render_json(value, layout)
+        comma, colon = self._separators
         if isinstance(value, Mapping):
             pairs = (
-                f"{self._render_text(key)}: {self._render_flow(item, None)}" for key, item in value.items()
+                f"{self._render_text(key)}{colon}{self._render_flow(item, None)}"
+                for key, item in value.items()
             )
-            return f"{{{', '.join(pairs)}}}"
+            return f"{{{comma.join(pairs)}}}"
         if isinstance(value, list):
-            return f"[{', '.join(self._render_flow(item, None) for item in value)}]"
+            return f"[{comma.join(self._render_flow(item, None) for item in value)}]"
         if isinstance(value, PlainScalar):
             return value.text
         return self._render_text(value) if isinstance(value, str) else json.dumps(value)
 
-    def _render_json(self, value: object, layout: "_Layout | None") -> str:
-        if layout is None:
-            return json.dumps(value, ensure_ascii=False, separators=self._separators)
+    def _render_json(self, value: object, layout: "_Layout") -> str:
         text = json.dumps(value, ensure_ascii=False, indent=layout.indent)
         return text.replace("\n", self._break + layout.margin)
 
