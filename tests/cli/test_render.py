@@ -110,6 +110,12 @@ def test_render_makes_files_that_others_may_read(cluster, tmp_path):
     assert written.stat().st_mode == usual.stat().st_mode
 
 
+def test_render_writes_below_the_home_directory_that_a_shell_leaves_to_it(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = run(cluster, "--output", "dir=~/manifests", "--kind", "ConfigMap")
+    assert result.stdout == f"{tmp_path}/manifests/configmap-azure-cloud-config.yaml\n"
+
+
 def test_render_writes_nothing_when_a_place_is_taken_by_something_else(cluster, tmp_path):
     folder = tmp_path / "manifests"
     (folder / "secret-azure-kms-config.yaml").mkdir(parents=True)

@@ -123,7 +123,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         kinds=kinds,
     )
     if output.startswith(_TO_FILES):
-        for path in _write_files(objects, Path(output.removeprefix(_TO_FILES))):
+        for path in _write_files(objects, Path(output.removeprefix(_TO_FILES)).expanduser()):
             click.echo(path)
     else:
         text = render_json(objects) if output == "json" else render_yaml(objects)
