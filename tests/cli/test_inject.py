@@ -89,6 +89,25 @@ def test_patch_has_a_document_for_each_workload(cluster):
     assert deployment["spec"]["template"]["spec"]["containers"][0]["name"] == "ingress-operator"
 
 
+@pytest.mark.parametrize("output", ["patch", "jsonpatch"])
+def test_patches_are_there_for_a_file_that_cannot_be_changed(cluster, output):
+    stdin = b"""\
+apiVersion: v1
+kind: Pod
+metadata: {name: ingress-operator}
+spec:
+  containers:
+  - {name: ingress-operator, env: &env [{name: A, value: b}]}
+  - {name: proxy, env: *env}
+"""
+    refused = run("-", "--hosted-cluster", cluster, stdin=stdin)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"take --output patch" in refused.stderr
+    result = run("-", "--hosted-cluster", cluster, "--output", output, stdin=stdin)
+    assert result.returncode == 0
+    assert b"/mnt/certs/otter-ingress" in result.stdout
+
+
 def test_diff_applied_to_the_file_gives_what_is_printed_as_yaml(cluster, deployment):
     injected = run(deployment, "--hosted-cluster", cluster).stdout
     diff = run(deployment, "--hosted-cluster", cluster, "--output", "diff").stdout

@@ -328,6 +328,13 @@ def test_wrong_options_are_refused_together():
     assert len(caught.value.problems) == 8
 
 
+@pytest.mark.parametrize("path", ["", "mnt", "/a:b", "/a\nb", "/a\u2028b", "/a\ud800b"])
+def test_mount_path_that_no_container_takes_is_refused(path):
+    custom = CustomComponent(secret_provider_class="x", volume_name="x", mount_path=path)
+    with pytest.raises(InputError, match="expected an absolute path without ':'"):
+        InjectOptions(custom=custom)
+
+
 def test_wrong_vault_user_is_refused():
     with pytest.raises(InputError, match="expected a UUID"):
         InjectOptions(key_vault_user_client_id="x")

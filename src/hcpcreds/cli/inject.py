@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from difflib import unified_diff
 from io import StringIO
 from typing import TYPE_CHECKING, Final
@@ -18,7 +19,7 @@ from hcpcreds.constants import (
 from hcpcreds.errors import InputError
 
 if TYPE_CHECKING:
-    from hcpcreds.manifests.inject import InjectOptions
+    from hcpcreds.manifests.inject import InjectOptions, WorkloadChanges
     from hcpcreds.manifests.inject_stream import InjectedStream
 
 _COLORS: Final = {"+": "green", "-": "red", "@": "cyan"}
@@ -26,14 +27,12 @@ _COLORS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 @click.command(
     "inject",
-    epilog=f"""\b
+    epilog="""\b
 Examples:
   hcpcreds inject --hosted-cluster hosted-cluster.yaml deployment.yaml --output diff
   kustomize build . | hcpcreds inject --hosted-cluster hosted-cluster.yaml - | kubectl apply -f -
   hcpcreds inject --secret-provider-class my-identity --volume-name my-cert \\
     --credentials-secret-name my-secret --container app deployment.yaml
-
-The hosted cluster's vault is read by the identity in {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}.
 """,
 )
 @click.argument("file", type=click.Path(allow_dash=True), metavar="FILE|-")
@@ -154,29 +153,41 @@ def _render(file: str, options: "InjectOptions", output: str) -> bytes:
         InputError: The file cannot be read; nothing in it is a component's; it holds several workloads, of
             which a JSON patch can speak of one; or as `inject_stream` says.
     """
-    from hcpcreds.documents import MAX_BYTES, read_source
-    from hcpcreds.manifests.inject_patches import build_json_patch, build_strategic_merge_patch
+    from hcpcreds.documents import MAX_BYTES, parse_documents, read_source
+    from hcpcreds.manifests.inject import find_changes
     from hcpcreds.manifests.inject_stream import inject_stream
-    from hcpcreds.manifests.writing import render_yaml
 
     where = "standard input" if file == "-" else file
     source = sys.stdin.buffer.read(MAX_BYTES + 1) if file == "-" else read_source(file)
+    if output in ("patch", "jsonpatch"):  # these need no text that can be edited
+        found = find_changes(parse_documents(source, where=where), options, where=where)
+        workloads = [workload for workloads in found for workload in workloads]
+        _report(workloads, where)
+        return _render_patch(workloads, output, where).encode()
     stream = inject_stream(source, options, where=where)
-    if not stream.workloads:
+    _report(stream.workloads, where)
+    return (stream.after if output == "yaml" else _render_diff(stream, file)).encode()
+
+
+def _report(workloads: Sequence["WorkloadChanges"], where: str) -> None:
+    """Say what was done to which workload, where there is one."""
+    if not workloads:
         hint = "Say which component one is: --component, or the label or annotation hcpcreds.io/component."
         raise InputError(where, ["there is no workload in it that is a component's"], hint=hint)
-    for workload in stream.workloads:
+    for workload in workloads:
         click.echo(f"{workload.title}: {len(workload.changes) or 'nothing'} to change", err=True)
-    if output == "yaml":
-        return stream.after.encode()
-    if output == "diff":
-        return _render_diff(stream, file).encode()
+
+
+def _render_patch(workloads: Sequence["WorkloadChanges"], output: str, where: str) -> str:
+    from hcpcreds.manifests.inject_patches import build_json_patch, build_strategic_merge_patch
+    from hcpcreds.manifests.writing import render_yaml
+
     if output == "patch":
-        return render_yaml(map(build_strategic_merge_patch, stream.workloads)).encode()
-    if len(stream.workloads) > 1:
-        names = ", ".join(workload.title for workload in stream.workloads)
+        return render_yaml(map(build_strategic_merge_patch, workloads))
+    if len(workloads) > 1:
+        names = ", ".join(workload.title for workload in workloads)
         raise InputError(where, [f"a JSON patch is for one workload; there are {names}: take --workload"])
-    return f"{json.dumps(build_json_patch(stream.workloads[0]), indent=2)}\n".encode()
+    return f"{json.dumps(build_json_patch(workloads[0]), indent=2)}\n"
 
 
 def _render_diff(stream: "InjectedStream", file: str) -> str:

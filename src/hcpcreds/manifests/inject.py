@@ -52,7 +52,9 @@ _CLASS_NAME: Final = Form(
     re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"),
     "lower-case letters, digits, '-' and '.', at most 253 characters",
 )
-_MOUNT_PATH: Final = Form(re.compile(r"/[^:\x00-\x1f\x7f]*"), "an absolute path without ':'")
+_MOUNT_PATH: Final = Form(
+    re.compile(r"/[^:\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*"), "an absolute path without ':'"
+)
 _COMPONENT_WORKLOADS: Final = {
     **{component.name: tuple(pod.workload for pod in component.pods) for component in COMPONENTS},
     **{workload: (workload,) for workload in WORKLOADS},
