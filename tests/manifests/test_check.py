@@ -580,3 +580,18 @@ def test_json_is_checked_without_pyyaml():
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, check=True, capture_output=True, text=True, input=sample)
     assert result.stdout == "[('HC403', 1)]\n"
+
+
+@pytest.mark.parametrize(
+    ("fixture", "shown"),
+    [
+        ("HC404", '"cloud": "AzurePublic",'),
+        ("HC405", '"aadMSIDataPlaneIdentityPath": "/mnt/certs/"'),
+        ("HC307", "- |"),
+        ("HC313", "- |"),
+    ],
+)
+def test_findings_within_a_block_of_text_have_their_own_line(fixture, shown):
+    text = (FIXTURES / fixture / "failing.yaml").read_text()
+    (finding,) = check_text(text)
+    assert text.splitlines()[finding.line - 1].strip() == shown

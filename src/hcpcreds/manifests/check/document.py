@@ -24,8 +24,13 @@ class _Position(msgspec.Struct):
     fields: "dict[str, _Position]" = msgspec.field(default_factory=dict)
     items: "list[_Position]" = msgspec.field(default_factory=list)
     key_line: int = 0
+    block: str = ""
+    """Of a literal block: its text, which may be JSON or YAML with lines of its own."""
 
     def child(self, key: str | int, depth: int = 0) -> "_Position | None":
+        if self.block:
+            [inner] = _read_positions(self.block, 1, first_line=self.line + 1)
+            return inner.child(key, depth) if inner else None
         if isinstance(key, int):
             return self.items[key] if key < len(self.items) else None
         merged = self.fields.get("<<")
@@ -82,7 +87,7 @@ def read_documents(source: str | bytes, *, file: str) -> list[Document]:
     return [Document(value, file, (), position) for value, position in zip(values, positions, strict=True)]
 
 
-def _read_positions(text: str, count: int) -> "list[_Position] | list[None]":
+def _read_positions(text: str, count: int, *, first_line: int = 1) -> "list[_Position] | list[None]":
     """The position of each document; None for each where the text, though JSON, is beyond YAML."""
     try:
         import yaml  # noqa: PLC0415 - JSON alone does without
@@ -92,7 +97,9 @@ def _read_positions(text: str, count: int) -> "list[_Position] | list[None]":
     for candidate in (text, _ESCAPE.sub("__", text).replace("\t", " ")):
         try:
             events = yaml.parse(candidate, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            positions = [position for position in _Positions(events).read() if position is not None]
+            positions = [
+                position for position in _Positions(events, first_line).read() if position is not None
+            ]
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
             continue
         if len(positions) == count:
@@ -103,8 +110,9 @@ def _read_positions(text: str, count: int) -> "list[_Position] | list[None]":
 class _Positions:
     """Reads the parser's events as hcpcreds.documents does, for the lines alone."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
+    def __init__(self, events: Iterator[Any], first_line: int) -> None:
         self._events = events
+        self._first_line = first_line
         self._anchors: dict[str, _Position] = {}
 
     def read(self) -> "Iterator[_Position | None]":
@@ -120,7 +128,9 @@ class _Positions:
         kind = type(event).__name__
         if kind == "AliasEvent":
             return self._anchors[event.anchor]
-        position = _Position(event.start_mark.line + 1)
+        position = _Position(event.start_mark.line + self._first_line)
+        if getattr(event, "style", None) == "|":
+            position.block = event.value
         if event.anchor:
             self._anchors[event.anchor] = position
         if kind == "SequenceStartEvent":
@@ -133,7 +143,11 @@ class _Positions:
                 if isinstance(getattr(key, "value", None), str):
                     # An alias's position is shared, so the line of this key is kept beside it.
                     position.fields[key.value] = _Position(
-                        value.line, value.fields, value.items, key.start_mark.line + 1
+                        value.line,
+                        value.fields,
+                        value.items,
+                        key.start_mark.line + self._first_line,
+                        value.block,
                     )
         return position
 
