@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.manifests.examples import AZURE, CONTROL_PLANE, KMS, REMOVED, make_manifest, manifests, probe
 
+from hcpcreds.documents import parse_documents
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import (
     HostedCluster,
@@ -419,3 +420,7 @@ class TestFile:
         assert {identity.object_encoding for identity in identities} == {"utf-8", "hex", "base64"}
         assert cluster.kms_keys is not None
         assert cluster.kms_keys.backup is not None
+
+
+def test_documents_take_a_quoted_merge_key_for_a_key_like_any_other():
+    assert parse_documents('"<<": {a: b}\n', where="file") == [{"<<": {"a": "b"}}]

@@ -159,7 +159,7 @@ class _Reader:
             if key in mapping:
                 raise _UnusableError(event, f"the key {key[:_LONGEST_ECHO]!r} is there already")
             value = self._read_value(next(self._events), depth)
-            if key == "<<":
+            if key == "<<" and event.implicit[0]:  # a quoted one is a key like any other
                 merged += self._read_merged(value, event)
             else:
                 mapping[key] = value

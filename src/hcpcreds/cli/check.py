@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.shell_completion import CompletionItem
 
+from hcpcreds.cli.source import read_file_or_stdin
+
 if TYPE_CHECKING:
     from hcpcreds.manifests.check import Document
 
@@ -116,7 +118,7 @@ def _read(files: Sequence[str]) -> "list[Document]":
     for name in files:
         try:
             for file in _expand(name):
-                documents += read_documents(_read_file(file), file=file)
+                documents += read_documents(read_file_or_stdin(file)[0], file=file)
         except InputError as error:
             problems += [f"{error.where}: {problem}" for problem in error.problems]
     if not documents and not problems:
@@ -137,17 +139,3 @@ def _expand(name: str) -> Iterator[str]:
     if not found:
         raise InputError(name, ["the directory holds no *.yaml, *.yml or *.json"])
     yield from map(str, found)
-
-
-def _read_file(name: str) -> bytes:
-    from hcpcreds.documents import MAX_BYTES
-    from hcpcreds.errors import InputError
-
-    if name == "-":
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
-    try:
-        with Path(name).open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(name, [f"cannot be read: {reason}"]) from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hcpcreds.cli.source import read_file_or_stdin
 from hcpcreds.constants import (
     ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID,
     MANAGED_AZURE_CERTIFICATE_MOUNT_PATH,
@@ -153,12 +154,11 @@ def _render(file: str, options: "InjectOptions", output: str) -> bytes:
         InputError: The file cannot be read; nothing in it is a component's; it holds several workloads, of
             which a JSON patch can speak of one; or as `inject_stream` says.
     """
-    from hcpcreds.documents import MAX_BYTES, parse_documents, read_source
+    from hcpcreds.documents import parse_documents
     from hcpcreds.manifests.inject import find_changes
     from hcpcreds.manifests.inject_stream import inject_stream
 
-    where = "standard input" if file == "-" else file
-    source = sys.stdin.buffer.read(MAX_BYTES + 1) if file == "-" else read_source(file)
+    source, where = read_file_or_stdin(file)
     if output in ("patch", "jsonpatch"):  # these need no text that can be edited
         found = find_changes(parse_documents(source, where=where), options, where=where)
         workloads = [workload for workloads in found for workload in workloads]

@@ -1,6 +1,5 @@
 """`hcpcreds render`: every object that a hosted cluster needs."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +8,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
+from hcpcreds.cli.source import read_file_or_stdin
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
 from hcpcreds.errors import HcpCredsError, InputError
 
@@ -105,18 +105,13 @@ def command(  # noqa: PLR0913 - one parameter for each option
     are the same each time. The Secrets among the objects are cloud configs: they name credential files and
     hold no secret value. Credentials stay in the vault until the CSI driver mounts them.
     """
-    from hcpcreds.documents import MAX_BYTES
-    from hcpcreds.hosted_cluster import parse_hosted_cluster, read_hosted_cluster
+    from hcpcreds.hosted_cluster import parse_hosted_cluster
     from hcpcreds.manifests.render import render
     from hcpcreds.manifests.writing import render_json, render_yaml
 
-    if file == "-":
-        source = sys.stdin.buffer.read(MAX_BYTES + 1)
-        cluster = parse_hosted_cluster(source, where="standard input")
-    else:
-        cluster = read_hosted_cluster(file)
+    source, where = read_file_or_stdin(file)
     objects = render(
-        cluster,
+        parse_hosted_cluster(source, where=where),
         key_vault_user_client_id=key_vault_user_client_id,
         namespace=namespace,
         components=components,

@@ -1,8 +1,9 @@
 """What the pods of a workload get: volumes, mounts, environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from hcpcreds.azureutil import (
     EnvVar,
@@ -18,20 +19,18 @@ _NO_SECRET: Final = ""
 """For what passes names on and needs no secret's name."""
 
 
-@dataclass(slots=True)
-class ContainerAdditions:
+class ContainerAdditions(msgspec.Struct):
     """What one container gets."""
 
-    volume_mounts: list[VolumeMount] = field(default_factory=list)
-    env: list[EnvVar] = field(default_factory=list)
+    volume_mounts: list[VolumeMount] = []
+    env: list[EnvVar] = []
 
 
-@dataclass(slots=True)
-class PodAdditions:
+class PodAdditions(msgspec.Struct):
     """What a workload's pod template gets; containers by name, never an init container."""
 
-    volumes: list[Volume] = field(default_factory=list)
-    containers: dict[str, ContainerAdditions] = field(default_factory=dict)
+    volumes: list[Volume] = []
+    containers: dict[str, ContainerAdditions] = {}
 
 
 def build_pod_additions(

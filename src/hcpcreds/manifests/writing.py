@@ -71,8 +71,13 @@ def _add_events(events: list[Event], value: object) -> None:
         raise TypeError(f"{type(value).__name__} is nothing that JSON has")
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text may stand in YAML without quotes and is still taken for that text."""
+    return _PLAIN.fullmatch(text) is not None and text.lower() not in _WORDS
+
+
 def _choose_style(text: str) -> str | None:
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+    if is_plain(text):
         return None
     if "\n" in text and text.replace("\n", "").isprintable():
         return "|"

@@ -13,14 +13,13 @@ import yaml
 
 from hcpcreds.documents import PlainScalar
 from hcpcreds.manifests.pod_changes import Change, Entry, Path, render_path
+from hcpcreds.manifests.writing import is_plain
 
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 """What YAML takes for a line break."""
 _LINE_BREAK: Final = re.compile("\r\n|[\r\n]")
 """What people take for one."""
 _ALIAS: Final = re.compile(r"[^*]*\*[^\s,\[\]{}]+")
-_PLAIN: Final = re.compile(r"[A-Za-z/][-A-Za-z0-9_./]*")
-_NOT_TEXT: Final = frozenset({"y", "yes", "true", "on", "n", "no", "false", "off", "null"})
 _NULL: Final = re.compile(r"(?:null|Null|NULL|~)?\Z")
 _EMPTY_LIST: Final = re.compile(r"\[\s*\]\Z")
 
@@ -319,7 +318,7 @@ class _ListEditor:
         return text.replace("\n", self._break + layout.margin)
 
     def _render_text(self, text: str) -> str:
-        if not self._quoted and _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
+        if not self._quoted and is_plain(text):
             return text
         return json.dumps(text, ensure_ascii=False)
 
