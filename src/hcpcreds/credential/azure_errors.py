@@ -10,7 +10,7 @@ import functools
 from azure.core.exceptions import ClientAuthenticationError
 
 from hcpcreds.credential.authority import Failure
-from hcpcreds.credential.first_use import first_use
+from hcpcreds.credential.fork_locks import first_use
 from hcpcreds.errors import (
     CredentialExpiredError,
     HcpCredsError,

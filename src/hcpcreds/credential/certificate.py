@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs12
 
+from hcpcreds.credential.fork_locks import signing
+
 ASSERTION_SECONDS: Final = 600
 """How long an assertion can be used; the Microsoft identity platform advises 5 to 10 minutes."""
 
@@ -63,7 +65,9 @@ class Certificate:
             "exp": issued + ASSERTION_SECONDS,
         }
         signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(claims).encode())}"
-        return f"{signed}.{_encode(self.key.sign(signed.encode(), _PSS, SHA256()))}"
+        with signing:
+            signature = self.key.sign(signed.encode(), _PSS, SHA256())
+        return f"{signed}.{_encode(signature)}"
 
 
 def parse_certificate(secret: bytes) -> Certificate:

@@ -3,6 +3,9 @@
 Left out is NetworkTraceLoggingPolicy: it logs bodies, and these bodies are assertions and tokens.
 """
 
+# The HTTP libraries import these in the middle of a first request, where a fork would not wait for them.
+import encodings.idna  # noqa: F401
+import netrc  # noqa: F401
 from typing import Any, Final
 
 from azure.core.pipeline import PipelineRequest

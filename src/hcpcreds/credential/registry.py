@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
-from hcpcreds.credential.first_use import first_use
+from hcpcreds.credential.fork_locks import first_use, signing
 from hcpcreds.credential.source import CredentialSource, Listener
 from hcpcreds.credential.watcher import Watcher
 
@@ -73,6 +73,7 @@ def _give_back(source: CredentialSource) -> None:
 def _prepare_fork() -> None:
     # This one first: whoever holds it may collect a credential, and so want the watcher's.
     first_use.acquire()
+    signing.acquire()
     _lock.acquire()
     _watcher.prepare_fork()
 
@@ -80,11 +81,13 @@ def _prepare_fork() -> None:
 def _go_on_after_fork() -> None:
     _watcher.go_on_after_fork()
     _lock.release()
+    signing.release()
     first_use.release()
 
 
 def _reset_after_fork() -> None:
     first_use.release()
+    signing.release()
     _lock.release()
     for source in _sources.values():
         source.reset_after_fork()

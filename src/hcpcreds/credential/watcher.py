@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hcpcreds.credential.first_use import first_use
+from hcpcreds.credential.fork_locks import first_use
 from hcpcreds.credential.status import WatchMode
 
 if TYPE_CHECKING:
