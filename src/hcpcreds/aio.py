@@ -18,7 +18,7 @@ from azure.core.rest import AsyncHttpResponse
 from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
-from hcpcreds.credential.first_use import first_use
+from hcpcreds.credential.fork_locks import first_use
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError
