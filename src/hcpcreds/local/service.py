@@ -6,6 +6,7 @@ For development and tests only.
 import asyncio
 import logging
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from ssl import SSLContext
 from typing import Any, ClassVar, Final, TypeVar
@@ -42,7 +43,7 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, not a failur
         self.headers = headers or {}
 
 
-class Service:
+class Service(ABC):
     """One service on its own port.
 
     Subclasses give the name, the routes and the shape of an error.
@@ -62,9 +63,9 @@ class Service:
         self.url = ""
         """Where it listens, without a closing slash; empty before `listen`."""
 
+    @abstractmethod
     def routes(self) -> list[web.RouteDef]:
         """Say what is served."""
-        raise NotImplementedError
 
     def build_error(self, code: str, message: str) -> dict[str, Any]:
         """Build an error in this service's own shape; the usual one of Azure's data planes."""
