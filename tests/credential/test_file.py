@@ -59,6 +59,7 @@ ROWS = {
     "not UTF-8": (GOOD.replace(b"https", b"\xff\xfe"), "not UTF-8"),
     "not JSON": (b"client_id: x", "expected a JSON object"),
     "an array": (b"[]", "expected a JSON object"),
+    "nested too deeply": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     "a PEM file": (PEM, "expected a JSON object"),
     "too large": (GOOD + b" " * MAX_FILE_BYTES, "larger than 1048576 bytes"),
     "base64 of itself": (base64.b64encode(GOOD), "expected a JSON object"),

@@ -96,7 +96,7 @@ def parse_credential_file(content: bytes, *, path: str) -> CredentialFile:
             return None
         try:
             return parse(msgspec.json.decode(raw, type=expected))
-        except (msgspec.ValidationError, UnicodeDecodeError) as error:
+        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             problems.append(f"{key}: {_describe(error)}")
         except ValueError as error:
             problems.append(f"{key}: {error}")
@@ -160,7 +160,7 @@ def check_authority(authority: str | None) -> str | None:
 def _parse_object(content: bytes, problems: list[str]) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problems.append(
             "the file is empty" if not content.strip() else f"expected a JSON object: {_describe(error)}"
         )
@@ -169,7 +169,9 @@ def _parse_object(content: bytes, problems: list[str]) -> dict[str, msgspec.Raw]
 
 def _describe(error: Exception) -> str:
     # A UnicodeDecodeError's text shows a byte of the content, and its `object` all of it.
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _parse_uuid(text: str) -> str:

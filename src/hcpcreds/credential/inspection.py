@@ -265,9 +265,6 @@ def _parse(content: bytes, path: str, fields: _Fields, problems: list[Problem]) 
         shape = _recognize(content, fields)
         problems += [shape] if shape else _split(error, path)
         return None
-    except RecursionError:
-        problems.append(Problem("expected a JSON object: it is nested too deeply"))
-        return None
     problems += [Problem(warning) for warning in file.warnings]
     return file
 
