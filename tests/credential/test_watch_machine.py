@@ -53,8 +53,10 @@ class CredentialFileMachine(RuleBasedStateMachine):
 
     def put(self, how: str, content: bytes, means: Issued | bytes) -> None:
         if how == "swap":
-            if self.mount.path.exists() and not self.mount.path.is_symlink():
-                self.mount.path.unlink()
+            if not self.mount.path.is_symlink():
+                # The driver makes a missing link before it swaps: what lay behind it would be back for a
+                # moment, and be mounted, though this machine knows nothing of it.
+                self.delete_directory()
             self.mount.swap(content)
         elif how == "rename":
             new = self.mount.directory / "new"
@@ -136,10 +138,8 @@ class CredentialFileMachine(RuleBasedStateMachine):
         self.settle()
         self.credential.close()
         wait_until(lambda: "hcpcreds-watcher" not in {thread.name for thread in threading.enumerate()})
-        if not isinstance(self.file, Issued):
-            # To a new process nobody is a foreigner. One may still lie behind a link that was deleted, and
-            # come back for a moment when the driver makes the link again, before it swaps.
-            self.delete_directory()
+        if self.file == b"foreign":
+            self.delete()  # to a new process it would be no foreigner
         self.floor, self.passing = None, [self.file] if isinstance(self.file, Issued) else []
         self.credential = self.open()
 
