@@ -13,7 +13,12 @@ Everything that hcpcreds raises on purpose is an HcpCredsError::
     ├─ CredentialExpiredError    the file's certificate is past its time
     ├─ SourceClosedError         also RuntimeError: used after close()
     ├─ IssueError                the managed-identity data plane did not issue
+    │  ├─ IssueRefusedError      it said no
+    │  └─ IssueUnavailableError  it could not be asked, or answered nonsense
     ├─ StoreError                Key Vault did not store or give back
+    │  ├─ StoreRefusedError      it said no
+    │  │  └─ SecretNotFoundError there is no such secret
+    │  └─ StoreUnavailableError  it could not be asked, or answered nonsense
     └─ ChainError                a step or a process of `hcpcreds up` failed
 
 What is raised to the Azure SDK is Azure's own error too: see `hcpcreds.credential`.
@@ -81,7 +86,17 @@ class MountNotReadyError(MountError):
 
 
 class MountFormatError(MountError):
-    """The credential file is there, but is not a usable credential. Names the field, never its value."""
+    """The credential file is there, but is not a usable credential. Names the field, never its value.
+
+    Args:
+        message: As for every error; names every problem.
+        hint: The next step.
+        problems: The same problems one by one, each starting with its key.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
 
 
 class TokenError(HcpCredsError):
@@ -110,8 +125,32 @@ class IssueError(HcpCredsError):
     """The managed-identity data plane did not issue or renew a credential."""
 
 
+class IssueRefusedError(IssueError):
+    """The data plane said no: wrong caller, unknown identity, no longer renewable."""
+
+
+class IssueUnavailableError(IssueError):
+    """The data plane could not be reached, was overloaded, or answered something that is no credential."""
+
+    retryable = True
+
+
 class StoreError(HcpCredsError):
-    """Key Vault did not take or give back a secret."""
+    """Key Vault did not take or give back a secret, or what it gave back is no credential."""
+
+
+class StoreRefusedError(StoreError):
+    """Key Vault said no: wrong caller, disabled secret, a name or value that it does not take."""
+
+
+class SecretNotFoundError(StoreRefusedError):
+    """There is no secret of that name in the vault, or not this version of it."""
+
+
+class StoreUnavailableError(StoreError):
+    """Key Vault could not be reached, was overloaded, or answered something that is no answer."""
+
+    retryable = True
 
 
 class ChainError(HcpCredsError):

@@ -67,6 +67,10 @@ ROWS = {
     "not_before empty": (render_file(ISSUED, not_before=""), "not_before: Invalid RFC3339"),
     "not_before a number": (render_file(ISSUED, not_before=True), "not_before: Expected `datetime`"),
     "not_after unparsable": (render_file(ISSUED, not_after="2026-13-01T00:00:00Z"), "not_after: Invalid"),
+    "not_after beyond the years": (
+        render_file(ISSUED, not_after="9999-12-31T23:59:59-12:00"),
+        "not_after: in UTC",
+    ),
     "not_after too early": (render_file(ISSUED, not_after="1999-01-01T00:00:00Z"), "not_after: not later"),
     "client_id no UUID": (render_file(ISSUED, client_id="../x"), "client_id: expected a UUID"),
     "tenant_id no UUID": (render_file(ISSUED, tenant_id="common"), "tenant_id: expected a UUID"),

@@ -7,26 +7,18 @@ from typing import Any
 import pytest
 from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
+from tests.dataplane.credentials import make_fields
 from tests.local.clients import AsyncCaller, Caller
 
+from hcpcreds.credential.encoding import Encoding
 from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials, vault
 from hcpcreds.dataplane.aio import vault as aio_vault
 from hcpcreds.dataplane.models import parse_model, render_model
-from hcpcreds.dataplane.vault import Encoding, StoredCredential, render_identifier
-from hcpcreds.errors import InputError, StoreError
+from hcpcreds.dataplane.vault import StoredCredential, render_identifier
+from hcpcreds.errors import InputError, SecretNotFoundError, StoreError
 from hcpcreds.local.azure import LocalAzure
 
-CREDENTIALS = UserAssignedIdentityCredentials(
-    authentication_endpoint="https://login.microsoftonline.com/",
-    client_id="aaaaaaaa-0000-0000-0000-000000000002",
-    client_secret="c2VudGluZWw=",
-    tenant_id="72f988bf-86f1-41af-91ab-2d7cd011db47",
-    object_id="11111111-2222-3333-4444-555555555555",
-    not_before="2026-11-23T10:00:00Z",
-    not_after="2027-02-21T10:00:00Z",
-    renew_after="2027-01-07T10:00:00+01:00",
-    cannot_renew_after="2027-05-22T10:00:00Z",
-)
+CREDENTIALS = UserAssignedIdentityCredentials(**make_fields())
 
 
 class Twin:
@@ -71,14 +63,27 @@ def test_store_writes_what_load_gives_back(twin: Twin):
         "renew_after": CREDENTIALS.renew_after,
         "cannot_renew_after": CREDENTIALS.cannot_renew_after,
     }
-    assert twin.call("load", stored.name, UserAssignedIdentityCredentials) == CREDENTIALS
+    assert twin.call("load", stored.name).credentials == CREDENTIALS
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
 def test_store_takes_hypershifts_own_name_and_encoding(twin: Twin, encoding: Encoding):
     name = f"cpo-cert-{encoding}-{twin.kind}"
     assert twin.call("store", CREDENTIALS, name=name, encoding=encoding).name == name
-    assert twin.call("load", name, UserAssignedIdentityCredentials, encoding=encoding) == CREDENTIALS
+    assert twin.call("load", name).credentials == CREDENTIALS
+
+
+def test_load_gives_an_older_version_with_all_that_it_had(twin: Twin):
+    first = twin.call("store", CREDENTIALS, name="versions")
+    twin.call(
+        "store",
+        UserAssignedIdentityCredentials(**make_fields(not_after="2028-01-01T00:00:00Z")),
+        name="versions",
+    )
+    loaded = twin.call("load", "versions", version=first.version)
+    assert (loaded.version, loaded.credentials) == (first.version, CREDENTIALS)
+    assert loaded.tags == first.tags
+    assert loaded.stored.expires_on == first.expires_on
 
 
 def test_store_takes_a_whole_answer_of_the_data_plane(local_azure: LocalAzure, twin: Twin):
@@ -88,7 +93,7 @@ def test_store_takes_a_whole_answer_of_the_data_plane(local_azure: LocalAzure, t
     )
     stored = twin.call("store", issued)
     assert stored.name.startswith("msi-")
-    assert twin.call("load", stored.name, ManagedIdentityCredentials) == issued
+    assert twin.call("load", stored.name).credentials == issued
     assert local_azure.requests.count("vault", match=stored.name, method="PUT") > 0
 
 
@@ -114,7 +119,7 @@ def test_vault_calls_name_the_vault_that_refused(
 ):
     given: dict[str, list[Any]] = {
         "store": [CREDENTIALS],
-        "load": ["absent", UserAssignedIdentityCredentials],
+        "load": ["absent"],
         "list_stored": [],
     }
     local_azure.faults.add("vault", **fault)
@@ -135,7 +140,7 @@ def test_load_refuses_garbage_without_showing_it(
         "vault", method="GET", match="/secrets/garbage", body=body, headers={"Content-Type": content_type}
     )
     with pytest.raises(StoreError, match="secret garbage in https://127") as caught:
-        twin.call("load", "garbage", UserAssignedIdentityCredentials)
+        twin.call("load", "garbage")
     assert "sentinel" not in str(caught.value)
 
 
@@ -156,8 +161,8 @@ def test_list_stored_refuses_garbage(local_azure: LocalAzure, twin: Twin, body: 
 
 
 def test_load_says_that_there_is_no_such_secret(twin: Twin):
-    with pytest.raises(StoreError, match=r"secret absent in .*SecretNotFound"):
-        twin.call("load", "absent", UserAssignedIdentityCredentials)
+    with pytest.raises(SecretNotFoundError, match=r"secret absent in .*SecretNotFound"):
+        twin.call("load", "absent")
 
 
 def test_list_stored_finds_every_credential_by_its_name_and_tags(make_azure: Any):

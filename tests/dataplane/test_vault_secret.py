@@ -5,25 +5,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from azure.keyvault.secrets import KeyVaultSecret, SecretProperties
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.dataplane.credentials import make_client_secret, make_fields
 
+from hcpcreds.credential.encoding import Encoding
 from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials
-from hcpcreds.dataplane.vault import Encoding, build_secret, parse_secret, render_identifier
-from hcpcreds.errors import InputError, StoreError
+from hcpcreds.dataplane.models import render_model
+from hcpcreds.dataplane.vault import LoadedSecret, build_secret, read_secret, render_identifier
+from hcpcreds.errors import InputError, StoreError, StoreUnavailableError
 
-OBJECT_ID = "11111111-2222-3333-4444-555555555555"
-WHOLE: dict[str, Any] = {
-    "authentication_endpoint": "https://login.microsoftonline.com/",
-    "client_id": "b1b1b1b1-0000-0000-0000-000000000000",
-    "client_secret": "c2VudGluZWw=",
-    "tenant_id": "72f988bf-86f1-41af-91ab-2d7cd011db47",
-    "object_id": OBJECT_ID,
-    "not_before": "2026-11-23T10:00:00Z",
-    "not_after": "2027-02-21T10:00:00Z",
-    "renew_after": "2027-01-07T10:00:00+00:00",
-    "cannot_renew_after": "2027-05-22T10:00:00Z",
-}
+WHOLE = make_fields()
+OBJECT_ID: str = WHOLE["object_id"]
 NEEDED = sorted(set(WHOLE) - {"object_id"})
 
 
@@ -46,7 +40,7 @@ def test_build_secret_records_the_times_where_the_renewer_and_the_vault_look():
     assert secret.not_before == datetime(2026, 11, 23, 10, tzinfo=UTC)
     assert secret.expires_on == datetime(2027, 2, 21, 10, tzinfo=UTC)
     assert secret.tags == {
-        "renew_after": "2027-01-07T10:00:00+00:00",
+        "renew_after": WHOLE["renew_after"],
         "cannot_renew_after": "2027-05-22T10:00:00Z",
     }
     assert msgspec.json.decode(secret.value) == WHOLE
@@ -60,7 +54,7 @@ def test_build_secret_takes_a_whole_answer_with_none_or_one_explicit_identity():
     secret = build_secret(one)
     assert secret.name == "msi-" + render_identifier(OBJECT_ID)
     assert secret.tags["renew_after"] == WHOLE["renew_after"]
-    assert parse_secret(secret.value, ManagedIdentityCredentials, where="here") == one
+    assert read(secret.name, secret.value).credentials == one
 
     two = UserAssignedIdentityCredentials(**WHOLE)
     with pytest.raises(InputError, match="explicit_identities: 2 of them"):
@@ -94,7 +88,11 @@ NEEDED_ORDER = [
         ("not_after", "9999-12-31T23:59:59-12:00", "no RFC 3339 time with a zone"),
         ("renew_after", "2026-02-30T00:00:00Z", "no RFC 3339 time with a zone"),
         ("not_after", "2026-11-23T10:00:00Z", "later than not_before"),
-        ("client_secret", "-----BEGIN PRIVATE KEY-----", "not base64"),
+        ("client_secret", "-----BEGIN PRIVATE KEY-----", "expected base64"),
+        ("client_secret", make_client_secret(key_of=1), "belongs to another certificate"),
+        ("client_secret", "c2VudGluZWw=", "neither a PEM bundle nor a PKCS#12"),
+        ("client_id", "me", "expected a UUID"),
+        ("authentication_endpoint", "http://login.example/", "expected an https URL"),
     ],
 )
 def test_build_secret_refuses_an_unusable_field_without_showing_secrets(field: str, value: str, said: str):
@@ -116,19 +114,67 @@ def test_build_secret_refuses_a_name_that_key_vault_has_not(name: str):
         build_secret(UserAssignedIdentityCredentials(**WHOLE), name=name)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
-def test_parse_secret_gives_back_what_was_built_in_any_encoding(encoding: Encoding):
+def test_build_secret_keeps_other_tags_and_the_content_type():
     credentials = UserAssignedIdentityCredentials(**WHOLE)
-    secret = build_secret(credentials, encoding=encoding)
-    parsed = parse_secret(secret.value, UserAssignedIdentityCredentials, where="here", encoding=encoding)
-    assert parsed == credentials
+    secret = build_secret(
+        credentials, tags={"owner": "harbour", "renew_after": "once"}, content_type="application/json"
+    )
+    assert secret.tags["owner"] == "harbour"
+    assert secret.tags["renew_after"] == WHOLE["renew_after"]
+    assert secret.as_arguments()["content_type"] == "application/json"
+
+
+def test_build_secret_refuses_what_is_more_than_a_vault_takes():
+    credentials = UserAssignedIdentityCredentials(**WHOLE, resource_id="x" * 25_600)
+    with pytest.raises(InputError, match="takes at most 25600") as caught:
+        build_secret(credentials, tags={str(number): "" for number in range(14)})
+    assert "tags: 16 of them" in caught.value.problems[1]
+
+
+def read(name: str, value: str | None) -> LoadedSecret:
+    identifier = f"https://harbour.vault.azure.net/secrets/{name}/0123456789abcdef"
+    properties = SecretProperties(name=name, vault_id=identifier)
+    return read_secret(KeyVaultSecret(properties, value), where="secret here")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
-@pytest.mark.parametrize("value", [None, "", "sentinel{", '{"client_id": ["sentinel"]}'])
-def test_parse_secret_names_the_secret_and_not_its_value_when_unreadable(
-    value: str | None, encoding: Encoding
-):
-    with pytest.raises(StoreError, match="secret here") as caught:
-        parse_secret(value, UserAssignedIdentityCredentials, where="secret here", encoding=encoding)
+@pytest.mark.parametrize("name", ["uamsi-1", "cpo-cert"])
+def test_read_secret_gives_back_what_was_built_in_any_encoding(encoding: Encoding, name: str):
+    credentials = UserAssignedIdentityCredentials(**WHOLE)
+    secret = build_secret(credentials, name=name, encoding=encoding)
+    loaded = read(name, secret.value)
+    assert (loaded.credentials, loaded.encoding, loaded.version) == (
+        credentials, encoding, "0123456789abcdef"
+    )  # fmt: skip
+    assert WHOLE["client_secret"] not in repr(loaded)
+
+
+@pytest.mark.parametrize("encode", [str, lambda text: text.encode().hex()])
+@pytest.mark.parametrize("value", ["sentinel{", '{"client_id": ["sentinel"]}', '{"client_id": "\\ud800"}'])
+def test_read_secret_names_the_secret_and_not_its_value_when_unreadable(value: str, encode: Any):
+    with pytest.raises(StoreError, match="secret here: its value is no credential") as caught:
+        read("cert", encode(value))
     assert "sentinel" not in str(caught.value)
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_read_secret_takes_an_answer_without_a_value_for_a_passing_fault(value: str | None):
+    with pytest.raises(StoreUnavailableError, match="secret here"):
+        read("cert", value)
+
+
+@given(value=st.text(), name=st.sampled_from(["msi-1", "uamsi-1", "cert"]))
+def test_read_secret_says_nothing_but_that_a_text_is_no_credential(value: str, name: str):
+    said = ""
+    try:
+        read(name, value)
+    except StoreError as error:
+        said = str(error)
+    assert len(value) < 4 or value not in said
+
+
+def test_read_secret_refuses_a_whole_answer_with_several_identities():
+    two = ManagedIdentityCredentials(explicit_identities=(UserAssignedIdentityCredentials(**WHOLE),) * 2)
+    with pytest.raises(StoreError, match="explicit_identities: 2 of them"):
+        read("msi-1", render_model(two).decode())

@@ -19,9 +19,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from hcpcreds.credential.encoding import Encoding
 from hcpcreds.dataplane.client import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.dataplane.models import UserAssignedIdentitiesRequest, UserAssignedIdentityCredentials
-from hcpcreds.dataplane.vault import Encoding, store
+from hcpcreds.dataplane.vault import store
 from hcpcreds.errors import IssueError
 from hcpcreds.hosted_cluster import ManagedIdentity
 

@@ -191,7 +191,10 @@ def _parse_secret(text: str) -> Certificate:
 
 
 def _assume_utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC it lies outside the years 1 to 9999") from None
 
 
 def _describe_unreadable(path: str, error: OSError) -> MountError:
@@ -214,4 +217,5 @@ def _build_error(path: str, problems: list[str]) -> MountFormatError:
     return MountFormatError(
         f"the credential file {path} is not usable: {'; '.join(problems)}",
         hint="See what the Key Vault secret holds, and the objectEncoding in its SecretProviderClass.",
+        problems=problems,
     )

@@ -1,11 +1,9 @@
 """A credential file explained: everything that can be said of it but its secret, and all that is wrong."""
 
 import base64
-import binascii
-import functools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from hcpcreds.credential.encoding import Encoding, undo_encoding
 from hcpcreds.credential.file import (
     CredentialFile,
     parse_authority,
@@ -37,13 +36,10 @@ _RESOURCE_ID: Final = re.compile(
     r"microsoft\.managedidentity/userassignedidentities/[\w-]{1,128}",
     re.IGNORECASE,
 )
-_BETWEEN_PROBLEMS: Final = re.compile(r"; (?=\w+: )")
 
 _ROUNDING: Final = timedelta(seconds=1)
 """Certificates count whole seconds, and the file's times may have fractions."""
 _Value = TypeVar("_Value")
-
-Encoding = Literal["utf-8", "base64", "hex"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +135,7 @@ def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNT
         return Inspection(
             path=path, inspected_at=now, mount=mount, is_readable=False, problems=tuple(problems)
         )
-    encoding, content = _decode(content)
+    encoding, content = undo_encoding(content)
     if encoding != "utf-8":
         problems.append(
             Problem(
@@ -241,29 +237,13 @@ class _Fields:
             return None
 
 
-def _decode(content: bytes) -> tuple[Encoding, bytes]:
-    """Undo an encoding that the provider has left, if there is one."""
-    text = b"".join(content.split())
-    decoders: tuple[tuple[Encoding, Callable[[bytes], bytes]], ...] = (
-        ("hex", binascii.unhexlify),
-        ("base64", functools.partial(base64.b64decode, validate=True)),
-    )
-    for encoding, decode in decoders:
-        try:
-            decoded = decode(text)
-        except (binascii.Error, ValueError):
-            continue
-        if decoded.lstrip().startswith(b"{"):
-            return encoding, decoded
-    return "utf-8", content
-
-
 def _parse(content: bytes, path: str, fields: _Fields, problems: list[Problem]) -> CredentialFile | None:
     try:
         file = parse_credential_file(content, path=path)
     except MountFormatError as error:
         shape = _recognize(content, fields)
-        problems += [shape] if shape else _split(error, path)
+        *others, last = error.problems
+        problems += [shape] if shape else [*map(Problem, others), Problem(last, error.hint)]
         return None
     problems += [Problem(warning) for warning in file.warnings]
     return file
@@ -282,13 +262,6 @@ def _recognize(content: bytes, fields: _Fields) -> Problem | None:
             "Store each object of explicit_identities in a secret of its own.",
         )
     return None
-
-
-def _split(error: MountFormatError, path: str) -> list[Problem]:
-    # The parser joins what it finds with "; ", each but the first beginning with the field's name.
-    text = error.message.removeprefix(f"the credential file {path} is not usable: ")
-    *others, last = _BETWEEN_PROBLEMS.split(text)
-    return [*(Problem(each) for each in others), Problem(last, error.hint)]
 
 
 def _find_certificates(file: CredentialFile | None, fields: _Fields) -> Iterable[x509.Certificate]:

@@ -15,7 +15,8 @@ from azure.core.rest import HttpRequest
 
 from hcpcreds.dataplane.challenge import find_tenant
 from hcpcreds.dataplane.models import ErrorResponse, Model, ModelType, parse_model, render_model
-from hcpcreds.errors import InputError, IssueError
+from hcpcreds.dataplane.refusals import is_refusal, is_refusal_status
+from hcpcreds.errors import InputError, IssueError, IssueRefusedError, IssueUnavailableError
 
 API_VERSION: Final = "2024-01-01"
 _CHALLENGE_HEADER: Final = "WWW-Authenticate"
@@ -94,7 +95,7 @@ class Tenants:
         try:
             tenant = find_tenant(header)
         except InputError as error:
-            raise IssueError(f"{describe(request)}: its challenge is of no use: {error}") from None
+            raise IssueUnavailableError(f"{describe(request)}: its challenge is of no use: {error}") from None
         self._by_host[urlsplit(request.url).netloc] = tenant
         return tenant
 
@@ -109,7 +110,8 @@ def raising_issue_errors(request: HttpRequest) -> Iterator[None]:
     try:
         yield
     except AzureError as error:
-        raise IssueError(f"{describe(request)}: {error.message}") from error
+        kind = IssueRefusedError if is_refusal(error) else IssueUnavailableError
+        raise kind(f"{describe(request)}: {error.message}") from error
 
 
 def describe(request: HttpRequest) -> str:
@@ -137,7 +139,7 @@ def read_answer(request: HttpRequest, answer: Answer, model: type[ModelType]) ->
     try:
         return parse_model(answer.content, model)
     except InputError as error:
-        raise IssueError(f"{describe(request)}: the answer is unreadable: {error}") from None
+        raise IssueUnavailableError(f"{describe(request)}: the answer is unreadable: {error}") from None
 
 
 def check_deleted(request: HttpRequest, answer: Answer) -> None:
@@ -156,7 +158,8 @@ def _refusal(request: HttpRequest, answer: Answer) -> IssueError:
     except InputError:
         detail = None
     said = f"{detail.code}: {detail.message}" if detail else "no readable error"
-    return IssueError(
+    kind = IssueRefusedError if is_refusal_status(answer.status) else IssueUnavailableError
+    return kind(
         f"{describe(request)}: answered {answer.status}, {said[:_MAX_FOREIGN_TEXT]}",
         hint=_HINTS.get(answer.status),
     )

@@ -37,7 +37,6 @@ class Outcome:
     cannot_renew_after: datetime | None
     reason: str | None = None
     """Why it failed, and the next step; never a secret."""
-    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,26 @@
+"""How a secret's value is written, HyperShift's ``objectEncoding``, and how to tell."""
+
+import base64
+import binascii
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+Encoding = Literal["utf-8", "base64", "hex"]
+
+
+def undo_encoding(content: bytes) -> tuple[Encoding, bytes]:
+    """Tell how a credential's JSON is written, and undo it; what is no such thing counts as utf-8."""
+    text = b"".join(content.split())
+    decoders: tuple[tuple[Encoding, Callable[[bytes], bytes]], ...] = (
+        ("hex", binascii.unhexlify),
+        ("base64", functools.partial(base64.b64decode, validate=True)),
+    )
+    for encoding, decode in decoders:
+        try:
+            decoded = decode(text)
+        except (binascii.Error, ValueError):
+            continue
+        if decoded.lstrip().startswith(b"{"):
+            return encoding, decoded
+    return "utf-8", content

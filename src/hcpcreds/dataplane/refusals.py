@@ -1,0 +1,26 @@
+"""Whether a service said no, or could only not be asked just now."""
+
+from http import HTTPStatus
+from typing import Final
+
+from azure.core.exceptions import AzureError, HttpResponseError
+
+from hcpcreds.errors import HcpCredsError
+
+_PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+def is_refusal_status(status: int) -> bool:
+    """Whether an HTTP status is an answer that will not change by itself."""
+    return HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING
+
+
+def is_refusal(error: AzureError) -> bool:
+    """Whether what an Azure client raised will not change by itself.
+
+    Errors of azure-identity without a status can mean either, and count as passing.
+    """
+    if isinstance(error, HcpCredsError):  # our own credential's
+        return not error.retryable
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    return status is not None and is_refusal_status(status)
