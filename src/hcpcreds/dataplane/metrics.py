@@ -1,0 +1,241 @@
+"""What a renewer knows, for Prometheus."""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from socket import has_dualstack_ipv6
+from typing import Final
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
+from hcpcreds.dataplane.vault import StoredCredential
+from hcpcreds.errors import InputError
+
+_DAY_SECONDS: Final = 24 * 60 * 60
+_HIGHEST_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What is shown of one credential."""
+
+    name: str
+    enabled: bool
+    expires_on: datetime | None
+    cannot_renew_after: datetime | None
+
+    @property
+    def state(self) -> str:
+        if not self.enabled:
+            return "disabled"
+        return "dated" if self.expires_on and self.cannot_renew_after else "undated"
+
+
+@dataclass(slots=True)
+class _Vault:
+    """What is known of a vault that this process walks over."""
+
+    completed_at: datetime
+    """When the last complete walk ended; until there was one, when the first walk began."""
+    credentials: dict[str, _Watched] = field(default_factory=dict)
+    """By the secret's name in lower case: names know no case."""
+
+
+class RenewalMetrics(Observer, Collector):
+    """Collects what the walks over the vaults find and do; every value is that of the moment it is asked for.
+
+    - ``hcpcreds_credential_expires_in_days{vault,secret}`` and
+      ``hcpcreds_credential_renewable_for_days{vault,secret}``: negative once that is past.
+    - ``hcpcreds_credentials{vault,state}``: how many are ``dated``, ``undated`` or ``disabled``.
+    - ``hcpcreds_last_complete_walk_age_seconds{vault}``: counted from the beginning of the first walk until
+      one was complete, so that it grows from the start when none ever is.
+    - ``hcpcreds_renewals_total{vault,result}``: one for each `Result`, from the vault's first walk on.
+
+    ``vault`` is the vault's host. A date that is not known has no series, and a disabled secret, which nobody
+    can use, has none either: ``hcpcreds_credentials`` says how many these are. A secret that is gone is shown
+    until the next complete walk.
+
+    The observer's methods belong to one event loop; `collect` may run in any thread.
+
+    Args:
+        now: Clock giving an aware UTC time, the same as the renewers'.
+    """
+
+    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._lock = threading.Lock()  # held to change or to copy a dictionary, no longer
+        self._vaults: dict[str, _Vault] = {}
+        self._renewals: dict[str, Counter[Result]] = {}
+        self.registry: Final = CollectorRegistry(auto_describe=True)
+        """Holds these metrics and the process's own, and no others."""
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+
+    @override
+    def walk_started(self, vault_url: str) -> None:
+        with self._lock:
+            self._vaults.setdefault(vault_url, _Vault(self._now()))
+            self._renewals.setdefault(vault_url, Counter())
+
+    @override
+    def listed(self, vault_url: str, credential: StoredCredential, *, due: bool) -> None:
+        with self._lock:
+            if vault := self._vaults.get(vault_url):
+                vault.credentials[credential.name.lower()] = _watch(credential)
+
+    @override
+    def settled(self, vault_url: str, outcome: Outcome) -> None:
+        enabled = outcome.result is not Result.DISABLED
+        watched = _Watched(outcome.name, enabled, outcome.expires_on, outcome.cannot_renew_after)
+        with self._lock:
+            self._renewals.setdefault(vault_url, Counter())[outcome.result] += 1
+            if vault := self._vaults.get(vault_url):
+                vault.credentials[outcome.name.lower()] = watched
+
+    @override
+    def walk_finished(self, walk: Walk) -> None:
+        credentials = {name.lower(): _watch(credential) for name, credential in walk.credentials.items()}
+        with self._lock:
+            vault = self._vaults.get(walk.vault_url)
+            if vault is None:
+                return
+            if walk.complete:
+                vault.credentials = credentials
+                vault.completed_at = walk.finished_at
+            else:  # says nothing of those that it did not come to
+                vault.credentials.update(credentials)
+
+    def forget(self, vault_url: str) -> None:
+        """Show a vault no longer, since another replica walks over it now; a walk that begins brings it back.
+
+        What has been counted stays, and what a walk that is under way still does is counted.
+        """
+        with self._lock:
+            self._vaults.pop(vault_url, None)
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            vaults = [
+                (_get_host(url), vault.completed_at, list(vault.credentials.values()))
+                for url, vault in self._vaults.items()
+            ]
+            renewals = [(_get_host(url), counts.copy()) for url, counts in self._renewals.items()]
+        now = self._now()
+        yield from _collect_credentials(vaults, now)
+        age = GaugeMetricFamily(
+            "hcpcreds_last_complete_walk_age_seconds",
+            "Seconds since a walk over the vault was complete, or since the first began while none was.",
+            labels=["vault"],
+        )
+        for host, completed_at, _ in vaults:
+            age.add_metric([host], (now - completed_at).total_seconds())
+        yield age
+        total = CounterMetricFamily(
+            "hcpcreds_renewals",
+            "Credentials that were due or could not be looked at, by how that ended.",
+            labels=["vault", "result"],
+        )
+        for host, counts in renewals:
+            for result in Result:
+                total.add_metric([host, result.value], counts[result])
+        yield total
+
+
+def _collect_credentials(
+    vaults: list[tuple[str, datetime, list[_Watched]]], now: datetime
+) -> Iterator[GaugeMetricFamily]:
+    expiry = GaugeMetricFamily(
+        "hcpcreds_credential_expires_in_days",
+        "Days until the stored credential expires; negative once it has.",
+        labels=["vault", "secret"],
+    )
+    renewable = GaugeMetricFamily(
+        "hcpcreds_credential_renewable_for_days",
+        "Days until the stored credential can be renewed no more; negative once that is past.",
+        labels=["vault", "secret"],
+    )
+    number = GaugeMetricFamily(
+        "hcpcreds_credentials",
+        "Stored credentials: with both dates known, with one unknown, and disabled ones.",
+        labels=["vault", "state"],
+    )
+    for host, _, credentials in vaults:
+        states = Counter(dict.fromkeys(("dated", "undated", "disabled"), 0))
+        for watched in credentials:
+            states[watched.state] += 1
+            if not watched.enabled:
+                continue
+            for family, time in ((expiry, watched.expires_on), (renewable, watched.cannot_renew_after)):
+                if time is not None:
+                    family.add_metric([host, watched.name], (time - now).total_seconds() / _DAY_SECONDS)
+        for state, count in states.items():
+            number.add_metric([host, state], count)
+    yield from (expiry, renewable, number)
+
+
+def _watch(credential: StoredCredential) -> _Watched:
+    return _Watched(credential.name, credential.enabled, credential.expires_on, credential.cannot_renew_after)
+
+
+def _get_host(vault_url: str) -> str:
+    """Get the host, with the port that the URL names: vaults on one machine differ by it alone."""
+    return urlsplit(vault_url).netloc.rpartition("@")[2]
+
+
+@contextmanager
+def serve_metrics(address: str, metrics: RenewalMetrics) -> Iterator[int]:
+    """Serve metrics over HTTP, from a thread of its own, until the context is left.
+
+    Opening and closing block for a moment, so both belong outside of an event loop.
+
+    Args:
+        address: ``HOST:PORT``, ``[IPV6]:PORT``, or ``:PORT`` for every address of this machine; port 0 picks
+            one.
+        metrics: What is served, under any path.
+
+    Yields:
+        The port.
+
+    Raises:
+        InputError: The address cannot be read, or nothing can listen there.
+    """
+    host, port = _parse_address(address)
+    try:
+        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    except (OSError, UnicodeError) as error:  # a name of impossible labels is the latter
+        reason = getattr(error, "strerror", None) or "this is no host's name"
+        raise InputError(
+            "metrics address",
+            [f"cannot listen on {address}: {reason}"],
+            hint="Choose a free port of an address of this machine.",
+        ) from None
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _parse_address(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    readable = re.fullmatch("[0-9]{1,5}", port) and int(port) <= _HIGHEST_PORT
+    if ":" not in address or not readable or (":" in host and not bracketed):
+        raise InputError(
+            "metrics address",
+            [f"{address} is not HOST:PORT"],
+            hint="Examples: :9090, 127.0.0.1:9090, [::1]:9090.",
+        )
+    everywhere = "::" if has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - asked for
+    return (host[1:-1] if bracketed else host) or everywhere, int(port)
