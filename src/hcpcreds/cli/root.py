@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "check": "Find in manifests what would not work, with the reason and the mend.",
     "inspect": "Explain a credential file or mount: identity, certificate, validity, what is wrong.",
     "token": "Get a token as a component would, and show its claims.",
+    "renew": "Renew the credentials in Key Vaults that are due, once or for ever.",
     "up": "Run the whole chain on this machine: issue, store, mount, use, rotate.",
     "completion": "Print the script that makes a shell complete commands, options and files.",
 }

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from typing_extensions import override
+
 from hcpcreds.dataplane.vault import StoredCredential
 
 
@@ -76,3 +78,30 @@ class Observer:
 
     def walk_finished(self, walk: Walk) -> None:
         """A walk ended, complete or not."""
+
+
+class Observers(Observer):
+    """Tells several observers, in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    @override
+    def walk_started(self, vault_url: str) -> None:
+        for observer in self._observers:
+            observer.walk_started(vault_url)
+
+    @override
+    def listed(self, vault_url: str, credential: StoredCredential, *, due: bool) -> None:
+        for observer in self._observers:
+            observer.listed(vault_url, credential, due=due)
+
+    @override
+    def settled(self, vault_url: str, outcome: Outcome) -> None:
+        for observer in self._observers:
+            observer.settled(vault_url, outcome)
+
+    @override
+    def walk_finished(self, walk: Walk) -> None:
+        for observer in self._observers:
+            observer.walk_finished(walk)

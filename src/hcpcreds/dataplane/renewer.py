@@ -192,7 +192,9 @@ class VaultRenewer:
                 # Only where it happened: the text of an unknown error could hold anything.
                 where = "".join(traceback.format_tb(error.__traceback__))
                 _log.error("%s: %s\n%s", stored.name, type(error).__name__, where)
-                reason = f"unexpected {type(error).__name__}; the log says where"
+                reason = (
+                    f"{describe(self.vault_url, stored.name)}: {type(error).__name__}; the log says where"
+                )
                 self._settle(round_, stored, Result.FAILED, reason=reason)
 
     async def _look_at(self, round_: _Round, stored: StoredCredential) -> None:

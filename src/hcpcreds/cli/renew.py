@@ -1,0 +1,250 @@
+"""`hcpcreds renew`: renews what is due in Key Vaults."""
+
+import asyncio
+import re
+import signal
+import sys
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import click
+from typing_extensions import override
+
+from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD, get_cloud
+from hcpcreds.errors import InputError
+
+if TYPE_CHECKING:
+    from hcpcreds.cli.renew_report import RenewalReport
+    from hcpcreds.dataplane.metrics import RenewalMetrics
+    from hcpcreds.dataplane.renewal_loop import Access
+    from hcpcreds.dataplane.renewer import RenewalSettings
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST: Final = timedelta(days=366)
+_VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
+
+
+class _Duration(click.ParamType[timedelta]):
+    name = "duration"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", str(value))
+        if match is not None:
+            try:
+                duration = timedelta(**{_UNITS[match[2]]: float(match[1])})
+            except OverflowError:
+                duration = timedelta.max
+            if duration <= _LONGEST:
+                return duration
+        return self.fail(
+            f"{value!r} is no duration; examples: 30s, 15m, 1.5h, 10d (at most 366d).", param, ctx
+        )
+
+
+@click.command(
+    "renew",
+    epilog="""\b
+    Examples:
+      hcpcreds renew --once --dry-run --vault harbour-identities --audience https://identity.azure.net
+      hcpcreds renew --interval 1h --metrics-address :9090 --vault east --vault west --audience URL
+      hcpcreds renew --once --before 10d --local
+    """,
+)
+@click.option(
+    "--vault",
+    "vaults",
+    multiple=True,
+    metavar="NAME|URL",
+    help="The vault to walk over: its name, or its https URL. Can be given several times.",
+)
+@click.option(
+    "--audience",
+    envvar="HCPCREDS_DATA_PLANE_AUDIENCE",
+    metavar="URL",
+    show_envvar=True,
+    help="What tokens for the managed-identity data plane are for.",
+)
+@click.option(
+    "--data-plane-host",
+    "data_plane_hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Where such a token may be sent, subdomains included; can be given several times.  "
+    "[default: the audience's host]",
+)
+@click.option("--once", is_flag=True, help="Walk over each vault once, then end.")
+@click.option(
+    "--interval", type=_Duration(), help="Walk again and again, with about this long between two walks."
+)
+@click.option(
+    "--before",
+    type=_Duration(),
+    default="0s",
+    help="Renew this long ahead of renew_after; the data plane may have nothing newer yet.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1, max=1000),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Credentials of one vault that are renewed at the same time.",
+)
+@click.option("--dry-run", is_flag=True, help="Walk once, say what is due, and change nothing.")
+@click.option(
+    "--credential-file",
+    type=click.Path(),
+    help="Credential file of the application that renews.  [default: DefaultAzureCredential's ways]",
+)
+@click.option("--cloud", default=DEFAULT_CLOUD, show_default=True, type=click.Choice(list(CLOUDS)))
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="PEM file of the authorities to trust, instead of the machine's.",
+)
+@click.option(
+    "--lease-namespace",
+    metavar="NAMESPACE",
+    help="Share the vaults with other replicas by Leases here.  [default: the pod's own, in a cluster]",
+)
+@click.option("--metrics-address", metavar="HOST:PORT", help="Serve Prometheus metrics here.")
+@click.option("--local", is_flag=True, help="Renew in the vault of the running `hcpcreds up`.")
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="text is a summary of each walk; json is one line for each.",
+)
+def command(  # noqa: PLR0913 (click passes each option by its name)
+    *,
+    vaults: tuple[str, ...],
+    audience: str | None,
+    data_plane_hosts: tuple[str, ...],
+    once: bool,
+    interval: timedelta | None,
+    before: timedelta,
+    concurrency: int,
+    dry_run: bool,
+    credential_file: str | None,
+    cloud: str,
+    ca_file: str | None,
+    lease_namespace: str | None,
+    metrics_address: str | None,
+    local: bool,
+    output: str,
+) -> None:
+    """Renew the stored credentials that are past their renew_after, in one or many Key Vaults.
+
+    A renewed credential is judged before it is stored as a new version: the same identity, later dates, a key
+    that belongs to its certificate. What fails leaves what was stored as it was, stops nothing else, is tried
+    again, and is reported with its reason and the time that is left. In a cluster, replicas share the vaults
+    by Leases. SIGTERM and Ctrl-C finish what is under way and begin nothing more.
+
+    The exit status is 1 when something was not renewed or a vault not walked to its end, and 2 when nothing
+    was begun.
+    """
+    if (once or dry_run) == (interval is not None):
+        raise click.UsageError("Give either --once (or --dry-run) or --interval.")
+    if interval is not None and interval <= timedelta(0):
+        raise click.UsageError("--interval must be longer than nothing.")
+    from hcpcreds.cli.renew_report import make_report
+    from hcpcreds.dataplane.metrics import RenewalMetrics, serve_metrics
+    from hcpcreds.dataplane.renewal_loop import Access
+    from hcpcreds.dataplane.renewer import RenewalSettings
+
+    if local:
+        from hcpcreds.chain.running import find_running_chain
+
+        if vaults or audience or data_plane_hosts or credential_file or ca_file:
+            raise click.UsageError("--local says by itself where everything is.")
+        access = find_running_chain().renewal_access()
+    else:
+        if not vaults or not audience:
+            raise click.UsageError("Give at least one --vault, and the --audience of the data plane.")
+        access = Access(
+            vault_urls=tuple(dict.fromkeys(_parse_vault(text, cloud) for text in vaults)),
+            audience=audience,
+            data_plane_hosts=data_plane_hosts or None,
+            credential_file=credential_file,
+            cloud=cloud,
+            ca_file=ca_file,
+        )
+    settings = RenewalSettings(before=before, dry_run=dry_run, concurrency=concurrency)
+    metrics = RenewalMetrics()
+    with ExitStack() as stack:
+        if metrics_address is not None:
+            stack.enter_context(serve_metrics(metrics_address, metrics))
+        report = stack.enter_context(make_report(output))
+        ok = asyncio.run(
+            _run(
+                access,
+                settings,
+                interval=None if interval is None else interval.total_seconds(),
+                lease_namespace=lease_namespace,
+                metrics=metrics,
+                report=report,
+            )
+        )
+    sys.exit(0 if ok else 1)
+
+
+async def _run(  # noqa: PLR0913 - what was said on the command line
+    access: "Access",
+    settings: "RenewalSettings",
+    *,
+    interval: float | None,
+    lease_namespace: str | None,
+    metrics: "RenewalMetrics",
+    report: "RenewalReport",
+) -> bool:
+    """Renew until done or told to stop; says whether all went well."""
+    from hcpcreds.dataplane.renewal import Observers, Result
+    from hcpcreds.dataplane.renewal_loop import open_leases, open_renewers, renew_for_ever, renew_once
+
+    stop = asyncio.Event()
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
+        stop.set()
+        report.stopping()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    observer = Observers(report, metrics)
+    async with (
+        open_leases(lease_namespace) as leases,
+        open_renewers(access, settings, observer=observer) as renewers,
+    ):
+        if interval is not None:
+            await renew_for_ever(
+                renewers, interval=interval, leases=leases, stop=stop, on_lost=metrics.forget
+            )
+            return True
+        walks = await renew_once(renewers, leases=leases, stop=stop)
+    for vault_url in {renewer.vault_url for renewer in renewers} - {walk.vault_url for walk in walks}:
+        report.left(vault_url)
+    return all(walk.complete and not walk.count(Result.FAILED) for walk in walks)
+
+
+def _parse_vault(text: str, cloud: str) -> str:
+    """Make a vault's URL of its name or its URL.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if _VAULT_NAME.fullmatch(text):
+        return f"https://{text.lower()}.{get_cloud(cloud).key_vault_suffix}"
+    with suppress(ValueError):  # brackets that hold no IPv6 address, a port that is none
+        url = urlsplit(text)
+        bare = not (url.path.strip("/") or url.query or url.fragment or url.username)
+        if url.scheme == "https" and url.hostname and url.port != 0 and bare:
+            return f"https://{url.netloc.lower()}"
+    raise InputError(
+        "--vault", [f"{text}: expected a vault's name (3 to 24 of [A-Za-z0-9-]) or https://HOST"]
+    )
