@@ -37,7 +37,29 @@ class ComponentRecord:
     ended: str | None = None
     """Why the process is gone, if it is."""
     _swapped_at: dict[str, float] = field(default_factory=dict)
-    _foreign: set[str] = field(default_factory=set)
+    _early: dict[str, list[tuple[float, int | None]]] = field(default_factory=dict)
+    """By thumbprint: when a certificate that is not known here (yet) was called with, or taken as a
+    generation."""
+
+    def expect(self, certificate: CertificateUse) -> bool:
+        """A certificate was stored for the component; says whether a call was made with it already."""
+        known = next((each for each in self.certificates if each.thumbprint == certificate.thumbprint), None)
+        if known is not None:
+            known.version = known.version or certificate.version
+            return False
+        self.certificates.append(certificate)
+        first_use = False
+        for at, generation in self._early.pop(certificate.thumbprint, []):
+            if generation is not None:
+                self.reloaded(certificate.thumbprint, generation, at)
+            else:
+                self.calls -= 1  # it was counted when it came
+                first_use |= self.called(certificate.thumbprint, at)
+        return first_use
+
+    def knows(self, version: str) -> bool:
+        """Whether a version of the secret is that of a certificate here."""
+        return any(certificate.version == version for certificate in self.certificates)
 
     def swapped(self, version: str, at: float) -> None:
         """The node made a version of the secret visible."""
@@ -45,7 +67,7 @@ class ComponentRecord:
 
     def reloaded(self, thumbprint: str, generation: int, at: float) -> None:
         """The process took a new snapshot."""
-        certificate = self._find(thumbprint)
+        certificate = self._find(thumbprint, at, generation)
         if certificate is not None and certificate.reloaded_at is None:
             certificate.generation, certificate.reloaded_at = generation, at
 
@@ -53,7 +75,7 @@ class ComponentRecord:
         """ARM accepted a token that was got with a certificate; says whether it is the first such token."""
         self.calls += 1
         self.last_call_at = at
-        certificate = self._find(thumbprint)
+        certificate = self._find(thumbprint, at, None)
         if certificate is None:
             return False
         certificate.calls += 1
@@ -119,7 +141,7 @@ class ComponentRecord:
             found.append(f"{self.component}: no call with a token from certificate {', '.join(unused)}")
         found += [
             f"{self.component}: used a certificate that was not issued to it: {thumbprint}"
-            for thumbprint in sorted(self._foreign)
+            for thumbprint in sorted(self._early)
         ]
         return found
 
@@ -146,11 +168,11 @@ class ComponentRecord:
             "ended": self.ended,
         }
 
-    def _find(self, thumbprint: str) -> CertificateUse | None:
+    def _find(self, thumbprint: str, at: float, generation: int | None) -> CertificateUse | None:
         for certificate in self.certificates:
             if certificate.thumbprint == thumbprint:
                 return certificate
-        self._foreign.add(thumbprint)
+        self._early.setdefault(thumbprint, []).append((at, generation))
         return None
 
     def _since_swap(self, certificate: CertificateUse, then: float | None) -> float | None:

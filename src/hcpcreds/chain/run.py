@@ -11,13 +11,21 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from hcpcreds.chain.pods import ComponentPod, build_pods
 from hcpcreds.chain.processes import ChildProcess, Event, base_environment
 from hcpcreds.chain.record import CertificateUse, ComponentRecord
-from hcpcreds.chain.running import DIRECTORY_PREFIX, RunningChain, RunningComponent, announce
+from hcpcreds.chain.renewer import start_renewer
+from hcpcreds.chain.running import (
+    DIRECTORY_PREFIX,
+    RunningChain,
+    RunningComponent,
+    RunningVault,
+    announce,
+)
 from hcpcreds.chain.service_owner import Issued, OwnIdentity, ServiceOwner
 from hcpcreds.chain.settings import Reporter, Settings, build_azure_settings, build_identities
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
@@ -34,6 +42,8 @@ PATIENCE_SECONDS: Final = 30.0
 """How long the components may take to use a new certificate before that is a problem."""
 NODE_POLL_SECONDS: Final = 0.5
 """How often the local node looks for new versions; the real driver's default is 120."""
+RENEWER_INTERVAL_SECONDS: Final = 1.0
+"""How often the renewer walks over the vault."""
 KEY_VAULT_USER_CLIENT_ID: Final = "7d9f5b0a-4c1e-4b53-9a67-2e8c1f3d6a05"
 """The node's own identity, where the environment names none."""
 
@@ -77,6 +87,8 @@ class Chain:
         }
         self._identities = build_identities(self._cluster, self._pods, where=str(file))
         self._components: list[ChildProcess] = []
+        self._owner: ServiceOwner | None = None
+        self._lookups: set[asyncio.Task[None]] = set()
         self._issued: dict[str, Issued] = {}
         """By the secret's name: the newest credential."""
         self._rotations = 0
@@ -100,8 +112,11 @@ class Chain:
         try:
             with tempfile.TemporaryDirectory(prefix=DIRECTORY_PREFIX) as folder:
                 async with AsyncExitStack() as stack:
-                    owner = await self._start(Path(folder), stack)
-                    await self._rotate(owner)
+                    owner, running = await self._start(Path(folder), stack)
+                    if self._settings.renew:
+                        await self._watch_renewals(running, stack)
+                    else:
+                        await self._rotate(owner)
         except asyncio.CancelledError:
             ended_early = True
             self._add_early_end()
@@ -109,7 +124,8 @@ class Chain:
             ended_early = True
             self._add_problem(str(error))
         for record in self._records.values():
-            for problem in record.problems(ended_early=ended_early):
+            # A renewer goes on by itself: the newest certificate may not have had its turn.
+            for problem in record.problems(ended_early=ended_early or self._settings.renew):
                 self._add_problem(problem)
         self._reporter.finished(list(self._records.values()))
         return self._problems
@@ -125,7 +141,7 @@ class Chain:
             "components": [record.as_json() for record in self._records.values()],
         }
 
-    async def _start(self, folder: Path, stack: AsyncExitStack) -> ServiceOwner:
+    async def _start(self, folder: Path, stack: AsyncExitStack) -> tuple[ServiceOwner, RunningChain]:
         """Go along a credential's life once: issue, store, render, mount, use."""
         step = self._reporter.step
         own_identity = OwnIdentity.make(self._cluster.key_vault.tenant_id)
@@ -137,7 +153,7 @@ class Chain:
                 identities=self._identities.values(),
                 service_owner=own_identity,
                 key_vault_user_client_id=self._key_vault_user,
-                token_lifetime=self._settings.token_lifetime,
+                settings=self._settings,
                 folder=folder,
             ),
             folder,
@@ -154,6 +170,8 @@ class Chain:
                 ca_file=Path(azure["ca_file"]),
             )
         )
+        self._owner = owner
+        own_identity.write_credential_file(folder / "service-owner.json", authority=azure["authority"])
         issued = await asyncio.to_thread(
             owner.issue,
             azure["identity_url"],
@@ -194,10 +212,11 @@ class Chain:
         stack.push_async_callback(self._stop_components)
         for pod in self._pods:
             await self._start_component(pod, node_root, azure)
-        stack.enter_context(announce(self._describe_running(node_root, azure), folder))
+        running = self._describe_running(folder, azure)
+        stack.enter_context(announce(running, folder))
         step(f"6/6 use     {len(self._pods)} components call ARM every second")
         self._reporter.started(list(self._records.values()))
-        return owner
+        return owner, running
 
     async def _start_server(  # noqa: PLR0913 - what, how, where
         self,
@@ -253,7 +272,7 @@ class Chain:
         )
         self._components.append(child)
 
-    def _describe_running(self, node_root: Path, azure: Event) -> RunningChain:
+    def _describe_running(self, folder: Path, azure: Event) -> RunningChain:
         return RunningChain(
             started_at=time.time(),
             cloud=self._cluster.cloud,
@@ -264,10 +283,16 @@ class Chain:
                     component=pod.component.name,
                     workload=pod.name,
                     file=pod.file,
-                    path=str(pod.root_filesystem(node_root)) + pod.file,
+                    path=str(pod.root_filesystem(folder / "node")) + pod.file,
                 )
                 for pod in self._pods
             ],
+            vault=RunningVault(
+                vault_url=azure["vaults"][self._cluster.key_vault.name],
+                data_plane_audience=azure["data_plane_audience"],
+                data_plane_host=str(urlsplit(azure["identity_url"]).hostname),
+                credential_file=str(folder / "service-owner.json"),
+            ),
         )
 
     async def _stop_components(self) -> None:
@@ -302,6 +327,37 @@ class Chain:
             await self._store(owner)
             self._rotations += 1
 
+    async def _watch_renewals(self, running: RunningChain, stack: AsyncExitStack) -> None:
+        """Let a real `hcpcreds renew` do it, until every component has come through enough rotations."""
+        renewer = await start_renewer(
+            running,
+            interval=RENEWER_INTERVAL_SECONDS,
+            on_event=self._on_renewer_event,
+            on_end=partial(self._on_server_end, "renewer"),
+        )
+        stack.push_async_callback(renewer.stop)
+        self._reporter.step("7/7 renew   `hcpcreds renew` walks over the vault every second")
+        while self._settings.rotations is None or self._rotations < self._settings.rotations:
+            try:
+                async with asyncio.timeout(self._settings.rotate_every + PATIENCE_SECONDS):
+                    await self._wait_for_rotation(self._rotations + 1)
+            except TimeoutError:
+                self._add_problem(f"rotation {self._rotations + 1} has not come to every component in time")
+                return
+            self._rotations += 1
+
+    async def _wait_for_rotation(self, number: int) -> None:
+        while any(record.rotations < number and not record.ended for record in self._records.values()):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _on_renewer_event(self, event: Event) -> None:
+        for outcome in event["outcomes"]:
+            if outcome["result"] == "failed":
+                self._add_problem(f"not renewed: {outcome['reason']}")
+        if event["problem"] is not None:
+            self._add_problem(f"the renewer's walk is not complete: {event['problem']}")
+
     async def _wait_until_used(self) -> None:
         """Wait until every component that lives has used its newest certificate; not for ever."""
         try:
@@ -324,6 +380,23 @@ class Chain:
             self._tell(record, f"the node could not mount {record.volume}: {event['reason']}")
         else:
             record.swapped(event["version"], event["at"])
+            if self._owner is not None and not record.knows(event["version"]):
+                # The renewer stored it, or somebody with `hcpcreds renew --local`.
+                task = asyncio.create_task(self._learn(record, event["version"], self._owner))
+                self._lookups.add(task)
+                task.add_done_callback(self._lookups.discard)
+
+    async def _learn(self, record: ComponentRecord, version: str, owner: ServiceOwner) -> None:
+        """Look up in the vault what the node has mounted."""
+        (pod,) = (pod for pod in self._pods if pod.name == record.workload)
+        try:
+            issued = await asyncio.to_thread(owner.load, pod.identity.credentials_secret_name, version)
+        except HcpCredsError as error:
+            self._add_problem(str(error))
+            return
+        if record.expect(CertificateUse(issued.thumbprint, issued.expires, version)):
+            self._tell(record, record.describe_newest())
+        self._changed.set()
 
     def _on_component_event(self, record: ComponentRecord, event: Event) -> None:
         first_use = False

@@ -33,6 +33,15 @@ class RunningComponent(msgspec.Struct, frozen=True, kw_only=True):
     """Path on this machine."""
 
 
+class RunningVault(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the credentials lie, and as whom they are renewed."""
+
+    vault_url: str
+    data_plane_audience: str
+    data_plane_host: str
+    credential_file: str
+
+
 class RunningChain(msgspec.Struct, frozen=True, kw_only=True):
     """What another command needs to know of a run."""
 
@@ -42,6 +51,7 @@ class RunningChain(msgspec.Struct, frozen=True, kw_only=True):
     authority: str
     ca_file: str
     components: list[RunningComponent]
+    vault: RunningVault
 
     def find_file(self, name: str) -> str:
         """Find a credential file on this machine.

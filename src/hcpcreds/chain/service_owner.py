@@ -1,6 +1,7 @@
 """Who owns the service: has certificates issued and renewed, and stores them where the driver finds them."""
 
 import base64
+import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hcpcreds.credential.encoding import Encoding
 from hcpcreds.dataplane.client import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.dataplane.models import UserAssignedIdentitiesRequest, UserAssignedIdentityCredentials
-from hcpcreds.dataplane.vault import store
+from hcpcreds.dataplane.vault import load, store
 from hcpcreds.errors import IssueError
 from hcpcreds.hosted_cluster import ManagedIdentity
 
@@ -75,6 +76,25 @@ class OwnIdentity:
             "exp": now + 300,
         }
         return jwt.encode(claims, self.private_key, algorithm="PS256", headers={"x5t#S256": thumbprint})
+
+    def write_credential_file(self, file: Path, *, authority: str) -> None:
+        """Write a credential file, for programs that call as the same application."""
+        certificate = x509.load_pem_x509_certificate(self.certificate_pem)
+        key = self.private_key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        content = {
+            "authentication_endpoint": authority,
+            "client_id": self.client_id,
+            "client_secret": base64.b64encode(self.certificate_pem + key).decode(),
+            "tenant_id": self.tenant_id,
+            "not_before": certificate.not_valid_before_utc.isoformat(),
+            "not_after": certificate.not_valid_after_utc.isoformat(),
+        }
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(content))
 
 
 class ServiceOwner:
@@ -173,6 +193,16 @@ class ServiceOwner:
             self._vault, issued.credentials, name=identity.credentials_secret_name, encoding=encoding
         )
         return str(properties.version)
+
+    def load(self, name: str, version: str) -> Issued:
+        """Look what somebody stored.
+
+        Raises:
+            StoreError: The vault did not give it, or it is no credential.
+        """
+        credentials = load(self._vault, name, version=version).credentials
+        assert isinstance(credentials, UserAssignedIdentityCredentials)  # noqa: S101 - by the secret's name
+        return _describe(credentials)
 
 
 def _describe(credentials: UserAssignedIdentityCredentials) -> Issued:

@@ -22,6 +22,14 @@ class Settings:
     """Seconds from one rotation to the next."""
     rotations: int | None = None
     """Stop after so many; None goes on until told to stop."""
+    renew: bool = False
+    """Leave the renewing to `hcpcreds renew`: certificates then live about twice as long as from one rotation
+    to the next, and become due by themselves."""
+
+    @property
+    def certificate_lifetime(self) -> float | None:
+        """Seconds that a certificate lives; None is as long as in Azure. It is due after 46/90 of its life."""
+        return self.rotate_every * 90 / 46 if self.renew else None
 
     @property
     def token_lifetime(self) -> float:
@@ -86,7 +94,7 @@ def build_azure_settings(  # noqa: PLR0913 - each by its name
     identities: Iterable[IdentitySettings],
     service_owner: OwnIdentity,
     key_vault_user_client_id: str,
-    token_lifetime: float,
+    settings: Settings,
     folder: Path,
 ) -> AzureSettings:
     """What there is in the local Azure: the cluster's tenants, its vault and its identities."""
@@ -100,6 +108,8 @@ def build_azure_settings(  # noqa: PLR0913 - each by its name
         ),
         identities=tuple(identities),
         node_identities=(NodeIdentitySettings(client_id=key_vault_user_client_id),),
-        token_lifetime=token_lifetime,
+        token_lifetime=settings.token_lifetime,
+        certificate_lifetime=settings.certificate_lifetime or AzureSettings().certificate_lifetime,
+        renew_early=not settings.renew,
         state_directory=str(folder / "azure"),
     )

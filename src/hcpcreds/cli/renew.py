@@ -161,7 +161,14 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
 
         if vaults or audience or data_plane_hosts or credential_file or ca_file:
             raise click.UsageError("--local says by itself where everything is.")
-        access = find_running_chain().renewal_access()
+        chain = find_running_chain()
+        access = Access(
+            vault_urls=(chain.vault.vault_url,),
+            audience=chain.vault.data_plane_audience,
+            data_plane_hosts=(chain.vault.data_plane_host,),
+            credential_file=chain.vault.credential_file,
+            ca_file=chain.ca_file,
+        )
     else:
         if not vaults or not audience:
             raise click.UsageError("Give at least one --vault, and the --audience of the data plane.")

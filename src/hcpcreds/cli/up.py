@@ -11,6 +11,8 @@ import click
 
 _SHORTEST_ROTATION_SECONDS: Final = 2.0
 """A component calls every second: in less than two it could not be sure to use every certificate."""
+_SHORTEST_RENEWAL_SECONDS: Final = 5.0
+"""The renewer looks every second, the node twice a second, and then each component has to use it."""
 
 
 def _check_finite(_: click.Context, __: click.Parameter, value: float) -> float:
@@ -37,19 +39,30 @@ def _check_finite(_: click.Context, __: click.Parameter, value: float) -> float:
     help="Stop after N; succeed only if every component used every certificate and no call failed.",
 )
 @click.option(
+    "--renew",
+    is_flag=True,
+    help="Leave the renewing to a running `hcpcreds renew`; certificates then become due, and expire.",
+)
+@click.option(
     "--output",
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
     help="text is a live table on a terminal and plain lines elsewhere; json is one document at the end.",
 )
-def command(file: Path | None, rotate_every: float, rotations: int | None, output: str) -> None:
+def command(
+    *, file: Path | None, rotate_every: float, rotations: int | None, renew: bool, output: str
+) -> None:
     """Run the whole chain on this machine: a local Azure, a node, and every component, each a process.
 
     Certificates for every identity of the HostedCluster or HostedControlPlane in FILE are issued, stored,
     mounted and used, then renewed again and again under the running components. Without FILE, an example
     that ships with hcpcreds is used. Ctrl-C ends it and removes everything it made. For development only.
     """
+    if renew and rotate_every < _SHORTEST_RENEWAL_SECONDS:
+        raise click.UsageError(
+            f"With --renew, --rotate-every must be at least {_SHORTEST_RENEWAL_SECONDS:g}."
+        )
     from hcpcreds.chain.run import EXAMPLE, Chain
     from hcpcreds.chain.settings import Settings
     from hcpcreds.cli.up_report import LinesReporter, StepsReporter, TableReporter
@@ -60,7 +73,7 @@ def command(file: Path | None, rotate_every: float, rotations: int | None, outpu
         reporter = TableReporter()
     else:
         reporter = LinesReporter()
-    settings = Settings(rotate_every=rotate_every, rotations=rotations)
+    settings = Settings(rotate_every=rotate_every, rotations=rotations, renew=renew)
     chain = Chain(file or EXAMPLE, settings, reporter)
     with reporter:
         problems = asyncio.run(chain.run())
