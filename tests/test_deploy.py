@@ -1,0 +1,291 @@
+"""What deploys the renewer: valid objects, options that the command takes, alerts that fire when due."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from hcpcreds.cli.renew import command
+from hcpcreds.dataplane.metrics import RenewalMetrics
+
+FOLDER = Path(__file__).parent.parent / "deploy" / "renew"
+MONITORING = "monitoring.coreos.com/v1"
+EXPIRES_IN = "hcpcreds_credential_expires_in_days"
+RENEWABLE_FOR = "hcpcreds_credential_renewable_for_days"
+AGE = "hcpcreds_last_complete_walk_age_seconds"
+CREDENTIALS = (
+    "HcpcredsCredentialExpiresSoon",
+    "HcpcredsCredentialExpired",
+    "HcpcredsCredentialNotRenewable",
+)
+RENEWER = (
+    "HcpcredsRenewerAbsent",
+    "HcpcredsVaultUnwatched",
+    "HcpcredsVaultNotWalked",
+    "HcpcredsCredentialsWithoutDates",
+)
+
+
+def read_objects():
+    resources = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
+    objects = [yaml.safe_load((FOLDER / name).read_text()) for name in resources]
+    return {item["kind"]: item for item in objects}
+
+
+OBJECTS = read_objects()
+RULES = [rule for group in OBJECTS["PrometheusRule"]["spec"]["groups"] for rule in group["rules"]]
+POD = OBJECTS["Deployment"]["spec"]["template"]
+CONTAINER = POD["spec"]["containers"][0]
+
+
+def test_every_file_is_a_resource_of_its_own():
+    listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
+    assert {*listed, "kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
+    assert len(OBJECTS) == len(listed)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, item in OBJECTS.items() if item["apiVersion"] != MONITORING])
+def test_object_is_what_kubernetes_takes(kind):
+    kubernetes_validate.validate(OBJECTS[kind], "1.31", strict=True)
+
+
+def test_selectors_meet_the_pods_and_the_port_has_its_name():
+    labels = POD["metadata"]["labels"].items()
+    for kind in ("Deployment", "PodDisruptionBudget", "PodMonitor"):
+        assert OBJECTS[kind]["spec"]["selector"]["matchLabels"].items() <= labels
+    (port,) = CONTAINER["ports"]
+    assert f"--metrics-address=:{port['containerPort']}" in CONTAINER["args"]
+    (endpoint,) = OBJECTS["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == port["name"]
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert CONTAINER[probe]["tcpSocket"]["port"] == port["name"]
+
+
+def test_pod_may_take_leases_and_nothing_else():
+    account = OBJECTS["ServiceAccount"]["metadata"]["name"]
+    binding = OBJECTS["RoleBinding"]
+    assert POD["spec"]["serviceAccountName"] == account
+    assert [subject["name"] for subject in binding["subjects"]] == [account]
+    assert binding["roleRef"]["name"] == OBJECTS["Role"]["metadata"]["name"]
+    (rule,) = OBJECTS["Role"]["rules"]
+    assert (rule["apiGroups"], rule["resources"]) == (["coordination.k8s.io"], ["leases"])
+
+
+def test_pod_fits_the_restricted_standard():
+    # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+    context = CONTAINER["securityContext"]
+    assert POD["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_every_alert_says_how_grave_it_is_and_what_to_do():
+    assert tuple(rule["alert"] for rule in RULES) == CREDENTIALS + RENEWER
+    for rule in RULES:
+        assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert rule["annotations"].keys() == {"summary", "description"}
+        for label in re.findall(r"by \((.*?)\)", rule["expr"].partition("\n")[0]):
+            for name in label.split(", "):
+                assert f"$labels.{name} " in rule["annotations"]["summary"]
+
+
+def test_rules_ask_for_metrics_that_are_there():
+    exposed = {
+        family.name
+        for family in text_string_to_metric_families(generate_latest(RenewalMetrics().registry).decode())
+    }
+    for rule in RULES:
+        asked = set(re.findall(r"hcpcreds_\w+", rule["expr"]))
+        assert asked
+        assert asked <= exposed
+
+
+@pytest.fixture
+def promtool(tmp_path):
+    path = shutil.which("promtool")
+    if path is None:
+        pytest.skip("promtool is not installed")
+    rules = OBJECTS["PrometheusRule"]["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
+
+    def run(*arguments):
+        return subprocess.run(
+            [path, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=15
+        )
+
+    return run
+
+
+def make_series(metric, values, *, pod="a", **labels):
+    texts = {"vault": "one.vault.azure.net", "pod": pod, **labels}
+    shown = ",".join(f'{name}="{value}"' for name, value in texts.items())
+    return {"series": f"{metric}{{{shown}}}", "values": values}
+
+
+def make_credential(expires_in, renewable_for=200.0, *, pod="a"):
+    """Make a credential's series over four days: it ages as it does."""
+    return [
+        make_series(metric, f"{days}-{1 / 1440:.9f}x5760", secret="uamsi-a", pod=pod)
+        for metric, days in ((EXPIRES_IN, expires_in), (RENEWABLE_FOR, renewable_for))
+    ]
+
+
+def read_firing(promtool, tmp_path, series, *, at="2h"):
+    """Read which alerts fire at a time, by having promtool expect that none does."""
+    case = {
+        "interval": "1m",
+        "input_series": series,
+        "alert_rule_test": [
+            {"eval_time": at, "alertname": name, "exp_alerts": []} for name in CREDENTIALS + RENEWER
+        ],
+    }
+    document = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}
+    (tmp_path / "tests.yaml").write_text(json.dumps(document))
+    done = promtool("test", "rules", "tests.yaml")
+    found = re.findall(r"alertname: ?(\w+), time", done.stdout + done.stderr)
+    assert (done.returncode == 0) == (found == []), done.stdout + done.stderr
+    return set(found)
+
+
+def test_promtool_takes_the_rules(promtool):
+    done = promtool("check", "rules", "rules.yaml")
+    assert done.returncode == 0, done.stderr
+    assert f"{len(RULES)} rules found" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "renewable_for", "alerts"),
+    [
+        (89.9, 180, set()),
+        (44, 134, set()),  # when a certificate of 90 days is renewed
+        (31, 121, set()),
+        (29, 119, {"HcpcredsCredentialExpiresSoon"}),
+        (1, 91, {"HcpcredsCredentialExpiresSoon"}),
+        (0, 90, {"HcpcredsCredentialExpired"}),
+        (-5, 85, {"HcpcredsCredentialExpired"}),
+        (-90, 0, {"HcpcredsCredentialExpired", "HcpcredsCredentialNotRenewable"}),
+        (29, -1, {"HcpcredsCredentialNotRenewable"}),
+        (40, -1, {"HcpcredsCredentialNotRenewable"}),
+    ],
+)
+def test_alert_of_a_credential_fires_when_it_should(promtool, tmp_path, expires_in, renewable_for, alerts):
+    series = [*make_credential(expires_in, renewable_for), make_series(AGE, "0+0x200")]
+    assert read_firing(promtool, tmp_path, series) == alerts
+
+
+def test_alerts_carry_what_an_operator_needs(promtool, tmp_path):
+    (rule,) = (rule for rule in RULES if rule["alert"] == "HcpcredsCredentialExpired")
+    (tmp_path / "tests.yaml").write_text(
+        json.dumps(
+            {
+                "rule_files": ["rules.yaml"],
+                "evaluation_interval": "1m",
+                "tests": [
+                    {
+                        "interval": "1m",
+                        "input_series": [make_series(EXPIRES_IN, "-2.5x120", secret="uamsi-a")],
+                        "alert_rule_test": [
+                            {
+                                "eval_time": "2h",
+                                "alertname": rule["alert"],
+                                "exp_alerts": [
+                                    {
+                                        "exp_labels": {
+                                            "vault": "one.vault.azure.net",
+                                            "secret": "uamsi-a",
+                                            "severity": "critical",
+                                        },
+                                        "exp_annotations": {
+                                            name: text.replace("{{ $labels.secret }}", "uamsi-a")
+                                            .replace("{{ $labels.vault }}", "one.vault.azure.net")
+                                            .replace('{{ $value | printf "%.1f" }}', "2.5")
+                                            for name, text in rule["annotations"].items()
+                                        },
+                                    }
+                                ],
+                            }
+                        ],
+                    }
+                ],
+            }
+        )
+    )
+    done = promtool("test", "rules", "tests.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_hand_over_between_replicas_neither_ends_nor_begins_an_alert(promtool, tmp_path):
+    # Replica a stops after an hour; b shows the vault from five minutes later on, or five minutes before.
+    for start in (65, 55):
+        pods = (("a", "{}x59 stale"), ("b", f"_x{start - 1} {{}}x120"))
+        series = [
+            make_series(metric, values.format(value), pod=pod, **labels)
+            for pod, values in pods
+            for metric, value, labels in (
+                (EXPIRES_IN, "29+0", {"secret": "uamsi-a"}),
+                (EXPIRES_IN, "60+0", {"secret": "uamsi-b"}),
+                (AGE, "0+0", {}),
+            )
+        ]
+        for at in ("50m", "59m", "61m", "64m", "70m", "100m"):
+            assert read_firing(promtool, tmp_path, series, at=at) == {"HcpcredsCredentialExpiresSoon"}
+
+
+def test_replica_that_still_shows_what_another_renewed_raises_no_alert(promtool, tmp_path):
+    series = [*make_credential(-1, pod="a"), *make_credential(89, pod="b"), make_series(AGE, "0+0x200")]
+    assert read_firing(promtool, tmp_path, series) == set()
+
+
+def test_renewer_that_nobody_sees_is_told(promtool, tmp_path):
+    assert read_firing(promtool, tmp_path, [], at="29m") == set()
+    assert read_firing(promtool, tmp_path, [], at="31m") == {"HcpcredsRenewerAbsent"}
+    gone = [make_series(AGE, "0+0x60 stale")]
+    assert read_firing(promtool, tmp_path, gone, at="85m") == set()
+    assert read_firing(promtool, tmp_path, gone, at="100m") == {"HcpcredsRenewerAbsent"}
+
+
+def test_vault_that_no_replica_shows_any_more_is_told_for_a_day(promtool, tmp_path):
+    series = [
+        make_series(AGE, "0+0x2880"),
+        make_series(AGE, "0+0x60 stale", vault="two.vault.azure.net", pod="b"),
+    ]
+    assert read_firing(promtool, tmp_path, series, at="85m") == set()
+    assert read_firing(promtool, tmp_path, series, at="100m") == {"HcpcredsVaultUnwatched"}
+    assert read_firing(promtool, tmp_path, series, at="26h") == set()
+
+
+def test_vault_without_a_complete_walk_is_told_unless_another_replica_made_one(promtool, tmp_path):
+    slow = make_series(AGE, "0+60x300")
+    assert read_firing(promtool, tmp_path, [slow], at="3h10m") == set()
+    assert read_firing(promtool, tmp_path, [slow], at="3h20m") == {"HcpcredsVaultNotWalked"}
+    assert read_firing(promtool, tmp_path, [slow, make_series(AGE, "0+0x300", pod="b")], at="4h") == set()
+
+
+def test_credentials_without_dates_are_told(promtool, tmp_path):
+    series = [
+        make_series(AGE, "0+0x300"),
+        make_series("hcpcreds_credentials", "2+0x300", state="undated"),
+        make_series("hcpcreds_credentials", "7+0x300", state="disabled"),
+    ]
+    assert read_firing(promtool, tmp_path, series, at="4h") == {"HcpcredsCredentialsWithoutDates"}
+
+
+def test_command_takes_the_arguments_of_the_deployment():
+    program, name = CONTAINER["command"]
+    assert (program, name) == ("hcpcreds", command.name)
+    values = command.make_context(name, list(CONTAINER["args"])).params
+    assert values["vaults"] == ("example-vault",)
+    assert values["interval"].total_seconds() == 3600
+    assert values["metrics_address"] == ":9090"
