@@ -70,6 +70,27 @@ def test_record_reports_a_certificate_that_was_never_issued_to_the_component():
     ]
 
 
+def test_record_learns_late_of_a_certificate_that_is_in_use_already():
+    record = make_record("a")
+    record.swapped("v-b", 100.0)
+    record.reloaded("b", 2, 100.0015)
+    assert not record.called("b", 100.25)
+    assert not record.called("b", 101.0)
+    assert record.expect(CertificateUse("b", EXPIRES, "v-b"))
+    newest = record.certificates[-1]
+    assert (newest.generation, newest.calls, record.calls, record.rotations) == (2, 2, 2, 1)
+    assert (record.reload_milliseconds(newest), record.first_call_milliseconds(newest)) == (1.5, 250.0)
+    assert record.problems(ended_early=False) == ["ingress-operator: no call with a token from certificate 1"]
+
+
+def test_record_learns_the_version_of_a_certificate_that_it_expects_already():
+    record = make_record("a")
+    record.certificates[0].version = None
+    assert not record.expect(CertificateUse("a", EXPIRES, "v-1"))
+    assert record.knows("v-1")
+    assert len(record.certificates) == 1
+
+
 @given(st.lists(st.sampled_from(["a", "b", "c"])))
 def test_record_counts_every_call_once(thumbprints: list[str]):
     record = make_record("a", "b", "c")

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from hcpcreds.chain.running import RunningChain, RunningComponent, announce, find_running_chain
+from hcpcreds.chain.running import (
+    RunningChain,
+    RunningComponent,
+    RunningVault,
+    announce,
+    find_running_chain,
+)
 from hcpcreds.errors import InputError
 
 
@@ -17,6 +23,14 @@ def make_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="hcpcreds-up-"))
 
 
+VAULT = RunningVault(
+    vault_url="https://127.0.0.1:1",
+    data_plane_audience="https://identity.azure.net",
+    data_plane_host="127.0.0.1",
+    credential_file="/own",
+)
+
+
 def make_chain(started_at: float = 0, path: str = "/node/ingress") -> RunningChain:
     component = RunningComponent(component="ingress-operator", workload="w", file="/mnt/certs/i", path=path)
     return RunningChain(
@@ -25,6 +39,7 @@ def make_chain(started_at: float = 0, path: str = "/node/ingress") -> RunningCha
         authority="https://127.0.0.1/",
         ca_file="/ca",
         components=[component],
+        vault=VAULT,
     )
 
 

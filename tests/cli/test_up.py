@@ -14,6 +14,8 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -176,9 +178,52 @@ def test_up_shows_a_live_table_on_a_terminal_and_leaves_it_usable(tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_up_leaves_no_process_behind_when_it_is_killed(tmp_path):
-    with running(tmp_path) as process:
+def test_up_lets_a_running_renewer_renew_what_becomes_due(tmp_path):
+    with running(
+        tmp_path, "--renew", "--rotations", "2", "--rotate-every", "5", "--output", "json", str(EXAMPLE)
+    ) as process:
+        out, err = process.communicate(timeout=100)
+
+    assert process.returncode == 0, err
+    components = json.loads(out)["components"]
+    for component in components:
+        assert component["rotations"] >= 2
+        assert component["generations"][:3] == [1, 2, 3]
+        assert component["failed_calls"] == 0
+        lives = [datetime.fromisoformat(expires) for expires in component["expires"]]
+        # Each was due when 46/90 of its life were over: none lived on for long, and none was renewed early.
+        assert all(5 <= (after - before).total_seconds() <= 12 for before, after in pairwise(lives))
+    assert err.splitlines()[-1].startswith("7/7 renew")
+    assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", out + err), "a token, a certificate or a key"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_renew_local_renews_under_the_components_of_a_running_chain(tmp_path):
+    with running(tmp_path, "--rotate-every", "600") as process:
         wait_for_line(process, "first call")
+        renewed = subprocess.run(
+            [sys.executable, "-m", "hcpcreds", "renew", "--local", "--once", "--before", "60d"],
+            env={**os.environ, "TMPDIR": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "9 credentials, 9 renewed" in renewed.stdout, renewed.stderr
+        assert renewed.returncode == 0
+        wait_for_line(process, "generation 2: reloaded")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("renew", [[], ["--renew"]])
+def test_up_leaves_no_process_behind_when_it_is_killed(tmp_path, renew):
+    with running(tmp_path, *renew) as process:
+        wait_for_line(process, "first call")
+        if renew:
+            wait_until(
+                lambda: any("hcpcreds.chain.tether" in command for command in children(process).values())
+            )
         pids = list(children(process))
         process.kill()
         process.communicate()
@@ -312,6 +357,7 @@ def test_up_starts_and_writes_nothing_when_the_input_is_wrong(tmp_path, text, me
         ["--rotations", "0"],
         ["--rotate-every", "1"],
         ["--rotate-every", "nan"],
+        ["--renew", "--rotate-every", "4"],
         ["--output", "xml"],
         ["one", "two"],
     ],

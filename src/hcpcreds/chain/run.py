@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from hcpcreds.chain.listener import Listener
 from hcpcreds.chain.pods import ComponentPod, build_pods
 from hcpcreds.chain.processes import ChildProcess, Event, base_environment
 from hcpcreds.chain.record import CertificateUse, ComponentRecord
@@ -85,15 +86,17 @@ class Chain:
             )
             for pod in self._pods
         }
+        self._listener = Listener(
+            self._records,
+            secret_names={pod.name: pod.secret_name for pod in self._pods},
+            reporter=reporter,
+            stop=self._stop,
+        )
         self._identities = build_identities(self._cluster, self._pods, where=str(file))
         self._components: list[ChildProcess] = []
-        self._owner: ServiceOwner | None = None
-        self._lookups: set[asyncio.Task[None]] = set()
         self._issued: dict[str, Issued] = {}
         """By the secret's name: the newest credential."""
         self._rotations = 0
-        self._problems: list[str] = []
-        self._changed = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
         self._broken: str | None = None
         """Why nothing can go on, once a process is gone that everything stands on."""
@@ -122,13 +125,13 @@ class Chain:
             self._add_early_end()
         except HcpCredsError as error:
             ended_early = True
-            self._add_problem(str(error))
+            self._listener.add_problem(str(error))
         for record in self._records.values():
             # A renewer goes on by itself: the newest certificate may not have had its turn.
             for problem in record.problems(ended_early=ended_early or self._settings.renew):
-                self._add_problem(problem)
+                self._listener.add_problem(problem)
         self._reporter.finished(list(self._records.values()))
-        return self._problems
+        return self._listener.problems
 
     def as_json(self) -> dict[str, Any]:
         """The run as one JSON document."""
@@ -136,14 +139,19 @@ class Chain:
             "hosted_cluster": f"{self._cluster.namespace}/{self._cluster.name}",
             "rotate_every_seconds": self._settings.rotate_every,
             "rotations": self._rotations,
-            "ok": not self._problems,
-            "problems": self._problems,
+            "ok": not self._listener.problems,
+            "problems": self._listener.problems,
             "components": [record.as_json() for record in self._records.values()],
         }
 
     async def _start(self, folder: Path, stack: AsyncExitStack) -> tuple[ServiceOwner, RunningChain]:
         """Go along a credential's life once: issue, store, render, mount, use."""
-        step = self._reporter.step
+        steps = 7 if self._settings.renew else 6
+
+        def step(text: str) -> None:
+            number, _, said = text.partition(" ")
+            self._reporter.step(f"{number}/{steps} {said}")
+
         own_identity = OwnIdentity.make(self._cluster.key_vault.tenant_id)
         azure = await self._start_server(
             "local Azure",
@@ -159,7 +167,7 @@ class Chain:
             folder,
             stack,
         )
-        step("1/6 azure   Entra ID, Key Vault, the managed-identity data plane and ARM listen on 127.0.0.1")
+        step("1 azure   Entra ID, Key Vault, the managed-identity data plane and ARM listen on 127.0.0.1")
 
         owner = stack.enter_context(
             ServiceOwner(
@@ -170,7 +178,7 @@ class Chain:
                 ca_file=Path(azure["ca_file"]),
             )
         )
-        self._owner = owner
+        await stack.enter_async_context(self._listener.looking_up(owner))
         own_identity.write_credential_file(folder / "service-owner.json", authority=azure["authority"])
         issued = await asyncio.to_thread(
             owner.issue,
@@ -178,16 +186,16 @@ class Chain:
             [str(identity.resource_id) for identity in self._identities.values()],
         )
         self._issued = dict(zip(self._identities, issued, strict=True))
-        step(f"2/6 issue   {len(issued)} certificates, one for each identity")
+        step(f"2 issue   {len(issued)} certificates, one for each identity")
 
         await self._store(owner)
-        step(f"3/6 store   {len(issued)} secrets in the vault {self._cluster.key_vault.name}")
+        step(f"3 store   {len(issued)} secrets in the vault {self._cluster.key_vault.name}")
 
         node_root = folder / "node"
         for pod in self._pods:
             pod.write_configuration(node_root)
         kinds = Counter(rendered["kind"] for rendered in self._objects)
-        step(f"4/6 render  {', '.join(f'{number} {kind}' for kind, number in kinds.items())}")
+        step(f"4 render  {', '.join(f'{number} {kind}' for kind, number in kinds.items())}")
 
         await self._start_server(
             "node",
@@ -207,14 +215,14 @@ class Chain:
             environment={"AZURE_POD_IDENTITY_AUTHORITY_HOST": azure["instance_metadata"]},
         )
         volumes = sum(len(pod.manifest["spec"]["volumes"]) for pod in self._pods)
-        step(f"5/6 mount   {volumes} volumes in {len(self._pods)} pods")
+        step(f"5 mount   {volumes} volumes in {len(self._pods)} pods")
 
         stack.push_async_callback(self._stop_components)
         for pod in self._pods:
             await self._start_component(pod, node_root, azure)
         running = self._describe_running(folder, azure)
         stack.enter_context(announce(running, folder))
-        step(f"6/6 use     {len(self._pods)} components call ARM every second")
+        step(f"6 use     {len(self._pods)} components call ARM every second")
         self._reporter.started(list(self._records.values()))
         return owner, running
 
@@ -237,7 +245,7 @@ class Chain:
             if event["event"] == "ready":
                 ready.set_result(event)
             else:
-                self._on_node_event(event)
+                self._listener.hear_node(event)
 
         child = await ChildProcess.start(
             name,
@@ -267,8 +275,8 @@ class Chain:
             pod.name,
             arguments,
             environment={**base_environment(), **pod.environment},
-            on_event=partial(self._on_component_event, self._records[pod.name]),
-            on_end=partial(self._on_component_end, self._records[pod.name]),
+            on_event=partial(self._listener.hear_component, self._records[pod.name]),
+            on_end=partial(self._listener.end_component, self._records[pod.name]),
         )
         self._components.append(child)
 
@@ -332,7 +340,7 @@ class Chain:
         renewer = await start_renewer(
             running,
             interval=RENEWER_INTERVAL_SECONDS,
-            on_event=self._on_renewer_event,
+            on_event=self._listener.hear_renewer,
             on_end=partial(self._on_server_end, "renewer"),
         )
         stack.push_async_callback(renewer.stop)
@@ -342,79 +350,32 @@ class Chain:
                 async with asyncio.timeout(self._settings.rotate_every + PATIENCE_SECONDS):
                     await self._wait_for_rotation(self._rotations + 1)
             except TimeoutError:
-                self._add_problem(f"rotation {self._rotations + 1} has not come to every component in time")
+                self._listener.add_problem(
+                    f"rotation {self._rotations + 1} has not come to every component in time"
+                )
                 return
+            if all(record.ended for record in self._records.values()):
+                return  # each is a problem already
             self._rotations += 1
 
     async def _wait_for_rotation(self, number: int) -> None:
         while any(record.rotations < number and not record.ended for record in self._records.values()):
-            self._changed.clear()
-            await self._changed.wait()
-
-    def _on_renewer_event(self, event: Event) -> None:
-        for outcome in event["outcomes"]:
-            if outcome["result"] == "failed":
-                self._add_problem(f"not renewed: {outcome['reason']}")
-        if event["problem"] is not None:
-            self._add_problem(f"the renewer's walk is not complete: {event['problem']}")
+            self._listener.changed.clear()
+            await self._listener.changed.wait()
 
     async def _wait_until_used(self) -> None:
         """Wait until every component that lives has used its newest certificate; not for ever."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while not all(record.used_newest or record.ended for record in self._records.values()):
-                    self._changed.clear()
-                    await self._changed.wait()
+                    self._listener.changed.clear()
+                    await self._listener.changed.wait()
         except TimeoutError:
             for record in self._records.values():
                 if not record.used_newest and not record.ended:
-                    self._add_problem(
+                    self._listener.add_problem(
                         f"{record.component}: has not used its newest certificate in {PATIENCE_SECONDS:.0f} s"
                     )
-
-    def _on_node_event(self, event: Event) -> None:
-        record = self._records.get(event.get("pod", ""))
-        if record is None or event["volume"] != record.volume:
-            return
-        if event["event"] == "failed":
-            self._tell(record, f"the node could not mount {record.volume}: {event['reason']}")
-        else:
-            record.swapped(event["version"], event["at"])
-            if self._owner is not None and not record.knows(event["version"]):
-                # The renewer stored it, or somebody with `hcpcreds renew --local`.
-                task = asyncio.create_task(self._learn(record, event["version"], self._owner))
-                self._lookups.add(task)
-                task.add_done_callback(self._lookups.discard)
-
-    async def _learn(self, record: ComponentRecord, version: str, owner: ServiceOwner) -> None:
-        """Look up in the vault what the node has mounted."""
-        (pod,) = (pod for pod in self._pods if pod.name == record.workload)
-        try:
-            issued = await asyncio.to_thread(owner.load, pod.identity.credentials_secret_name, version)
-        except HcpCredsError as error:
-            self._add_problem(str(error))
-            return
-        if record.expect(CertificateUse(issued.thumbprint, issued.expires, version)):
-            self._tell(record, record.describe_newest())
-        self._changed.set()
-
-    def _on_component_event(self, record: ComponentRecord, event: Event) -> None:
-        first_use = False
-        if event["event"] == "credential":
-            record.reloaded(event["thumbprint"], event["generation"], event["at"])
-        elif event["ok"]:
-            first_use = record.called(event["thumbprint"], event["at"])
-        else:
-            record.failed(event["error"], event["at"])
-            self._tell(record, f"call failed: {event['error']}")
-        if first_use:
-            self._tell(record, record.describe_newest())
-        self._changed.set()
-
-    def _on_component_end(self, record: ComponentRecord, reason: str) -> None:
-        record.ended = reason
-        self._add_problem(f"{record.component}: its process {reason}")
-        self._changed.set()
 
     def _on_server_end(self, name: str, reason: str) -> None:
         self._broken = self._broken or f"the {name} is gone: {reason}"
@@ -422,21 +383,11 @@ class Chain:
 
     def _add_early_end(self) -> None:
         if self._broken is not None:
-            self._add_problem(self._broken)
+            self._listener.add_problem(self._broken)
         elif self._settings.rotations is not None:
-            self._add_problem(f"stopped after {self._rotations} of {self._settings.rotations} rotations")
-
-    def _add_problem(self, text: str) -> None:
-        self._problems.append(text)
-        self._reporter.problem(text)
-
-    def _tell(self, record: ComponentRecord, text: str) -> None:
-        try:
-            self._reporter.happened(record, text)
-        except BrokenPipeError:
-            # Nobody reads the output any more: that ends the run as a Ctrl-C does.
-            self._reporter = Reporter()
-            self._stop()
+            self._listener.add_problem(
+                f"stopped after {self._rotations} of {self._settings.rotations} rotations"
+            )
 
     def _stop(self) -> None:
         """End the run, once: what is being ended already must not be disturbed."""

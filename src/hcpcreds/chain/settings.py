@@ -28,7 +28,7 @@ class Settings:
 
     @property
     def certificate_lifetime(self) -> float | None:
-        """Seconds that a certificate lives; None is as long as in Azure. It is due after 46/90 of its life."""
+        """Seconds that a certificate lives, due after 46/90 of them; None is as long as in Azure."""
         return self.rotate_every * 90 / 46 if self.renew else None
 
     @property

@@ -1,7 +1,7 @@
 """Runs a module as ``python -m`` does, for as long as standard input stays open.
 
-``python -m hcpcreds.chain.tether MODULE ARGUMENTS``: a program that is not made to notice that whoever started
-it is gone gets a SIGTERM then, and a second one if it takes too long.
+``python -m hcpcreds.chain.tether MODULE ARGUMENTS``: a program that does not notice by itself that whoever
+started it is gone gets a SIGTERM then, and a second one if it takes too long.
 """
 
 import os

@@ -46,6 +46,14 @@ class Access:
     ca_file: str | None = None
     """PEM file of the authorities to trust, instead of the machine's."""
 
+    def build_options(self) -> dict[str, Any]:
+        """Build what every Azure client of a renewer is made with."""
+        return {
+            "connection_verify": self.ca_file or True,
+            # A company's proxy cannot reach what listens on this machine's loopback.
+            "use_env_settings": not any(_is_local(url) for url in self.vault_urls),
+        }
+
 
 @asynccontextmanager
 async def open_renewers(
@@ -61,11 +69,11 @@ async def open_renewers(
         InputError: A value of `Access` cannot be used.
     """
     # Its own retries have jitter, which the SDK's have not, and look first whether a write was done.
-    options: Any = {
+    options = {
+        **access.build_options(),
         "retry_total": 0,
         "connection_timeout": _CONNECT_SECONDS,
         "read_timeout": _ANSWER_SECONDS,
-        "connection_verify": access.ca_file or True,
     }
     async with AsyncExitStack() as stack:
         credential = await stack.enter_async_context(_open_credential(access))
@@ -92,25 +100,28 @@ async def open_renewers(
 def _open_credential(access: Access) -> Any:  # noqa: ANN401 - one of two that share no base
     if access.credential_file is not None:
         return UserAssignedIdentityCredential(
-            access.credential_file, cloud=access.cloud, connection_verify=access.ca_file or True
+            access.credential_file, cloud=access.cloud, **access.build_options()
         )
     return DefaultAzureCredential(
         authority=get_cloud(access.cloud).authority,
         additionally_allowed_tenants=["*"],  # the vault and the data plane say which
-        connection_verify=access.ca_file or True,
+        **access.build_options(),
     )
 
 
 def _open_vault(url: str, credential: AsyncTokenCredential, options: dict[str, Any]) -> SecretClient:
     # A vault on this machine has no host name of Key Vault's, which the SDK compares with the challenge.
-    local = urlsplit(url).hostname in _LOOPBACK
     return SecretClient(
         url,
         credential,
-        verify_challenge_resource=not local,
+        verify_challenge_resource=not _is_local(url),
         per_retry_policies=[ThrottleGate()],
         **options,
     )
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in _LOOPBACK
 
 
 @asynccontextmanager
