@@ -184,7 +184,8 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     metrics = RenewalMetrics()
     with ExitStack() as stack:
         if metrics_address is not None:
-            stack.enter_context(serve_metrics(metrics_address, metrics))
+            port = stack.enter_context(serve_metrics(metrics_address, metrics))
+            click.echo(f"metrics are served at {metrics_address.rpartition(':')[0]}:{port}", err=True)
         report = stack.enter_context(make_report(output))
         ok = asyncio.run(
             _run(

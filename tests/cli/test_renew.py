@@ -1,0 +1,223 @@
+"""`hcpcreds renew` as its user runs it: a process, its output, its exit status, what it leaves in vaults."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from azure.keyvault.secrets import SecretClient
+from tests.local.clients import Caller, make_key
+
+from hcpcreds.dataplane import UserAssignedIdentityCredentials, vault
+from hcpcreds.dataplane.models import parse_model
+from hcpcreds.local.azure import LocalAzure
+
+LONG_AGO = "2026-11-01T00:00:00Z"
+OWN = "cccccccc-0000-0000-0000-000000000001"
+
+
+class Region:
+    """A local Azure with vaults of stored credentials, and the command line that renews them."""
+
+    def __init__(self, azure: LocalAzure, folder: Path) -> None:
+        self.azure = azure
+        self.own = folder / "own.json"
+        self.own.write_text(json.dumps(azure.issue(OWN, private_key=make_key())))
+
+    def open(self, name: str | None = None) -> SecretClient:
+        return SecretClient(
+            self.azure.vault_url(name),
+            Caller(self.azure),
+            verify_challenge_resource=False,
+            connection_verify=str(self.azure.ca_file),
+        )
+
+    def store(self, number: int, *, due: bool, name: str | None = None, **fields: Any) -> str:
+        """Store an identity's credential; returns the name of its secret."""
+        issued: dict[str, Any] = {
+            **self.azure.issue(f"aaaaaaaa-0000-0000-0000-{number:012}", private_key=make_key()),
+            **({"renew_after": LONG_AGO} if due else {}),
+            **fields,
+        }
+        credentials = parse_model(msgspec.json.encode(issued), UserAssignedIdentityCredentials)
+        with self.open(name) as client:
+            return str(vault.store(client, credentials).name)
+
+    def count_versions(self, secret: str, name: str | None = None) -> int:
+        with self.open(name) as client:
+            return len(list(client.list_properties_of_secret_versions(secret)))
+
+    def start(self, *arguments: str, where: bool = True) -> subprocess.Popen[str]:
+        place = [
+            *("--vault", self.azure.vault_url()),
+            *("--audience", self.azure.settings.data_plane_audience),
+            *("--data-plane-host", "127.0.0.1"),
+            *("--credential-file", str(self.own)),
+            *("--ca-file", str(self.azure.ca_file)),
+        ]
+        return subprocess.Popen(
+            [sys.executable, "-m", "hcpcreds", "renew", *(place if where else []), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""},
+        )
+
+    def run(self, *arguments: str, where: bool = True) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, where=where)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", out + err), "a token, a certificate or a key"
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture
+def region(make_azure: Callable[..., LocalAzure], tmp_path: Path) -> Region:
+    return Region(make_azure(vaults=("east", "west")), tmp_path)
+
+
+def test_renew_once_renews_what_is_due_and_nothing_else(region: Region):
+    due, current = region.store(1, due=True), region.store(2, due=False)
+    done = region.run("--once")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(r"127\.0\.0\.1:\d+: 2 credentials, 1 renewed, \d\.\d s\n", done.stdout)
+    assert "the next to expire does so in" in done.stdout
+    assert (region.count_versions(due), region.count_versions(current)) == (2, 1)
+    assert "2 credentials, none due" in region.run("--once").stdout
+
+
+def test_renew_walks_over_every_vault_and_prints_a_line_of_json_for_each(region: Region):
+    east, west = region.store(1, due=True), region.store(2, due=True, name="west")
+    done = region.run("--once", "--output", "json", "--vault", region.azure.vault_url("west"))
+    walks = {walk["vault"]: walk for walk in map(json.loads, done.stdout.splitlines())}
+    assert set(walks) == {region.azure.vault_url(), region.azure.vault_url("west")}
+    (outcome,) = walks[region.azure.vault_url("west")]["outcomes"]
+    assert (outcome["secret"], outcome["result"], outcome["reason"]) == (west, "renewed", None)
+    assert 89 * 86400 < outcome["seconds_until_expiry"] < 91 * 86400
+    assert all(walk["complete"] and walk["results"]["renewed"] == 1 for walk in walks.values())
+    assert (region.count_versions(east), region.count_versions(west, "west")) == (2, 2)
+
+
+def test_renew_dry_run_says_what_is_due_and_changes_nothing(region: Region):
+    due, current = region.store(1, due=True), region.store(2, due=False)
+    done = region.run("--dry-run")
+    assert done.returncode == 0
+    assert re.search(f"due: {due}, expires in (89|90) days\n", done.stdout)
+    assert current not in done.stdout
+    assert current in region.run("--dry-run", "--before", "60d").stdout
+    assert region.azure.requests.count("data_plane") == 0
+    assert region.count_versions(due) == 1
+
+
+def test_renew_reports_a_failure_with_its_reason_and_the_time_left_and_renews_the_others(region: Region):
+    lost, others = (
+        region.store(0, due=True, client_secret_url=None),
+        [region.store(n, due=True) for n in (1, 2)],
+    )
+    done = region.run("--once")
+    assert done.returncode == 1
+    assert re.match(
+        rf"not renewed, expires in 89 days: secret {lost} in https://127\S+: it has no", done.stderr
+    )
+    assert "Have the identity's credential issued anew" in done.stderr
+    assert "3 credentials, 2 renewed, 1 failed" in done.stdout
+    assert [region.count_versions(name) for name in (lost, *others)] == [1, 2, 2]
+
+
+def test_renew_fails_when_a_vault_cannot_be_walked_to_its_end(region: Region):
+    region.azure.directory.remove_application(OWN)
+    done = region.run("--once")
+    assert done.returncode == 1
+    assert "the walk is not complete: vault https://127.0.0.1" in done.stderr
+    assert "AADSTS" in done.stderr
+    assert "NOT COMPLETE" in done.stdout
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    assert any(text in line for line in process.stdout)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_renew_finishes_what_is_under_way_when_told_to_stop(region: Region, number: signal.Signals):
+    names = [region.store(n, due=True) for n in range(6)]
+    fault = region.azure.faults.add("data_plane", method="GET", delay=1.0)
+    process = region.start("--interval", "1h", "--concurrency", "2")
+    try:
+        while not fault.met:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "stopping: what is under way is finished first" in err
+    assert "NOT COMPLETE" in out
+    versions = [region.count_versions(name) for name in names]
+    assert sorted(versions) == [1, 1, 1, 1, 2, 2]
+
+
+def test_renew_goes_on_for_ever_and_serves_metrics(region: Region):
+    region.store(1, due=True)
+    process = region.start("--interval", "0.2s", "--metrics-address", "127.0.0.1:0")
+    try:
+        assert process.stderr is not None
+        address = f"http://{process.stderr.readline().split()[-1]}/"
+        read_until(process, "1 renewed")
+        later = region.store(2, due=True)
+        read_until(process, "2 credentials, 1 renewed")
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            page = answer.read().decode()
+        process.terminate()
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert re.search(
+        rf'hcpcreds_credential_expires_in_days{{secret="{later}",vault="127\S+"}} (89|90)\.', page
+    )
+    assert re.search(r'hcpcreds_renewals_total{result="renewed",vault="127\S+"} 2\.0', page)
+    assert region.count_versions(later) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either --once"),
+        (["--once", "--interval", "1h"], "either --once"),
+        (["--interval", "0s"], "--interval must be longer"),
+        (["--interval", "soon"], "examples: 30s, 15m, 1.5h, 10d"),
+        (["--interval", "367d"], "at most 366d"),
+        (["--once", "--concurrency", "0"], "--concurrency"),
+        (["--once", "--vault", "http://harbour.vault.azure.net"], "expected a vault's name"),
+        (["--once", "--vault", "https://harbour.vault.azure.net/secrets"], "expected a vault's name"),
+        (["--once", "--vault", "a_b"], "expected a vault's name"),
+        (["--once", "--metrics-address", "nowhere"], "metrics address"),
+        (["--once", "--local"], "--local says by itself"),
+    ],
+)
+def test_renew_refuses_wrong_usage_before_anything_is_asked(region: Region, arguments: list[str], said: str):
+    done = region.run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert region.azure.requests.count("vault") == 0
+
+
+@pytest.mark.parametrize("missing", [["--vault", "harbour"], ["--audience", "https://identity.azure.net"]])
+def test_renew_needs_a_vault_and_an_audience(region: Region, missing: list[str]):
+    done = region.run("--once", *missing, where=False)
+    assert done.returncode == 2
+    assert "Give at least one --vault, and the --audience" in done.stderr
