@@ -19,6 +19,9 @@ Everything that hcpcreds raises on purpose is an HcpCredsError::
     │  ├─ StoreRefusedError      it said no
     │  │  └─ SecretNotFoundError there is no such secret
     │  └─ StoreUnavailableError  it could not be asked, or answered nonsense
+    ├─ LeaseError                a Kubernetes Lease could not be taken or kept
+    │  ├─ LeaseRefusedError      the API server said no
+    │  └─ LeaseUnavailableError  it could not be asked
     └─ ChainError                a step or a process of `hcpcreds up` failed
 
 What is raised to the Azure SDK is Azure's own error too: see `hcpcreds.credential`.
@@ -149,6 +152,20 @@ class SecretNotFoundError(StoreRefusedError):
 
 class StoreUnavailableError(StoreError):
     """Key Vault could not be reached, was overloaded, or answered something that is no answer."""
+
+    retryable = True
+
+
+class LeaseError(HcpCredsError):
+    """A Kubernetes Lease could not be taken or kept."""
+
+
+class LeaseRefusedError(LeaseError):
+    """The API server said no: a missing role, a missing namespace, a token that it does not accept."""
+
+
+class LeaseUnavailableError(LeaseError):
+    """The API server could not be reached, or was overloaded."""
 
     retryable = True
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.local.clients import Caller, make_key
 from hcpcreds.dataplane import UserAssignedIdentityCredentials, vault
 from hcpcreds.dataplane.models import parse_model
 from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.lease_api import LeaseApi
 
 LONG_AGO = "2026-11-01T00:00:00Z"
 OWN = "cccccccc-0000-0000-0000-000000000001"
@@ -56,7 +57,9 @@ class Region:
         with self.open(name) as client:
             return len(list(client.list_properties_of_secret_versions(secret)))
 
-    def start(self, *arguments: str, where: bool = True) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, where: bool = True, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         place = [
             *("--vault", self.azure.vault_url()),
             *("--audience", self.azure.settings.data_plane_audience),
@@ -69,11 +72,13 @@ class Region:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""},
+            env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", **(environment or {})},
         )
 
-    def run(self, *arguments: str, where: bool = True) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, where=where)
+    def run(
+        self, *arguments: str, where: bool = True, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, where=where, environment=environment)
         try:
             out, err = process.communicate(timeout=60)
         finally:
@@ -190,6 +195,29 @@ def test_renew_goes_on_for_ever_and_serves_metrics(region: Region):
     )
     assert re.search(r'hcpcreds_renewals_total{result="renewed",vault="127\S+"} 2\.0', page)
     assert region.count_versions(later) == 2
+
+
+@pytest.mark.timeout(60)
+def test_renew_leaves_a_vault_to_the_replica_that_holds_its_lease(region: Region, tmp_path: Path):
+    region.store(1, due=True)
+    with LeaseApi(tmp_path) as api:
+        cluster = {"KUBECONFIG": str(api.kubeconfig)}
+        first = region.start("--interval", "1h", "--lease-namespace", "hcpcreds", environment=cluster)
+        try:
+            read_until(first, "1 renewed")
+            later = region.store(2, due=True)
+            second = region.run("--once", "--lease-namespace", "hcpcreds", environment=cluster)
+            assert second.returncode == 0
+            assert "another replica holds its Lease, and walks over it" in second.stderr
+            assert second.stdout == ""
+            assert region.count_versions(later) == 1
+            first.terminate()
+            first.communicate(timeout=20)
+            third = region.run("--once", "--lease-namespace", "hcpcreds", environment=cluster)
+            assert "1 renewed" in third.stdout
+        finally:
+            first.kill()
+            first.communicate()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hcpcreds.dataplane.aio.client import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.dataplane.renewal import Observer, Walk
 from hcpcreds.dataplane.renewer import RenewalSettings, VaultRenewer
 from hcpcreds.dataplane.throttle import ThrottleGate
+from hcpcreds.errors import HcpCredsError
 
 if TYPE_CHECKING:
     from hcpcreds.lease import Leases
@@ -155,6 +156,9 @@ async def renew_once(
 
     Returns:
         The walks, without those of vaults that another replica holds.
+
+    Raises:
+        LeaseError: A Lease could not be had, or it could not be known who holds it.
     """
 
     async def walk(renewer: VaultRenewer) -> Walk | None:
@@ -186,6 +190,9 @@ async def renew_for_ever(
         leases: What replicas share the vaults by; a vault is walked only while its Lease is held.
         stop: Ends it; what is under way is finished.
         on_lost: Is told the URL of a vault that is left to another replica from now on.
+
+    Raises:
+        LeaseRefusedError: The API server refuses the Leases.
     """
 
     async def walk_again(renewer: VaultRenewer, lost: asyncio.Event) -> None:
@@ -205,9 +212,12 @@ async def renew_for_ever(
                     await walk_again(renewer, held.lost)
                 on_lost(renewer.vault_url)
 
-    async with asyncio.TaskGroup() as tasks:
-        for renewer in renewers:
-            tasks.create_task(keep(renewer))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for renewer in renewers:
+                tasks.create_task(keep(renewer))
+    except* HcpCredsError as group:  # no Lease can be had for one vault, nor then for the others
+        raise group.exceptions[0] from None
 
 
 async def _walk_while_held(renewer: VaultRenewer, stop: asyncio.Event, lost: asyncio.Event) -> Walk:
