@@ -133,7 +133,8 @@ def test_renew_reports_a_failure_with_its_reason_and_the_time_left_and_renews_th
     done = region.run("--once")
     assert done.returncode == 1
     assert re.match(
-        rf"not renewed, expires in (89|90) days: secret {lost} in https://127\S+: it has no", done.stderr
+        rf"{lost}: not renewed, expires in (89|90) days: secret {lost} in https://127\S+: it has no",
+        done.stderr,
     )
     assert "Have the identity's credential issued anew" in done.stderr
     assert "3 credentials, 2 renewed, 1 failed" in done.stdout

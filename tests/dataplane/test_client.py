@@ -36,7 +36,7 @@ class Twin:
     def call(self, *calls: tuple[str, Any], url: str | None = None) -> list[Any]:
         """Make calls, one after the other, through one factory; answer what each answered."""
         arguments: Any = (self.caller, self.azure.settings.data_plane_audience)
-        options = {"connection_verify": str(self.azure.ca_file), **self.options}
+        options = {"connection_verify": str(self.azure.ca_file), "hosts": ("127.0.0.1",), **self.options}
         identity_url = url or self.azure.identity_url
         if self.kind == "sync":
             with dataplane.ManagedIdentityDataPlaneClientFactory(*arguments, **options) as factory:
@@ -91,10 +91,8 @@ def test_client_asks_for_a_token_of_the_challenges_tenant_and_its_own_audience(
 def test_clients_of_one_factory_serve_many_callers_at_once(local_azure: LocalAzure):
     identities = [local_azure.add_identity(f"aaaaaaaa-0000-0000-0001-{n:012}") for n in range(12)]
     requests = [UserAssignedIdentitiesRequest(identity_ids=(found.resource_id,)) for found in identities]
-    audience, options = (
-        local_azure.settings.data_plane_audience,
-        {"connection_verify": str(local_azure.ca_file)},
-    )
+    audience: str = local_azure.settings.data_plane_audience
+    options: Any = {"connection_verify": str(local_azure.ca_file), "hosts": ("127.0.0.1",)}
 
     with (
         dataplane.ManagedIdentityDataPlaneClientFactory(Caller(local_azure), audience, **options) as factory,
@@ -231,3 +229,16 @@ def test_client_logs_no_secret_even_when_asked_to_log_everything(
     assert issued.client_secret
     assert issued.client_secret[:40] not in caplog.text
     assert "eyJ" not in caplog.text
+
+
+@pytest.mark.parametrize("hosts", [None, ("identity.azure.net",), ("27.0.0.1",)])
+def test_client_sends_nothing_to_a_host_that_no_token_may_go_to(
+    local_azure: LocalAzure, twin: Twin, hosts: Any
+):
+    twin.options["hosts"] = hosts
+    with pytest.raises(
+        InputError, match=r"its host 127\.0\.0\.1 is not one that a token may go to"
+    ) as caught:
+        twin.issue("/subscriptions/s/any")
+    assert "arpid" not in str(caught.value)
+    assert local_azure.requests.count("data_plane") == 0

@@ -12,7 +12,14 @@ from hcpcreds.dataplane import MoveIdentityRequest, UserAssignedIdentitiesReques
 from hcpcreds.dataplane.aio import client as aio_client
 from hcpcreds.dataplane.aio import vault as aio_vault
 from hcpcreds.dataplane.models import ManagedIdentityCredentials
-from hcpcreds.dataplane.protocol import Answer, Tenants, build_request, check_identity_url, read_answer
+from hcpcreds.dataplane.protocol import (
+    Answer,
+    Tenants,
+    build_request,
+    check_identity_url,
+    choose_hosts,
+    read_answer,
+)
 from hcpcreds.errors import InputError, IssueError
 
 URL = "https://control.identity.azure.net/subscriptions/s/credentials"
@@ -45,7 +52,7 @@ def test_build_request_leaves_out_what_is_not_asked_for():
 )
 def test_check_identity_url_refuses_what_a_token_must_not_go_to(url: str):
     with pytest.raises(InputError, match="identity URL"):
-        check_identity_url(url)
+        check_identity_url(url, ["azure.net"])
 
 
 def test_tenants_learns_from_a_challenge_in_the_second_of_two_fields():
@@ -117,3 +124,21 @@ def test_aio_twin_has_the_arguments_and_the_description_of_the_sync_one(twin: An
 
 def test_aio_offers_the_names_that_the_sync_package_offers():
     assert set(aio.__all__) == {"ManagedIdentityDataPlaneClient", "ManagedIdentityDataPlaneClientFactory"}
+
+
+@pytest.mark.parametrize("host", ["identity.azure.net", "east.IDENTITY.azure.net"])
+def test_check_identity_url_takes_the_audiences_host_and_its_subdomains(host: str):
+    hosts = choose_hosts("https://Identity.azure.net/", None)
+    assert check_identity_url(f"https://{host}/a?b=c", hosts)
+
+
+@pytest.mark.parametrize("host", ["evilidentity.azure.net", "identity.azure.net.evil.example", "azure.net"])
+def test_check_identity_url_refuses_another_host_that_looks_alike(host: str):
+    with pytest.raises(InputError, match=r"is not one that a token may go to: identity\.azure\.net"):
+        check_identity_url(f"https://{host}/a", ["identity.azure.net"])
+
+
+@pytest.mark.parametrize(("audience", "hosts"), [("api://guid", []), ("guid", None), ("https://[", None)])
+def test_choose_hosts_needs_one(audience: str, hosts: list[str] | None):
+    with pytest.raises(InputError, match="none is named"):
+        choose_hosts(audience, hosts)

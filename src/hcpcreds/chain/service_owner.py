@@ -129,7 +129,7 @@ class ServiceOwner:
             **options,
         )
         self._data_plane = ManagedIdentityDataPlaneClientFactory(
-            self._credential, data_plane_audience, **options
+            self._credential, data_plane_audience, hosts=("127.0.0.1",), **options
         )
         # The local vault has no host name of Key Vault's, which the SDK would compare with the challenge.
         self._vault = SecretClient(

@@ -151,7 +151,7 @@ def render_summary(walk: Walk) -> str:
 
 
 def _describe_failure(outcome: Outcome) -> str:
-    return f"not renewed, {_render_time_left(outcome, datetime.now(UTC))}: {outcome.reason}"
+    return f"{outcome.name}: not renewed, {_render_time_left(outcome, datetime.now(UTC))}: {outcome.reason}"
 
 
 def _render_time_left(outcome: Outcome, now: datetime) -> str:

@@ -3,6 +3,7 @@
 Its asyncio twin is `hcpcreds.dataplane.aio`; what both decide is in `hcpcreds.dataplane.protocol`.
 """
 
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,6 +37,7 @@ from hcpcreds.dataplane.protocol import (
     build_request,
     check_deleted,
     check_identity_url,
+    choose_hosts,
     raising_issue_errors,
     read_answer,
 )
@@ -75,11 +77,24 @@ class ManagedIdentityDataPlaneClientFactory:
         credential: Of the application that may call the data plane. Asked for tokens of the tenant that
             the service names, so azure-identity's need ``additionally_allowed_tenants``.
         audience: The data plane's, as configured; never taken from the service.
+        hosts: Names of the hosts that a token may be sent to, each meant with its subdomains; by default the
+            audience's own. An identity URL comes from elsewhere, and could name any.
         kwargs: azure-core's own: ``transport``, ``connection_verify``, ``retry_total``, ``user_agent``...
             (``logging_enable`` does nothing: it would log answers, and answers hold keys.)
+
+    Raises:
+        InputError: No hosts are given, and the audience is no URL.
     """
 
-    def __init__(self, credential: TokenCredential, audience: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        credential: TokenCredential,
+        audience: str,
+        *,
+        hosts: Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._hosts = choose_hosts(audience, hosts)
         policies = [
             RequestIdPolicy(**kwargs),
             UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
@@ -101,9 +116,9 @@ class ManagedIdentityDataPlaneClientFactory:
             identity_url: The header ``x-ms-identity-url`` from ARM, or an identity's ``client_secret_url``.
 
         Raises:
-            InputError: Not an https URL.
+            InputError: Not an https URL, or of a host that no token may go to.
         """
-        return ManagedIdentityDataPlaneClient(self._pipeline, check_identity_url(identity_url))
+        return ManagedIdentityDataPlaneClient(self._pipeline, check_identity_url(identity_url, self._hosts))
 
     def close(self) -> None:
         """Close the connections, and so every client's. The credential stays open: it is the caller's."""

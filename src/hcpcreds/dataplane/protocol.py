@@ -3,7 +3,7 @@
 Source: Azure/msi-dataplane, pkg/dataplane (August 2026).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -30,19 +30,51 @@ _HINTS: Final = {
 }
 
 
-def check_identity_url(identity_url: str) -> str:
-    """Return an ``x-ms-identity-url`` or ``client_secret_url`` that can be called.
+def choose_hosts(audience: str, hosts: Collection[str] | None) -> tuple[str, ...]:
+    """Choose which hosts a token for the data plane may be sent to.
+
+    Args:
+        audience: The data plane's.
+        hosts: Host names, each meant with its subdomains; None means the audience's own.
 
     Raises:
-        InputError: Not an https URL; a token would go out in the clear.
+        InputError: None is named, and the audience is no URL that names one.
+    """
+    try:
+        named = hosts if hosts is not None else [urlsplit(audience).hostname or ""]
+    except ValueError:
+        named = [""]
+    chosen = tuple(host.lower().strip(".[]") for host in named)
+    if not chosen or not all(chosen):
+        raise InputError("hosts", [f"none is named, and the audience {audience} is no URL of one"])
+    return chosen
+
+
+def check_identity_url(identity_url: str, hosts: Collection[str]) -> str:
+    """Return an ``x-ms-identity-url`` or ``client_secret_url`` that can be called.
+
+    Such a URL comes from ARM or out of a vault; the caller's token must not go wherever it says.
+
+    Args:
+        identity_url: The URL.
+        hosts: As `choose_hosts` has chosen.
+
+    Raises:
+        InputError: Not an https URL, so that the token would go out in the clear; or of another host.
     """
     try:
         parts = urlsplit(identity_url)
-        usable = parts.scheme == "https" and bool(parts.hostname)
+        host = parts.hostname if parts.scheme == "https" else None
     except ValueError:  # brackets that hold no IPv6 address
-        usable = False
-    if not usable:
+        host = None
+    if not host:
         raise InputError("identity URL", ["expected https://<host>/<path>?<query>, as ARM gave it"])
+    if not any(host == allowed or host.endswith(f".{allowed}") for allowed in hosts):
+        raise InputError(
+            "identity URL",
+            [f"its host {host} is not one that a token may go to: {', '.join(hosts)}"],
+            hint="If it is the data plane's, allow it by name (hosts, or --data-plane-host).",
+        )
     return identity_url
 
 

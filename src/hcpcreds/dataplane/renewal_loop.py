@@ -82,6 +82,7 @@ async def open_renewers(
             ManagedIdentityDataPlaneClientFactory(
                 credential,
                 access.audience,
+                hosts=access.data_plane_hosts,
                 per_retry_policies=[ThrottleGate()],
                 **options,
             )

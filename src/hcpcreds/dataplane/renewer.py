@@ -34,7 +34,7 @@ from hcpcreds.dataplane.vault import (
     parse_time,
     read_stored,
 )
-from hcpcreds.errors import HcpCredsError, IssueError, SecretNotFoundError, StoreUnavailableError
+from hcpcreds.errors import HcpCredsError, InputError, IssueError, SecretNotFoundError, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -233,7 +233,10 @@ class VaultRenewer:
                 f"{where}: it has no client_secret_url, so it cannot be renewed",
                 hint="Have the identity's credential issued anew, and store that.",
             )
-        client = self._data_plane.create_client(one.client_secret_url)
+        try:
+            client = self._data_plane.create_client(one.client_secret_url)
+        except InputError as error:
+            raise IssueError(f"{where}: client_secret_url: {error.problems[0]}", hint=error.hint) from None
         request = build_renewal_request(current.credentials)
         answer = (
             await client.get_system_assigned_identity_credentials()
