@@ -210,11 +210,11 @@ def test_try_hold_leaves_a_vault_to_the_replica_that_is_alive():
         assert held is not None
         async with held:
             other = await open_leases()
-            trying = asyncio.create_task(other.try_hold(EAST))
+            trying = asyncio.create_task(other.try_hold(EAST, asyncio.Event()))
             await time.advance(6)
             assert trying.done()
             assert await trying is None
-            west = await other.try_hold(WEST)
+            west = await other.try_hold(WEST, asyncio.Event())
             assert west is not None
 
     run(test)
@@ -224,7 +224,7 @@ def test_try_hold_takes_over_from_a_replica_that_died(api: LeaseApi):
     async def test(open_leases: Opened, time: Time) -> None:
         assert await (await open_leases()).write(render_name(EAST))
         heir = await open_leases()
-        trying = asyncio.create_task(heir.try_hold(EAST))
+        trying = asyncio.create_task(heir.try_hold(EAST, asyncio.Event()))
         await time.advance(20)
         assert await trying is not None
         assert get_holder(api) == heir.identity
@@ -261,7 +261,7 @@ def test_try_hold_says_when_the_api_cannot_be_asked(api: LeaseApi):
         with pytest.raises(
             LeaseUnavailableError, match=r"Lease hcpcreds/hcpcreds-renew\.east\S+: the API server"
         ):
-            await (await open_leases()).try_hold(EAST)
+            await (await open_leases()).try_hold(EAST, asyncio.Event())
 
     run(test)
 

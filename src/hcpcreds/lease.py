@@ -202,8 +202,10 @@ class Leases:
         for wait in waits:
             wait.cancel()
 
-    async def try_hold(self, work: str) -> Held | None:
+    async def try_hold(self, work: str, stop: asyncio.Event) -> Held | None:
         """Take the Lease of a piece of work, if no other is alive that holds it; that can take 17 s.
+
+        None also when told to stop before that is known.
 
         Raises:
             LeaseError: The API server refuses, or cannot be reached.
@@ -217,9 +219,9 @@ class Leases:
                 return Held(self, name, began)
             if before is not None and self._sightings[name].resource_version != before.resource_version:
                 return None  # its holder lives
-            if self.clock() > patient_until:
+            if stop.is_set() or self.clock() > patient_until:
                 return None
-            await self.sleep(RETRY_SECONDS)
+            await self._pause(stop)
 
     async def _try(self, name: str) -> bool:
         try:

@@ -174,6 +174,24 @@ def test_renew_finishes_what_is_under_way_when_told_to_stop(region: Region, numb
     assert sorted(versions) == [1, 1, 1, 1, 2, 2]
 
 
+def test_renew_stops_at_once_when_told_twice(region: Region):
+    name = region.store(1, due=True)
+    fault = region.azure.faults.add("data_plane", method="GET", hang=True)
+    process = region.start("--once")
+    try:
+        while not fault.met:
+            time.sleep(0.02)
+        process.terminate()
+        assert process.stderr is not None
+        assert "stopping" in process.stderr.readline()
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (1, "")
+    assert region.count_versions(name) == 1
+
+
 def test_renew_goes_on_for_ever_and_serves_metrics(region: Region):
     region.store(1, due=True)
     process = region.start("--interval", "0.2s", "--metrics-address", "127.0.0.1:0")

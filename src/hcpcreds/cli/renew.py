@@ -187,16 +187,18 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
             port = stack.enter_context(serve_metrics(metrics_address, metrics))
             click.echo(f"metrics are served at {metrics_address.rpartition(':')[0]}:{port}", err=True)
         report = stack.enter_context(make_report(output))
-        ok = asyncio.run(
-            _run(
-                access,
-                settings,
-                interval=None if interval is None else interval.total_seconds(),
-                lease_namespace=lease_namespace,
-                metrics=metrics,
-                report=report,
-            )
+        work = _run(
+            access,
+            settings,
+            interval=None if interval is None else interval.total_seconds(),
+            lease_namespace=lease_namespace,
+            metrics=metrics,
+            report=report,
         )
+        try:
+            ok = asyncio.run(work)
+        except asyncio.CancelledError:
+            ok = False
     sys.exit(0 if ok else 1)
 
 
@@ -217,10 +219,11 @@ async def _run(  # noqa: PLR0913 - what was said on the command line
     loop, main = asyncio.get_running_loop(), asyncio.current_task()
 
     def on_signal() -> None:
-        if stop.is_set() and main is not None:
+        if not stop.is_set():
+            stop.set()
+            report.stopping()
+        elif main is not None:
             main.cancel()
-        stop.set()
-        report.stopping()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

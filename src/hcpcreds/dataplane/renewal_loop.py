@@ -167,7 +167,7 @@ async def renew_once(
     async def walk(renewer: VaultRenewer) -> Walk | None:
         if leases is None:
             return await renewer.walk(stop)
-        held = await leases.try_hold(renewer.vault_url)
+        held = await leases.try_hold(renewer.vault_url, stop)
         if held is None:
             return None
         async with held:
