@@ -233,16 +233,18 @@ class VaultRenewer:
                 f"{where}: it has no client_secret_url, so it cannot be renewed",
                 hint="Have the identity's credential issued anew, and store that.",
             )
+        request = build_renewal_request(current.credentials)
         try:
             client = self._data_plane.create_client(one.client_secret_url)
+            answer = (
+                await client.get_system_assigned_identity_credentials()
+                if request is None
+                else await client.get_user_assigned_identities_credentials(request)
+            )
         except InputError as error:
             raise IssueError(f"{where}: client_secret_url: {error.problems[0]}", hint=error.hint) from None
-        request = build_renewal_request(current.credentials)
-        answer = (
-            await client.get_system_assigned_identity_credentials()
-            if request is None
-            else await client.get_user_assigned_identities_credentials(request)
-        )
+        except IssueError as error:
+            raise type(error)(f"{where}: {error.message}", hint=error.hint) from None
         renewed = take_renewed(current.credentials, answer, where=where, now=self._now())
         if renewed is not None:
             await build_replacement(current, renewed, where=where)

@@ -13,6 +13,8 @@ from typing_extensions import override
 
 _PATIENCE_SECONDS: Final = 300.0
 _DEFAULT_WAIT_SECONDS: Final = 2.0
+_SHORTEST_WAIT_SECONDS: Final = 0.1
+"""A Retry-After of nothing must not become a loop without a pause."""
 _SPREAD: Final = 0.1
 """Part of a wait by which the waiting are spread, so that they do not come back as one."""
 
@@ -49,5 +51,10 @@ class ThrottleGate(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         status = response.http_response.status_code
         if status not in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             return None
-        said = self._sdk.get_retry_after(response)
-        return _DEFAULT_WAIT_SECONDS if said is None and status == HTTPStatus.TOO_MANY_REQUESTS else said
+        try:
+            said = self._sdk.get_retry_after(response)
+        except ValueError:  # neither a number nor a date
+            said = None
+        if said is None:
+            return _DEFAULT_WAIT_SECONDS if status == HTTPStatus.TOO_MANY_REQUESTS else None
+        return max(said, _SHORTEST_WAIT_SECONDS)
