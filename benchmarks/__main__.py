@@ -6,9 +6,13 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import credential, manifests
+from benchmarks import credential, manifests, renewal
 
-_BENCHMARKS: Final[dict[str, Callable[[], None]]] = {"credential": credential.run, "manifests": manifests.run}
+_BENCHMARKS: Final[dict[str, Callable[[], None]]] = {
+    "credential": credential.run,
+    "manifests": manifests.run,
+    "renewal": renewal.run,
+}
 
 
 def main() -> None:

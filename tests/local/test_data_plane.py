@@ -155,6 +155,17 @@ def test_data_plane_renews_only_between_renew_after_and_cannot_renew_after(
     assert renew().status_code == 403
 
 
+def test_data_plane_takes_its_keys_in_turn_when_there_is_a_pool(make_azure: Callable[..., LocalAzure]):
+    azure = make_azure(key_pool=2)
+    keys = [
+        load_pem_private_key(
+            base64.b64decode(azure.issue(str(number))["client_secret"]), None
+        ).private_numbers()
+        for number in range(3)
+    ]
+    assert keys[0] == keys[2] != keys[1]
+
+
 def test_data_plane_gives_a_resource_its_own_identity(make_azure: Callable[..., LocalAzure]):
     azure = make_azure()
     assert call(azure, "GET").status_code == 404

@@ -113,6 +113,25 @@ def test_vault_refuses_only_a_disabled_secret_and_not_an_expired_one(client: Sec
     assert next(found for found in client.list_properties_of_secrets() if found.name == name).enabled is False
 
 
+def test_vault_takes_and_shows_secrets_without_http(
+    local_azure: LocalAzure, client: SecretClient, name: str
+):
+    expires_on = datetime(2027, 2, 21, tzinfo=UTC)
+    vault = local_azure.vault()
+    first = vault.put(name, "one", tags={"a": "b"}, content_type="text/plain", expires_on=expires_on)
+    got = client.get_secret(name)
+    assert (got.value, got.properties.version) == ("one", first)
+    assert (got.properties.tags, got.properties.content_type) == ({"a": "b"}, "text/plain")
+    assert got.properties.expires_on == expires_on
+    second = client.set_secret(name, "two").properties.version
+    vault.put(name, "three", enabled=False)
+    assert [(each.value, each.enabled) for each in vault.list_versions(name)] == [
+        ("one", True), ("two", True), ("three", False)
+    ]  # fmt: skip
+    assert vault.list_versions(name)[1].version == second
+    assert vault.list_versions("absent") == []
+
+
 def test_vault_has_not_what_was_never_stored(client: SecretClient, name: str):
     with pytest.raises(ResourceNotFoundError, match="SecretNotFound"):
         client.get_secret(name)

@@ -101,7 +101,10 @@ class LocalAzure:
             directory=self.directory,
             tokens=self.tokens,
             issuer=CertificateIssuer(
-                now=now, lifetime=settings.certificate_lifetime, backdate=settings.certificate_backdate
+                now=now,
+                lifetime=settings.certificate_lifetime,
+                backdate=settings.certificate_backdate,
+                key_pool=settings.key_pool,
             ),
             secret_format=settings.secret_format,
             renew_early=settings.renew_early,
@@ -201,7 +204,18 @@ class LocalAzure:
         Raises:
             KeyError: There is no such vault.
         """
-        return self._vaults[self.settings.vaults[0] if name is None else name].url
+        return self.vault(name).url
+
+    def vault(self, name: str | None = None) -> Vault:
+        """Give a vault: what lies in it can be put and seen there without asking over HTTP.
+
+        Args:
+            name: The vault's; None means the first.
+
+        Raises:
+            KeyError: There is no such vault.
+        """
+        return self._vaults[self.settings.vaults[0] if name is None else name]
 
     def add_application(
         self, client_id: str, *certificates: x509.Certificate, tenant_id: str | None = None

@@ -1,6 +1,7 @@
 """Certificates of managed identities, as the local data plane issues them. For development and tests only."""
 
 import base64
+import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,12 +57,21 @@ class CertificateIssuer:
         now: Clock giving an aware UTC time.
         lifetime: Seconds from now until a new certificate expires.
         backdate: Seconds that a new certificate's beginning lies in the past.
+        key_pool: How many keys are made in all; None makes a new one for each certificate.
     """
 
-    def __init__(self, *, now: Callable[[], datetime], lifetime: float, backdate: float) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime],
+        lifetime: float,
+        backdate: float,
+        key_pool: int | None = None,
+    ) -> None:
         self._now = now
         self.lifetime = lifetime
         self._backdate = backdate
+        self._keys = None if key_pool is None else itertools.cycle([_make_key() for _ in range(key_pool)])
         self._lock = threading.Lock()
         self._last_not_before: dict[str, datetime] = {}
         self._ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -85,7 +95,7 @@ class CertificateIssuer:
             not_before: Its beginning; by default strictly later than that of the last for this client.
             not_after: Its end; by default a life from now.
         """
-        key = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        key = private_key or self._take_key()
         now = self._now().astimezone(UTC)
         life = timedelta(seconds=self.lifetime)
         not_before = (not_before or self._next_not_before(client_id, now)).replace(microsecond=0)
@@ -114,6 +124,12 @@ class CertificateIssuer:
             _round_up(now + life * _CANNOT_RENEW_AFTER),
         )
 
+    def _take_key(self) -> rsa.RSAPrivateKey:
+        if self._keys is None:
+            return _make_key()
+        with self._lock:
+            return next(self._keys)
+
     def _next_not_before(self, client_id: str, now: datetime) -> datetime:
         # Certificates and credential files count whole seconds: a second one in the same second moves ahead.
         with self._lock:
@@ -122,6 +138,10 @@ class CertificateIssuer:
             not_before = wanted if last is None else max(wanted, last + _SECOND)
             self._last_not_before[client_id] = not_before
             return not_before
+
+
+def _make_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def _round_up(at: datetime) -> datetime:

@@ -8,7 +8,7 @@ disabled one is refused. As in Azure a deleted secret's name stays taken until i
 import base64
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final
 
@@ -97,6 +97,38 @@ class Vault(Service):
         self._tokens = tokens
         self._now = now
         self._store = SecretStore()
+
+    def put(  # noqa: PLR0913 - what a secret has, each by its name
+        self,
+        name: str,
+        value: str,
+        *,
+        not_before: datetime | None = None,
+        expires_on: datetime | None = None,
+        tags: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        enabled: bool = True,
+    ) -> str:
+        """Store a secret, or a new version of it, without being asked over HTTP; returns the version."""
+        at = self._seconds()
+        version = SecretVersion(
+            version=uuid.uuid4().hex,
+            value=value,
+            created=at,
+            updated=at,
+            content_type=content_type,
+            tags=dict(tags or {}),
+            enabled=enabled,
+            not_before=None if not_before is None else int(not_before.timestamp()),
+            expires=None if expires_on is None else int(expires_on.timestamp()),
+        )
+        self._store.add(name, version)
+        return version.version
+
+    def list_versions(self, name: str) -> list[SecretVersion]:
+        """List a secret's versions, the newest last; none when there is no such secret."""
+        secret = self._store.find(name)
+        return [] if secret is None else list(secret.versions.values())
 
     @override
     def routes(self) -> list[web.RouteDef]:
