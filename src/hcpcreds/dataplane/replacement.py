@@ -1,7 +1,7 @@
 """Puts a newer credential in the place of a stored one, when others may be doing the same.
 
 Key Vault has no write on condition. So the secret is read again just before the write, and whoever stored a
-newer one first has won; after the write its versions are looked at, and a newer one that was buried between
+version meanwhile has won; after the write its versions are looked at, and a newer one that was buried between
 the two is put back on top. However writers interleave, the newest credential ends on top, and none is lost:
 nothing is deleted or disabled. Every function may be called again after it failed half-way.
 """
@@ -57,7 +57,7 @@ async def build_replacement(current: LoadedSecret, renewed: Credentials, *, wher
 async def replace(
     client: SecretClient, current: LoadedSecret, renewed: Credentials
 ) -> tuple[Result, StoredCredential]:
-    """Write a newer credential as a new version of its secret, unless the vault has one as new.
+    """Write a newer credential as a new version of its secret, unless somebody wrote one meanwhile.
 
     Args:
         client: Of the vault.
@@ -71,15 +71,13 @@ async def replace(
         StoreError: The vault failed. The write may have been done or not; calling again finds out.
     """
     latest = await load(client, current.stored.name)
-    where = describe(client.vault_url, current.stored.name)
-    secret = await build_replacement(latest, renewed, where=where)
-    if latest.version != current.version and _began(latest) >= secret.not_before:
-        # Another writer's; or this very one, whose answer was lost.
-        if _get_client_secret(latest.credentials) != _get_client_secret(renewed):
-            return Result.SUPERSEDED, latest.stored
-        stored = latest.stored
-    else:
+    secret = await build_replacement(latest, renewed, where=describe(client.vault_url, current.stored.name))
+    if latest.version == current.version:
         stored = await _write(client, secret)
+    elif _get_client_secret(latest.credentials) == _get_client_secret(renewed):
+        stored = latest.stored  # this very write, whose answer was lost
+    else:
+        return Result.SUPERSEDED, latest.stored
     newer = await _find_newer(client, secret, renewed)
     if newer is None:
         return Result.RENEWED, stored
