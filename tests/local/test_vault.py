@@ -113,9 +113,7 @@ def test_vault_refuses_only_a_disabled_secret_and_not_an_expired_one(client: Sec
     assert next(found for found in client.list_properties_of_secrets() if found.name == name).enabled is False
 
 
-def test_vault_takes_and_shows_secrets_without_http(
-    local_azure: LocalAzure, client: SecretClient, name: str
-):
+def test_vault_takes_and_shows_secrets_without_http(local_azure: LocalAzure, client: SecretClient, name: str):
     expires_on = datetime(2027, 2, 21, tzinfo=UTC)
     vault = local_azure.vault()
     first = vault.put(name, "one", tags={"a": "b"}, content_type="text/plain", expires_on=expires_on)
