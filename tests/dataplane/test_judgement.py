@@ -23,7 +23,7 @@ WHERE = "secret uamsi-a in https://vault.example"
 STORED = UserAssignedIdentityCredentials(
     **make_fields(client_secret_url="https://dp.example/one", resource_id="/a/B")
 )
-LATER = {
+LATER: dict[str, Any] = {
     "client_secret": "the new one",
     "not_before": "2027-01-07T23:55:00Z",
     "not_after": "2027-04-08T00:00:00Z",

@@ -77,7 +77,7 @@ def test_one_throttled_request_keeps_every_other_back(local_azure: LocalAzure):
     async def ask() -> None:
         async with open_vault(local_azure) as (vault, recorder):
             fault = local_azure.faults.add("vault", status=429, retry_after=0.4, times=1)
-            first = asyncio.create_task(vault.get_secret("throttled"))
+            first = asyncio.ensure_future(vault.get_secret("throttled"))
             await recorder.refused.wait()
             refused_at = time.monotonic()
             await asyncio.sleep(0)  # the gate sees it
