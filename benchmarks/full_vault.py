@@ -14,7 +14,7 @@ import msgspec
 
 from hcpcreds.dataplane import UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import parse_model
-from hcpcreds.dataplane.vault import VaultSecret, build_secret, render_identifier
+from hcpcreds.dataplane.vault_secret import VaultSecret, build_secret, render_identifier
 from hcpcreds.local.azure import LocalAzure
 from hcpcreds.local.azure_settings import Settings
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from azure.keyvault.secrets import KeyVaultSecret, SecretProperties
 
 import hcpcreds
 from hcpcreds import UserAssignedIdentityCredential
@@ -36,7 +37,8 @@ from hcpcreds.dataplane.models import (
     UserAssignedIdentityCredentials,
 )
 from hcpcreds.dataplane.protocol import Answer
-from hcpcreds.dataplane.vault import build_secret
+from hcpcreds.dataplane.renewal import Walk
+from hcpcreds.dataplane.vault_secret import build_secret, read_secret
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.local.atomic_writer import PayloadFile
 from hcpcreds.local.identity_certificates import IssuedCertificate
@@ -53,6 +55,7 @@ HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
     "FlightKey": "token: what a token is for",
     "Variable": "value: a template in the component table",
+    "_Vault": "credentials: dates, by the names of secrets",
 }
 
 
@@ -92,6 +95,8 @@ def make_values(content: bytes) -> dict[str, Any]:
     )
     certificate = parse_certificate(pem)
     now = datetime.now(UTC)
+    properties = SecretProperties(name="cert", vault_id="https://v.vault.azure.net/secrets/cert/0123456789")
+    loaded = read_secret(KeyVaultSecret(properties, content.decode()), where="here")
     values = [
         file,
         certificate,
@@ -99,6 +104,8 @@ def make_values(content: bytes) -> dict[str, Any]:
         credentials,
         whole,
         build_secret(credentials),
+        loaded,
+        Walk(vault_url="https://v", started_at=now, finished_at=now, credentials={"cert": loaded.stored}),
         Token(token=pem.decode(), token_type="Bearer", expires_on=0, refresh_on=0, serve_until=0),
         Attempt(url="https://login/", form={}, snapshot=snapshot, clock=time.time),
         Issued(credentials, certificate.thumbprint, now),

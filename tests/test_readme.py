@@ -16,7 +16,7 @@ def test_readme_python_runs_as_it_stands(tmp_path, monkeypatch):
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own text
 
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     assert names["credential"].status().path == "/mnt/certs/ingress"
     names["credential"].close()
     assert names["volume"]["csi"]["volumeAttributes"] == {"secretProviderClass": "managed-azure-ingress"}

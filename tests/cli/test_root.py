@@ -110,7 +110,7 @@ def test_completion_of_an_unknown_shell_is_wrong_usage():
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("hcpcreds ren", ["plain,render"]),
+        ("hcpcreds ren", ["plain,render", "plain,renew"]),
         ("hcpcreds render --comp", ["plain,--component"]),
         ("hcpcreds render --component cluster-api", ["plain,cluster-api-provider-azure"]),
         ("hcpcreds render --component capi", ["plain,capi-provider"]),
@@ -126,10 +126,10 @@ def test_completion_knows_commands_options_and_their_values(line, expected):
 
 def test_completion_speaks_the_languages_of_zsh_and_fish():
     summary = "Print every object"
-    assert complete("zsh", "hcpcreds ren")[:2] == ["plain", "render"]
-    assert complete("zsh", "hcpcreds ren")[2].startswith(summary)
+    assert complete("zsh", "hcpcreds rend")[:2] == ["plain", "render"]
+    assert complete("zsh", "hcpcreds rend")[2].startswith(summary)
     assert any(
-        line.startswith("plain,render\t") or "render" in line for line in complete("fish", "hcpcreds ren")
+        line.startswith("plain,render\t") or "render" in line for line in complete("fish", "hcpcreds rend")
     )
 
 

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.dataplane.test_models import build_strategy
 from tests.local.clients import CALLER, AsyncCaller, Caller
 
 from hcpcreds import dataplane
@@ -18,6 +22,7 @@ from hcpcreds.dataplane import (
     UserAssignedIdentitiesRequest,
     aio,
 )
+from hcpcreds.dataplane.models import render_model
 from hcpcreds.errors import InputError, IssueError
 from hcpcreds.local.azure import LocalAzure
 
@@ -242,3 +247,15 @@ def test_client_sends_nothing_to_a_host_that_no_token_may_go_to(
         twin.issue("/subscriptions/s/any")
     assert "arpid" not in str(caught.value)
     assert local_azure.requests.count("data_plane") == 0
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_client_gives_every_field_of_any_described_answer(
+    local_azure: LocalAzure, twin: Twin, data: st.DataObject
+):
+    described = data.draw(build_strategy(ManagedIdentityCredentials))
+    local_azure.faults.clear()
+    local_azure.faults.add("data_plane", body=msgspec.json.encode(described))
+    answer = twin.issue("/subscriptions/s/any")
+    assert msgspec.json.decode(render_model(answer)) == described

@@ -15,7 +15,7 @@ from hcpcreds.dataplane import (
     UserAssignedIdentityCredentials,
 )
 from hcpcreds.dataplane.judgement import CLOCK_TOLERANCE, build_renewal_request, take_renewed
-from hcpcreds.dataplane.vault import build_secret, parse_time
+from hcpcreds.dataplane.vault_secret import build_secret, parse_time
 from hcpcreds.errors import IssueUnavailableError
 
 NOW = datetime(2027, 1, 8, tzinfo=UTC)

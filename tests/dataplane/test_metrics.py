@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hcpcreds.dataplane.metrics import RenewalMetrics, serve_metrics
 from hcpcreds.dataplane.renewal import Outcome, Result, Walk
-from hcpcreds.dataplane.vault import StoredCredential
+from hcpcreds.dataplane.vault_secret import StoredCredential
 from hcpcreds.errors import InputError
 
 VAULT = "https://one.vault.azure.net/"

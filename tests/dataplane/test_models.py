@@ -16,7 +16,7 @@ from hcpcreds.dataplane import (
     UserAssignedIdentitiesRequest,
     UserAssignedIdentityCredentials,
 )
-from hcpcreds.dataplane.models import Model, parse_model, render_model
+from hcpcreds.dataplane.models import ErrorResponse, Model, parse_model, render_model
 from hcpcreds.errors import InputError
 
 # Names and types of every property in the definitions of the service's description, api-version 2024-01-01
@@ -83,6 +83,31 @@ def test_model_has_the_described_fields_and_no_other(model: type[Model]):
 def test_parse_model_names_the_field_when_it_has_another_type(model: type[Model], name: str):
     with pytest.raises(InputError, match=rf"\$\.{name}"):
         parse_model(msgspec.json.encode({name: 5}), model)
+
+
+@given(code=TEXTS, message=TEXTS)
+def test_error_response_is_as_described(code: str, message: str):
+    described = {"error": {"code": code, "message": message, "innererror": {"of": ["the future"]}}}
+    error = parse_model(msgspec.json.encode(described), ErrorResponse).error
+    assert error is not None
+    assert (error.code, error.message) == (code, message)
+
+
+def test_parse_model_ignores_what_it_does_not_know_wherever_it_stands():
+    inner = {"client_id": "known", "of_the_future": [{"deep": 1}]}
+    content = {
+        "explicit_identities": [inner],
+        "delegated_resources": [{"implicit_identity": inner, "new": 1}],
+        "custom_claims": {"xms_az_tm": "user", "xms_az_new": "claim"},
+    }
+    known = UserAssignedIdentityCredentials(client_id="known")
+    assert parse_model(
+        msgspec.json.encode(content), ManagedIdentityCredentials
+    ) == ManagedIdentityCredentials(
+        explicit_identities=(known,),
+        delegated_resources=(DelegatedResource(implicit_identity=known),),
+        custom_claims=CustomClaims(xms_az_tm="user"),
+    )
 
 
 @pytest.mark.parametrize("model", DEFINITIONS)

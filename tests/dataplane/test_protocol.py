@@ -48,7 +48,23 @@ def test_build_request_leaves_out_what_is_not_asked_for():
 
 
 @pytest.mark.parametrize(
-    "url", ["", "http://host/path", "https://", "/path", "https://[bad/path", "host/path"]
+    "url",
+    [
+        "",
+        "http://host/path",
+        "https://",
+        "/path",
+        "https://[bad/path",
+        "host/path",
+        "https://evil.example\\@azure.net/x",
+        "https://evil.example\\.azure.net/x",
+        "https://evil.example;.azure.net/",
+        "https://user@azure.net/",
+        "https://azure.net /",
+        "https://azure.net/\r\nHost:evil",
+        "https://azure.net\t.evil.example/",
+        "https://\u212azure.net/",
+    ],
 )
 def test_check_identity_url_refuses_what_a_token_must_not_go_to(url: str):
     with pytest.raises(InputError, match="identity URL"):

@@ -14,7 +14,7 @@ from tests.local.clients import make_key
 from typing_extensions import override
 
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
-from hcpcreds.dataplane.vault import StoredCredential
+from hcpcreds.dataplane.vault_secret import StoredCredential
 
 
 def test_walk_renews_what_is_due_and_nothing_else(renewals: Renewals, tmp_path: Path):

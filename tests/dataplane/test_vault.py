@@ -14,7 +14,7 @@ from hcpcreds.credential.encoding import Encoding
 from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials, vault
 from hcpcreds.dataplane.aio import vault as aio_vault
 from hcpcreds.dataplane.models import parse_model, render_model
-from hcpcreds.dataplane.vault import StoredCredential, render_identifier
+from hcpcreds.dataplane.vault_secret import StoredCredential, render_identifier
 from hcpcreds.errors import InputError, SecretNotFoundError, StoreError
 from hcpcreds.local.azure import LocalAzure
 

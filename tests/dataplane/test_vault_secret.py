@@ -13,7 +13,7 @@ from tests.dataplane.credentials import make_client_secret, make_fields
 from hcpcreds.credential.encoding import Encoding
 from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import render_model
-from hcpcreds.dataplane.vault import LoadedSecret, build_secret, read_secret, render_identifier
+from hcpcreds.dataplane.vault_secret import LoadedSecret, build_secret, read_secret, render_identifier
 from hcpcreds.errors import InputError, StoreError, StoreUnavailableError
 
 WHOLE = make_fields()
@@ -83,15 +83,16 @@ NEEDED_ORDER = [
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("not_before", "2026-11-23T10:00:00", "no RFC 3339 time with a zone"),
-        ("not_after", "tomorrow", "no RFC 3339 time with a zone"),
-        ("not_after", "9999-12-31T23:59:59-12:00", "no RFC 3339 time with a zone"),
-        ("renew_after", "2026-02-30T00:00:00Z", "no RFC 3339 time with a zone"),
+        ("not_before", "2026-11-23T10:00:00", "expected an RFC 3339 time with a zone"),
+        ("not_after", "tomorrow", "expected an RFC 3339 time with a zone"),
+        ("not_after", "9999-12-31T23:59:59-12:00", "expected an RFC 3339 time with a zone"),
+        ("renew_after", "2026-02-30T00:00:00Z", "expected an RFC 3339 time with a zone"),
         ("not_after", "2026-11-23T10:00:00Z", "later than not_before"),
         ("client_secret", "-----BEGIN PRIVATE KEY-----", "expected base64"),
         ("client_secret", make_client_secret(key_of=1), "belongs to another certificate"),
         ("client_secret", "c2VudGluZWw=", "neither a PEM bundle nor a PKCS#12"),
         ("client_id", "me", "expected a UUID"),
+        ("not_before", "-----BEGIN PRIVATE KEY-----", "expected an RFC 3339 time with a zone"),
         ("authentication_endpoint", "http://login.example/", "expected an https URL"),
     ],
 )
@@ -172,6 +173,13 @@ def test_read_secret_says_nothing_but_that_a_text_is_no_credential(value: str, n
     except StoreError as error:
         said = str(error)
     assert len(value) < 4 or value not in said
+
+
+def test_read_secret_takes_one_identitys_credential_under_the_name_of_a_whole_answer():
+    one = UserAssignedIdentityCredentials(**WHOLE, resource_id="/subscriptions/s/one")
+    assert read("msi-1", render_model(one).decode()).credentials == one
+    system_assigned = ManagedIdentityCredentials(**WHOLE)
+    assert read("msi-1", render_model(system_assigned).decode()).credentials == system_assigned
 
 
 def test_read_secret_refuses_a_whole_answer_with_several_identities():

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from hcpcreds.credential.inspection import render_relative
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
-from hcpcreds.dataplane.vault import StoredCredential
+from hcpcreds.dataplane.vault_secret import StoredCredential
 
 
 class RenewalReport(Observer):

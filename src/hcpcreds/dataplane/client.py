@@ -160,6 +160,9 @@ class ManagedIdentityDataPlaneClient:
     ) -> ManagedIdentityCredentials:
         """Get the credentials of user-assigned identities; they come in ``explicit_identities``.
 
+        Not sent again when the connection broke after it was sent: it may have issued, and asking anew is the
+        caller's to decide. Issuing again is harmless; each certificate issued stays valid.
+
         Raises:
             IssueError: The data plane did not answer, or not with credentials.
         """

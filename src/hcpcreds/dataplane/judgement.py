@@ -11,7 +11,7 @@ from hcpcreds.dataplane.models import (
     UserAssignedIdentitiesRequest,
     UserAssignedIdentityCredentials,
 )
-from hcpcreds.dataplane.vault import Credentials, choose_credential, parse_time
+from hcpcreds.dataplane.vault_secret import Credentials, choose_credential, parse_time
 from hcpcreds.errors import IssueUnavailableError
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)

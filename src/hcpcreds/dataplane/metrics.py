@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
-from hcpcreds.dataplane.vault import StoredCredential
+from hcpcreds.dataplane.vault_secret import StoredCredential
 from hcpcreds.errors import InputError
 
 _DAY_SECONDS: Final = 24 * 60 * 60

@@ -3,8 +3,9 @@
 Source: Azure/msi-dataplane, pkg/dataplane (August 2026).
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -20,6 +21,10 @@ from hcpcreds.errors import InputError, IssueError, IssueRefusedError, IssueUnav
 
 API_VERSION: Final = "2024-01-01"
 _CHALLENGE_HEADER: Final = "WWW-Authenticate"
+_AUTHORITY: Final = re.compile(r"([a-zA-Z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?")
+"""Host and port, and no user: what every parser of URLs reads alike."""
+_PRINTABLE: Final = re.compile(r"[!-\[\]-~]+")
+"""ASCII without blanks, control characters and backslashes."""
 _MAX_FOREIGN_TEXT: Final = 300
 _HINTS: Final = {
     401: "The credential must be of an application that may call the data plane, and the audience its own.",
@@ -62,11 +67,16 @@ def check_identity_url(identity_url: str, hosts: Collection[str]) -> str:
     Raises:
         InputError: Not an https URL, so that the token would go out in the clear; or of another host.
     """
-    try:
+    # Other parsers take other ends for that of the host: of https://a\@b/, requests calls a, and not b.
+    host = None
+    with suppress(ValueError):  # brackets that hold no IPv6 address
         parts = urlsplit(identity_url)
-        host = parts.hostname if parts.scheme == "https" else None
-    except ValueError:  # brackets that hold no IPv6 address
-        host = None
+        if (
+            parts.scheme == "https"
+            and _AUTHORITY.fullmatch(parts.netloc)
+            and _PRINTABLE.fullmatch(identity_url)
+        ):
+            host = parts.hostname
     if not host:
         raise InputError("identity URL", ["expected https://<host>/<path>?<query>, as ARM gave it"])
     if not any(host == allowed or host.endswith(f".{allowed}") for allowed in hosts):

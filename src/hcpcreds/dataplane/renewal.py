@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from typing_extensions import override
 
-from hcpcreds.dataplane.vault import StoredCredential
+from hcpcreds.dataplane.vault_secret import StoredCredential
 
 
 class Result(StrEnum):

@@ -24,13 +24,12 @@ from hcpcreds.dataplane.aio.vault import load
 from hcpcreds.dataplane.judgement import build_renewal_request, take_renewed
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
 from hcpcreds.dataplane.replacement import build_replacement, replace
-from hcpcreds.dataplane.vault import (
+from hcpcreds.dataplane.vault import describe, explaining
+from hcpcreds.dataplane.vault_secret import (
     Credentials,
     LoadedSecret,
     StoredCredential,
     choose_credential,
-    describe,
-    explaining,
     parse_time,
     read_stored,
 )

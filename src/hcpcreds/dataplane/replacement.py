@@ -14,15 +14,14 @@ from azure.keyvault.secrets.aio import SecretClient
 
 from hcpcreds.dataplane.aio.vault import load
 from hcpcreds.dataplane.renewal import Result
-from hcpcreds.dataplane.vault import (
+from hcpcreds.dataplane.vault import describe, explaining
+from hcpcreds.dataplane.vault_secret import (
     Credentials,
     LoadedSecret,
     StoredCredential,
     VaultSecret,
     build_secret,
     choose_credential,
-    describe,
-    explaining,
     parse_time,
     read_stored,
 )

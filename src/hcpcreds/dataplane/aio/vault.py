@@ -7,13 +7,12 @@ from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
 from hcpcreds.credential.encoding import Encoding
-from hcpcreds.dataplane.vault import (
+from hcpcreds.dataplane.vault import describe, explaining
+from hcpcreds.dataplane.vault_secret import (
     Credentials,
     LoadedSecret,
     StoredCredential,
     build_secret,
-    describe,
-    explaining,
     read_secret,
     read_stored,
 )
