@@ -23,6 +23,7 @@ class Fault:
 
     service: str
     match: str
+    path: str | None
     method: str | None
     status: int | None
     retry_after: float | None
@@ -43,6 +44,7 @@ class Fault:
             self.times != 0
             and self.service == service
             and self.match in path
+            and self.path in (None, path)
             and self.method in (None, method)
         )
 
@@ -78,6 +80,7 @@ class Faults:
         service: str,
         *,
         match: str = "",
+        path: str | None = None,
         method: str | None = None,
         status: int | None = None,
         retry_after: float | None = None,
@@ -97,6 +100,7 @@ class Faults:
         Args:
             service: ``entra``, ``vault``, ``data_plane``, ``instance_metadata`` or ``resource_manager``.
             match: Text that the request's path must contain.
+            path: The whole path, for instance that of a vault's list, ``/secrets``.
             method: Only this HTTP method.
             status: Answer this status, with an error in the service's own shape.
             retry_after: Send this Retry-After, in seconds.
@@ -115,6 +119,7 @@ class Faults:
         fault = Fault(
             service=service,
             match=match,
+            path=path,
             method=method,
             status=status,
             retry_after=retry_after,

@@ -1,0 +1,224 @@
+"""Other writers at the same time, and vaults whose list is not to be trusted."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from tests.dataplane.renewals import Renewals, get_outcome, list_results
+
+from hcpcreds.dataplane.renewal import Result, Walk
+from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.vault_store import Secret
+
+DAY = timedelta(days=1)
+
+
+def get_last(renewals: Renewals, name: str) -> dict[str, Any]:
+    latest: dict[str, Any] = renewals.latest(name)
+    return latest
+
+
+def test_two_renewers_at_once_end_with_the_newest_on_top(renewals: Renewals):
+    names = [renewals.add() for _ in range(8)]
+    before = renewals.read()
+
+    async def walk() -> list[Walk]:
+        async with renewals.renewer() as one, renewals.renewer() as other:
+            return list(await asyncio.gather(one.walk(), other.walk()))
+
+    walks = asyncio.run(walk())
+    after = renewals.check_kept(before)
+    for name in names:
+        held = after[name]
+        starts = [version.not_before for version in held.versions.values() if version.not_before]
+        assert held.latest.not_before == max(starts)
+        results = {get_outcome(walk, name).result for walk in walks if name in list_results(walk)}
+        assert Result.RENEWED in results
+        assert results <= {Result.RENEWED, Result.SUPERSEDED}
+
+
+def test_newer_version_that_was_stored_meanwhile_wins(renewals: Renewals):
+    name = renewals.add()
+    before = renewals.read()
+    renewals.when_asked(name, lambda: renewals.store(name))
+    walk = renewals.walk()
+    held = renewals.check_kept(before)[name]
+    assert list_results(walk) == {name: Result.SUPERSEDED}
+    assert len(held.versions) == 2
+    assert get_outcome(walk, name).expires_on == held.latest.expires_on
+
+
+def test_older_version_that_was_stored_meanwhile_is_left_to_whoever_stored_it(renewals: Renewals):
+    name = renewals.add()
+    renewals.when_asked(name, lambda: renewals.store(name, age=70 * DAY))
+    assert list_results(renewals.walk()) == {name: Result.SUPERSEDED}
+    held = renewals.look(name)
+    assert held is not None
+    assert len(held.versions) == 2
+
+
+def test_secret_that_was_given_to_another_identity_meanwhile_keeps_it(renewals: Renewals):
+    name, other = renewals.add(), renewals.add(due=False)
+    renewals.when_asked(name, lambda: renewals.write(name, renewals.issue(other)))
+    assert list_results(renewals.walk()) == {name: Result.SUPERSEDED}
+    assert get_last(renewals, name)["client_id"] == renewals.client_ids[other]
+
+
+def test_newer_version_that_was_buried_is_put_back_on_top(renewals: Renewals):
+    name = renewals.add(tags={"owner": "harbour"})
+    before = renewals.read()
+    newest = renewals.issue(name)
+
+    async def store() -> None:
+        # Between the second look at the secret and the write.
+        await asyncio.to_thread(
+            renewals.write, name, newest, tags={"owner": "another"}, content_type="application/json"
+        )
+
+    renewals.answer(name, renewals.issue(name, age=timedelta(hours=1)))
+    renewals.meanwhile("PUT", name, store)
+    walk = renewals.walk()
+    held = renewals.check_kept(before)[name]
+    assert list_results(walk) == {name: Result.SUPERSEDED}
+    assert len(held.versions) == 4
+    assert held.latest.decode()["client_secret"] == newest["client_secret"]
+    assert (held.latest.tags["owner"], held.latest.content_type) == ("another", "application/json")
+    assert get_outcome(walk, name).expires_on == held.latest.expires_on
+
+
+def test_newer_version_that_is_on_top_already_is_not_written_again(renewals: Renewals):
+    name = renewals.add()
+    newest = renewals.issue(name, age=-timedelta(minutes=1))
+
+    async def store() -> None:
+        await asyncio.to_thread(renewals.write, name, newest)
+
+    renewals.meanwhile("PUT", name, store, after=True)
+    assert list_results(renewals.walk()) == {name: Result.SUPERSEDED}
+    held = renewals.look(name)
+    assert held is not None
+    assert len(held.versions) == 3
+    assert held.latest.decode()["client_secret"] == newest["client_secret"]
+
+
+@pytest.mark.parametrize("what", ["garbage", "foreign", "disabled"])
+def test_later_version_that_is_no_credential_of_the_identity_is_not_put_on_top(renewals: Renewals, what: str):
+    name, other = renewals.add(), renewals.add(due=False)
+    later = renewals.issue(other if what == "foreign" else name, age=-timedelta(minutes=1))
+    if what == "garbage":
+        later["client_id"] = 5
+
+    async def store() -> None:
+        await asyncio.to_thread(renewals.write, name, later, enabled=what != "disabled")
+
+    renewals.meanwhile("PUT", name, store)
+    assert list_results(renewals.walk()) == {name: Result.RENEWED}
+    held = renewals.look(name)
+    assert held is not None
+    assert len(held.versions) == 3
+    assert held.latest.parse().client_id == renewals.client_ids[name]
+
+
+def test_secret_that_was_deleted_meanwhile_is_no_failure(renewals: Renewals):
+    name, other = renewals.add(), renewals.add()
+    renewals.meanwhile(
+        "GET", f"/secrets/{name}", lambda: asyncio.to_thread(lambda: renewals.vault.begin_delete_secret(name))
+    )
+    walk = renewals.walk()
+    assert list_results(walk) == {other: Result.RENEWED}
+    assert set(walk.credentials) == {other}
+    assert walk.complete
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def change_list(azure: LocalAzure, change: Callable[[list[Any]], list[Any]]) -> None:
+    """Let the vault answer its list, of one page, with a change."""
+
+    def describe(secret: Secret) -> dict[str, Any]:
+        latest = secret.latest
+        attributes = {"enabled": True, "nbf": latest.not_before, "exp": latest.expires}
+        url = f"{azure.vault_url()}/secrets/{secret.name}"
+        return {"id": url, "attributes": attributes, "tags": latest.tags}
+
+    entries = [describe(secret) for secret in azure.vault()._store.list_after("", 25)]
+    page = msgspec.json.encode({"value": change(entries)})
+    azure.faults.add("vault", method="GET", path="/secrets", body=page, headers=JSON)
+
+
+def test_secret_that_is_listed_twice_is_renewed_once(renewals: Renewals):
+    names = {renewals.add() for _ in range(3)}
+    before = renewals.read()
+    change_list(renewals.azure, lambda entries: [*entries, *entries])
+    walk = renewals.walk()
+    assert list_results(walk) == dict.fromkeys(names, Result.RENEWED)
+    assert all(len(held.versions) == 2 for held in renewals.check_kept(before).values())
+
+
+def test_secret_that_the_list_forgot_is_looked_up_and_renewed(renewals: Renewals):
+    names = [renewals.add(due=False) for _ in range(3)]
+    gone = renewals.add(due=False)
+
+    async def walk() -> tuple[Walk, Walk]:
+        async with renewals.renewer() as renewer:
+            first = await renewer.walk()
+            await asyncio.to_thread(lambda: renewals.vault.begin_delete_secret(gone))
+            # Due by now, and not listed.
+            due = {**renewals.latest(names[0]), "renew_after": "2026-01-01T00:00:00Z"}
+            await asyncio.to_thread(renewals.write, names[0], due)
+            change_list(
+                renewals.azure, lambda entries: [each for each in entries if names[0] not in each["id"]]
+            )
+            return first, await renewer.walk()
+
+    first, second = asyncio.run(walk())
+    assert set(first.credentials) == {*names, gone}
+    assert set(second.credentials) == set(names)
+    assert list_results(second) == {names[0]: Result.RENEWED}
+
+
+def test_list_that_goes_round_in_circles_is_an_incomplete_walk(renewals: Renewals):
+    name = renewals.add()
+    link = f"{renewals.azure.vault_url()}/secrets?api-version=7.6&$skiptoken=again"
+    entries = msgspec.json.encode({"value": [], "nextLink": link})
+    renewals.azure.faults.add("vault", method="GET", path="/secrets", body=entries, headers=JSON)
+    walk = renewals.walk()
+    assert walk.problem is not None
+    assert "goes round in circles" in walk.problem
+    renewals.azure.faults.clear()
+    assert list_results(renewals.walk()) == {name: Result.RENEWED}
+
+
+def test_list_that_breaks_off_leaves_what_was_listed_to_be_renewed(renewals: Renewals):
+    names = {renewals.add() for _ in range(30)}
+    before = renewals.read()
+
+    async def fail() -> None:
+        renewals.azure.faults.add("vault", method="GET", path="/secrets", status=500)
+
+    renewals.meanwhile("GET", "/secrets", fail, after=True)
+    walk = renewals.walk()
+    assert walk.problem is not None
+    assert "Fault500" in walk.problem or "500" in walk.problem
+    assert walk.count(Result.RENEWED) == 25
+    renewals.azure.faults.clear()
+    renewals.check_kept(before)
+    assert renewals.walk().count(Result.RENEWED) == len(names) - 25
+
+
+def test_walk_that_could_not_list_forgets_nothing_that_it_knew(renewals: Renewals):
+    names = {renewals.add(due=False) for _ in range(3)}
+
+    async def walk() -> Walk:
+        async with renewals.renewer(attempts=1) as renewer:
+            await renewer.walk()
+            renewals.azure.faults.add("vault", method="GET", path="/secrets", status=500)
+            return await renewer.walk()
+
+    second = asyncio.run(walk())
+    assert not second.complete
+    assert set(second.credentials) == names
