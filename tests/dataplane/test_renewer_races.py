@@ -104,12 +104,16 @@ def test_newer_version_that_is_on_top_already_is_not_written_again(renewals: Ren
     assert held.latest.decode()["client_secret"] == newest["client_secret"]
 
 
-@pytest.mark.parametrize("what", ["garbage", "foreign", "disabled"])
+@pytest.mark.parametrize("what", ["garbage", "foreign", "disabled", "of the future", "expired"])
 def test_later_version_that_is_no_credential_of_the_identity_is_not_put_on_top(renewals: Renewals, what: str):
     name, other = renewals.add(), renewals.add(due=False)
     later = renewals.issue(other if what == "foreign" else name, age=-timedelta(minutes=1))
     if what == "garbage":
         later["client_id"] = 5
+    if what == "of the future":
+        later |= {"not_before": "2099-01-01T00:00:00Z", "not_after": "2099-02-01T00:00:00Z"}
+    if what == "expired":
+        later["not_after"] = "2026-01-01T00:00:00Z"
 
     async def store() -> None:
         await asyncio.to_thread(renewals.write, name, later, enabled=what != "disabled")

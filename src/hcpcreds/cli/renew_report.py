@@ -28,6 +28,8 @@ class RenewalReport(Observer):
     def settled(self, vault_url: str, outcome: Outcome) -> None:
         if outcome.result is Result.FAILED:
             self._say(_describe_failure(outcome))
+        elif outcome.reason is not None:
+            self._say(f"{outcome.name}: {outcome.reason}")
 
     @override
     def walk_finished(self, walk: Walk) -> None:

@@ -23,7 +23,7 @@ from hcpcreds.dataplane.aio.client import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.dataplane.aio.vault import load
 from hcpcreds.dataplane.judgement import build_renewal_request, take_renewed
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
-from hcpcreds.dataplane.replacement import build_replacement, replace
+from hcpcreds.dataplane.replacement import build_replacement, uncover_newest, write_newer
 from hcpcreds.dataplane.vault import describe, explaining
 from hcpcreds.dataplane.vault_secret import (
     Credentials,
@@ -220,8 +220,17 @@ class VaultRenewer:
             self._settle(round_, current.stored, Result.UNCHANGED)
             return
         # What has been issued is stored, stopped or not.
-        result, on_top = await self._retry(partial(replace, self._vault, current, renewed))
-        self._settle(round_, on_top, result)
+        result, on_top = await self._retry(partial(write_newer, self._vault, current, renewed))
+        reason = None
+        if result is Result.RENEWED:
+            try:
+                look = partial(uncover_newest, self._vault, on_top, renewed, now=self._now())
+                newer = await self._retry(look)
+            except HcpCredsError as error:
+                newer, reason = None, f"stored; whether that buried a newer one could not be seen: {error}"
+            if newer is not None:
+                result, on_top = Result.SUPERSEDED, newer
+        self._settle(round_, on_top, result, reason=reason)
 
     async def _issue(self, current: LoadedSecret) -> Credentials | None:
         """Have a newer credential issued, and judge it; None when the data plane has none yet."""

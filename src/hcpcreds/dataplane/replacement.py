@@ -13,6 +13,7 @@ from typing import Final
 from azure.keyvault.secrets.aio import SecretClient
 
 from hcpcreds.dataplane.aio.vault import load
+from hcpcreds.dataplane.judgement import CLOCK_TOLERANCE
 from hcpcreds.dataplane.renewal import Result
 from hcpcreds.dataplane.vault import describe, explaining
 from hcpcreds.dataplane.vault_secret import (
@@ -53,7 +54,7 @@ async def build_replacement(current: LoadedSecret, renewed: Credentials, *, wher
         ) from None
 
 
-async def replace(
+async def write_newer(
     client: SecretClient, current: LoadedSecret, renewed: Credentials
 ) -> tuple[Result, StoredCredential]:
     """Write a newer credential as a new version of its secret, unless somebody wrote one meanwhile.
@@ -70,17 +71,24 @@ async def replace(
         StoreError: The vault failed. The write may have been done or not; calling again finds out.
     """
     latest = await load(client, current.stored.name)
-    secret = await build_replacement(latest, renewed, where=describe(client.vault_url, current.stored.name))
     if latest.version == current.version:
-        stored = await _write(client, secret)
-    elif _get_client_secret(latest.credentials) == _get_client_secret(renewed):
-        stored = latest.stored  # this very write, whose answer was lost
-    else:
-        return Result.SUPERSEDED, latest.stored
-    newer = await _find_newer(client, secret, renewed)
-    if newer is None:
-        return Result.RENEWED, stored
-    return Result.SUPERSEDED, await _put_on_top(client, newer)
+        where = describe(client.vault_url, current.stored.name)
+        return Result.RENEWED, await _write(client, await build_replacement(latest, renewed, where=where))
+    if _get_client_secret(latest.credentials) == _get_client_secret(renewed):
+        return Result.RENEWED, latest.stored  # this very write, whose answer was lost
+    return Result.SUPERSEDED, latest.stored
+
+
+async def uncover_newest(
+    client: SecretClient, written: StoredCredential, renewed: Credentials, *, now: datetime
+) -> StoredCredential | None:
+    """Put back on top what a write has buried that is newer; None when there is no newer one.
+
+    Raises:
+        StoreError: The vault failed; calling again is safe.
+    """
+    newer = await _find_newer(client, written, renewed, now)
+    return None if newer is None else await _put_on_top(client, newer)
 
 
 async def _write(client: SecretClient, secret: VaultSecret) -> StoredCredential:
@@ -93,17 +101,22 @@ async def _write(client: SecretClient, secret: VaultSecret) -> StoredCredential:
     return stored
 
 
-async def _find_newer(client: SecretClient, secret: VaultSecret, renewed: Credentials) -> LoadedSecret | None:
-    """Find the newest version that begins after this one; what is not the same identity's does not count."""
-    with explaining(client.vault_url, secret.name):
+async def _find_newer(
+    client: SecretClient, written: StoredCredential, renewed: Credentials, now: datetime
+) -> LoadedSecret | None:
+    """Find the newest version that begins after this one, is valid now, and is the same identity's."""
+    began = written.not_before or _LONG_AGO
+    with explaining(client.vault_url, written.name):
         versions = [
             (version.not_before, version.version)
-            async for version in client.list_properties_of_secret_versions(secret.name)
-            if version.enabled and version.not_before and version.not_before > secret.not_before
+            async for version in client.list_properties_of_secret_versions(written.name)
+            if version.enabled
+            and began < (version.not_before or _LONG_AGO) <= now + CLOCK_TOLERANCE
+            and (version.expires_on or _LONG_AGO) > now
         ]
     for _, version in sorted(versions, reverse=True):
         try:
-            found = await load(client, secret.name, version=version)
+            found = await load(client, written.name, version=version)
         except StoreError as error:
             if error.retryable:
                 raise
