@@ -27,6 +27,7 @@ from hcpcreds.dataplane.aio import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
 from hcpcreds.dataplane.renewer import RenewalSettings, VaultRenewer
 from hcpcreds.dataplane.throttle import ThrottleGate
+from hcpcreds.dataplane.transport import make_transport, open_session
 from hcpcreds.errors import IssueError
 from hcpcreds.local.azure import LocalAzure
 
@@ -309,19 +310,22 @@ class Renewals:
     ) -> AsyncIterator[VaultRenewer]:
         """A renewer with clients of its own: another process, as far as the vault can tell."""
         async with (
+            open_session(str(self.azure.ca_file), trust_env=False) as session,
             AsyncSecretClient(
                 self.vault.vault_url,
                 AsyncCaller(self.azure),
                 verify_challenge_resource=False,
                 per_retry_policies=[ThrottleGate(), Meanwhile(self._rules)],
-                **self.options,
+                transport=make_transport(session),
+                retry_total=0,
             ) as vault,
             ManagedIdentityDataPlaneClientFactory(
                 AsyncCaller(self.azure),
                 self.azure.settings.data_plane_audience,
                 hosts=("127.0.0.1",),
                 per_retry_policies=[ThrottleGate(), Meanwhile(self._rules)],
-                **self.options,
+                transport=make_transport(session),
+                retry_total=0,
             ) as data_plane,
         ):
             # So that the first fault does not meet a request that only asks for the challenge.

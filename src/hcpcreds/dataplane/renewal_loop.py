@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import aiohttp
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import DefaultAzureCredential
 from azure.keyvault.secrets.aio import SecretClient
 
@@ -22,14 +19,13 @@ from hcpcreds.dataplane.aio.client import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.dataplane.renewal import Observer, Walk
 from hcpcreds.dataplane.renewer import RenewalSettings, VaultRenewer
 from hcpcreds.dataplane.throttle import ThrottleGate
+from hcpcreds.dataplane.transport import make_transport, open_session
 from hcpcreds.errors import HcpCredsError
 
 if TYPE_CHECKING:
     from hcpcreds.lease import Leases
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-_CONNECT_SECONDS: Final = 10
-_ANSWER_SECONDS: Final = 30
 _JITTER: Final = 0.1
 """Part of the interval by which the walks of several replicas and vaults drift apart."""
 
@@ -64,17 +60,13 @@ async def open_renewers(
         InputError: A value of `Access` cannot be used.
     """
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(_open_session(access))
+        # A company's proxy cannot reach what listens on this machine's loopback.
+        trust_env = not any(map(_is_local, access.vault_urls))
+        session = await stack.enter_async_context(open_session(access.ca_file, trust_env=trust_env))
 
         def build_options() -> dict[str, Any]:
-            transport = AioHttpTransport(
-                session=session,
-                session_owner=False,
-                connection_timeout=_CONNECT_SECONDS,
-                read_timeout=_ANSWER_SECONDS,
-            )
             # Its own retries have jitter, which the SDK's have not, and look first whether a write was done.
-            return {"transport": transport, "retry_total": 0}
+            return {"transport": make_transport(session), "retry_total": 0}
 
         credential = await stack.enter_async_context(_open_credential(access, build_options()))
         data_plane = await stack.enter_async_context(
@@ -99,19 +91,6 @@ async def open_renewers(
             await stack.enter_async_context(vault)
             renewers.append(VaultRenewer(vault, data_plane, settings, observer=observer, now=now))
         yield renewers
-
-
-def _open_session(access: Access) -> aiohttp.ClientSession:
-    # Given a CA file, azure-core makes a TLS context of it for each request, and so a connection for each:
-    # 8 ms of CPU time and 160 kB of memory, and the connections stay open. A session has one for all.
-    tls = ssl.create_default_context(cafile=access.ca_file)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,  # azure-core does that
-        # A company's proxy cannot reach what listens on this machine's loopback.
-        trust_env=not any(_is_local(url) for url in access.vault_urls),
-    )
 
 
 def _open_credential(access: Access, options: dict[str, Any]) -> Any:  # noqa: ANN401 - two without a base
