@@ -1,5 +1,6 @@
 """`hcpcreds renew` as its user runs it: a process, its output, its exit status, what it leaves in vaults."""
 
+import base64
 import json
 import os
 import re
@@ -214,6 +215,26 @@ def test_renew_goes_on_for_ever_and_serves_metrics(region: Region):
     )
     assert re.search(r'hcpcreds_renewals_total{result="renewed",vault="127\S+"} 2\.0', page)
     assert region.count_versions(later) == 2
+
+
+def test_renew_calls_as_the_environment_says_when_no_credential_file_is_named(region: Region, tmp_path: Path):
+    region.store(1, due=True)
+    own = json.loads(region.own.read_text())
+    pem = tmp_path / "own.pem"
+    pem.write_bytes(base64.b64decode(own["client_secret"]))
+    done = region.run(
+        *("--once", "--vault", region.azure.vault_url(), "--ca-file", str(region.azure.ca_file)),
+        *("--audience", region.azure.settings.data_plane_audience, "--data-plane-host", "127.0.0.1"),
+        where=False,
+        environment={
+            "AZURE_AUTHORITY_HOST": region.azure.authority,
+            "AZURE_TENANT_ID": own["tenant_id"],
+            "AZURE_CLIENT_ID": own["client_id"],
+            "AZURE_CLIENT_CERTIFICATE_PATH": str(pem),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 renewed" in done.stdout
 
 
 @pytest.mark.timeout(60)

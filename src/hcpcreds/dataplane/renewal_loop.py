@@ -96,8 +96,10 @@ async def open_renewers(
 def _open_credential(access: Access, options: dict[str, Any]) -> Any:  # noqa: ANN401 - two without a base
     if access.credential_file is not None:
         return UserAssignedIdentityCredential(access.credential_file, cloud=access.cloud, **options)
+    # In the public cloud left to AZURE_AUTHORITY_HOST, which workload identity sets in a pod.
+    authority = {} if access.cloud == DEFAULT_CLOUD else {"authority": get_cloud(access.cloud).authority}
     return DefaultAzureCredential(
-        authority=get_cloud(access.cloud).authority,
+        **authority,
         additionally_allowed_tenants=["*"],  # the vault and the data plane say which
         **options,
     )
