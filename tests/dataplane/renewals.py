@@ -78,6 +78,10 @@ class _Rule:
     do: Callable[[], Awaitable[object]]
     nth: int
     after: bool
+    whole: bool
+
+    def fits(self, method: str, path: str) -> bool:
+        return self.method == method and (self.match == path if self.whole else self.match in path)
 
 
 class Meanwhile(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
@@ -94,7 +98,7 @@ class Meanwhile(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         path = urlsplit(request.http_request.url).path
         due: list[_Rule] = []
         for rule in self._rules:
-            if rule.method == request.http_request.method and rule.match in path:
+            if rule.fits(request.http_request.method, path):
                 rule.nth -= 1
                 due += [rule] if rule.nth == 0 else []
         for rule in due:
@@ -284,7 +288,7 @@ class Renewals:
                     for text in texts:
                         yield from (text[start : start + 24] for start in range(200, len(text) - 24, 97))
 
-    def meanwhile(
+    def meanwhile(  # noqa: PLR0913 - each by its name
         self,
         method: str,
         match: str,
@@ -292,9 +296,19 @@ class Renewals:
         *,
         nth: int = 1,
         after: bool = False,
+        whole: bool = False,
     ) -> None:
-        """Let something happen just before, or after, a renewer's nth request of a kind."""
-        self._rules.append(_Rule(method, match, do, nth, after))
+        """Let something happen just before, or after, a renewer's nth request of a kind.
+
+        Args:
+            method: The request's.
+            match: Text in its path, or, with ``whole``, all of it.
+            do: What happens.
+            nth: At which of these requests.
+            after: Once it is answered.
+            whole: See ``match``.
+        """
+        self._rules.append(_Rule(method, match, do, nth, after, whole))
 
     def when_asked(self, name: str, do: Callable[[], object], *, after: bool = False) -> None:
         """Let something happen while the data plane is asked for a secret's identity."""

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
-from tests.dataplane.renewals import Renewals, get_outcome, list_results
+from tests.dataplane.renewals import Renewals, get_outcome, list_results, render_time
 
 from hcpcreds.dataplane.renewal import Result, Walk
 from hcpcreds.local.azure import LocalAzure
@@ -135,6 +136,33 @@ def test_secret_that_was_deleted_meanwhile_is_no_failure(renewals: Renewals):
     assert list_results(walk) == {other: Result.RENEWED}
     assert set(walk.credentials) == {other}
     assert walk.complete
+
+
+def test_secrets_that_are_deleted_while_others_are_listed_confuse_nothing(renewals: Renewals):
+    ends = render_time(renewals.now() + 40 * DAY)
+    names = sorted(renewals.add(f"cert-{number:02}", not_after=ends) for number in range(30))
+
+    async def delete() -> None:
+        for name in names[:10]:
+            await asyncio.to_thread(renewals.vault.begin_delete_secret, name)
+
+    async def wait() -> None:
+        await all_asked.wait()
+
+    async def note(name: str) -> None:
+        asked.add(name)
+        if len(asked) == 10:
+            all_asked.set()
+
+    asked: set[str] = set()
+    all_asked = asyncio.Event()
+    for name in names[:10]:
+        renewals.meanwhile("GET", f"/secrets/{name}/", partial(note, name), after=True)
+    renewals.meanwhile("GET", "/secrets", delete, after=True, whole=True)
+    renewals.meanwhile("GET", "/secrets", wait, nth=2, whole=True)
+    walk = renewals.walk(concurrency=2)
+    assert walk.complete
+    assert list_results(walk) == dict.fromkeys(names[10:], Result.RENEWED)
 
 
 JSON = {"Content-Type": "application/json"}

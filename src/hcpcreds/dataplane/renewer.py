@@ -9,11 +9,12 @@ import asyncio
 import logging
 import random
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any, Final, TypeVar
 
 from azure.keyvault.secrets import SecretProperties
@@ -68,7 +69,8 @@ class _Round:
     queue: "asyncio.PriorityQueue[tuple[float, int, StoredCredential | None]]" = field(
         default_factory=asyncio.PriorityQueue
     )
-    """The most urgent first; None ends a worker."""
+    """The most urgent first, then the first; None ends a worker."""
+    numbers: Iterator[int] = field(default_factory=count)
 
 
 class VaultRenewer:
@@ -117,8 +119,8 @@ class VaultRenewer:
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self._work(round_)) for _ in range(self._settings.concurrency)]
             problem = await self._find(round_)
-            for number in range(len(workers)):
-                round_.queue.put_nowait((_LAST, number, None))
+            for _ in workers:
+                round_.queue.put_nowait((_LAST, next(round_.numbers), None))
         if round_.stop.is_set():
             problem = "stopped before its end"
         self._known = round_.seen
@@ -155,7 +157,7 @@ class VaultRenewer:
             self._settle(round_, stored, Result.DISABLED)
         elif due:
             urgency = stored.expires_on.timestamp() if stored.expires_on else 0.0
-            round_.queue.put_nowait((urgency, len(round_.seen), stored))
+            round_.queue.put_nowait((urgency, next(round_.numbers), stored))
 
     async def _list(self, stop: asyncio.Event) -> AsyncIterator[StoredCredential]:
         """List page by page; a page that cannot be had is asked for again, not the whole list."""
