@@ -256,6 +256,8 @@ class _Sender:
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None and "transport" not in self._settings:
             await pipeline.__aexit__()
+            # The connections close in the loop's next round, and a loop that ended before would warn of them.
+            await asyncio.sleep(0)
 
     def forget(self) -> None:
         """Leave connections alone that belong to another event loop."""

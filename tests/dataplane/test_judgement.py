@@ -151,7 +151,7 @@ def test_stored_credential_without_times_takes_any():
 @pytest.mark.parametrize("time", ["soon", "2027-01-07T23:55:00"])
 def test_time_that_is_none_is_the_secrets_builders_to_name(time: str):
     renewed = judge(make_answer(not_before=time))
-    with pytest.raises(ValueError, match=r"not_before: .* is no RFC 3339 time with a zone"):
+    with pytest.raises(ValueError, match="not_before: expected an RFC 3339 time with a zone"):
         build_secret(renewed)
 
 

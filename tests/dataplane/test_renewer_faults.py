@@ -24,14 +24,11 @@ from hcpcreds.local.azure import LocalAzure
 FAULTS: dict[str, dict[str, Any]] = {
     "500": {"status": 500},
     "503 that says how long": {"status": 503, "retry_after": 0.1},
-    "408": {"status": 408},
     "cut off": {"drop": True},
     "slow": {"delay": 0.3},
     "garbage": {"body": b'{"sentinel', "headers": {"Content-Type": "application/json"}},
     "text": {"body": b"<html>sentinel</html>", "headers": {"Content-Type": "text/html"}},
-    "nothing": {"body": b"", "headers": {"Content-Type": "application/json"}},
     "null": {"body": b"null", "headers": {"Content-Type": "application/json"}},
-    "a list": {"body": b'["sentinel"]', "headers": {"Content-Type": "application/json"}},
     "answer lost": {"drop": True, "when": "after"},
     "done, and 500": {"status": 500, "when": "after"},
 }
@@ -192,6 +189,7 @@ class Machine(RuleBasedStateMachine):
             assert is_credential(held.latest)
 
 
+@pytest.mark.timeout(120)
 def test_no_order_of_things_costs_an_identity_what_it_had(make_azure: Callable[..., LocalAzure]):
     class Clock:
         at = datetime.now(UTC)
@@ -209,6 +207,6 @@ def test_no_order_of_things_costs_an_identity_what_it_had(make_azure: Callable[.
     run_state_machine_as_test(
         Bound,
         settings=settings(
-            max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=8, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -1,6 +1,9 @@
 """The connections of a renewer: one session for all of its Azure clients."""
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import aiohttp
@@ -10,8 +13,11 @@ _CONNECT_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 30
 
 
-def open_session(ca_file: str | None, *, trust_env: bool = True) -> aiohttp.ClientSession:
-    """Open a session; to be closed by the caller.
+@asynccontextmanager
+async def open_session(
+    ca_file: str | None, *, trust_env: bool = True
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open a session, until the context is left.
 
     Args:
         ca_file: PEM file of the authorities to trust; None means the machine's.
@@ -19,16 +25,18 @@ def open_session(ca_file: str | None, *, trust_env: bool = True) -> aiohttp.Clie
     """
     # Given a CA file, azure-core makes a TLS context of it for each request, and so a connection for each:
     # 8 ms of CPU time and 160 kB of memory, and the connections stay open. A session has one for all.
-    session = aiohttp.ClientSession(
+    async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file)),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # azure-core does that
         trust_env=trust_env,
-    )
-    # aiohttp sends a PUT again by itself when the connection breaks, and Key Vault would make two versions of
-    # it. There is no public way to say so; aiohttp's own test client does it like this.
-    session._retry_connection = False  # noqa: SLF001
-    return session
+    ) as session:
+        # aiohttp sends a PUT again by itself when the connection breaks, and Key Vault would make two
+        # versions of it. There is no public way to say so; aiohttp's own test client does it like this.
+        session._retry_connection = False  # noqa: SLF001
+        yield session
+    # The connections close in the loop's next round, and a loop that ended before would warn of them.
+    await asyncio.sleep(0)
 
 
 def make_transport(session: aiohttp.ClientSession) -> AioHttpTransport:
