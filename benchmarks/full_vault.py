@@ -40,7 +40,8 @@ def main() -> None:
         own.write_text(json.dumps(azure.issue("cccccccc-0000-0000-0000-000000000001")))
         for service in ("vault", "data_plane"):
             azure.faults.latency(service, LATENCY_SECONDS)
-            azure.faults.limit(service, requests=LIMIT_REQUESTS, seconds=LIMIT_SECONDS)
+        limit = azure.faults.limit("vault", requests=LIMIT_REQUESTS, seconds=LIMIT_SECONDS)
+        azure.faults.limit("data_plane", requests=LIMIT_REQUESTS, seconds=LIMIT_SECONDS)
         print(json.dumps({**azure.describe(), "vault": vault.url, "credential_file": str(own)}), flush=True)
         sys.stdin.read()
         new = Counter(len(vault.list_versions(name)) - 1 for name in due)
@@ -52,6 +53,7 @@ def main() -> None:
             - azure.requests.count("vault", match="/secrets/", method="GET"),
             "reads": azure.requests.count("vault", match="/secrets/", method="GET"),
             "writes": azure.requests.count("vault", method="PUT"),
+            "refused": limit.refused,
             "renewals": azure.requests.count("data_plane"),
         }
         print(json.dumps(report), flush=True)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from benchmarks.measure import highest_resident_mib
 from hcpcreds.hosted_cluster import parse_hosted_cluster, read_hosted_cluster
 from hcpcreds.manifests import render
 
@@ -28,7 +29,7 @@ def main() -> None:
     started = time.perf_counter()
     with Path(output).open("wb") as out:
         out.writelines(line + b"\n" for line in lines)
-    print(json.dumps({"seconds": time.perf_counter() - started, "mib": _highest_resident_mib()}))
+    print(json.dumps({"seconds": time.perf_counter() - started, "mib": highest_resident_mib()}))
 
 
 def _render(files: list[Path]) -> Iterable[bytes]:
@@ -51,14 +52,6 @@ def _render_as_peer(files: list[Path]) -> Iterable[bytes]:
         return json.dumps(client.sanitize_for_serialization(objects)).encode()
 
     return map(render_one, files)
-
-
-def _highest_resident_mib() -> float:
-    """VmHWM; ru_maxrss would count the memory of the process that started this one too."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 _ROUNDS: Final = 7
 
@@ -50,6 +51,14 @@ def compare(what: str, ours: float, peer: float, *, reach: str, reached: bool) -
     return Row(
         what, format_seconds(ours), format_seconds(peer), f"{peer / ours:.1f} times faster", reach, reached
     )
+
+
+def highest_resident_mib(process: int | Literal["self"] = "self") -> float:
+    """VmHWM of a process that runs; ru_maxrss would count the memory of the one that started it too."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def print_rows(title: str, method: str, rows: Sequence[Row]) -> None:

@@ -107,9 +107,10 @@ def test_fault_after_with_only_a_delay_does_it_once(local_azure: LocalAzure):
 
 
 def test_limit_lets_so_many_through_in_a_span(local_azure: LocalAzure):
-    local_azure.faults.limit("resource_manager", requests=3, seconds=0.5)
+    limit = local_azure.faults.limit("resource_manager", requests=3, seconds=0.5)
     answers = [list_groups(local_azure) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert limit.refused == 2
     assert answers[-1].headers["Retry-After"] == "1"
     deadline = time.monotonic() + 5
     while list_groups(local_azure).status_code == 429:

@@ -50,10 +50,14 @@ class Fault:
 
 
 @dataclass
-class _Limit:
+class Limit:
+    """So many requests in any span of so many seconds."""
+
     requests: int
     seconds: float
     seen: deque[float] = field(default_factory=deque)
+    refused: int = 0
+    """How many requests it has refused."""
 
     def wait(self) -> float:
         """Seconds until a request would be let through; 0 lets this one through."""
@@ -63,6 +67,7 @@ class _Limit:
         if len(self.seen) < self.requests:
             self.seen.append(now)
             return 0
+        self.refused += 1
         return self.seen[0] + self.seconds - now if self.seen else self.seconds
 
 
@@ -73,7 +78,7 @@ class Faults:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._latency: dict[str, float] = {}
-        self._limits: dict[str, _Limit] = {}
+        self._limits: dict[str, Limit] = {}
 
     def add(  # noqa: PLR0913 - one call says all that is to go wrong, each part by its name
         self,
@@ -140,13 +145,18 @@ class Faults:
         with self._lock:
             self._latency[service] = seconds
 
-    def limit(self, service: str, *, requests: int, seconds: float) -> None:
+    def limit(self, service: str, *, requests: int, seconds: float) -> Limit:
         """Let so many requests through in any span of so many seconds; the rest are answered 429.
 
         The answer's Retry-After says when there is room again, in whole seconds, at least 1.
+
+        Returns:
+            The limit; its ``refused`` counts the requests that were answered 429.
         """
+        limit = Limit(requests, seconds)
         with self._lock:
-            self._limits[service] = _Limit(requests, seconds)
+            self._limits[service] = limit
+        return limit
 
     def clear(self) -> None:
         """End every fault, latency and limit. Requests that hang already go on hanging."""
