@@ -262,9 +262,7 @@ class Leases:
         """Give a Lease back, so that another takes it at once; without that it takes as long as it lasts."""
         try:
             async with asyncio.timeout(RETRY_SECONDS):
-                lease = await self._call(
-                    "get", name, self._client.get(Lease, name, namespace=self._namespace)
-                )
+                lease = await self._get(name)
                 if lease is None or lease.spec is None or lease.spec.holderIdentity != self.identity:
                     return
                 lease.spec.holderIdentity = None

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hcpcreds.cli.options import output_option
+
 if TYPE_CHECKING:
     from hcpcreds.credential import Status
 
@@ -35,13 +37,7 @@ _SHOWN_CHANGES: Final = 5
 @click.argument("file", metavar="FILE|DIRECTORY")
 @click.option("--watch", is_flag=True, help="Follow rotations until Ctrl-C, as a component does.")
 @click.option("--local", is_flag=True, help="FILE is a component of the running `hcpcreds up`.")
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json is one document; with --watch, one for each change.",
-)
+@output_option("json is one document; with --watch, one for each change.")
 def command(file: str, output: str, *, watch: bool, local: bool) -> None:
     """Explain a credential file, or each file of a mount: identity, certificate, validity, what is wrong.
 

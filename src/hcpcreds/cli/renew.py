@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 from typing_extensions import override
 
+from hcpcreds.cli.options import ca_file_option, output_option
 from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD, get_cloud
 from hcpcreds.errors import InputError
 
@@ -100,11 +101,7 @@ class _Duration(click.ParamType[timedelta]):
     help="Credential file of the application that renews.  [default: DefaultAzureCredential's ways]",
 )
 @click.option("--cloud", default=DEFAULT_CLOUD, show_default=True, type=click.Choice(list(CLOUDS)))
-@click.option(
-    "--ca-file",
-    type=click.Path(exists=True, dir_okay=False),
-    help="PEM file of the authorities to trust, instead of the machine's.",
-)
+@ca_file_option
 @click.option(
     "--lease-namespace",
     metavar="NAMESPACE",
@@ -112,13 +109,7 @@ class _Duration(click.ParamType[timedelta]):
 )
 @click.option("--metrics-address", metavar="HOST:PORT", help="Serve Prometheus metrics here.")
 @click.option("--local", is_flag=True, help="Renew in the vault of the running `hcpcreds up`.")
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="text is a summary of each walk; json is one line for each.",
-)
+@output_option("text is a summary of each walk; json is one line for each.")
 def command(  # noqa: PLR0913 (click passes each option by its name)
     *,
     vaults: tuple[str, ...],

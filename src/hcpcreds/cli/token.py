@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hcpcreds.cli.options import ca_file_option, output_option
 from hcpcreds.clouds import DEFAULT_CLOUD, get_cloud
 from hcpcreds.errors import HcpCredsError, InputError, MountError, TokenUnavailableError
 
@@ -36,11 +37,7 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
 @click.option("--tenant", metavar="ID", help="Another tenant than the identity's own.")
 @click.option("--authority", metavar="URL", help="Another token authority than the file's own.")
 @click.option("--cloud", metavar="NAME", help=f"Name of the Azure cloud.  [default: {DEFAULT_CLOUD}]")
-@click.option(
-    "--ca-file",
-    type=click.Path(exists=True, dir_okay=False),
-    help="PEM file of the authorities to trust, instead of the machine's.",
-)
+@ca_file_option
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -51,7 +48,7 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
 )
 @click.option("--local", is_flag=True, help="FILE is a component of the running `hcpcreds up`.")
 @click.option("--raw", is_flag=True, help="Print the token itself, and nothing else.")
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@output_option()
 def command(  # noqa: PLR0913 (click passes each option by its name)
     *,
     file: str,

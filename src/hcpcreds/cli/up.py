@@ -9,6 +9,8 @@ from typing import Final
 
 import click
 
+from hcpcreds.cli.options import output_option
+
 _SHORTEST_ROTATION_SECONDS: Final = 2.0
 """A component calls every second: in less than two it could not be sure to use every certificate."""
 _SHORTEST_RENEWAL_SECONDS: Final = 5.0
@@ -43,12 +45,8 @@ def _check_finite(_: click.Context, __: click.Parameter, value: float) -> float:
     is_flag=True,
     help="Leave the renewing to a running `hcpcreds renew`; certificates then become due, and expire.",
 )
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="text is a live table on a terminal and plain lines elsewhere; json is one document at the end.",
+@output_option(
+    "text is a live table on a terminal and plain lines elsewhere; json is one document at the end."
 )
 def command(
     *, file: Path | None, rotate_every: float, rotations: int | None, renew: bool, output: str

@@ -8,23 +8,18 @@ In a process of its own: ``python -m hcpcreds.local.azure --config FILE``, see `
 """
 
 import argparse
-import asyncio
 import os
 import signal
-import ssl
 import sys
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import msgspec
-import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -41,10 +36,9 @@ from hcpcreds.local.instance_metadata import InstanceMetadata
 from hcpcreds.local.resource_manager import ResourceManager
 from hcpcreds.local.resource_manager import list_audiences as list_resource_manager_audiences
 from hcpcreds.local.service import NOTICE, Service
+from hcpcreds.local.serving import ServingThread, make_tls
 from hcpcreds.local.vault import Vault
 from hcpcreds.local.vault import list_audiences as list_vault_audiences
-
-_CLOSE_SECONDS: Final = 5.0
 
 
 class LocalAzure:
@@ -127,8 +121,7 @@ class LocalAzure:
         ]
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.ca_file = Path()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._thread = ServingThread("hcpcreds-local-azure", self._services, self._listen)
 
     def start(self) -> Self:
         """Start it, and return when every service listens.
@@ -136,22 +129,13 @@ class LocalAzure:
         Raises:
             OSError: There is no port, or no place for the file of the certificate authority.
         """
-        started: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(started,), name="hcpcreds-local-azure", daemon=True
-        )
         self._thread.start()
-        started.result()
         self._populate()
         return self
 
     def close(self) -> None:
         """Stop every service and remove what it made."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
-        if self._thread is not None:
-            self._thread.join(_CLOSE_SECONDS)
+        self._thread.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -161,7 +145,7 @@ class LocalAzure:
         Raises:
             ChainError: Its thread has ended.
         """
-        if self._thread is None or not self._thread.is_alive():
+        if not self._thread.is_alive():
             raise ChainError("the local Azure no longer runs")
 
     def __enter__(self) -> Self:
@@ -335,27 +319,9 @@ class LocalAzure:
         for node_identity in self.settings.node_identities:
             self.assign_to_node(node_identity.client_id, resource_id=node_identity.resource_id)
 
-    def _run(self, started: "Future[None]") -> None:
-        loop = asyncio.new_event_loop()
-        try:
-            loop.run_until_complete(self._listen())
-        except BaseException as error:  # noqa: BLE001 - whoever called start() is to see it
-            started.set_exception(error)
-        else:
-            self._loop = loop
-            started.set_result(None)
-            loop.run_forever()
-        for service in self._services:
-            with suppress(Exception):
-                loop.run_until_complete(service.close())
-        loop.close()
-
     async def _listen(self) -> None:
-        authority = trustme.CA(organization_name="hcpcreds local, for development and tests only")
         self.ca_file = self._find_place() / "ca.pem"
-        authority.cert_pem.write_to_path(str(self.ca_file))
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("127.0.0.1", "localhost").configure_cert(tls)
+        tls = make_tls(self.ca_file)
         for service in self._services:
             await service.listen(None if service is self._metadata else tls)
         self.tokens.authority = self.entra.authority

@@ -3,25 +3,19 @@
 Source: the API conventions (resourceVersion, Status), and coordination.k8s.io/v1 with its validation.
 """
 
-import asyncio
 import copy
 import re
-import ssl
-import threading
-from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import msgspec
-import trustme
 from aiohttp import web
 from typing_extensions import override
 
 from hcpcreds.local.faults import Faults, RequestLog
 from hcpcreds.local.service import Refusal, Service, json_response
+from hcpcreds.local.serving import ServingThread, make_tls
 
-_CLOSE_SECONDS: Final = 5.0
 _MICRO_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _FIELDS: Final = {
@@ -58,19 +52,15 @@ class LeaseApi(Service):
         self.service_account = folder / "serviceaccount"
         self._namespace = namespace
         self._version = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="hcpcreds-lease-api", daemon=True)
-        self._listening: Future[None] = Future()
+        self._thread = ServingThread("hcpcreds-lease-api", [self], self._listen)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._listening.result()
         self.write_files()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_CLOSE_SECONDS)
+        self._thread.close()
 
     def write_files(self) -> None:
         """Write the kubeconfig and the service account's files, with the token of the moment."""
@@ -164,26 +154,9 @@ class LeaseApi(Service):
             message = f'leases.coordination.k8s.io is forbidden: cannot use it in the namespace "{where}"'
             raise _refuse(403, "Forbidden", message)
 
-    def _run(self) -> None:
-        loop = self._loop
-        try:
-            loop.run_until_complete(self._listen())
-        except BaseException as error:  # noqa: BLE001 - whoever entered the context is to see it
-            self._listening.set_exception(error)
-        else:
-            self._listening.set_result(None)
-            loop.run_forever()
-        with suppress(Exception):
-            loop.run_until_complete(self.close())
-        loop.close()
-
     async def _listen(self) -> None:
-        authority = trustme.CA(organization_name="hcpcreds local, for development and tests only")
         self.service_account.mkdir(exist_ok=True)
-        authority.cert_pem.write_to_path(str(self.service_account / "ca.crt"))
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("127.0.0.1", "localhost").configure_cert(tls)
-        await self.listen(tls)
+        await self.listen(make_tls(self.service_account / "ca.crt"))
 
 
 def _find_problems(lease: dict[str, Any]) -> list[str]:
