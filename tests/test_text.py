@@ -1,0 +1,73 @@
+"""Foreign text is made safe by one function."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hcpcreds.text import make_safe, show_id
+
+UUID = "5f1c2a8e-3b7d-4e60-9c21-8d4f7a6b0e13"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\r\nlines\u2028and\u2029more\x85", "two lines and more"),
+        ("a\x1b]0;title\x07b\x1b[2J", "a\ufffd]0;title\ufffdb\ufffd[2J"),
+        ("abc\u202edef\u2066", "abc\ufffddef\ufffd"),
+        ("\ud800", "\ufffd"),
+        ("token eyJhbGciOiJQUzI1NiJ9.eyJhdWQiOiIxIn0.c2ln!", "token ***!"),
+        ("cut off eyJhbGciOiJQUzI1NiJ9.eyJhd", "cut off ***"),
+        ("Authorization: Bearer abc.def/ghi==, next", "Authorization: Bearer ***, next"),
+        ("BEARER   abc", "BEARER ***"),
+        ("Basic dXNlcjpwYXNz", "Basic ***"),
+        ("key " + "MIIEvQ+/" * 20 + "==", "key ***"),
+        ("opaque " + "a-_9" * 30, "opaque ***"),
+        (None, "None"),
+        (f"/subscriptions/{UUID}/resourceGroups/harbour", f"/subscriptions/{UUID}/resourceGroups/harbour"),
+    ],
+)
+def test_make_safe_shows_one_printable_line_without_secrets(text, shown):
+    assert make_safe(text) == shown
+
+
+def test_make_safe_cuts_at_the_limit():
+    assert make_safe("word " * 100, limit=20) == "word word word word…"
+    assert len(make_safe("x y " * 1000)) == 300
+
+
+def test_make_safe_is_quick_with_a_huge_text():
+    began = time.process_time()
+    make_safe("a" * 10_000_000)
+    make_safe("eyJ" * 3_000_000)
+    make_safe("bearer " * 1_000_000)
+    assert time.process_time() - began < 1
+
+
+@given(st.text(max_size=2000), st.integers(2, 400))
+def test_make_safe_is_one_printable_line_within_the_limit_when_given_anything(text, limit):
+    shown = make_safe(text, limit=limit)
+    assert shown.isprintable()
+    assert len(shown) <= limit
+
+
+@given(st.text(max_size=400))
+def test_make_safe_changes_nothing_when_applied_again(text):
+    shown = make_safe(text, limit=1000)
+    assert make_safe(shown, limit=1000) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (UUID, UUID),
+        ("LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t", "(36 characters)"),
+        (f"{UUID}\n", "(37 characters)"),
+        (None, "nothing"),
+        ({"a": 1}, "a dict"),
+    ],
+)
+def test_show_id_shows_only_what_looks_like_an_identifier(value, shown):
+    assert show_id(value) == shown
