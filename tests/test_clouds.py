@@ -1,6 +1,6 @@
 import pytest
 
-from hcpcreds.clouds import CLOUDS, get_cloud
+from hcpcreds.clouds import CLOUDS, get_cloud, is_entra_host, is_same_authority
 from hcpcreds.errors import InputError
 
 ENDPOINTS = {  # authority, ARM, ARM's audience, suffix of vaults
@@ -63,3 +63,70 @@ def test_unknown_cloud_is_refused_and_the_known_are_listed(name):
     with pytest.raises(InputError) as caught:
         get_cloud(name)
     assert all(known in str(caught.value) for known in CLOUDS)
+
+
+ENTRA_HOSTS = [
+    "login.microsoftonline.com",
+    "login.microsoft.com",
+    "westus2.login.microsoft.com",
+    "australiacentral.r.login.microsoft.com",
+    "login.windows.net",
+    "sts.windows.net",
+    "Login.MicrosoftOnline.US",
+    "usgovvirginia.login.microsoftonline.us",
+    "login.usgovcloudapi.net",
+    "login.chinacloudapi.cn",
+    "login.partner.microsoftonline.cn",
+    "login.microsoftonline.de",
+    "login.sovcloud-identity.fr",
+    "login.sovcloud-identity.de",
+    "login.sovcloud-identity.sg",
+]
+STRANGE_HOSTS = [
+    "",
+    "evil.example",
+    "microsoftonline.com",
+    "login.microsoftonline.com.evil.example",
+    "evillogin.microsoftonline.com",
+    "login-microsoftonline.com",
+    "loginXmicrosoft.com",
+    "evil.example/.login.microsoft.com",
+    "evil.example\\.login.microsoft.com",
+    ".login.microsoft.com",
+    "login.microsoft.com.",
+    "login.microsoft.com\n",
+    "windows.net",
+    "x.blob.core.windows.net",
+]
+
+
+@pytest.mark.parametrize("host", ENTRA_HOSTS)
+def test_host_is_entras_when_microsoft_lists_it_or_a_region_stands_before_it(host):
+    assert is_entra_host(host)
+
+
+@pytest.mark.parametrize("host", STRANGE_HOSTS)
+def test_host_is_not_entras_when_it_only_looks_like_it(host):
+    assert not is_entra_host(host)
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_host_is_entras_when_a_cloud_names_it_as_its_authority(name):
+    assert is_entra_host(get_cloud(name).authority.removeprefix("https://").rstrip("/"))
+
+
+@pytest.mark.parametrize(
+    ("host", "other", "same"),
+    [
+        ("login.example", "LOGIN.example", True),
+        ("login.microsoftonline.com", "westus2.login.microsoft.com", True),
+        ("login.chinacloudapi.cn", "login.partner.microsoftonline.cn", True),
+        ("login.microsoftonline.com", "login.microsoftonline.us", False),
+        ("login.microsoftonline.de", "login.sovcloud-identity.de", False),
+        ("login.microsoftonline.com", "evil.example", False),
+        ("evil.example", "login.example", False),
+    ],
+)
+def test_hosts_are_one_authority_when_they_are_equal_or_of_one_cloud(host, other, same):
+    assert is_same_authority(host, other) is same
+    assert is_same_authority(other, host) is same

@@ -3,6 +3,7 @@
 Source: openshift/hypershift, support/azureutil, and the Azure SDKs' own tables (August 2026).
 """
 
+import re
 from typing import Final, NamedTuple
 
 from hcpcreds.errors import InputError
@@ -73,6 +74,21 @@ CLOUDS: Final = {
     "AzureBleuCloud": _BLEU,
 }
 
+# Source: AzureAD/microsoft-authentication-library-for-dotnet, KnownMetadataProvider.cs (2026): the aliases of
+# each cloud. A region's own host is one below them: westus2.login.microsoft.com.
+_ENTRA_HOSTS: Final = (
+    ("login.microsoftonline.com", "login.microsoft.com", "login.windows.net", "sts.windows.net"),
+    ("login.microsoftonline.us", "login.usgovcloudapi.net"),
+    ("login.chinacloudapi.cn", "login.partner.microsoftonline.cn"),
+    ("login.microsoftonline.de",),
+    ("login.sovcloud-identity.fr",),
+    ("login.sovcloud-identity.de",),
+    ("login.sovcloud-identity.sg",),
+)
+_ENTRA_PATTERNS: Final = tuple(
+    re.compile(rf"(?:[a-z0-9-]{{1,63}}\.)*(?:{'|'.join(map(re.escape, hosts))})") for hosts in _ENTRA_HOSTS
+)
+
 
 def get_cloud(name: str) -> Cloud:
     """Look a cloud up by its name in HyperShift's API or in a cloud config.
@@ -87,3 +103,25 @@ def get_cloud(name: str) -> Cloud:
         return CLOUDS[name or DEFAULT_CLOUD]
     except KeyError:
         raise InputError("cloud", [f"unknown cloud {name!r}; expected one of {', '.join(CLOUDS)}"]) from None
+
+
+def is_entra_host(host: str) -> bool:
+    """Tell whether a host name is one of Entra ID's token authorities, a region's own or another cloud's too.
+
+    Args:
+        host: A host name without port, in any case of letters.
+    """
+    return any(pattern.fullmatch(host.lower()) for pattern in _ENTRA_PATTERNS)
+
+
+def is_same_authority(host: str, other: str) -> bool:
+    """Tell whether two host names are one authority: the same host, or both Entra ID's in the same cloud.
+
+    Args:
+        host: A host name without port, in any case of letters.
+        other: Another one.
+    """
+    host, other = host.lower(), other.lower()
+    return host == other or any(
+        pattern.fullmatch(host) and pattern.fullmatch(other) for pattern in _ENTRA_PATTERNS
+    )
