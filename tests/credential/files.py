@@ -6,8 +6,10 @@ import functools
 import json
 import os
 import shutil
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -156,3 +158,13 @@ class HasStatus(Protocol):
 def wait_for_generation(source: HasStatus, generation: int) -> None:
     """Wait until a source has taken so many credentials."""
     wait_until(lambda: source.status().generation == generation)
+
+
+@contextmanager
+def no_new_threads() -> Iterator[None]:
+    """The fault of a pod at its limit of processes: "can't start new thread", as the kernel has it."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)

@@ -173,8 +173,9 @@ class UserAssignedIdentityCredential(CredentialBase):
                 flight = behind = self._flights[key] = _Flight()
             leads = flight is not None and servable is None and flight.start()
         if servable is not None:
-            if behind is not None:
-                _workers.submit(functools.partial(self._fly_behind, key, behind))
+            if behind is not None and not _workers.submit(functools.partial(self._fly_behind, key, behind)):
+                servable.put_off_refresh(self._clock())
+                self._end(key, behind, behind.outcome)
             return servable
         assert flight is not None  # noqa: S101 (made above if there was none)
         if leads:
@@ -300,12 +301,11 @@ def _release(give_back: Callable[[], None], sender: _Sender) -> None:
     sender.close()
 
 
-_workers = Workers()
+_workers = Workers("hcpcreds-refresh")
 _credentials: weakref.WeakSet[UserAssignedIdentityCredential] = weakref.WeakSet()
 
 
 def _reset_after_fork() -> None:
-    _workers.reset_after_fork()
     for credential in list(_credentials):
         credential.reset_after_fork()
 
