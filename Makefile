@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint bench format help clean
+.PHONY: demo test lint bench fuzz format help clean
 
 demo: $(VENV)/.made ## The whole chain on this machine; ARGS="--rotations 3" ends by itself
 	@$(BIN)/hcpcreds up $(ARGS)
@@ -24,6 +24,9 @@ format: $(VENV)/.made ## Write what lint would ask for
 
 bench: $(VENV)/.made ## Ratios against what a user would pick instead, side by side
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/.made ## Looks for inputs that a parser does not stand; ARGS="--seconds 600"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10

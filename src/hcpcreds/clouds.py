@@ -7,6 +7,7 @@ import re
 from typing import Final, NamedTuple
 
 from hcpcreds.errors import InputError
+from hcpcreds.text import make_safe
 
 
 class Cloud(NamedTuple):
@@ -102,7 +103,9 @@ def get_cloud(name: str) -> Cloud:
     try:
         return CLOUDS[name or DEFAULT_CLOUD]
     except KeyError:
-        raise InputError("cloud", [f"unknown cloud {name!r}; expected one of {', '.join(CLOUDS)}"]) from None
+        raise InputError(
+            "cloud", [f"unknown cloud {make_safe(name)!r}; expected one of {', '.join(CLOUDS)}"]
+        ) from None
 
 
 def is_entra_host(host: str) -> bool:

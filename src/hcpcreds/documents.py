@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 import msgspec
 
 from hcpcreds.errors import InputError
+from hcpcreds.text import make_safe
 
 if TYPE_CHECKING:
     from yaml.events import NodeEvent, ScalarEvent
@@ -138,7 +139,8 @@ class _Reader:
         match type(event).__name__:
             case "AliasEvent":
                 if event.anchor not in self._anchors:
-                    raise _UnusableError(event, f"there is no anchor &{event.anchor!s:.{_LONGEST_ECHO}}")
+                    anchor = make_safe(event.anchor, limit=_LONGEST_ECHO)
+                    raise _UnusableError(event, f"there is no anchor &{anchor}")
                 return self._anchors[event.anchor]
             case "ScalarEvent":
                 return self._remember(event, _resolve(cast("ScalarEvent", event)))
@@ -157,7 +159,8 @@ class _Reader:
         for event in self._until("MappingEndEvent"):
             key = _read_key(self._read_value(event, depth), event)
             if key in mapping:
-                raise _UnusableError(event, f"the key {key[:_LONGEST_ECHO]!r} is there already")
+                name = make_safe(key, limit=_LONGEST_ECHO)
+                raise _UnusableError(event, f"the key {name!r} is there already")
             value = self._read_value(next(self._events), depth)
             if key == "<<" and event.implicit[0]:  # a quoted one is a key like any other
                 merged += self._read_merged(value, event)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from hcpcreds.documents import PlainScalar
+from hcpcreds.text import make_safe
 
 _LONGEST_ECHO: Final = 80
 _LONGEST_RESOURCE_ID: Final = 355
@@ -102,10 +103,16 @@ class Fields:
 def describe(value: object, *, longest: int = _LONGEST_ECHO) -> str:
     """Say what a value is, and repeat it only when it is short: what is pasted by mistake may be a secret."""
     if isinstance(value, str):
-        return repr(value) if len(value) <= longest else f"text of {len(value)} characters"
+        return _quote(value) if len(value) <= longest else f"text of {len(value)} characters"
     if isinstance(value, PlainScalar):
-        return f"the {value.kind} {value.text[:longest]} (for text, put it in quotes)"
+        return f"the {value.kind} {make_safe(value.text, limit=longest)} (for text, put it in quotes)"
     for kind, name in _KINDS.items():
         if isinstance(value, kind):
             return name
     return f"a {type(value).__name__}"
+
+
+def _quote(text: str) -> str:
+    # A blank too many may be what is wrong, so the text stays as it is, unless there is a secret in it.
+    safe = make_safe(text)
+    return repr(safe if "***" in safe else text)
