@@ -313,8 +313,6 @@ class TestDocuments:
             ("a: *x", "not usable YAML: line 1: there is no anchor &x"),
             ("? [a]\n: b", "not usable YAML: line 1: a mapping or list stands where a key is expected"),
             ("a:\n  <<: text\n", "not usable YAML: line 2: a merge key (<<) takes a mapping"),
-            ("[" * 1_000_000, "not usable YAML: line 1: nested deeper than 100 levels"),
-            ('{"a":' * 100_000, "not usable YAML: line 1: nested deeper than 100 levels"),
             ("a: \0", "not YAML: there are characters in it that YAML forbids"),
             (b"\xff\xfe", "not text: byte 0 is not UTF-8"),
             (b"x" * (3 * 1024 * 1024 + 1), "larger than 3 MiB"),
@@ -323,6 +321,26 @@ class TestDocuments:
     def test_source_is_refused_when_it_is_no_cluster(self, source, problem):
         [found] = problems_of(source)
         assert problem in found
+
+    @pytest.mark.parametrize("loader", ["libyaml", "Python"])
+    @pytest.mark.parametrize(
+        ("source", "line"),
+        [
+            ("[" * 101, 1),
+            ("[" * 1_000_000, 1),
+            ('{"a":' * 100_000, 1),
+            ("- " * 5000, 1),
+            ("a: b\nc: " + "[" * 5000, 2),
+            ("[\n" * 5000, 101),
+        ],
+    )
+    def test_source_is_refused_with_its_line_when_it_is_nested_too_deep(
+        self, monkeypatch, source, line, loader
+    ):
+        if loader == "Python":  # as where PyYAML was built without libyaml
+            monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+        [found] = problems_of(source)
+        assert found == f"not usable YAML: line {line}: nested deeper than 100 levels"
 
     def test_keys_that_are_no_text_are_passed_over(self):
         text = yaml.safe_dump(make_manifest()) + "1: a\n~: b\nyes: c\n"

@@ -26,6 +26,7 @@ MAX_BYTES: Final = 3 * 1024 * 1024
 """Kubernetes' API server takes no larger request, so nothing larger is a manifest."""
 _MAX_DEPTH: Final = 100
 """libyaml's time grows with the square of the depth, and no manifest is nearly as deep."""
+_TOO_DEEP: Final = f"nested deeper than {_MAX_DEPTH} levels"
 _MERGE_BUDGET: Final = 100_000
 _LONGEST_ECHO: Final = 80
 
@@ -105,6 +106,10 @@ def _parse_yaml(text: str, where: str) -> list[Any]:
         return list(_Reader(events).read_documents())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        # libyaml looks ahead on a line, so a limit of its own can be met before it tells of the first level.
+        if mark and "nest" in (error.problem or ""):
+            problem = f"not usable YAML: line {mark.line + 1}: {_TOO_DEEP}"
+            raise InputError(where, [problem]) from None
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise InputError(where, [f"not YAML: {place}{error.problem or error.context}"]) from None
     except (yaml.YAMLError, ValueError, OverflowError):  # the latter two from \U escapes of no character
@@ -145,7 +150,7 @@ class _Reader:
             case "ScalarEvent":
                 return self._remember(event, _resolve(cast("ScalarEvent", event)))
             case _ if depth == _MAX_DEPTH:
-                raise _UnusableError(event, f"nested deeper than {_MAX_DEPTH} levels")
+                raise _UnusableError(event, _TOO_DEEP)
             case "SequenceStartEvent":
                 items: list[object] = self._remember(event, [])
                 for item in self._until("SequenceEndEvent"):

@@ -1,6 +1,7 @@
 """The small node: mounts through the real Azure SDK, against the local Azure."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,6 +297,28 @@ def test_mount_refuses_sub_path_and_a_path_that_another_volume_has(cluster: Clus
     node.mount(pod)
     (failed,) = [event for event in cluster.events if event.event == "failed"]
     assert "/mnt/certs is taken" in failed.reason
+
+
+def test_mount_names_the_path_when_volumes_reach_for_it_at_once(cluster: Cluster):
+    path = "/mnt/" + "deep/" * 300 + "certs"  # it takes a while to make, and all of them come meanwhile
+    name, _ = cluster.store("value")
+    node = cluster.start(build_class("class", {"objectName": name}))
+    pod = build_pod("pod", "class", path)
+    volume = pod["spec"]["volumes"][1]
+    for number in range(7):
+        pod["spec"]["volumes"].append({**volume, "name": f"cert{number}"})
+        pod["spec"]["containers"].append({"volumeMounts": [{"name": f"cert{number}", "mountPath": path}]})
+    node.mount(pod)
+    failed = [event.reason for event in cluster.events if event.event == "failed"]
+    assert len(failed) == 7
+    assert all(re.fullmatch(rf"{path} is taken: cert\d? is mounted there", reason) for reason in failed)
+
+
+def test_mount_refuses_a_path_below_which_another_volume_is(cluster: Cluster):
+    name, _ = cluster.store("value")
+    node = cluster.start(build_class("class", {"objectName": name}))
+    node.mount(build_pod("pod", "class", "/mnt/certs/inner", "/mnt/certs"))
+    assert "/mnt/certs is taken: another volume is mounted below it" in cluster.take_failure()
 
 
 def test_mount_refuses_a_pod_that_is_mounted_already(cluster: Cluster):

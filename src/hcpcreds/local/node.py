@@ -298,11 +298,15 @@ def _link_mount_path(rootfs: Path, mount: VolumeMount, volume: Path) -> None:
     if mount.sub_path:
         raise InputError("subPath", ["this small node does not mount one; such a file would never rotate"])
     link = rootfs / path.relative_to("/")
-    if link.is_symlink() and link.readlink() != volume:
-        raise MountError(f"{mount.mount_path} is taken: {link.readlink().name} is mounted there")
-    if not link.is_symlink():
+    # Volumes are mounted side by side: whoever makes the link first has the path, so nothing is asked before.
+    try:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(volume)
+    except FileExistsError:
+        if not link.is_symlink():
+            raise MountError(f"{mount.mount_path} is taken: another volume is mounted below it") from None
+        if link.readlink() != volume:
+            raise MountError(f"{mount.mount_path} is taken: {link.readlink().name} is mounted there") from None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
