@@ -9,8 +9,8 @@ ARGS ?=
 demo: $(VENV)/.made ## The whole chain on this machine; ARGS="--rotations 3" ends by itself
 	@$(BIN)/hcpcreds up $(ARGS)
 
-test: $(VENV)/.made ## All tests, with branch coverage
-	$(BIN)/python -m pytest --cov $(ARGS)
+test: $(VENV)/.made ## All tests, on every core, in random order, with branch coverage
+	$(BIN)/python -m pytest --cov --numprocesses auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.made ## Style, types, import contract
 	$(BIN)/ruff format --check .

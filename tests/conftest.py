@@ -1,16 +1,30 @@
-"""What tests of every room share: a local Azure."""
+"""What tests of every room share: a local Azure, and an environment that is the same wherever they run."""
 
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.support.processes import end_children, let_children_be_interrupted, list_children
 
 from hcpcreds.local.azure import LocalAzure
 from hcpcreds.local.azure_settings import Settings
 
 # Everything is on this machine: the proxy that a company's machine names must not be asked for it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+# A terminal has its own size; some shells, and pytest-xdist, tell everybody theirs.
+for variable in ("COLUMNS", "LINES"):
+    os.environ.pop(variable, None)
+let_children_be_interrupted()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_outlives_its_test() -> Iterator[None]:
+    before = list_children().keys()
+    yield
+    left = {pid: command for pid, command in list_children().items() if pid not in before}
+    end_children(set(left))
+    assert not left, "processes that this test started and did not end"
 
 
 @pytest.fixture(scope="session")

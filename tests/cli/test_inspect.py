@@ -12,13 +12,13 @@ import subprocess
 import sys
 import termios
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from tests.credential.files import Mount, issue, later, render_file
+from tests.support.processes import start
 from tests.test_no_secrets import assert_shows_none
 
 from hcpcreds.cli.root import hcpcreds
@@ -33,19 +33,8 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(hcpcreds, ["inspect", *map(str, arguments)])
 
 
-@contextmanager
-def watching(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hcpcreds", "inspect", "--watch", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def watching(*arguments: str | Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    return start(sys.executable, "-m", "hcpcreds", "inspect", "--watch", *arguments)
 
 
 def read_line(process: subprocess.Popen[str]) -> str:
@@ -174,26 +163,21 @@ def test_watch_redraws_a_terminal_and_leaves_it_usable(mount):
     mount.swap(render_file(first))
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hcpcreds", "inspect", "--watch", str(mount.path)],
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        env={**os.environ, "TERM": "xterm-256color"},
-    )
-    os.close(end)
-    shown = b""
-    while first.thumbprint.encode() not in shown:
-        shown += os.read(terminal, 65536)
-    mount.swap(render_file(second))
-    while f"generation 2: certificate {second.thumbprint[:12]}".encode() not in shown:
-        shown += os.read(terminal, 65536)
-    process.send_signal(signal.SIGINT)
-    with suppress(OSError):  # how a terminal says that nobody is at its other end
-        while True:
+    command = (sys.executable, "-m", "hcpcreds", "inspect", "--watch", mount.path)
+    with start(*command, stdin=end, stdout=end, stderr=end, env={"TERM": "xterm-256color"}) as process:
+        os.close(end)
+        shown = b""
+        while first.thumbprint.encode() not in shown:
             shown += os.read(terminal, 65536)
-    os.close(terminal)
-    assert process.wait(10) == 0
+        mount.swap(render_file(second))
+        while f"generation 2: certificate {second.thumbprint[:12]}".encode() not in shown:
+            shown += os.read(terminal, 65536)
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # how a terminal says that nobody is at its other end
+            while True:
+                shown += os.read(terminal, 65536)
+        os.close(terminal)
+        assert process.wait(10) == 0
     assert shown.rindex(b"\x1b[?1049l") > shown.rindex(b"\x1b[?1049h"), "the screen is back"
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is back"
     assert_shows_none(shown.decode(errors="replace"), render_file(second))

@@ -12,14 +12,15 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.support.processes import start
 
 from hcpcreds.components import COMPONENTS
 
@@ -27,22 +28,11 @@ EXAMPLE = Path(__file__).parents[2] / "src/hcpcreds/chain/example-hosted-cluster
 START_SECONDS = 60.0
 
 
-@contextmanager
-def running(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running(tmp_path: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """`hcpcreds up`, with a place of its own for temporary files."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hcpcreds", "up", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A company's proxy must not come between what is all on this machine.
-        env={**os.environ, "TMPDIR": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    # A company's proxy must not come between what is all on this machine.
+    environment = {"TMPDIR": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
+    return start(sys.executable, "-m", "hcpcreds", "up", *arguments, env=environment)
 
 
 def children(process: subprocess.Popen[str]) -> dict[int, str]:
@@ -149,25 +139,21 @@ def test_up_ends_every_process_and_removes_what_it_made_when_told_to_stop(tmp_pa
 def test_up_shows_a_live_table_on_a_terminal_and_leaves_it_usable(tmp_path):
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hcpcreds", "up", "--rotate-every", "2"],
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        env={**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm-256color"},
-    )
-    os.close(end)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    shown = ""
-    while not re.search(r"control-plane-operator.*cpo-cert +[0-9a-f]{12} +2 +[0-9.]+ s ago", shown):
-        shown += decoder.decode(os.read(terminal, 65536))
-    process.send_signal(signal.SIGINT)
-    with suppress(OSError):  # how a terminal says that nobody is at its other end
-        while True:
+    command = (sys.executable, "-m", "hcpcreds", "up", "--rotate-every", "2")
+    environment = {"TMPDIR": str(tmp_path), "TERM": "xterm-256color"}
+    with start(*command, stdin=end, stdout=end, stderr=end, env=environment) as process:
+        os.close(end)
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        shown = ""
+        while not re.search(r"control-plane-operator.*cpo-cert +[0-9a-f]{12} +2 +[0-9.]+ s ago", shown):
             shown += decoder.decode(os.read(terminal, 65536))
-    os.close(terminal)
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # how a terminal says that nobody is at its other end
+            while True:
+                shown += decoder.decode(os.read(terminal, 65536))
+        os.close(terminal)
+        assert process.wait(20) == 0
 
-    assert process.wait(20) == 0
     last = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).rstrip() for line in shown.splitlines()]
     assert sum(line.startswith(" /") for line in last[-25:]) == 9, (
         "every component's file is in the last table"

@@ -306,7 +306,9 @@ def _link_mount_path(rootfs: Path, mount: VolumeMount, volume: Path) -> None:
         if not link.is_symlink():
             raise MountError(f"{mount.mount_path} is taken: another volume is mounted below it") from None
         if link.readlink() != volume:
-            raise MountError(f"{mount.mount_path} is taken: {link.readlink().name} is mounted there") from None
+            raise MountError(
+                f"{mount.mount_path} is taken: {link.readlink().name} is mounted there"
+            ) from None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

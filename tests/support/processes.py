@@ -1,0 +1,54 @@
+"""How tests run a command beside themselves, and see to it that none outlives its test."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def start(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a command for the length of a block, at whose end it is killed. Options are Popen's.
+
+    Its pipes are text; ``env`` is added to the tests' own environment.
+    """
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    options["env"] = {**os.environ, **options.get("env", {})}
+    with subprocess.Popen([str(word) for word in command], text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def list_children() -> dict[int, str]:
+    """This process's children: command line by id. Empty where the system does not tell."""
+    children = {}
+    for listed in Path("/proc/self/task").glob("*/children"):
+        try:
+            for pid in map(int, listed.read_text().split()):
+                children[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it has ended meanwhile
+    return children
+
+
+def end_children(pids: set[int]) -> None:
+    """Kill children, and wait until they are gone."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def let_children_be_interrupted() -> None:
+    """Have signals that whoever started the tests ignores mean in children what they usually do.
+
+    A signal that is ignored (SIGINT in a background job, SIGHUP under nohup) is ignored in every child too.
+    One that has a handler is not; and a handler that does nothing leaves the tests themselves as they were.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)

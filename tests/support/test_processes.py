@@ -1,0 +1,34 @@
+"""What the tests of commands stand on."""
+
+import signal
+import subprocess
+import sys
+
+from tests.support.processes import end_children, list_children, start
+
+
+def test_child_is_interrupted_when_whoever_started_the_tests_ignores_interrupts():
+    code = """
+        import signal, subprocess, sys
+        from tests.support.processes import let_children_be_interrupted
+        let_children_be_interrupted()
+        child = subprocess.Popen(["sleep", "60"])
+        signal.raise_signal(signal.SIGINT)
+        child.send_signal(signal.SIGINT)
+        print(child.wait(10))
+    """
+    script = 'trap "" INT HUP; exec "$@"'
+    with start("sh", "-c", script, "sh", sys.executable, "-c", code.replace("\n        ", "\n")) as process:
+        out, err = process.communicate(timeout=15)
+    assert (out, err) == (f"{-signal.SIGINT}\n", "")
+
+
+def test_children_are_found_and_ended():
+    with start("cat", stdin=subprocess.PIPE, bufsize=1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("ready\n")
+        process.stdout.readline()
+        assert list_children()[process.pid] == "cat "
+        end_children({process.pid})
+        assert process.pid not in list_children()
