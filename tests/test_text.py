@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcpcreds.text import make_safe, show_id
+from hcpcreds.text import make_printable, make_safe, show_id
 
 UUID = "5f1c2a8e-3b7d-4e60-9c21-8d4f7a6b0e13"
 
@@ -31,6 +31,12 @@ UUID = "5f1c2a8e-3b7d-4e60-9c21-8d4f7a6b0e13"
 )
 def test_make_safe_shows_one_printable_line_without_secrets(text, shown):
     assert make_safe(text) == shown
+
+
+def test_make_printable_keeps_all_that_can_be_printed():
+    path = f"/mnt/{'certs' * 60}/é ✓"
+    assert make_printable(path) == path
+    assert make_printable("/mnt/a\n\x1b[2J\x9b\u202e\udc80b") == "/mnt/a\ufffd\ufffd[2J\ufffd\ufffd\ufffdb"
 
 
 def test_make_safe_cuts_at_the_limit():

@@ -25,13 +25,16 @@ Everything that hcpcreds raises on purpose is an HcpCredsError::
     └─ ChainError                a step or a process of `hcpcreds up` failed
 
 What is raised to the Azure SDK is Azure's own error too: see `hcpcreds.credential`.
-No error ever carries a secret: neither a file's content nor a token nor a key.
+No error ever carries a secret: neither a file's content nor a token nor a key. Messages are printable,
+whatever the names and paths in them hold.
 """
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 from typing_extensions import override
+
+from hcpcreds.text import make_printable
 
 
 class HcpCredsError(Exception):
@@ -46,9 +49,10 @@ class HcpCredsError(Exception):
     """Whether the same call may succeed later without anything being mended."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        message = _make_lines_printable(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = None if hint is None else _make_lines_printable(hint)
 
     @override
     def __str__(self) -> str:
@@ -67,14 +71,13 @@ class InputError(HcpCredsError, ValueError):
     """
 
     def __init__(self, where: str, problems: Sequence[str], *, hint: str | None = None) -> None:
-        self.where = where
-        self.problems = tuple(problems)
+        self.where = make_printable(where)
+        self.problems = tuple(map(make_printable, problems))
         if len(self.problems) == 1:
-            message = f"{where}: {self.problems[0]}"
+            message = f"{self.where}: {self.problems[0]}"
         else:
-            message = "\n".join(
-                [f"{where}: {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)]
-            )
+            lines = [f"{self.where}: {len(self.problems)} problems"]
+            message = "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
         super().__init__(message, hint=hint)
 
 
@@ -172,3 +175,7 @@ class LeaseUnavailableError(LeaseError):
 
 class ChainError(HcpCredsError):
     """A step or a process of `hcpcreds up` failed."""
+
+
+def _make_lines_printable(text: str) -> str:
+    return "\n".join(map(make_printable, text.split("\n")))

@@ -29,6 +29,15 @@ _SECRETS: Final = re.compile(
 )
 
 
+def make_printable(text: object) -> str:
+    """Make a text printable and nothing else, for what has to be found again as it is: a path, a name.
+
+    Each character that cannot be printed (line breaks, C0 and C1 controls, bidirectional controls, lone
+    surrogates) becomes U+FFFD. No secret is masked and nothing is cut.
+    """
+    return "".join(each if each.isprintable() else _REPLACEMENT for each in str(text))
+
+
 def make_safe(text: object, *, limit: int = MAX_FOREIGN_TEXT) -> str:
     """Make a foreign text safe to show: one line, printable, without secrets, and not too long.
 
@@ -41,8 +50,7 @@ def make_safe(text: object, *, limit: int = MAX_FOREIGN_TEXT) -> str:
         limit: Characters to keep at most.
     """
     # Cut first, so that the cost has a bound: what is cut off within a secret still looks like one.
-    line = " ".join(str(text)[: 4 * limit + 1000].split())
-    line = "".join(each if each.isprintable() else _REPLACEMENT for each in line)
+    line = make_printable(" ".join(str(text)[: 4 * limit + 1000].split()))
     line = _SECRETS.sub(_mask, line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 

@@ -7,12 +7,16 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
+from click.testing import CliRunner, Result
 
 import hcpcreds
+import hcpcreds.cli.root as root_module
 from hcpcreds.cli.root import hcpcreds as root
+from hcpcreds.errors import InputError, MountError, TokenRefusedError
 
 BIN = Path(sys.executable).parent
 COMMANDS = root.list_commands(click.Context(root))
@@ -83,6 +87,71 @@ def test_full_disk_behind_the_output_is_told_without_a_traceback():
         )
     assert result.returncode == 1
     assert result.stderr == "hcpcreds completion: cannot be written: No space left on device\n"
+
+
+@pytest.fixture
+def fail(monkeypatch):
+    """Run a command that fails in its own way; the command line knows nothing of it but its name."""
+
+    def fail(error: BaseException) -> Result:
+        @click.command("fly")
+        def command() -> None:
+            key = "a secret that a traceback would show"  # noqa: F841
+            raise error
+
+        module = ModuleType("hcpcreds.cli.fly")
+        module.command = command  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(root_module._COMMANDS, "fly", "")
+        return CliRunner().invoke(root, ["fly"], prog_name="hcpcreds")
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (OverflowError("secret"), 1, "unexpected OverflowError in hcpcreds.cli.root, line "),
+        (RecursionError("secret"), 1, "unexpected RecursionError in "),
+        (ExceptionGroup("secret", [ValueError("secret")]), 1, "unexpected ValueError"),
+        (FileNotFoundError(2, "No such file", "secret"), 1, "unexpected FileNotFoundError (No such file)"),
+        (ExceptionGroup("", [TokenRefusedError("refused", hint="Do this.")]), 1, "refused. Do this.\n"),
+        (InputError("FILE", ["one", "two"]), 2, "FILE: 2 problems\n  one\n  two\n"),
+        (MountError("key eyJhbGciOiJQUzI1NiJ9.eyJhdWQi"), 1, "key ***\n"),
+        (OSError(28, "No space left on device"), 1, "cannot be written: No space left on device\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_command_tells_in_a_line_what_left_it(fail, error, status, message):
+    result = fail(error)
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert result.stderr.startswith(f"hcpcreds fly: {message}")
+    assert "secret" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BrokenPipeError(32, "Broken pipe")], ids=repr)
+def test_command_ends_quietly_when_it_is_interrupted_or_nobody_reads_on(fail, error):
+    result = fail(error)
+    assert result.exit_code == 1
+    assert result.output.strip() in ("Aborted!", "")
+
+
+def test_closed_standard_input_is_told():
+    result = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m hcpcreds check - <&-"],  # noqa: S607
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (2, "hcpcreds check: check: standard input: it is closed\n")
+
+
+def test_text_that_the_terminal_cannot_show_is_replaced(tmp_path):
+    (tmp_path / "✓").write_text("{}")
+    result = run("inspect", str(tmp_path / "✓"), PYTHONIOENCODING="latin-1")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout.startswith(f"{tmp_path}/?\n")
 
 
 def test_missing_extra_is_told_with_the_command_that_installs_it():

@@ -327,12 +327,12 @@ def test_no_finding_repeats_a_secret():
 
 def test_findings_are_one_line_and_do_not_repeat_what_is_too_long_for_a_name():
     text = (FIXTURES / "HC302" / "failing.yaml").read_text()
-    for value, shown in (('"a\\nb\\e[2J"', "'a\\nb\\x1b[2J'"), ("a" * 300, "(302 characters)")):
+    for value, shown in (('"a\\nb\\e[2J"', "'a\\nb\\x1b[2J'"), ("a" * 300, "'***'")):
         (finding,) = check_text(text.replace("otter-vault.vault.azure.net", value))
         assert finding.reason == f"keyvaultName is {shown}"
     text = (FIXTURES / "HC102" / "failing.yaml").read_text()
     (finding,) = check_text(text.replace("namespace: clusters\n", 'namespace: "a\\nb"\n'))
-    assert "is in a\\nb, the pod in clusters-otter" in finding.reason
+    assert "is in a b, the pod in clusters-otter" in finding.reason
 
 
 POD = """\

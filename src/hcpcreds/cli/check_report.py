@@ -11,6 +11,7 @@ import msgspec
 
 from hcpcreds import __version__
 from hcpcreds.manifests.check import RULES, Finding
+from hcpcreds.text import make_printable
 
 _COLORS: Final = {"error": "red", "warning": "yellow", "note": "cyan"}
 _GITHUB_COMMANDS: Final = {"error": "error", "warning": "warning", "note": "notice"}
@@ -39,7 +40,7 @@ def render_codes() -> str:
 
 def _render_text(findings: Sequence[Finding]) -> str:
     return "\n".join(
-        f"{finding.file}:{finding.line}: {_style(finding)}: {finding.reason}\n"
+        f"{make_printable(finding.file)}:{finding.line}: {_style(finding)}: {finding.reason}\n"
         f"    {finding.path}\n"
         f"    {finding.mend}"
         for finding in findings
@@ -97,8 +98,8 @@ def _build_location(finding: Finding) -> dict[str, Any]:
 def _render_github(findings: Sequence[Finding]) -> str:
     """Workflow commands, which GitHub Actions turns into marks on the lines of a pull request."""
     return "\n".join(
-        f"::{_GITHUB_COMMANDS[finding.severity]} file={_escape_property(finding.file)},line={finding.line},"
-        f"title={_escape_property(f'{finding.code}: {RULES[finding.code].title}')}"
+        f"::{_GITHUB_COMMANDS[finding.severity]} file={_escape_property(make_printable(finding.file))},"
+        f"line={finding.line},title={_escape_property(f'{finding.code}: {RULES[finding.code].title}')}"
         f"::{_escape(f'{finding.path}: {finding.reason}. {finding.mend}')}"
         for finding in findings
     )

@@ -18,6 +18,7 @@ from hcpcreds.constants import (
     MANAGED_SERVICE,
 )
 from hcpcreds.errors import InputError
+from hcpcreds.text import make_printable
 
 if TYPE_CHECKING:
     from hcpcreds.manifests.inject import InjectOptions, WorkloadChanges
@@ -175,7 +176,8 @@ def _report(workloads: Sequence["WorkloadChanges"], where: str) -> None:
         hint = "Say which component one is: --component, or the label or annotation hcpcreds.io/component."
         raise InputError(where, ["there is no workload in it that is a component's"], hint=hint)
     for workload in workloads:
-        click.echo(f"{workload.title}: {len(workload.changes) or 'nothing'} to change", err=True)
+        title = make_printable(workload.title)
+        click.echo(f"{title}: {len(workload.changes) or 'nothing'} to change", err=True)
 
 
 def _render_patch(workloads: Sequence["WorkloadChanges"], output: str, where: str) -> str:
@@ -191,15 +193,16 @@ def _render_patch(workloads: Sequence["WorkloadChanges"], output: str, where: st
 
 
 def _render_diff(stream: "InjectedStream", file: str) -> str:
-    """A unified diff that `patch` takes; coloured on a terminal."""
-    name = "stdin" if file == "-" else file.lstrip("/")
+    """A unified diff that `patch` takes; on a terminal coloured, and printable."""
+    name = "stdin" if file == "-" else make_printable(file.lstrip("/"))
     before, after = (list(StringIO(text, newline="\n")) for text in (stream.before, stream.after))
-    has_color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    is_seen = sys.stdout.isatty()
+    has_color = is_seen and not os.environ.get("NO_COLOR")
     rendered = ""
     for line in unified_diff(before, after, f"a/{name}", f"b/{name}"):
         color = _COLORS.get(line[0]) if has_color else None
-        text = line.removesuffix("\n")
+        text = make_printable(line.rstrip("\r\n").expandtabs()) if is_seen else line.removesuffix("\n")
         rendered += f"{click.style(text, fg=color) if color else text}\n"
-        if text == line:
+        if not line.endswith("\n"):
             rendered += "\\ No newline at end of file\n"
     return rendered

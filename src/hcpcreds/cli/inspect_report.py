@@ -10,6 +10,7 @@ import click
 from hcpcreds.credential import Status
 from hcpcreds.credential.inspection import CertificateDetails, Inspection, render_relative
 from hcpcreds.credential.mount import Mount
+from hcpcreds.text import make_printable
 
 _BAR_WIDTH: Final = 72
 _TIMES: Final = (
@@ -77,7 +78,7 @@ def build_document(inspection: Inspection) -> dict[str, Any]:
 def render_report(inspection: Inspection) -> str:
     """Render what a person reads; in colour, which `click.echo` leaves out where nobody sees it."""
     now = inspection.inspected_at
-    lines = [click.style(inspection.path, bold=True), *_render_problems(inspection)]
+    lines = [click.style(make_printable(inspection.path), bold=True), *_render_problems(inspection)]
     if inspection.is_readable:
         lines += _render_section("identity", _identity_rows(inspection))
         lines += _render_section("certificate", _certificate_rows(inspection.certificates))
@@ -119,7 +120,7 @@ def render_change(status: Status, *, at: datetime) -> str:
             f"generation {status.generation}: certificate {status.thumbprint[:_THUMBPRINT_LETTERS]}, valid "
             f"until {status.not_after:%Y-%m-%d %H:%M} ({render_relative(status.not_after, at)})"
         )
-    return f"{at:%H:%M:%S} {status.path}: {what}"
+    return f"{at:%H:%M:%S} {make_printable(status.path)}: {make_printable(what)}"
 
 
 def render_iso(at: datetime | None) -> str | None:
@@ -133,7 +134,8 @@ def render_time(at: datetime, now: datetime) -> str:
 
 
 def render_rows(rows: Rows) -> list[str]:
-    """Render names and what they stand for, in two columns."""
+    """Render names and what they stand for, in two columns: printable, for both may be a stranger's."""
+    rows = [(make_printable(name), make_printable(text)) for name, text in rows]
     width = max((len(name) for name, _ in rows), default=0)
     return [f"  {name:{width}}  {text}" for name, text in rows]
 
@@ -147,9 +149,9 @@ def _render_problems(inspection: Inspection) -> list[str]:
         return [click.style("nothing is wrong", fg="green")]
     lines = []
     for problem in inspection.problems:
-        lines.append(click.style(f"wrong: {problem.text}", fg="red"))
+        lines.append(click.style(f"wrong: {make_printable(problem.text)}", fg="red"))
         if problem.hint is not None:
-            lines.append(f"       {problem.hint}")
+            lines.append(f"       {make_printable(problem.hint)}")
     return lines
 
 

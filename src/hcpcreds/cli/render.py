@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 from hcpcreds.cli.source import read_file_or_stdin
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
 from hcpcreds.errors import HcpCredsError, InputError
+from hcpcreds.text import make_printable
 
 _TO_FILES: Final = "dir="
 
@@ -119,7 +120,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     )
     if output.startswith(_TO_FILES):
         for path in _write_files(objects, Path(output.removeprefix(_TO_FILES)).expanduser()):
-            click.echo(path)
+            click.echo(make_printable(path))
     else:
         text = render_json(objects) if output == "json" else render_yaml(objects)
         click.echo(text.encode(), nl=False)

@@ -16,6 +16,7 @@ from typing_extensions import override
 from hcpcreds.credential.inspection import render_relative
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
 from hcpcreds.dataplane.vault_secret import StoredCredential
+from hcpcreds.text import make_printable
 
 
 class RenewalReport(Observer):
@@ -47,7 +48,7 @@ class RenewalReport(Observer):
         self._say(f"{_get_host(vault_url)}: another replica holds its Lease, and walks over it")
 
     def _say(self, text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(make_printable(text), err=True)
 
 
 class ProgressReport(RenewalReport):
@@ -95,7 +96,7 @@ class ProgressReport(RenewalReport):
 
     @override
     def _say(self, text: str) -> None:
-        self._progress.console.print(text, soft_wrap=True)
+        self._progress.console.print(make_printable(text), soft_wrap=True)
 
 
 @contextmanager
@@ -142,7 +143,7 @@ def render_summary(walk: Walk) -> str:
     number = len(walk.credentials)
     lines = [f"{_get_host(walk.vault_url)}: {number} credentials, {counts or 'none due'}, {took:.1f} s{end}"]
     lines += [
-        f"  due: {outcome.name}, {_render_time_left(outcome, walk.finished_at)}"
+        f"  due: {make_printable(outcome.name)}, {_render_time_left(outcome, walk.finished_at)}"
         for outcome in walk.outcomes
         if outcome.result is Result.DUE
     ]

@@ -1,7 +1,11 @@
 """`hcpcreds` itself: finds the command, turns errors into messages and exit statuses."""
 
 import errno
+import logging
+import sys
+import traceback
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, Final, NoReturn
 
 import click
@@ -9,6 +13,7 @@ from typing_extensions import override
 
 from hcpcreds import __version__
 from hcpcreds.errors import HcpCredsError, InputError
+from hcpcreds.text import make_safe
 
 _COMMANDS: Final = {
     "render": "Print every object that a hosted cluster needs, ready to be applied.",
@@ -23,6 +28,8 @@ _COMMANDS: Final = {
 """Each command's module in this package, and what `--help` says of it without importing it."""
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LONGEST_LINE: Final = 2000
+"""Characters of a line of a message: ours are shorter, and foreign text in them is cut already."""
 
 
 class _Commands(click.Group):
@@ -46,19 +53,66 @@ class _Commands(click.Group):
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
+        _prepare_streams()
         try:
             return super().invoke(ctx)
-        except HcpCredsError as error:
-            self._fail(ctx, str(error), status=2 if isinstance(error, InputError) else 1)
-        except OSError as error:
-            if error.errno not in _DISK_FULL:
-                raise
-            self._fail(ctx, f"cannot be written: {error.strerror}", status=1)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except click.ClickException as error:
+            error.message = _make_lines_safe(error.message)  # type: ignore[misc]
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # click ends quietly when nobody reads on
+            self._fail(ctx, *_explain(error))
 
-    def _fail(self, ctx: click.Context, problem: str, *, status: int) -> NoReturn:
+    def _fail(self, ctx: click.Context, problem: str, status: int) -> NoReturn:
         command = " ".join(filter(None, (ctx.info_name, ctx.invoked_subcommand)))
-        click.echo(f"{command}: {problem}", err=True)
+        click.echo(_make_lines_safe(f"{command}: {problem}"), err=True)
         ctx.exit(status)
+
+
+class _OneLine(logging.Formatter):
+    """A log record as a safe line; of an exception only its type, for a traceback may hold a secret."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        kind = record.exc_info[0] if record.exc_info else None
+        return make_safe(record.getMessage() + (f" ({kind.__name__})" if kind else ""), limit=_LONGEST_LINE)
+
+
+def _prepare_streams() -> None:
+    # A terminal that cannot show a character shows another one.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_OneLine())
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Say what an exception that left a command means, and which exit status it gives."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, HcpCredsError):
+        return str(error), 2 if isinstance(error, InputError) else 1
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return f"cannot be written: {error.strerror}", 1
+    # What the system says is safe; the text of any other exception may hold anything.
+    reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    places = [
+        f"{frame.f_globals['__name__']}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals["__name__"].startswith("hcpcreds.")
+    ]
+    where = f" in {places[-1]}" if places else ""
+    return f"unexpected {type(error).__name__}{reason}{where}. It is a bug in hcpcreds; please report it.", 1
+
+
+def _make_lines_safe(text: str) -> str:
+    return "\n".join(
+        line[: len(line) - len(line.lstrip(" "))] + make_safe(line, limit=_LONGEST_LINE)
+        for line in text.split("\n")
+    )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,7 +15,10 @@ def read_file_or_stdin(file: str) -> tuple[bytes, str]:
         InputError: The file cannot be read.
     """
     from hcpcreds.documents import MAX_BYTES, read_source
+    from hcpcreds.errors import InputError
 
     if file == "-":
+        if sys.stdin is None:
+            raise InputError(STANDARD_INPUT, ["it is closed"])
         return sys.stdin.buffer.read(MAX_BYTES + 1), STANDARD_INPUT
     return read_source(file), file

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from hcpcreds.chain.record import ComponentRecord
 from hcpcreds.chain.settings import Reporter
+from hcpcreds.text import make_printable
 
 _PLAIN_WIDTH: Final = 280
 """Wide enough that no column of a table on a pipe or file is ever cut."""
@@ -38,11 +39,11 @@ class StepsReporter(Reporter):
 
     @override
     def step(self, text: str) -> None:
-        self._log.print(text)
+        self._log.print(make_printable(text))
 
     @override
     def problem(self, text: str) -> None:
-        self._log.print(f"problem: {text}")
+        self._log.print(f"problem: {make_printable(text)}")
 
 
 class LinesReporter(StepsReporter):
@@ -51,7 +52,8 @@ class LinesReporter(StepsReporter):
     @override
     def happened(self, record: ComponentRecord, text: str) -> None:
         try:
-            print(f"{datetime.now(UTC):%H:%M:%S} {record.component}: {text}", flush=True)  # noqa: T201
+            line = make_printable(f"{datetime.now(UTC):%H:%M:%S} {record.component}: {text}")
+            print(line, flush=True)  # noqa: T201
         except BrokenPipeError:
             # What is left in the buffer would fail again when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

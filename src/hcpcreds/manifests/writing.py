@@ -29,6 +29,8 @@ _PLAIN: Final = re.compile(r"[A-Za-z/][-A-Za-z0-9_./]*")
 _WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 """Booleans and null, in any case."""
 _NEVER_FOLD: Final = 1 << 30
+_UNPRINTABLE: Final = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""What moves a terminal's cursor or turns its text around: C1, bidirectional controls and their like."""
 
 
 def render_yaml(objects: Iterable[Mapping[str, Any]]) -> str:
@@ -41,13 +43,13 @@ def render_yaml(objects: Iterable[Mapping[str, Any]]) -> str:
     events.append(StreamEndEvent())
     emitter = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text: str = yaml.emit(events, Dumper=emitter, allow_unicode=True, width=_NEVER_FOLD)
-    return text
+    return _escape(text)
 
 
 def render_json(objects: Sequence[Mapping[str, Any]]) -> str:
     """Render objects as one JSON document, a ``List`` as kubectl writes it; keys keep their order."""
     document = {"apiVersion": "v1", "kind": "List", "items": objects}
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return _escape(msgspec.json.format(msgspec.json.encode(document), indent=2).decode()) + "\n"
 
 
 def _add_events(events: list[Event], value: object) -> None:
@@ -69,6 +71,11 @@ def _add_events(events: list[Event], value: object) -> None:
         events.append(ScalarEvent(None, None, (True, False), json.dumps(value)))
     else:
         raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+
+
+def _escape(text: str) -> str:
+    """Escape what is not printable in YAML or JSON, where it stands in quotes if anywhere."""
+    return _UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def is_plain(text: str) -> bool:

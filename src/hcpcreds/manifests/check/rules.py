@@ -1,11 +1,11 @@
 """The table of findings: each code, how bad it is, and what it says. docs/checks has a page for each."""
 
-import re
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from hcpcreds.manifests.check.document import Node
+from hcpcreds.text import make_safe
 
 Severity = Literal["error", "warning", "note"]
 
@@ -111,7 +111,8 @@ class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
     """What to do about it."""
 
 
-_LONG: Final = re.compile(r"\S{160,}")
+_LONGEST_TEXT: Final = 1000
+"""Characters of a finding's text that are shown."""
 
 
 def report(code: str, node: Node, reason: str, mend: str) -> Finding:
@@ -119,21 +120,9 @@ def report(code: str, node: Node, reason: str, mend: str) -> Finding:
     return Finding(
         file=node.document.file,
         line=node.line,
-        path=node.json_path,
+        path=make_safe(node.json_path, limit=_LONGEST_TEXT),
         code=code,
         severity=RULES[code].severity,
-        reason=_make_safe(reason),
-        mend=_make_safe(mend),
+        reason=make_safe(reason, limit=_LONGEST_TEXT),
+        mend=make_safe(mend, limit=_LONGEST_TEXT),
     )
-
-
-def _make_safe(text: str) -> str:
-    """Make a text safe to show: one line, nothing that moves a terminal's cursor, and no secret.
-
-    No name or path that belongs in a manifest is so long. What is may be a secret, pasted by mistake.
-    """
-    text = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
-    return _LONG.sub(lambda found: f"({len(found[0])} characters)", text)
