@@ -29,7 +29,9 @@ from hcpcreds import aio as hcpcreds_aio
 from hcpcreds.chain.service_owner import Issued, OwnIdentity
 from hcpcreds.credential.authority import Attempt, Token
 from hcpcreds.credential.certificate import parse_certificate
+from hcpcreds.credential.der import Element
 from hcpcreds.credential.file import parse_credential_file
+from hcpcreds.credential.pkcs12 import Contents
 from hcpcreds.credential.source import Snapshot
 from hcpcreds.dataplane.models import (
     DelegatedResource,
@@ -115,6 +117,8 @@ def make_values(content: bytes) -> dict[str, Any]:
         FetchedObject("secret/ingress", "1", "ingress", 0o644, content),
         SecretVersion("1", content.decode(), 0, 0),
         Answer(200, content),
+        Element(4, pem),
+        Contents((pem,), (pem,)),
         _NewSecret(value=content.decode()),
         Document({"kind": "Secret", "stringData": {"ingress": content.decode()}}),
     ]

@@ -5,6 +5,7 @@ import datetime as dt
 import json
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import msgspec
@@ -24,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.credential.files import CLIENT, TENANT, encode, issue, make_key, render_file
 
-from hcpcreds.credential.file import MAX_FILE_BYTES, parse_credential_file
+from hcpcreds.credential.file import MAX_FILE_BYTES, parse_authority, parse_credential_file
 from hcpcreds.errors import MountFormatError
 
 ISSUED = issue()
@@ -58,6 +59,12 @@ ROWS = {
     "binary": (b"\x00\xff\xfe\x80", "expected a JSON object"),
     "not UTF-8": (GOOD.replace(b"https", b"\xff\xfe"), "not UTF-8"),
     "not JSON": (b"client_id: x", "expected a JSON object"),
+    "UTF-8 with BOM": (b"\xef\xbb\xbf" + GOOD, "the file begins with a byte order mark"),
+    "UTF-16": (GOOD.decode().encode("utf-16"), "the file is UTF-16; expected UTF-8"),
+    "UTF-16, big endian": (GOOD.decode().encode("utf-16-be"), "the file is UTF-16; expected UTF-8"),
+    "UTF-16, little endian": (GOOD.decode().encode("utf-16-le"), "the file is UTF-16; expected UTF-8"),
+    "NUL bytes alone": (bytes(4096), "nothing but NUL bytes"),
+    "NUL bytes after it": (GOOD + bytes(10), "the file holds NUL bytes"),
     "an array": (b"[]", "expected a JSON object"),
     "nested too deeply": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     "a PEM file": (PEM, "expected a JSON object"),
@@ -77,6 +84,7 @@ ROWS = {
     "http authority": (render_file(ISSUED, authentication_endpoint="http://login.example/"), "https"),
     "authority without host": (render_file(ISSUED, authentication_endpoint="https:///x"), "https://HOST/"),
     "authority with user": (render_file(ISSUED, authentication_endpoint="https://a:b@h/"), "without user"),
+    "authority in brackets": (render_file(ISSUED, authentication_endpoint="https://[x]/"), "without user"),
     "bad base64": (render_file(ISSUED, client_secret="%%%"), "client_secret: expected base64"),
     "empty secret": (render_file(ISSUED, client_secret=""), "neither a PEM bundle nor a PKCS#12"),
     "secret of noise": (with_secret(b"noise"), "neither a PEM bundle nor a PKCS#12"),
@@ -99,11 +107,11 @@ ROWS = {
         with_secret(
             ISSUED.certificate_pem + b"-----BEGIN PRIVATE KEY-----\nbm9pc2U=\n-----END PRIVATE KEY-----\n"
         ),
-        "private key in the PEM bundle does not parse",
+        "the private key does not parse",
     ),
     "certificate of noise": (
         with_secret(ISSUED.key_pem + b"-----BEGIN CERTIFICATE-----\nbm9pc2U=\n-----END CERTIFICATE-----\n"),
-        "a certificate in the PEM bundle does not parse",
+        "a certificate in the bundle does not parse",
     ),
     "EC key": (with_secret(EC.certificate_pem + EC.key_pem), "Entra ID takes only RSA"),
     "Ed25519 key": (with_secret(ED25519.certificate_pem + ED25519.key_pem), "Entra ID takes only RSA"),
@@ -223,6 +231,90 @@ def build_issued(subject: str, issuer: str, key: Any, issuer_key: Any) -> x509.C
 )
 def test_time_is_read_as_utc_when_it_is_written(written: str, meant: dt.datetime):
     assert parse_credential_file(render_file(ISSUED, not_before=written), path="p").not_before == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("https://login.microsoftonline.com/", "https://login.microsoftonline.com"),
+        ("HTTPS://Login.Example//", "https://Login.Example"),
+        ("https://127.0.0.1:65535", "https://127.0.0.1:65535"),
+        ("https://[::1]:1/", "https://[::1]:1"),
+        ("https://xn--mnchen-3ya.example/adfs", "https://xn--mnchen-3ya.example/adfs"),
+        ("https://my_host/a-b/c.d/~e", "https://my_host/a-b/c.d/~e"),
+    ],
+)
+def test_authority_is_read_when_it_is_a_host_with_at_most_port_and_path(written: str, meant: str):
+    assert parse_authority(written) == meant
+
+
+TENANT_PATH = "without the path of a tenant or a token"
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("", "https"),
+        ("login.example", "https"),
+        ("http://login.example/", "https"),
+        ("https://", "expected https://HOST/"),
+        ("https://login..example/", "expected https://HOST/"),
+        ("https://login.example./", "expected https://HOST/"),
+        ("https://.login.example/", "expected https://HOST/"),
+        ("https://login example/", "expected https://HOST/"),
+        (" https://login.example/", "https"),
+        ("https://login.example/ ", "expected https://HOST/"),
+        ("https://login.example/\n", "expected https://HOST/"),
+        ("https://m\u00fcnchen.example/", "expected https://HOST/"),
+        ("https://login.example\u3002com/", "expected https://HOST/"),
+        ("https://evil.example\\.login.microsoft.com/", "expected https://HOST/"),
+        ("https://login.example/\x1b]0;title\x07", "expected https://HOST/"),
+        ("https://login.example/%2e%2e", "expected https://HOST/"),
+        ("https://login.example//x", "expected https://HOST/"),
+        ("https://login.example?x", "expected https://HOST/"),
+        ("https://login.example#x", "expected https://HOST/"),
+        ("https://[::1", "expected https://HOST/"),
+        ("https://[1.2.3.4]/", "expected https://HOST/"),
+        ("https://[::1]x/", "expected https://HOST/"),
+        (f"https://{'a.' * 130}b/", "expected https://HOST/"),
+        (f"https://{'a' * 64}.example/", "expected https://HOST/"),
+        ("https://login.example:abc/", "expected https://HOST/"),
+        ("https://login.example:/", "expected https://HOST/"),
+        ("https://login.example:0/", "port from 1 to 65535"),
+        ("https://login.example:99999/", "port from 1 to 65535"),
+        (f"https://login.example/{TENANT}", TENANT_PATH),
+        (f"https://login.example/{TENANT}/oauth2/v2.0/token", TENANT_PATH),
+        ("https://login.example/oauth2/v2.0/token", TENANT_PATH),
+        ("https://login.example/common/", TENANT_PATH),
+        ("https://login.microsoftonline.com/contoso.onmicrosoft.com", TENANT_PATH),
+        ("https://login.example/../x", TENANT_PATH),
+    ],
+)
+def test_authority_is_refused_with_its_reason_when_it_is_anything_else(written: str, says: str):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        parse_authority(written)
+
+
+@pytest.mark.parametrize("form", ["{}", "https://{}/", "https://[{}]/", "https://x/{}!", "https://{}:99999/"])
+def test_authority_is_not_repeated_when_it_is_refused(form: str):
+    with pytest.raises(ValueError, match="expected") as raised:
+        parse_authority(form.format("sentinel" * 10))
+    assert "sentinel" not in str(raised.value)
+
+
+@given(st.text() | st.text().map("https://{}".format))
+def test_authority_is_read_or_refused_whatever_it_is(text: str):
+    try:
+        authority = parse_authority(text)
+    except ValueError as error:
+        reason = str(error)
+        assert reason.startswith("expected ")
+    else:
+        url = urlsplit(authority)
+        assert authority.isascii()
+        assert url.hostname
+        assert url.port is None or url.port > 0
+        assert parse_authority(authority) == authority
 
 
 @pytest.mark.parametrize("absent", [..., None])

@@ -87,6 +87,10 @@ def test_inspection_tells_everything_of_a_good_file_in_a_mount(mount, local_azur
         ({"client_id": "me", "tenant_id": ...}, "client_id: expected a UUID\ntenant_id: missing"),
         ({"client_secret": "!"}, "client_secret: expected base64"),
         ({"authentication_endpoint": "http://login.example"}, "authentication_endpoint: expected an https"),
+        (
+            {"authentication_endpoint": "https://login.example/99999999-8888-7777-6666-555555555555/"},
+            "authentication_endpoint: expected the authority alone",
+        ),
         ({"not_before": ...}, "not_before is missing; the certificate's own is used"),
         ({"not_after": ...}, "not_after is missing; the certificate's own is used"),
         ({"renew_after": "whenever"}, "renew_after: expected an RFC 3339 time"),

@@ -6,26 +6,40 @@ The format is `UserAssignedIdentityCredentials` of the managed-identity data pla
 
 import base64
 import binascii
+import codecs
 import errno
+import ipaddress
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
+from hcpcreds.clouds import is_entra_host
 from hcpcreds.credential.certificate import Certificate, parse_certificate
 from hcpcreds.errors import InputError, MountError, MountFormatError, MountNotReadyError
+from hcpcreds.text import UUID
 
 MAX_FILE_BYTES: Final = 1 << 20
 """No real credential file comes near; anything larger is something else."""
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_AUTHORITY: Final = re.compile(
+    r"(?P<host>[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>(?:/[A-Za-z0-9._~-]+)*)/*"
+)
+_MAX_HOST: Final = 253
+_MAX_PORT: Final = 65535
+_TENANT_PATH: Final = re.compile(rf"oauth2|common|organizations|consumers|\.{{1,2}}|{UUID.pattern}")
+_BYTE_ORDER_MARKS: Final = {
+    codecs.BOM_UTF8: "the file begins with a byte order mark (UTF-8 with BOM), which JSON must not",
+    codecs.BOM_UTF16_LE: "the file is UTF-16; expected UTF-8",
+    codecs.BOM_UTF16_BE: "the file is UTF-16; expected UTF-8",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,31 +65,47 @@ def read_credential_file(path: str) -> bytes:
         MountFormatError: What is there cannot be a credential file.
     """
     try:
-        # Without O_NONBLOCK, a pipe at this place would hold the caller for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return read_small_file(path)
     except OSError as error:
         raise _describe_unreadable(path, error) from None
+    except ValueError as error:
+        raise MountFormatError(
+            f"{path} {error}", hint="Name the file inside the mount, not its directory."
+        ) from None
+
+
+def read_small_file(path: str) -> bytes:
+    """Read a regular file, or the beginning of one that is too large: at most a byte more than it may have.
+
+    Raises:
+        OSError: It cannot be opened or read.
+        ValueError: It is something else: a directory, a pipe, a device. The text follows its name.
+    """
+    if "\0" in path:
+        raise ValueError("is not a path: it holds a NUL character")
+    # Without O_NONBLOCK, a pipe at this place would hold the caller until somebody writes.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise MountFormatError(
-                f"{path} is not a regular file", hint="Name the file inside the mount, not its directory."
-            )
+            raise ValueError("is not a regular file")
         content = os.read(descriptor, MAX_FILE_BYTES + 1)
-        while more := len(content) <= MAX_FILE_BYTES and os.read(descriptor, MAX_FILE_BYTES + 1):
+        while more := len(content) <= MAX_FILE_BYTES and os.read(
+            descriptor, MAX_FILE_BYTES + 1 - len(content)
+        ):
             content += more
-    except OSError as error:
-        raise _describe_unreadable(path, error) from None
+        return content
     finally:
         os.close(descriptor)
-    return content
 
 
-def parse_credential_file(content: bytes, *, path: str) -> CredentialFile:
+def parse_credential_file(content: bytes, *, path: str, now: datetime | None = None) -> CredentialFile:
     """Parse and check a credential file.
 
     Args:
         content: The whole file.
         path: Where it came from, for the error.
+        now: Which of several certificates for one key is used: the latest that is valid then; the current
+            time if not given.
 
     Raises:
         MountFormatError: The content is no usable credential. The message lists every problem, each with
@@ -105,17 +135,13 @@ def parse_credential_file(content: bytes, *, path: str) -> CredentialFile:
     authority = read("authentication_endpoint", parse_authority, str)
     client_id = read("client_id", _parse_uuid, str)
     tenant_id = read("tenant_id", _parse_uuid, str)
-    certificate: Certificate | None = read("client_secret", _parse_secret, str)
+    certificate: Certificate | None = read("client_secret", lambda text: _parse_secret(text, now), str)
     not_before: datetime | None = read("not_before", _assume_utc, datetime, required=False)
     not_after: datetime | None = read("not_after", _assume_utc, datetime, required=False)
     if problems or certificate is None:
         raise _build_error(path, problems)
 
-    warnings = [
-        f"{key} is missing; the certificate's own is used"
-        for key, value in (("not_before", not_before), ("not_after", not_after))
-        if value is None
-    ]
+    times = {"not_before": not_before, "not_after": not_after}
     not_before = not_before or certificate.not_before
     not_after = not_after or certificate.not_after
     if not_after <= not_before:
@@ -127,22 +153,51 @@ def parse_credential_file(content: bytes, *, path: str) -> CredentialFile:
         certificate=certificate,
         not_before=not_before,
         not_after=not_after,
-        warnings=tuple(warnings),
+        warnings=tuple(_find_unusual(times, certificate)),
     )
+
+
+def _find_unusual(times: dict[str, datetime | None], certificate: Certificate) -> Iterator[str]:
+    for key, value in times.items():
+        if value is None:
+            yield f"{key} is missing; the certificate's own is used"
+    if certificate.passed_over:
+        yield (
+            f"client_secret: holds {certificate.passed_over + 1} certificates for its key; the one until "
+            f"{certificate.not_after:%Y-%m-%dT%H:%M:%SZ} is used"
+        )
 
 
 def parse_authority(text: str) -> str:
     """Check a token authority's URL, and take its closing slash off.
 
     Raises:
-        ValueError: Not an `https` URL of a host, with at most a path.
+        ValueError: Not the `https` URL of a host, with at most a port and a path that is not yet a tenant's.
+            Repeats nothing of the text.
     """
-    url = urlsplit(text.strip())
-    if url.scheme != "https":
+    if text[:8].lower() != "https://":
         raise ValueError("expected an https URL, for a certificate's assertion must not travel in the open")
-    if not url.hostname or url.username is not None or url.query or url.fragment:
-        raise ValueError("expected https://HOST/, without user, query or fragment")
-    return url.geturl().rstrip("/")
+    url = _AUTHORITY.fullmatch(text, 8)
+    if url is None or len(url["host"]) > _MAX_HOST or not _is_address(url["host"]):
+        raise ValueError("expected https://HOST/, without user, query, fragment, blank or other character")
+    if url["port"] is not None and not 0 < int(url["port"]) <= _MAX_PORT:
+        raise ValueError(f"expected a port from 1 to {_MAX_PORT}")
+    path = url["path"].split("/")[1:]
+    if any(_TENANT_PATH.fullmatch(each) for each in path) or (path and is_entra_host(url["host"])):
+        raise ValueError(
+            "expected the authority alone, https://HOST/, without the path of a tenant or a token"
+        )
+    return f"https://{text[8:].rstrip('/')}"
+
+
+def _is_address(host: str) -> bool:
+    if not host.startswith("["):
+        return True
+    try:
+        ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        return False
+    return True
 
 
 def check_authority(authority: str | None) -> str | None:
@@ -161,10 +216,24 @@ def _parse_object(content: bytes, problems: list[str]) -> dict[str, msgspec.Raw]
     try:
         return msgspec.json.decode(content, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problems.append(
-            "the file is empty" if not content.strip() else f"expected a JSON object: {_describe(error)}"
-        )
+        problems.append(_recognize(content) or f"expected a JSON object: {_describe(error)}")
         return {}
+
+
+def _recognize(content: bytes) -> str | None:
+    """Recognize what is no JSON at all, so that nobody has to guess at an invalid character."""
+    if not content.strip():
+        return "the file is empty"
+    if not content.strip(b"\0"):
+        return "the file holds nothing but NUL bytes, as after a crash before it was written"
+    for mark, reason in _BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            return reason
+    if content[:2] in (b"{\0", b"\0{"):
+        return "the file is UTF-16; expected UTF-8"
+    if b"\0" in content:
+        return "expected a JSON object: the file holds NUL bytes"
+    return None
 
 
 def _describe(error: Exception) -> str:
@@ -175,19 +244,19 @@ def _describe(error: Exception) -> str:
 
 
 def _parse_uuid(text: str) -> str:
-    if not _UUID.fullmatch(text):
+    if not UUID.fullmatch(text):
         raise ValueError("expected a UUID")
     return text.lower()
 
 
-def _parse_secret(text: str) -> Certificate:
+def _parse_secret(text: str, now: datetime | None) -> Certificate:
     try:
         secret = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(
             "expected base64 (standard alphabet) of a certificate with its private key"
         ) from None
-    return parse_certificate(secret)
+    return parse_certificate(secret, now=now)
 
 
 def _assume_utc(time: datetime) -> datetime:

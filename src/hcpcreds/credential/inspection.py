@@ -2,7 +2,6 @@
 
 import base64
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,8 +13,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-from cryptography.hazmat.primitives.serialization import pkcs12
 
+from hcpcreds.credential.certificate import find_certificates
 from hcpcreds.credential.encoding import Encoding, undo_encoding
 from hcpcreds.credential.file import (
     CredentialFile,
@@ -25,17 +24,11 @@ from hcpcreds.credential.file import (
 )
 from hcpcreds.credential.mount import MOUNTINFO, Mount, Problem, read_mount
 from hcpcreds.errors import InputError, MountError, MountFormatError
+from hcpcreds.text import RESOURCE_ID, UUID
 
 RENEWAL_GRACE: Final = timedelta(days=1)
 """How long after renew_after a renewal is merely due: whatever renews walks the vault once in a while."""
 
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# The names' limits are ARM's; nothing that could be a pasted secret passes.
-_RESOURCE_ID: Final = re.compile(
-    r"/subscriptions/[\w-]{1,64}/resourcegroups/[\w.()-]{1,90}/providers/"
-    r"microsoft\.managedidentity/userassignedidentities/[\w-]{1,128}",
-    re.IGNORECASE,
-)
 
 _ROUNDING: Final = timedelta(seconds=1)
 """Certificates count whole seconds, and the file's times may have fractions."""
@@ -144,7 +137,7 @@ def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNT
             )
         )
     fields = _Fields(content, problems)
-    file = _parse(content, path, fields, problems)
+    file = _parse(content, path, now, fields, problems)
     inspection = Inspection(
         path=path,
         inspected_at=now,
@@ -201,7 +194,7 @@ class _Fields:
 
     def get_id(self, name: str) -> str | None:
         text = self.get_text(name)
-        return text.lower() if _UUID.fullmatch(text) else None
+        return text.lower() if UUID.fullmatch(text) else None
 
     def get_time(self, name: str) -> datetime | None:
         time = self._get(name, datetime)
@@ -218,7 +211,7 @@ class _Fields:
         text = self.get_text("resource_id")
         return self._expect(
             "resource_id",
-            text if _RESOURCE_ID.fullmatch(text) else None,
+            text if RESOURCE_ID.fullmatch(text) else None,
             "the ARM resource id of a user-assigned identity",
         )
 
@@ -237,9 +230,11 @@ class _Fields:
             return None
 
 
-def _parse(content: bytes, path: str, fields: _Fields, problems: list[Problem]) -> CredentialFile | None:
+def _parse(
+    content: bytes, path: str, now: datetime, fields: _Fields, problems: list[Problem]
+) -> CredentialFile | None:
     try:
-        file = parse_credential_file(content, path=path)
+        file = parse_credential_file(content, path=path, now=now)
     except MountFormatError as error:
         shape = _recognize(content, fields)
         *others, last = error.problems
@@ -269,13 +264,9 @@ def _find_certificates(file: CredentialFile | None, fields: _Fields) -> Iterable
         return [x509.load_der_x509_certificate(each) for each in file.certificate.chain]
     try:
         bundle = base64.b64decode("".join(fields.get_text("client_secret").split()), validate=True)
-        if b"-----BEGIN CERTIFICATE-----" in bundle:
-            return x509.load_pem_x509_certificates(bundle)
-        archive = pkcs12.load_pkcs12(bundle, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
+        return find_certificates(bundle)
+    except ValueError:
         return []
-    found = [archive.cert, *archive.additional_certs]
-    return [each.certificate for each in found if each is not None]
 
 
 def _describe(certificate: x509.Certificate) -> CertificateDetails:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from hcpcreds.credential.certificate import Certificate
+from hcpcreds.credential.certificate import CLOCK_SKEW, Certificate
 from hcpcreds.credential.file import CredentialFile, parse_credential_file, read_credential_file
 from hcpcreds.credential.status import PreviousCertificate, Status, WatchMode
 from hcpcreds.errors import (
@@ -24,9 +24,6 @@ from hcpcreds.errors import (
     MountNotReadyError,
 )
 
-CLOCK_SKEW: Final = timedelta(minutes=5)
-"""How far the clock here and the authority's may stand apart: a certificate is used so much before its
-not_before and after its not_after. The authority has the last word."""
 DEFAULT_BACKSTOP: Final = timedelta(hours=6)
 _REREAD_SECONDS: Final = 1.0
 """How soon a file is read again that could not be read at all."""
@@ -257,7 +254,8 @@ class CredentialSource:
 
     def _take_content(self, content: bytes, digest: bytes, *, deliver: Deliver) -> None:
         try:
-            file = parse_credential_file(content, path=self.path)
+            now = datetime.fromtimestamp(self._clock(), UTC)
+            file = parse_credential_file(content, path=self.path, now=now)
         except MountFormatError as error:
             self._reject(error, digest)
             return
