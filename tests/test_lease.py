@@ -1,6 +1,8 @@
 """Leases: the real lightkube over HTTPS against a small API server; time is a test's own."""
 
 import asyncio
+import json
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lightkube import AsyncClient
 
 from hcpcreds.errors import InputError, LeaseRefusedError, LeaseUnavailableError
+from hcpcreds.kubeconfig import open_client
 from hcpcreds.lease import DEADLINE_SECONDS, DURATION_SECONDS, Leases, Sighting, judge, render_name
 from hcpcreds.local.lease_api import LeaseApi
 
@@ -22,6 +26,8 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.calls = 0
+        """How many are under way to the API server, over real sockets."""
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def clock(self) -> float:
@@ -48,9 +54,28 @@ class Time:
         await self._settle()
 
     async def _settle(self) -> None:
-        # What was woken speaks to the API server, over real sockets.
-        for _ in range(3):
-            await asyncio.sleep(0.01)
+        quiet = 0
+        while quiet < 20:
+            await asyncio.sleep(0)
+            quiet = 0 if self.calls else quiet + 1
+
+
+class CountedClient:
+    """lightkube's client, whose calls a clock waits for."""
+
+    def __init__(self, client: AsyncClient, time: Time) -> None:
+        self._client = client
+        self._time = time
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any, **options: Any) -> Any:
+            self._time.calls += 1
+            try:
+                return await getattr(self._client, name)(*arguments, **options)
+            finally:
+                self._time.calls -= 1
+
+        return call
 
 
 @pytest.fixture
@@ -70,9 +95,10 @@ def run(test: Callable[[Opened, Time], Coroutine[Any, Any, None]]) -> None:
         async with AsyncExitStack() as stack:
 
             async def open_leases() -> Leases:
-                leases = await stack.enter_async_context(Leases.open(None))
-                leases.clock, leases.sleep = time.clock, time.sleep
-                return leases
+                client = open_client()
+                stack.push_async_callback(client.close)
+                counted: Any = CountedClient(client, time)
+                return Leases(counted, client.namespace, clock=time.clock, sleep=time.sleep)
 
             await test(open_leases, time)
 
@@ -245,14 +271,132 @@ def test_hold_ends_without_a_lease_when_told_to_stop():
     run(test)
 
 
-@pytest.mark.usefixtures("api")
-def test_missing_role_is_an_error_that_names_the_verb():
-    async def main() -> None:
-        async with Leases.open("elsewhere") as leases:
-            with pytest.raises(LeaseRefusedError, match="verb get on leases in coordination"):
-                await leases.hold(EAST, asyncio.Event())
+REFUSALS = {
+    "no role": (
+        {"status": 403},
+        "answered 403 to get: A fault was asked for",
+        "It takes the verb get on leases in coordination.k8s.io",
+    ),
+    "no valid token": ({"status": 401}, "answered 401 to get", "It does not accept the token of the service"),
+    "no namespace": (
+        {"status": 404, "method": "POST"},
+        "answered 404 to create",
+        "Is there a namespace hcpcreds?",
+    ),
+    "proxy's page": (
+        {"status": 403, "body": b"<h1>no</h1>", "headers": {"Content-Type": "text/html"}},
+        "answered 403 to get: no Status of Kubernetes, so a proxy",
+        "It takes the verb get",
+    ),
+    "JSON of another": (
+        {"status": 401, "body": b"[1]", "headers": {"Content-Type": "application/json"}},
+        "answered 401 to get: no Status of Kubernetes",
+        "It does not accept",
+    ),
+    "nothing": ({"status": 403, "body": b""}, "answered 403 to get: no Status of Kubernetes", "It takes"),
+}
 
-    asyncio.run(main())
+
+@pytest.mark.parametrize(("fault", "problem", "hint"), REFUSALS.values(), ids=REFUSALS)
+def test_hold_waits_for_two_durations_then_ends_with_the_reason_when_the_api_refuses(
+    api: LeaseApi, caplog: pytest.LogCaptureFixture, fault: dict[str, Any], problem: str, hint: str
+):
+    async def test(open_leases: Opened, time: Time) -> None:
+        api.faults.add("kubernetes", **fault)
+        waiting = asyncio.create_task((await open_leases()).hold(EAST, asyncio.Event()))
+        await time.advance(2 * DURATION_SECONDS - 2)
+        assert not waiting.done()
+        await time.advance(6)
+        with pytest.raises(LeaseRefusedError) as caught:
+            await waiting
+        assert problem in caught.value.message
+        assert caught.value.hint is not None
+        assert hint in caught.value.hint
+        assert len(caplog.records) == 1
+        assert problem in caplog.text
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_hold_takes_the_lease_when_an_api_that_starts_no_longer_refuses(api: LeaseApi, status: int):
+    async def test(open_leases: Opened, time: Time) -> None:
+        fault = api.faults.add("kubernetes", status=status)
+        leases = await open_leases()
+        waiting = asyncio.create_task(leases.hold(EAST, asyncio.Event()))
+        await time.advance(20)
+        fault.times = 0
+        await time.advance(3)
+        assert await waiting is not None
+        assert get_holder(api) == leases.identity
+
+    run(test)
+
+
+def test_hold_counts_refusals_anew_when_the_api_answered_in_between(api: LeaseApi):
+    async def test(open_leases: Opened, time: Time) -> None:
+        other = await open_leases()
+        await other.write(render_name(EAST))
+        waiting = asyncio.create_task((await open_leases()).hold(EAST, asyncio.Event()))
+        for _ in range(3):
+            fault = api.faults.add("kubernetes", status=403)
+            await time.advance(20)
+            fault.times = 0
+            await other.write(render_name(EAST))
+            await time.advance(3)
+        assert not waiting.done()
+        waiting.cancel()
+
+    run(test)
+
+
+def test_lease_that_vanishes_while_it_is_taken_is_made_anew(api: LeaseApi):
+    async def test(open_leases: Opened, time: Time) -> None:
+        await (await open_leases()).write(render_name(EAST))
+        heir = await open_leases()
+        waiting = asyncio.create_task(heir.hold(EAST, asyncio.Event()))
+        await time.advance(4)
+        api.faults.add("kubernetes", method="PUT", status=404, times=1)
+        del api.leases[render_name(EAST)]["spec"]["holderIdentity"]
+        await time.advance(3)
+        del api.leases[render_name(EAST)]
+        await time.advance(3)
+        assert await waiting is not None
+        assert get_holder(api) == heir.identity
+
+    run(test)
+
+
+def test_refusal_is_told_safely(api: LeaseApi):
+    async def test(open_leases: Opened, _: Time) -> None:
+        message = "\x1b]0;owned\x07 eyJhbGciOiJQUzI1NiJ9.eyJhdWQiOiIxIn0.c2ln\nforged " + "a b" * 5000
+        body = json.dumps({"kind": "Status", "message": message}).encode()
+        api.faults.add("kubernetes", status=403, body=body)
+        with pytest.raises(LeaseRefusedError) as caught:
+            await (await open_leases()).write(render_name(EAST))
+        assert caught.value.message.isprintable()
+        assert "owned" in caught.value.message
+        assert "eyJ" not in caught.value.message
+        assert len(caught.value.message) < 500
+        assert caught.value.__context__ is None, "its frames hold the answer"
+
+    run(test)
+
+
+@pytest.mark.parametrize("said", [2147483647, 61, 0, None])
+def test_lease_of_a_dead_holder_is_taken_within_a_minute_whatever_it_says(api: LeaseApi, said: int | None):
+    async def test(open_leases: Opened, time: Time) -> None:
+        await (await open_leases()).write(render_name(EAST))
+        api.leases[render_name(EAST)]["spec"].update(leaseDurationSeconds=said, leaseTransitions=2147483647)
+        heir = await open_leases()
+        waiting = asyncio.create_task(heir.hold(EAST, asyncio.Event()))
+        await time.advance(DURATION_SECONDS - 1)
+        assert not waiting.done()
+        await time.advance(60 + 4 - DURATION_SECONDS)
+        assert waiting.done()
+        assert get_holder(api) == heir.identity
+
+    run(test)
 
 
 def test_try_hold_says_when_the_api_cannot_be_asked(api: LeaseApi):
@@ -301,15 +445,76 @@ def test_open_says_that_there_is_no_cluster(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        (["absent", "kubeconfig"], None),
+        (["kubeconfig", "absent", "kubeconfig", ""], None),
+        (["kubeconfig", "other"], "KUBECONFIG: it names 2 files, .*, and they are not merged here"),
+        (["absent", "missing"], "no way to a cluster: Configuration file .*absent not found"),
+        (["broken"], "no way to a cluster: the kubeconfig cannot be used: ScannerError"),
+        (["empty"], "the kubeconfig cannot be used: AttributeError"),
+        (["strange"], "the kubeconfig cannot be used: "),
+        (["without-context"], "no way to a cluster: No current context"),
+    ],
+    ids=lambda value: ":".join(value) if isinstance(value, list) else "",
+)
+def test_kubeconfig_is_the_only_one_that_exists_or_what_is_wrong_is_told(
+    api: LeaseApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], problem: str | None
+):
+    (tmp_path / "other").write_bytes(api.kubeconfig.read_bytes())
+    (tmp_path / "broken").write_text("users: [{user: {token: 'the secret token}}]")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "strange").write_text("clusters: 5\ncontexts: [the secret token]")
+    (tmp_path / "without-context").write_text("clusters: []\ncontexts: []")
+    monkeypatch.setenv("KUBECONFIG", ":".join(str(tmp_path / file) if file else "" for file in files))
+
+    async def main() -> None:
+        async with Leases.open(None) as leases:
+            assert await leases.write(render_name(EAST))
+
+    if problem is None:
+        asyncio.run(main())
+        return
+    with pytest.raises(InputError, match=problem) as caught:
+        asyncio.run(main())
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("url", "name"),
     [
-        ("https://Harbour.vault.azure.net", "hcpcreds-renew.harbour.vault.azure.net"),
-        ("https://127.0.0.1:8443", "hcpcreds-renew.127.0.0.1-8443"),
-        ("https://[::1]:8443", "hcpcreds-renew.1-8443"),
+        ("https://Harbour.vault.azure.net", "harbour.vault.azure.net"),
+        ("https://my-vault-1.vault.azure.net", "my-vault-1.vault.azure.net"),
+        ("https://127.0.0.1:8443", "127.0.0.1-8443-f376fb01"),
+        ("https://[::1]:8443", "1-8443-2ef9851e"),
     ],
 )
-def test_render_name_is_a_dns_name(url: str, name: str):
-    assert render_name(url) == name
+def test_render_name_is_the_host_when_that_is_a_dns_name(url: str, name: str):
+    assert render_name(url) == f"hcpcreds-renew.{name}"
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("https://a.b:1", "https://a.b-1"),
+        ("https://[::1]:5", "https://1-5"),
+        ("https://a_b.c", "https://a-b.c"),
+        ("https://a--b.c", "https://a-b.c"),
+        ("https://-a.b", "https://a.b"),
+        ("https://a..b", "https://a.b"),
+        (f"https://{'a' * 300}.b", f"https://{'a' * 300}.c"),
+    ],
+)
+def test_render_name_differs_when_hosts_do(pair: tuple[str, str]):
+    one, other = map(render_name, pair)
+    assert one != other
+
+
+@given(st.text(alphabet="aZ09.-_:[]é", min_size=1, max_size=300))
+def test_render_name_is_a_dns_subdomain_for_any_host(host: str):
+    name = render_name(f"https://{host}")
+    assert len(name) <= 253
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", name)
 
 
 @given(

@@ -8,8 +8,8 @@ Source: k8s.io/client-go/tools/leaderelection (defaults), coordination.k8s.io/v1
 """
 
 import asyncio
+import hashlib
 import logging
-import os
 import random
 import re
 import socket
@@ -21,15 +21,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from lightkube import AsyncClient, KubeConfig
-from lightkube.core.exceptions import ApiError, ConfigError
+import msgspec
+from lightkube import AsyncClient
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 
-from hcpcreds.errors import InputError, LeaseError, LeaseRefusedError, LeaseUnavailableError
+from hcpcreds.errors import LeaseError, LeaseRefusedError, LeaseUnavailableError
+from hcpcreds.kubeconfig import SERVICE_ACCOUNT, open_client
+from hcpcreds.text import make_safe
 
 DURATION_SECONDS: Final = 15
 """How long others leave a Lease alone that does not change."""
@@ -37,11 +39,16 @@ DEADLINE_SECONDS: Final = 10.0
 """How long a holder goes on without having written: less than the duration, so that it ends first."""
 RETRY_SECONDS: Final = 2.0
 """Between two writes, or two looks at another's Lease."""
-
-SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+LONGEST_DURATION_SECONDS: Final = 60.0
+"""How long another's Lease is left alone at most, whatever it says: ours say 15 s."""
+REFUSED_SECONDS: Final = 2.0 * DURATION_SECONDS
+"""How long refusals are waited out: an API server that starts refuses until it has read its roles."""
 
 _log = logging.getLogger(__name__)
 _REFUSALS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_MOST_TRANSITIONS: Final = 2**31 - 1
+_PREFIX: Final = "hcpcreds-renew."
+_LONGEST_NAME: Final = 253
 
 
 @dataclass(frozen=True)
@@ -161,18 +168,9 @@ class Leases:
         Raises:
             InputError: There is no way to a cluster.
         """
+        client = open_client(service_account)
         try:
-            config = KubeConfig.from_env(service_account).get()
-        except (ConfigError, KeyError, OSError) as error:
-            raise InputError(
-                "Kubernetes", [f"no way to a cluster: {error}"], hint="Set KUBECONFIG, or run it in a pod."
-            ) from None
-        if config is None:
-            raise InputError("Kubernetes", ["the kubeconfig names no context"])
-        # The API server's own address needs no proxy in a cluster.
-        client = AsyncClient(config, trust_env="KUBERNETES_SERVICE_HOST" not in os.environ)
-        try:
-            yield cls(client, namespace or config.namespace)
+            yield cls(client, namespace or client.namespace)
         finally:
             await client.close()
 
@@ -182,15 +180,27 @@ class Leases:
         A process takes one at a time, with a pause after each, so that replicas that start together share.
 
         Raises:
-            LeaseError: The API server refuses; waiting would not help.
+            LeaseRefusedError: The API server has refused for 30 s; waiting longer would not help.
         """
         name = render_name(work)
+        refused_since: float | None = None
         while not stop.is_set():
             began = self.clock()
             if began >= self._next_take:
                 self._next_take = began + RETRY_SECONDS
-                if await self._try(name):
-                    return Held(self, name, began)
+                try:
+                    if await self.write(name):
+                        return Held(self, name, began)
+                    refused_since = None
+                except LeaseUnavailableError as error:
+                    refused_since = None
+                    _log.warning("%s", error)
+                except LeaseRefusedError as error:
+                    if refused_since is None:
+                        refused_since = began
+                        _log.warning("%s (trying again for %.0f s)", error, REFUSED_SECONDS)
+                    elif self.clock() - refused_since > REFUSED_SECONDS:
+                        raise
                 self._next_take = began
             await self._pause(stop)
         return None
@@ -223,13 +233,6 @@ class Leases:
                 return None
             await self._pause(stop)
 
-    async def _try(self, name: str) -> bool:
-        try:
-            return await self.write(name)
-        except LeaseUnavailableError as error:
-            _log.warning("%s", error)
-            return False
-
     async def write(self, name: str) -> bool:
         """Take a Lease or write it again; says whether it is held now.
 
@@ -249,13 +252,18 @@ class Leases:
             sighting = Sighting(
                 resource_version=str(lease.metadata.resourceVersion if lease.metadata else ""),
                 holder=spec.holderIdentity or "",
-                duration=float(spec.leaseDurationSeconds or DURATION_SECONDS),
+                duration=min(spec.leaseDurationSeconds or DURATION_SECONDS, LONGEST_DURATION_SECONDS),
                 since=self.clock(),
             )
             self._sightings[name], may_take = judge(self._sightings.get(name), sighting)
             if not may_take:
                 return False
-            _fill(lease, self.identity, now, transitions=(spec.leaseTransitions or 0) + 1)
+            _fill(
+                lease,
+                self.identity,
+                now,
+                transitions=min((spec.leaseTransitions or 0) + 1, _MOST_TRANSITIONS),
+            )
         return await self._call("update", name, self._client.replace(lease)) is not None
 
     async def release(self, name: str) -> None:
@@ -279,19 +287,30 @@ class Leases:
         where = f"Lease {self._namespace}/{name}"
         try:
             return await call
-        except ApiError as error:
-            code = error.status.code
-            if code == HTTPStatus.CONFLICT or (code == HTTPStatus.NOT_FOUND and verb == "get"):
-                return None
-            kind = LeaseRefusedError if code in _REFUSALS else LeaseUnavailableError
-            raise kind(
-                f"{where}: the API server answered {code}: {error.status.message}",
-                hint=f"It takes the verb {verb} on leases in coordination.k8s.io, in this namespace.",
-            ) from None
         except Exception as error:  # noqa: BLE001 - of the HTTP library's many kinds
-            raise LeaseUnavailableError(
-                f"{where}: the API server could not be asked: {type(error).__name__}"
-            ) from None
+            response = _find_response(error)
+            if response is None:
+                raise LeaseUnavailableError(
+                    f"{where}: the API server could not be asked: {type(error).__name__}"
+                ) from None
+        code: int = response.status_code
+        if code == HTTPStatus.CONFLICT or (code == HTTPStatus.NOT_FOUND and verb == "get"):
+            return None
+        kind = LeaseRefusedError if code in _REFUSALS else LeaseUnavailableError
+        raise kind(
+            f"{where}: the API server answered {code} to {verb}: {_read_message(response)}",
+            hint=self._explain(code, verb),
+        )
+
+    def _explain(self, code: int, verb: str) -> str | None:
+        match code:
+            case HTTPStatus.UNAUTHORIZED:
+                return "It does not accept the token of the service account, or of the kubeconfig's user."
+            case HTTPStatus.FORBIDDEN:
+                return f"It takes the verb {verb} on leases in coordination.k8s.io, in this namespace."
+            case HTTPStatus.NOT_FOUND if verb == "create":
+                return f"Is there a namespace {self._namespace}?"
+        return None
 
 
 def render_name(work: str) -> str:
@@ -300,8 +319,42 @@ def render_name(work: str) -> str:
     Args:
         work: The vault's URL.
     """
+    work = work.lower()
     host = work.partition("//")[2] or work
-    return "hcpcreds-renew." + re.sub(r"[^a-z0-9.]+", "-", host.lower()).strip("-.")
+    labels = (re.sub(r"[^a-z0-9]+", "-", label).strip("-") for label in host.split("."))
+    name = ".".join(filter(None, labels))
+    if name != host or len(_PREFIX + name) > _LONGEST_NAME:
+        # Another URL may give the same name.
+        digest = hashlib.sha256(work.encode()).hexdigest()[:8]
+        short = name[: _LONGEST_NAME - len(_PREFIX) - len(digest) - 1].rstrip("-.")
+        name = "-".join(filter(None, (short, digest)))
+    return _PREFIX + name
+
+
+class _Status(msgspec.Struct):
+    """What an API server says when it refuses."""
+
+    kind: str | None = None
+    message: str | None = None
+
+
+def _find_response(error: Exception) -> Any:  # noqa: ANN401 - of whichever HTTP library lightkube has
+    """Find the answer that an exception is about: its own, or that of what lightkube failed to read."""
+    for each in (error, error.__context__):
+        response = getattr(each, "response", None)
+        if response is not None:
+            return response
+    return None
+
+
+def _read_message(response: Any) -> str:  # noqa: ANN401 - as above
+    try:
+        status = msgspec.json.decode(response.content, type=_Status)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        status = _Status()
+    if status.kind != "Status":
+        return "no Status of Kubernetes, so a proxy or another server may have answered"
+    return make_safe(status.message).rstrip(".")
 
 
 def _fill(lease: Lease, identity: str, now: datetime, *, transitions: int) -> None:

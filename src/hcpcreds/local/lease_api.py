@@ -172,6 +172,11 @@ def _find_problems(lease: dict[str, Any]) -> list[str]:
         for name in ("acquireTime", "renewTime")
         if name in spec and not _MICRO_TIME.fullmatch(str(spec[name]))
     ]
+    problems += [
+        f"spec.{name}: no int32"
+        for name, kind in _FIELDS.items()
+        if kind is int and type(spec.get(name)) is int and abs(spec[name]) >= 2**31
+    ]
     if "leaseDurationSeconds" in spec and spec["leaseDurationSeconds"] <= 0:
         problems.append("spec.leaseDurationSeconds: must be greater than 0")
     if spec.get("leaseTransitions", 0) < 0:
