@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.credential.files import (
     CLIENT,
     TENANT,
@@ -24,6 +25,7 @@ from tests.credential.files import (
 
 from hcpcreds.credential import Status, UserAssignedIdentityCredential
 from hcpcreds.credential.file import MAX_FILE_BYTES
+from hcpcreds.errors import HcpCredsError
 
 FIRST = issue()
 SECOND = later(FIRST)
@@ -334,6 +336,66 @@ def test_credential_is_refused_when_it_is_somebody_elses(
     assert status.client_id == CLIENT
     mount.swap(render_file(later(SECOND)))
     wait_for_generation(credential, 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("https://login.example/", "https://evil.example/x"),
+        ("https://login.microsoftonline.com/", "https://evil.example/"),
+        ("https://login.microsoftonline.com/", "https://login.microsoftonline.com.evil.example/"),
+        ("https://login.microsoftonline.com/", "https://login.microsoftonline.us/"),
+        ("https://evil.example/", "https://login.microsoftonline.com/"),
+    ],
+)
+def test_credential_is_refused_when_it_leads_to_another_authority(
+    mount: Mount, open_credential: Open, before: str, after: str
+):
+    mount.swap(render_file(FIRST, authentication_endpoint=before))
+    credential = open_credential(mount.path)
+    led_away = render_file(SECOND, authentication_endpoint=after)
+    change_and_wait(mount, credential, led_away, "now names the authority")
+    assert serves(credential, FIRST)
+    mount.swap(render_file(later(SECOND), authentication_endpoint=before))
+    wait_for_generation(credential, 2)
+
+
+def test_credential_of_another_authority_is_not_taken_later_either(mount: Mount, open_credential: Open):
+    clock = Clock()
+    mount.swap(render_file(FIRST))
+    credential = open_credential(mount.path, clock=clock)
+    led_away = render_file(SECOND, authentication_endpoint="https://evil.example/")
+    change_and_wait(mount, credential, led_away, "now names the authority")
+    clock.ahead = timedelta(days=89, hours=23).total_seconds()  # the first has expired, the second has not
+    with pytest.raises(HcpCredsError):
+        credential.get_token("https://vault.azure.net/.default")
+    assert serves(credential, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "options"),
+    [
+        ("https://login.microsoftonline.com/", "https://westus2.login.microsoft.com/", {}),
+        ("https://westus2.login.microsoft.com/", "https://eastus.login.microsoft.com/", {}),
+        ("https://login.example:1/", "https://LOGIN.example:2/", {}),
+        ("https://login.example/", "https://other.example/", {"authority": "https://mine.example/"}),
+    ],
+)
+def test_credential_is_taken_when_its_authority_is_the_same_or_not_asked(
+    mount: Mount, open_credential: Open, before: str, after: str, options: dict[str, str]
+):
+    mount.swap(render_file(FIRST, authentication_endpoint=before))
+    credential = open_credential(mount.path, **options)
+    mount.swap(render_file(SECOND, authentication_endpoint=after))
+    wait_for_generation(credential, 2)
+
+
+def test_credential_is_refused_when_its_key_cannot_be_used(mount: Mount, open_credential: Open):
+    short = issue(key=rsa.generate_private_key(65537, 1024), not_before=SECOND.not_before)  # noqa: S505 (so it is)
+    mount.swap(render_file(FIRST))
+    credential = open_credential(mount.path)
+    change_and_wait(mount, credential, render_file(short), "RSA with 1024 bits; expected 2048 to 8192")
+    assert serves(credential, FIRST)
 
 
 def test_credential_is_refused_when_it_has_expired_already(mount: Mount, open_credential: Open):

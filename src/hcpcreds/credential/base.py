@@ -88,6 +88,8 @@ class CredentialBase:
             clock=clock,
             listener=None if on_reload is None else self,
         )
+        if authority is None:
+            self._source.uses_authority = True
 
     @classmethod
     def from_environment(cls, **kwargs: Any) -> Self:

@@ -4,6 +4,7 @@ A source reads its file, judges what it reads, and holds the credential that ser
 that readers get with one attribute read, and without a lock.
 """
 
+import copy
 import hashlib
 import logging
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
+from hcpcreds.credential.acceptance import find_fault, find_foreign, is_expired
 from hcpcreds.credential.certificate import CLOCK_SKEW, Certificate
 from hcpcreds.credential.file import CredentialFile, parse_credential_file, read_credential_file
 from hcpcreds.credential.status import PreviousCertificate, Status, WatchMode
@@ -85,6 +87,7 @@ class CredentialSource:
         "previous",
         "snapshot",
         "users",
+        "uses_authority",
         "watch_mode",
     )
 
@@ -103,6 +106,8 @@ class CredentialSource:
         """The current credential; replaced whole."""
         self.previous: Snapshot | None = None
         self.users = 0
+        self.uses_authority = False
+        """Whether anybody asks the file's own authority, and so must not be led to another by a new file."""
         self._clock = clock
         self.post = post
         """Has the watcher's thread call something, after all that it was asked to do before."""
@@ -133,12 +138,13 @@ class CredentialSource:
         try:
             content = read_credential_file(self.path)
         except MountError as error:
+            kept = _copy(error)
             with self._lock:
                 self._unreadable = True
-                news = str(error) != str(self._error)
-                self._error = error
+                news = str(kept) != str(self._error)
+                self._error = kept
             if news:
-                _log.warning("%s", error, extra={"event": "unreadable", "path": self.path})
+                _log.warning("%s", kept, extra={"event": "unreadable", "path": self.path})
             return
         digest = hashlib.sha256(content).digest()
         if digest != self._seen:
@@ -178,13 +184,13 @@ class CredentialSource:
         """
         snapshot = self.snapshot
         now = datetime.fromtimestamp(self._clock(), UTC)
-        if snapshot is None or _is_expired(snapshot.file, now):
+        if snapshot is None or is_expired(snapshot.file, now):
             self._judge_again(deliver=self.post)
             snapshot = self.snapshot
         if snapshot is None:
             raise _copy(self._error) if self._error else MountNotReadyError(f"{self.path} was not read yet")
         known = dict.fromkeys((snapshot, self.previous, self._proven))
-        usable = [each for each in known if each is not None and not _is_expired(each.file, now)]
+        usable = [each for each in known if each is not None and not is_expired(each.file, now)]
         if not usable:
             raise CredentialExpiredError(
                 f"the certificate of identity {snapshot.file.client_id} in {self.path} expired at "
@@ -257,7 +263,7 @@ class CredentialSource:
             now = datetime.fromtimestamp(self._clock(), UTC)
             file = parse_credential_file(content, path=self.path, now=now)
         except MountFormatError as error:
-            self._reject(error, digest)
+            self._reject(_copy(error), digest)
             return
         except Exception as error:  # noqa: BLE001 (no file may stop what serves; its text could hold a secret)
             self._reject(MountFormatError(f"{self.path} does not parse: {type(error).__name__}"), digest)
@@ -295,7 +301,11 @@ class CredentialSource:
             if current is not None and digest == current.digest:
                 self._accept(digest)
                 return
-            error = self._find_fault(file, now)
+            serving = current.file if current else None
+            foreign = find_foreign(self.path, file, serving, uses_authority=self.uses_authority)
+            error = foreign or find_fault(
+                self.path, file, serving, now=now, is_refused=self._refused is not None
+            )
             if error is None:
                 self.previous = current
                 self._refused = None
@@ -303,11 +313,6 @@ class CredentialSource:
                 self.snapshot = Snapshot(file, digest, current.generation + 1 if current else 1)
                 self._accept(digest)
         if error is not None:
-            foreign = (
-                isinstance(error, MountFormatError)
-                and current is not None
-                and not _is_same(file, current.file)
-            )
             self._reject(error, digest, candidate=None if foreign else file)
             return
         _log.info(
@@ -326,36 +331,6 @@ class CredentialSource:
         self._seen_error = self._error = self._candidate = None
         self._unreadable = False
 
-    def _find_fault(self, file: CredentialFile, now: datetime) -> HcpCredsError | None:
-        current = self.snapshot
-        if current is not None and not _is_same(file, current.file):
-            return MountFormatError(
-                f"{self.path} is now for identity {file.client_id} of tenant {file.tenant_id}, and this "
-                f"process serves {current.file.client_id} of tenant {current.file.tenant_id}",
-                hint="Restart the process if the identity was replaced on purpose.",
-            )
-        if _is_expired(file, now):
-            return CredentialExpiredError(
-                f"the certificate of identity {file.client_id} in {self.path} expired at {file.not_after}"
-            )
-        if now < file.not_before - CLOCK_SKEW:
-            return MountNotReadyError(
-                f"the credential in {self.path} is valid only from {file.not_before} on",
-                hint="It is taken when its time comes. Is the clock here right?",
-            )
-        if (
-            current is not None
-            and file.not_before <= current.file.not_before
-            and self._refused is None
-            and not _is_expired(current.file, now)
-        ):
-            return MountFormatError(
-                f"the credential in {self.path} is not later than the current one: its not_before is "
-                f"{file.not_before}, the current one's {current.file.not_before}",
-                hint="An old version of the secret was mounted; it is taken if the current one fails.",
-            )
-        return None
-
     def _notify(self) -> None:
         status = self.status()
         with self._lock:
@@ -364,14 +339,7 @@ class CredentialSource:
             listener.notify(status)
 
 
-def _is_same(file: CredentialFile, other: CredentialFile) -> bool:
-    return (file.client_id, file.tenant_id) == (other.client_id, other.tenant_id)
-
-
-def _is_expired(file: CredentialFile, now: datetime) -> bool:
-    return now >= file.not_after + CLOCK_SKEW
-
-
 def _copy(error: HcpCredsError) -> HcpCredsError:
-    # Raising one instance from many threads would mix their tracebacks.
-    return type(error)(error.message, hint=error.hint)
+    # Without the traceback: its frames hold the file's content, and raising one instance from many threads
+    # would mix theirs.
+    return copy.copy(error)

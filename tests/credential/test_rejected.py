@@ -1,0 +1,56 @@
+"""What was refused is gone: no content of a bad file stays in the process's memory."""
+
+import gc
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.credential.conftest import SCOPE, Identity, Make
+from tests.credential.files import encode, issue, make_key, render_file, wait_until
+
+SENTINEL = os.urandom(16).hex()
+SECRET = SENTINEL + "x" * 40
+
+
+def find_holders() -> Iterator[str]:
+    """Find what holds a text or bytes with the sentinel in it, wherever the collector reaches."""
+    for holder in gc.get_objects():
+        for held in gc.get_referents(holder):
+            is_found = (type(held) is str and SENTINEL in held) or (
+                type(held) is bytes and SENTINEL.encode() in held
+            )
+            if is_found and held not in (SENTINEL, SECRET):
+                yield type(holder).__name__
+
+
+def render_rejected(*, is_parsed: bool) -> bytes:
+    """Render a file that is refused: by its parser, or, with a good certificate, for its identity."""
+    if is_parsed:
+        return render_file(issue(key=make_key(1)), custom=SECRET)
+    return render_file(issue(), client_secret=encode(SECRET.encode()), custom=SECRET)
+
+
+@pytest.mark.parametrize("is_parsed", [True, False])
+def test_content_is_gone_when_it_was_rejected(identity: Identity, make: Make, *, is_parsed: bool):
+    identity.rotate()
+    credential = make()
+    credential.get_token(SCOPE)
+    identity.mount.swap(render_rejected(is_parsed=is_parsed))
+    wait_until(lambda: credential.status().last_error)
+    gc.collect()
+    assert list(find_holders()) == []
+
+
+def test_content_is_gone_when_it_was_rejected_and_told_to_callers(identity: Identity, make: Make):
+    identity.mount.swap(render_rejected(is_parsed=False))
+    credential = make()
+    for _ in range(2):
+        try:
+            credential.get_token(SCOPE)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must not lead to the content)
+            assert "client_secret" in str(error)  # noqa: PT017 (the rest is what this is about)
+            assert list(find_holders()) == []
+        else:
+            pytest.fail("a rejected file gave a token")
+    gc.collect()
+    assert list(find_holders()) == []
