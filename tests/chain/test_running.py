@@ -1,3 +1,4 @@
+import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -78,6 +79,36 @@ def test_directory_that_others_may_enter_is_neither_trusted_nor_removed():
         with pytest.raises(InputError, match="no `hcpcreds up` is running"):
             find_running_chain()
     assert folder.exists()
+
+
+def make_fifo(file: Path) -> None:
+    os.mkfifo(file, 0o600)
+
+
+def make_link(file: Path) -> None:
+    with announce(make_chain(), folder := make_folder()):
+        (folder / "running.json").rename(folder / "elsewhere")
+    file.symlink_to(folder / "elsewhere")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "make", [make_fifo, make_link, Path.mkdir, lambda file: file.symlink_to("/dev/zero")]
+)
+def test_what_is_no_file_is_neither_waited_for_nor_trusted(make):
+    make(make_folder() / "running.json")
+    with pytest.raises(InputError, match="no `hcpcreds up` is running"):
+        find_running_chain()
+    with announce(make_chain(5), make_folder()):
+        assert find_running_chain().started_at == 5
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'"\xff"', b"{}", b" " * (2 << 20)])
+def test_announcement_that_cannot_be_read_is_passed_over(content):
+    with announce(make_chain(), folder := make_folder()):
+        (folder / "running.json").write_bytes(content)
+        with pytest.raises(InputError, match="no `hcpcreds up` is running"):
+            find_running_chain()
 
 
 def test_file_is_found_by_every_name_of_its_component_and_by_its_own(tmp_path):

@@ -108,6 +108,12 @@ def test_managed_identity_credential_must_say_which_when_the_node_has_two(node: 
     [
         ({}, f"api-version=2018-02-01&resource={VAULT}", "bad_request_102"),
         ({"Metadata": "True"}, f"api-version=2018-02-01&resource={VAULT}", "bad_request_102"),
+        (
+            {**HEADERS, "X-Forwarded-For": "10.0.0.1"},
+            f"api-version=2018-02-01&resource={VAULT}",
+            "bad_request",
+        ),
+        ({**HEADERS, "Host": "evil.example"}, f"api-version=2018-02-01&resource={VAULT}", "bad_request"),
         (HEADERS, f"resource={VAULT}", "invalid_request"),
         (HEADERS, "api-version=2018-02-01", "invalid_request"),
         (HEADERS, "api-version=2018-02-01&resource=https://example.org", "invalid_resource"),

@@ -20,6 +20,7 @@ from hcpcreds.errors import InputError
 
 DIRECTORY_PREFIX: Final = "hcpcreds-up-"
 _NAME: Final = "running.json"
+_MAX_BYTES: Final = 1 << 20
 
 
 class RunningComponent(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,14 +116,16 @@ def find_running_chain() -> RunningChain:
 
 def _read(file: Path) -> RunningChain | None:
     try:
-        with file.open("rb") as opened:
+        # Whoever else made it: no FIFO is waited for, and no symlink followed.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(file, flags), "rb") as opened:  # noqa: PTH123 (a descriptor)
             if not _is_own(opened.fileno(), file.parent):
                 return None
             try:
                 fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return msgspec.json.decode(opened.read(), type=RunningChain)
-    except (OSError, msgspec.DecodeError):
+                return msgspec.json.decode(opened.read(_MAX_BYTES), type=RunningChain)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     shutil.rmtree(file.parent, ignore_errors=True)
     return None
@@ -130,9 +133,10 @@ def _read(file: Path) -> RunningChain | None:
 
 def _is_own(descriptor: int, folder: Path) -> bool:
     # The temporary directory is everybody's: nobody else's word is taken for whom to trust.
-    directory = folder.lstat()
+    file, directory = os.fstat(descriptor), folder.lstat()
     return (
-        os.fstat(descriptor).st_uid == directory.st_uid == os.getuid()
+        file.st_uid == directory.st_uid == os.getuid()
+        and stat.S_ISREG(file.st_mode)
         and stat.S_ISDIR(directory.st_mode)
         and not directory.st_mode & 0o077
     )

@@ -1,7 +1,12 @@
 """A small Instance Metadata Service: tokens for the identities that are assigned to this node.
 
 For development and tests only. Plain HTTP on loopback, where AZURE_POD_IDENTITY_AUTHORITY_HOST points
-azure-identity. Source: "How to use managed identities ... to acquire an access token" (Microsoft).
+azure-identity. Source: "How to use managed identities ... to acquire an access token" and "Azure Instance
+Metadata Service" (Microsoft).
+
+Every user of this machine can ask it, as every process of a node can ask the real one: loopback has no users.
+Its tokens open this local Azure only. What was forwarded is refused, and what was sent to another host's name
+(by a web page whose name was rebound to loopback).
 """
 
 from collections.abc import Callable, Collection
@@ -10,6 +15,7 @@ from typing import Any, ClassVar, Final
 
 from aiohttp import web
 from typing_extensions import override
+from yarl import URL
 
 from hcpcreds.local.entra_directory import Application
 from hcpcreds.local.entra_tokens import TokenAuthority
@@ -66,6 +72,10 @@ class InstanceMetadata(Service):
         return [web.get("/metadata/identity/oauth2/token", self._token)]
 
     async def _token(self, request: web.Request) -> web.Response:
+        if "X-Forwarded-For" in request.headers:
+            raise self._refuse("bad_request", "Requests that were forwarded are not answered")
+        if request.host not in (self.url.removeprefix("http://"), f"localhost:{URL(self.url).port}"):
+            raise self._refuse("bad_request", "The Host header names another host")
         if request.headers.get("Metadata") != "true":
             raise self._refuse("bad_request_102", "Required metadata header not specified")
         for name in ("api-version", "resource"):
