@@ -55,8 +55,8 @@ def command(
 
     Certificates for every identity of the HostedCluster or HostedControlPlane in FILE are issued, stored,
     mounted and used, then renewed again and again under the running components. Without FILE, an example
-    that ships with hcpcreds is used. Ctrl-C ends it and removes everything it made. For development only: other
-    users of this machine can ask its services for tokens, which open nothing but this local Azure.
+    that ships with hcpcreds is used. Ctrl-C ends it and removes everything it made. For development only:
+    other users of this machine can ask its services for tokens, which open nothing but this local Azure.
     """
     if renew and rotate_every < _SHORTEST_RENEWAL_SECONDS:
         raise click.UsageError(
