@@ -48,6 +48,8 @@ def test_cloud_has_its_own_endpoints(name):
         ("", "AzurePublicCloud"),
         ("AzureCloud", "AzurePublicCloud"),
         ("AzureUSGovernment", "AzureUSGovernmentCloud"),
+        ("AZUREPUBLICCLOUD", "AzurePublicCloud"),
+        ("azurechinacloud", "AzureChinaCloud"),
     ],
 )
 def test_cloud_is_found_by_its_other_name(alias, name):
@@ -58,11 +60,17 @@ def test_scope_keeps_the_audience_slash_that_arm_expects():
     assert get_cloud("").resource_manager_scope == "https://management.core.windows.net//.default"
 
 
-@pytest.mark.parametrize("name", ["azurepubliccloud", "AzureStackCloud", " AzurePublicCloud"])
+@pytest.mark.parametrize("name", ["AzureStackCloud", " AzurePublicCloud", "AzurePublicCloud\n"])
 def test_unknown_cloud_is_refused_and_the_known_are_listed(name):
     with pytest.raises(InputError) as caught:
         get_cloud(name)
     assert all(known in str(caught.value) for known in CLOUDS)
+
+
+def test_unknown_cloud_is_not_repeated_whole_when_it_is_long():
+    with pytest.raises(InputError) as caught:
+        get_cloud("sentinel-" * 1000)
+    assert len(str(caught.value)) < 600
 
 
 ENTRA_HOSTS = [

@@ -74,6 +74,7 @@ CLOUDS: Final = {
     "AzureGermanCloud": _GERMANY,
     "AzureBleuCloud": _BLEU,
 }
+_CLOUDS_IN_CAPITALS: Final = {name.upper(): cloud for name, cloud in CLOUDS.items()}
 
 # Source: AzureAD/microsoft-authentication-library-for-dotnet, KnownMetadataProvider.cs (2026): the aliases of
 # each cloud. A region's own host is one below them: westus2.login.microsoft.com.
@@ -95,13 +96,14 @@ def get_cloud(name: str) -> Cloud:
     """Look a cloud up by its name in HyperShift's API or in a cloud config.
 
     Args:
-        name: For instance ``AzurePublicCloud``; the empty text means the default.
+        name: For instance ``AzurePublicCloud``, in any case of letters as for Azure's libraries in Go
+            (Azure/go-autorest, EnvironmentFromName); the empty text means the default.
 
     Raises:
         InputError: No such cloud; the message lists those that there are.
     """
     try:
-        return CLOUDS[name or DEFAULT_CLOUD]
+        return _CLOUDS_IN_CAPITALS[(name or DEFAULT_CLOUD).upper()]
     except KeyError:
         raise InputError(
             "cloud", [f"unknown cloud {make_safe(name)!r}; expected one of {', '.join(CLOUDS)}"]

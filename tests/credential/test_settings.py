@@ -1,6 +1,7 @@
 """Where the path of the credential file comes from."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.credential.conftest import SCOPE, Identity, Make
 
+from hcpcreds.credential.file import MAX_FILE_BYTES
 from hcpcreds.credential.settings import read_cloud_config, read_environment
 from hcpcreds.errors import InputError
 
@@ -87,6 +89,10 @@ def test_nothing_is_logged_when_no_other_setting_wins(tmp_path: Path, caplog: py
         (b"{}", "aadMSIDataPlaneIdentityPath: missing"),
         (b'{"aadMSIDataPlaneIdentityPath": ""}', "aadMSIDataPlaneIdentityPath: missing"),
         (b'{"aadMSIDataPlaneIdentityPath": 5}', r"aadMSIDataPlaneIdentityPath"),
+        (b'{"aadMSIDataPlaneIdentityPath": null}', "aadMSIDataPlaneIdentityPath: missing"),
+        (b'{"aadMSIDataPlaneIdentityPath": "/a\\u0000b"}', "aadMSIDataPlaneIdentityPath: holds a NUL"),
+        (b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b" " * (MAX_FILE_BYTES + 1), "larger than 1048576 bytes"),
     ],
 )
 def test_cloud_config_is_refused_when_it_is_none(tmp_path: Path, content: bytes | None, says: str):
@@ -96,6 +102,43 @@ def test_cloud_config_is_refused_when_it_is_none(tmp_path: Path, content: bytes 
     with pytest.raises(InputError, match=says) as raised:
         read_cloud_config(path)
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("FIFO", "is not a regular file"),
+        ("directory", "is not a regular file"),
+        ("/dev/zero", "is not a regular file"),
+        ("/a\0b", "holds a NUL character"),
+    ],
+)
+def test_cloud_config_is_refused_at_once_when_it_is_no_file(tmp_path: Path, place: str, says: str):
+    os.mkfifo(tmp_path / "FIFO")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(InputError, match=says):
+        read_cloud_config(tmp_path / place)
+
+
+def test_null_is_as_good_as_absent_when_a_cloud_config_has_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    config = write_config(
+        tmp_path,
+        aadMSIDataPlaneIdentityPath="/p",
+        cloud=None,
+        useManagedIdentityExtension=None,
+        useFederatedWorkloadIdentityExtension=None,
+        aadClientSecret=None,
+        aadClientCertPath=None,
+    )
+    assert read_cloud_config(config) == ("/p", None)
+    assert caplog.text == ""
+
+
+def test_credential_is_made_when_a_cloud_config_names_the_cloud_in_capitals(make: Make, tmp_path: Path):
+    config = write_config(tmp_path, aadMSIDataPlaneIdentityPath=str(tmp_path / "x"), cloud="AZUREPUBLICCLOUD")
+    assert "does not exist" in str(make.from_cloud_config(config).status().last_error)
 
 
 def test_cloud_is_checked_when_a_cloud_config_names_it(make: Make, tmp_path: Path):

@@ -3,24 +3,26 @@
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
+from hcpcreds.credential.file import MAX_FILE_BYTES, read_small_file
 from hcpcreds.errors import InputError
 
 _log = logging.getLogger("hcpcreds.credential")
 
 
 class _CloudConfig(msgspec.Struct, rename="camel"):
-    cloud: str = ""
-    use_federated_workload_identity_extension: bool = False
-    use_managed_identity_extension: bool = False
-    aad_client_secret: str = ""
-    aad_client_cert_path: str = ""
-    identity_path: str = msgspec.field(default="", name="aadMSIDataPlaneIdentityPath")
+    """Null is as good as absent, as for Go, which reads these files elsewhere."""
+
+    cloud: str | None = None
+    use_federated_workload_identity_extension: bool | None = None
+    use_managed_identity_extension: bool | None = None
+    aad_client_secret: str | None = None
+    aad_client_cert_path: str | None = None
+    identity_path: str | None = msgspec.field(default=None, name="aadMSIDataPlaneIdentityPath")
 
 
 class CloudConfig(NamedTuple):
@@ -59,19 +61,29 @@ def read_cloud_config(path: str | os.PathLike[str]) -> CloudConfig:
     Raises:
         InputError: There is no such file, it is no cloud config, or it names no credential file.
     """
-    where = os.fspath(path)
+    where = os.fsdecode(path)
     try:
-        config = msgspec.json.decode(Path(where).read_bytes(), type=_CloudConfig)
+        content = read_small_file(where)
     except OSError as error:
         raise InputError(where, [f"cannot be read: {os.strerror(error.errno or 0)}"]) from None
+    except ValueError as error:
+        raise InputError(where, [str(error)]) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise InputError(where, [f"larger than {MAX_FILE_BYTES} bytes"])
+    try:
+        config = msgspec.json.decode(content, type=_CloudConfig)
     except UnicodeDecodeError:
         raise InputError(where, ["expected a cloud config in JSON: not UTF-8"]) from None
+    except RecursionError:
+        raise InputError(where, ["expected a cloud config in JSON: nested too deeply"]) from None
     except msgspec.MsgspecError as error:
         raise InputError(where, [f"expected a cloud config in JSON: {error}"]) from None
     if not config.identity_path:
         raise InputError(
             where, ["aadMSIDataPlaneIdentityPath: missing; expected the path of the credential file"]
         )
+    if "\0" in config.identity_path:
+        raise InputError(where, ["aadMSIDataPlaneIdentityPath: holds a NUL character, which no path can"])
     winners = {
         "useFederatedWorkloadIdentityExtension": config.use_federated_workload_identity_extension,
         "useManagedIdentityExtension": config.use_managed_identity_extension,
