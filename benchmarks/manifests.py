@@ -21,8 +21,8 @@ from hcpcreds import azureutil
 from hcpcreds.chain.run import EXAMPLE
 from hcpcreds.components import COMPONENTS, WORKLOADS
 from hcpcreds.hosted_cluster import HostedCluster, read_hosted_cluster
+from hcpcreds.kubernetes.writing import render_yaml
 from hcpcreds.manifests import build_pod_additions, render
-from hcpcreds.manifests.writing import render_yaml
 
 CLUSTERS: Final = 10_000
 PEER_CLUSTERS: Final = 200

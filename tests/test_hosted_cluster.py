@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.manifests.examples import AZURE, CONTROL_PLANE, KMS, REMOVED, make_manifest, manifests, probe
 
-from hcpcreds.documents import parse_documents
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import (
     HostedCluster,
@@ -20,6 +19,7 @@ from hcpcreds.hosted_cluster import (
     parse_hosted_cluster,
     read_hosted_cluster,
 )
+from hcpcreds.kubernetes.documents import parse_documents
 
 VNET = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v"
 

@@ -42,13 +42,13 @@ from hcpcreds.dataplane.protocol import Answer
 from hcpcreds.dataplane.renewal import Walk
 from hcpcreds.dataplane.vault_secret import build_secret, read_secret
 from hcpcreds.errors import HcpCredsError
+from hcpcreds.kubernetes.documents import Document
 from hcpcreds.local.atomic_writer import PayloadFile
 from hcpcreds.local.identity_certificates import IssuedCertificate
 from hcpcreds.local.node_provider import FetchedObject
 from hcpcreds.local.vault import _NewSecret
 from hcpcreds.local.vault_store import SecretVersion
 from hcpcreds.manifests import check
-from hcpcreds.manifests.check.document import Document
 
 SCOPE = "https://management.azure.com/.default"
 SECRET_WORDS = {"client_secret", "content", "credentials", "key", "private_key", "secret", "token", "value"}

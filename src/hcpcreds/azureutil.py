@@ -6,7 +6,7 @@ They return plain data in the Kubernetes API's JSON shape, which the clients `ku
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 from hcpcreds.constants import (
     ARO_HCP,
@@ -20,36 +20,7 @@ from hcpcreds.constants import (
     MANAGED_SERVICE,
 )
 from hcpcreds.hosted_cluster import HostedCluster
-
-
-class CSIVolumeSource(TypedDict):
-    """A volume that a CSI driver makes for one pod (core/v1)."""
-
-    driver: str
-    readOnly: bool
-    volumeAttributes: dict[str, str]
-
-
-class Volume(TypedDict):
-    """A pod's CSI volume (core/v1)."""
-
-    name: str
-    csi: CSIVolumeSource
-
-
-class VolumeMount(TypedDict):
-    """Where a container sees a volume (core/v1)."""
-
-    name: str
-    mountPath: str
-    readOnly: bool
-
-
-class EnvVar(TypedDict):
-    """A container's environment variable (core/v1)."""
-
-    name: str
-    value: str
+from hcpcreds.kubernetes.objects import EnvVar, Volume, VolumeMount
 
 
 def create_volume_for_azure_secret_store_provider_class(

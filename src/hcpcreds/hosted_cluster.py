@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD
-from hcpcreds.documents import parse_documents, read_source
 from hcpcreds.errors import InputError
-from hcpcreds.fields import TEXT, Fields, Form, describe
+from hcpcreds.kubernetes.documents import parse_documents, read_source
+from hcpcreds.kubernetes.fields import TEXT, Fields, Form, describe
 
 API_VERSION: Final = "hypershift.openshift.io/v1beta1"
 KINDS: Final = ("HostedCluster", "HostedControlPlane")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.manifests.examples import CONTROL_PLANE, KEY_VAULT_USER, REMOVED, make_manifest
 
-from hcpcreds.documents import parse_documents
 from hcpcreds.hosted_cluster import parse_hosted_cluster
+from hcpcreds.kubernetes.documents import parse_documents
 from hcpcreds.manifests import render
 
 USER = "ARO_HCP_KEY_VAULT_USER_CLIENT_ID"

@@ -523,7 +523,7 @@ def test_any_stream_is_read_with_positions_or_refused(stream):
     except InputError:
         return
     for document in documents:
-        assert document.line(()) >= 1
+        assert document.find(()).line >= 1
     check(documents)
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.manifests.inject_examples import dump_yaml, get_pod_spec, make_options, make_workload, workloads
 
-from hcpcreds.documents import parse_documents
 from hcpcreds.errors import InputError
+from hcpcreds.kubernetes.documents import parse_documents
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, inject
 from hcpcreds.manifests.inject_stream import inject_stream
 

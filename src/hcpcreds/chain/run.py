@@ -30,9 +30,9 @@ from hcpcreds.chain.running import (
 from hcpcreds.chain.service_owner import Issued, OwnIdentity, ServiceOwner
 from hcpcreds.chain.settings import Reporter, Settings, build_azure_settings, build_identities
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
-from hcpcreds.documents import read_source
 from hcpcreds.errors import ChainError, HcpCredsError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
+from hcpcreds.kubernetes.documents import read_source
 from hcpcreds.local.node import NodeConfig
 from hcpcreds.manifests.render import render
 

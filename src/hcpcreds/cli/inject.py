@@ -155,7 +155,7 @@ def _render(file: str, options: "InjectOptions", output: str) -> bytes:
         InputError: The file cannot be read; nothing in it is a component's; it holds several workloads, of
             which a JSON patch can speak of one; or as `inject_stream` says.
     """
-    from hcpcreds.documents import parse_documents
+    from hcpcreds.kubernetes.documents import parse_documents
     from hcpcreds.manifests.inject import find_changes
     from hcpcreds.manifests.inject_stream import inject_stream
 
@@ -181,8 +181,8 @@ def _report(workloads: Sequence["WorkloadChanges"], where: str) -> None:
 
 
 def _render_patch(workloads: Sequence["WorkloadChanges"], output: str, where: str) -> str:
+    from hcpcreds.kubernetes.writing import render_yaml
     from hcpcreds.manifests.inject_patches import build_json_patch, build_strategic_merge_patch
-    from hcpcreds.manifests.writing import render_yaml
 
     if output == "patch":
         return render_yaml(map(build_strategic_merge_patch, workloads))

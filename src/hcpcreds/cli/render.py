@@ -107,8 +107,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
     hold no secret value. Credentials stay in the vault until the CSI driver mounts them.
     """
     from hcpcreds.hosted_cluster import parse_hosted_cluster
+    from hcpcreds.kubernetes.writing import render_json, render_yaml
     from hcpcreds.manifests.render import render
-    from hcpcreds.manifests.writing import render_json, render_yaml
 
     source, where = read_file_or_stdin(file)
     objects = render(
@@ -133,7 +133,7 @@ def _write_files(objects: Sequence[Mapping[str, Any]], folder: Path) -> list[Pat
         InputError: The folder, or the place of a file in it, is something else. Nothing was written.
         HcpCredsError: The disk is full, or the folder may not be written to. Files are whole, or as before.
     """
-    from hcpcreds.manifests.writing import render_yaml
+    from hcpcreds.kubernetes.writing import render_yaml
 
     texts = {
         f"{item['kind'].lower()}-{item['metadata']['name']}.yaml": render_yaml([item]) for item in objects

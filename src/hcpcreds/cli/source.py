@@ -14,8 +14,8 @@ def read_file_or_stdin(file: str) -> tuple[bytes, str]:
     Raises:
         InputError: The file cannot be read.
     """
-    from hcpcreds.documents import MAX_BYTES, read_source
     from hcpcreds.errors import InputError
+    from hcpcreds.kubernetes.documents import MAX_BYTES, read_source
 
     if file == "-":
         if sys.stdin is None:

@@ -5,7 +5,7 @@ control-plane-operator/.../cloud_controller_manager/azure/config.go, .../storage
 hypershift-operator/.../platform/azure/azure.go for the KMS form.
 """
 
-from typing import Final, TypedDict
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,7 +13,8 @@ from msgspec import UNSET, UnsetType
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
-from hcpcreds.manifests.metadata import ObjectMeta, build_metadata
+from hcpcreds.kubernetes.objects import ConfigMap, ObjectMeta, Secret
+from hcpcreds.manifests.metadata import build_metadata
 
 CLOUD_CONFIG_KEY: Final = "cloud.conf"
 CLOUD_CONFIG_NAME: Final = "azure-cloud-config"
@@ -91,28 +92,6 @@ class _KmsConfig(msgspec.Struct, kw_only=True, rename="camel"):
     load_balancer_sku: str = _LOAD_BALANCER_SKU
     disable_outbound_snat: bool = msgspec.field(name="disableOutboundSNAT", default=True)
     load_balancer_name: str
-
-
-class Secret(TypedDict):
-    """A Secret (core/v1).
-
-    The content stands in ``data``, as the API server keeps it and HyperShift writes it. In ``stringData``,
-    which the API server never returns, kubectl apply could not take a key away again.
-    """
-
-    apiVersion: str
-    kind: str
-    metadata: ObjectMeta
-    data: dict[str, str]
-
-
-class ConfigMap(TypedDict):
-    """A ConfigMap (core/v1)."""
-
-    apiVersion: str
-    kind: str
-    metadata: ObjectMeta
-    data: dict[str, str]
 
 
 def build_cloud_provider_secret(cluster: HostedCluster, *, namespace: str | None = None) -> Secret:

@@ -3,43 +3,19 @@
 Source: openshift/hypershift, hypershift-operator/.../platform/azure/azure.go.
 """
 
-from typing import Final, TypedDict
+from typing import Final
 
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
-from hcpcreds.manifests.metadata import ObjectMeta, build_metadata
+from hcpcreds.kubernetes.objects import AzureClusterIdentity
+from hcpcreds.manifests.metadata import build_metadata
 
 _CLOUD_TYPES: Final = {
     "azurepubliccloud": "public",
     "azureusgovernmentcloud": "usgovernment",
     "azurechinacloud": "china",
 }
-
-
-class AllowedNamespaces(TypedDict):
-    """Which namespaces may use an identity."""
-
-    list: list[str]
-
-
-class AzureClusterIdentitySpec(TypedDict):
-    """An identity (infrastructure.cluster.x-k8s.io/v1beta1)."""
-
-    type: str
-    tenantID: str
-    userAssignedIdentityCredentialsPath: str
-    userAssignedIdentityCredentialsCloudType: str
-    allowedNamespaces: AllowedNamespaces
-
-
-class AzureClusterIdentity(TypedDict):
-    """An identity for cluster-api-provider-azure (infrastructure.cluster.x-k8s.io/v1beta1)."""
-
-    apiVersion: str
-    kind: str
-    metadata: ObjectMeta
-    spec: AzureClusterIdentitySpec
 
 
 def build_azure_cluster_identity(

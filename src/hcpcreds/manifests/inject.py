@@ -17,9 +17,10 @@ from hcpcreds.azureutil import (
 from hcpcreds.components import COMPONENTS, KMS_BACKUP_CONTAINER, WORKLOADS
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
 from hcpcreds.errors import InputError
-from hcpcreds.fields import Form, describe
 from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, HostedCluster, ManagedIdentity
-from hcpcreds.manifests.pod_changes import Change, Path, apply_change, find_changes_in_list
+from hcpcreds.kubernetes.fields import Form, describe
+from hcpcreds.kubernetes.objects import Path, find_objects, find_pod_template
+from hcpcreds.manifests.pod_changes import Change, apply_change, find_changes_in_list
 from hcpcreds.manifests.secret_provider_class import check_key_vault_user
 from hcpcreds.manifests.workload import (
     ContainerAdditions,
@@ -33,17 +34,6 @@ COMPONENT_KEY: Final = "hcpcreds.io/component"
 CREDENTIALS_SECRET_NAME_KEY: Final = "hcpcreds.io/credentials-secret-name"  # noqa: S105 - a key, and no password
 """Annotation: name of the identity's secret, for where no hosted cluster is given."""
 
-_POD_TEMPLATE: Final = ("spec", "template", "spec")
-_POD_SPECS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
-    ("", "Pod"): ("spec",),
-    ("apps", "Deployment"): _POD_TEMPLATE,
-    ("apps", "StatefulSet"): _POD_TEMPLATE,
-    ("apps", "DaemonSet"): _POD_TEMPLATE,
-    ("apps", "ReplicaSet"): _POD_TEMPLATE,
-    ("batch", "Job"): _POD_TEMPLATE,
-    ("batch", "CronJob"): ("spec", "jobTemplate", *_POD_TEMPLATE),
-}
-"""Where the pod's spec is, by API group and kind."""
 _VOLUME_NAME: Final = Form(
     re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
     "1-63 lower-case letters, digits and '-', not at an end",
@@ -180,7 +170,7 @@ def find_changes(
     Raises:
         InputError: As `inject`, with the problems of all documents.
     """
-    found = [[_Workload(*place) for place in _find_workloads(document, ())] for document in documents]
+    found = [list(_find_workloads(document)) for document in documents]
     everything = [workload for workloads in found for workload in workloads]
     wanted = [workload for workload in everything if options.workload in (None, workload.name)]
     if not wanted and options.workload is not None:
@@ -212,19 +202,11 @@ def apply_changes(document: dict[str, Any], workloads: Sequence[WorkloadChanges]
     return document
 
 
-def _find_workloads(document: object, path: Path) -> Iterator[tuple[Path, dict[str, Any], Path]]:
-    if not isinstance(document, dict):
-        return
-    kind, api_version = document.get("kind"), document.get("apiVersion")
-    if not isinstance(kind, str) or not isinstance(api_version, str):
-        return
-    group = api_version.rpartition("/")[0]
-    items = document.get("items")
-    if kind.endswith("List") and isinstance(items, list):
-        for index, item in enumerate(items):
-            yield from _find_workloads(item, (*path, "items", index))
-    elif (group, kind) in _POD_SPECS:
-        yield path, document, _POD_SPECS[group, kind]
+def _find_workloads(document: object) -> Iterator["_Workload"]:
+    for path, manifest in find_objects(document):
+        template = find_pod_template(manifest)
+        if template is not None:
+            yield _Workload(path, manifest, (*template, "spec"))
 
 
 @dataclass(slots=True, eq=False)

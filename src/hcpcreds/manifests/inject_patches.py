@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hcpcreds.kubernetes.objects import Path
 from hcpcreds.manifests.inject import WorkloadChanges
-from hcpcreds.manifests.pod_changes import Entry, Path
+from hcpcreds.manifests.pod_changes import Entry
 
 _MERGE_KEYS: Final = {"volumes": "name", "volumeMounts": "mountPath", "env": "name"}
 """By what the API tells entries apart (patchMergeKey in k8s.io/api/core/v1)."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from hcpcreds.documents import PlainScalar, parse_documents
 from hcpcreds.errors import InputError
+from hcpcreds.kubernetes.documents import PlainScalar, parse_documents
 from hcpcreds.manifests.inject import InjectOptions, WorkloadChanges, apply_changes, find_changes
 from hcpcreds.manifests.pod_changes import Change
 from hcpcreds.manifests.yaml_edit import DocumentChanges, NotEditableError, edit_lists

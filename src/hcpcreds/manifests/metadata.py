@@ -1,17 +1,8 @@
 """The part that all objects share: name, namespace, labels."""
 
-from typing import TypedDict
-
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import NAMESPACE, HostedCluster
-
-
-class ObjectMeta(TypedDict):
-    """An object's name and labels (meta/v1)."""
-
-    name: str
-    namespace: str
-    labels: dict[str, str]
+from hcpcreds.kubernetes.objects import ObjectMeta
 
 
 def build_metadata(name: str, cluster: HostedCluster, *, component: str, namespace: str | None) -> ObjectMeta:

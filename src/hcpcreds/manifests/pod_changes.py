@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
-from hcpcreds.documents import PlainScalar
-from hcpcreds.fields import describe
+from hcpcreds.kubernetes.documents import PlainScalar
+from hcpcreds.kubernetes.fields import describe
+from hcpcreds.kubernetes.objects import Path
 
-Path = tuple[str | int, ...]
-"""Keys and indexes, from the root of an object or of a document."""
 Entry = Mapping[str, Any]
 
 _TRUE: Final = frozenset({"true", "yes", "on", "y"})

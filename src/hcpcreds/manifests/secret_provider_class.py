@@ -4,7 +4,6 @@ Source: openshift/hypershift, support/secretproviderclass; Azure/secrets-store-c
 """
 
 from functools import lru_cache
-from typing import TypedDict
 
 from hcpcreds.components import Component
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
@@ -16,23 +15,8 @@ from hcpcreds.hosted_cluster import (
     HostedCluster,
     ManagedIdentity,
 )
-from hcpcreds.manifests.metadata import ObjectMeta, build_metadata
-
-
-class SecretProviderClassSpec(TypedDict):
-    """Which provider gets what (secrets-store.csi.x-k8s.io/v1)."""
-
-    provider: str
-    parameters: dict[str, str]
-
-
-class SecretProviderClass(TypedDict):
-    """One mount's content (secrets-store.csi.x-k8s.io/v1)."""
-
-    apiVersion: str
-    kind: str
-    metadata: ObjectMeta
-    spec: SecretProviderClassSpec
+from hcpcreds.kubernetes.objects import SecretProviderClass
+from hcpcreds.manifests.metadata import build_metadata
 
 
 def build_secret_provider_class(

@@ -5,15 +5,11 @@ from typing import Final
 
 import msgspec
 
-from hcpcreds.azureutil import (
-    EnvVar,
-    Volume,
-    VolumeMount,
-    create_volume_for_azure_secret_store_provider_class,
-)
+from hcpcreds.azureutil import create_volume_for_azure_secret_store_provider_class
 from hcpcreds.components import KMS_BACKUP_CONTAINER, WORKLOADS, Component, Pod
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
+from hcpcreds.kubernetes.objects import EnvVar, Volume, VolumeMount
 
 _NO_SECRET: Final = ""
 """For what passes names on and needs no secret's name."""

@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from hcpcreds.documents import PlainScalar
-from hcpcreds.manifests.pod_changes import Change, Entry, Path, render_path
-from hcpcreds.manifests.writing import is_plain
+from hcpcreds.kubernetes.documents import PlainScalar
+from hcpcreds.kubernetes.objects import Path
+from hcpcreds.kubernetes.writing import is_plain
+from hcpcreds.manifests.pod_changes import Change, Entry, render_path
 
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 """What YAML takes for a line break."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hcpcreds.kubernetes.documents import Document, read_documents
 from hcpcreds.manifests.check.cloud_configs import check_cloud_configs
 from hcpcreds.manifests.check.cluster_identities import check_cluster_identities
 from hcpcreds.manifests.check.cluster_wide import check_cluster_wide
-from hcpcreds.manifests.check.document import Document, read_documents
 from hcpcreds.manifests.check.environment import check_environment
 from hcpcreds.manifests.check.rules import RULES, Finding, Rule, Severity
 from hcpcreds.manifests.check.secret_provider_classes import check_secret_provider_classes

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hcpcreds.clouds import CLOUDS
-from hcpcreds.manifests.check.document import Node
+from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.secret_provider_classes import CLOUD_NAMES
 from hcpcreds.manifests.check.subjects import (

@@ -10,7 +10,7 @@ from typing import Final
 
 from hcpcreds.constants import MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
 from hcpcreds.hosted_cluster import KINDS
-from hcpcreds.manifests.check.document import Node
+from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import COMPONENT_BY_CONFIG, Named, Subjects, is_placeholder
 

@@ -16,7 +16,7 @@ from hcpcreds.constants import (
     MANAGED_SERVICE,
 )
 from hcpcreds.hosted_cluster import UUID
-from hcpcreds.manifests.check.document import Node
+from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import Container, Pod, Subjects, is_placeholder
 

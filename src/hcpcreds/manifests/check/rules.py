@@ -4,7 +4,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from hcpcreds.manifests.check.document import Node
+from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.text import make_safe
 
 Severity = Literal["error", "warning", "note"]

@@ -10,14 +10,13 @@ from typing import Final
 
 from hcpcreds.clouds import CLOUDS
 from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, OBJECT_ENCODING, HostedCluster
-from hcpcreds.manifests.check.document import Node
+from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CLASS,
     Named,
     Subjects,
     is_placeholder,
-    parse_text,
     read_objects,
 )
 
@@ -122,7 +121,7 @@ def _check_identity(item: Named) -> Iterator[Finding]:
 
 def _check_objects(item: Named) -> Iterator[Finding]:
     objects = item.node.at("spec", "parameters", "objects")
-    entries = parse_text(objects)["array"].items()
+    entries = objects.parse()["array"].items()
     readable = read_objects(item.node)
     if len(readable) < max(1, len(entries)) and not is_placeholder(objects.text):
         reason = "objects is not set" if not objects.is_set else "objects is no YAML with a list of texts"

@@ -12,10 +12,11 @@ from hcpcreds.azureutil import is_aro_hcp_by_hc
 from hcpcreds.components import COMPONENTS, WORKLOADS, Component
 from hcpcreds.components import Pod as PodRow
 from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
-from hcpcreds.documents import parse_documents
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import KINDS, HostedCluster, parse_hosted_cluster
-from hcpcreds.manifests.check.document import Document, Node
+from hcpcreds.kubernetes.documents import Document
+from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.objects import find_objects, find_pod_template
 
 PATH_SETTING: Final = "aadMSIDataPlaneIdentityPath"
 COMPONENT_BY_CLASS: Final = {component.secret_provider_class: component for component in COMPONENTS}
@@ -32,15 +33,6 @@ COMPONENT_BY_VOLUME: Final = {
     if pod.mount is not None
 }
 
-_TEMPLATES: Final = {
-    "Pod": (),
-    "PodTemplate": ("template",),
-    **dict.fromkeys(
-        ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"),
-        ("spec", "template"),
-    ),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-}
 _CONFIG_KEYS: Final = frozenset({"cloud.conf", "azure.json", "cloud-config"})
 _PLACEHOLDER: Final = re.compile(r"\$[({A-Za-z_]|\{\{|<[^>]*>")
 
@@ -192,17 +184,8 @@ def is_same(namespace: str, other: str) -> bool:
 def read_objects(secret_provider_class: Node) -> list[Node]:
     """The entries of the parameter ``objects``; those that cannot be read are left out."""
     objects = secret_provider_class.at("spec", "parameters", "objects")
-    entries = parse_text(objects)["array"].items()
-    return [parse_text(entry) for entry in entries if isinstance(parse_text(entry).value, dict)]
-
-
-def parse_text(node: Node) -> Node:
-    """The YAML or JSON in a text, as a node at the text's own place; empty when it cannot be read."""
-    try:
-        documents = parse_documents(node.text, where="")
-    except InputError:
-        documents = []
-    return Node(node.document, node.path, documents[0] if len(documents) == 1 else None)
+    entries = [entry.parse() for entry in objects.parse()["array"].items()]
+    return [entry for entry in entries if isinstance(entry.value, dict)]
 
 
 def sort_documents(documents: Iterable[Document]) -> Subjects:
@@ -215,8 +198,9 @@ def sort_documents(documents: Iterable[Document]) -> Subjects:
         )
         if item.kind and item.name:
             subjects.named.append(item)
-        if item.kind in _TEMPLATES:
-            subjects.pods.append(_read_pod(item))
+        template = find_pod_template(node.value) if isinstance(node.value, dict) else None
+        if template is not None:
+            subjects.pods.append(_read_pod(item, template))
         elif item.kind == "SecretProviderClass":
             subjects.classes.append(item)
         elif item.kind == "AzureClusterIdentity":
@@ -232,19 +216,14 @@ def sort_documents(documents: Iterable[Document]) -> Subjects:
 
 def _expand(documents: Iterable[Document]) -> Iterator[Node]:
     for document in documents:
-        node = Node(document, (), document.value)
-        if node["kind"].text.endswith("List") and node["items"].items():
-            for index, item in enumerate(node["items"].items()):
-                yield Node(
-                    Document(item.value, document.file, ("items", index), document.position), (), item.value
-                )
-        else:
-            yield node
+        if not isinstance(document.value, dict):
+            yield Node(document, (), document.value)
+        for path, value in find_objects(document.value):
+            yield Node(document.at(path), (), value)
 
 
-def _read_pod(item: Named) -> Pod:
-    template = item.node.at(*_TEMPLATES[item.kind])
-    spec = template["spec"]
+def _read_pod(item: Named, template: tuple[str, ...]) -> Pod:
+    spec = item.node.at(*template, "spec")
     containers = [
         Container(
             node,
@@ -302,10 +281,7 @@ def _parse_config(node: Node, text: str | None, holder: Named) -> CloudConfig:
     nothing = Node(node.document, node.path, None)
     if text is None:
         return CloudConfig(nothing, "it is not the base64 of a text", holder)
-    try:
-        documents = parse_documents(text, where="")
-    except InputError:  # its message could repeat a secret
-        documents = []
-    if len(documents) != 1 or not isinstance(documents[0], dict):
+    settings = node.parse(None if text == node.text else text)
+    if not isinstance(settings.value, dict):
         return CloudConfig(nothing, "it is not one JSON object", holder)
-    return CloudConfig(Node(node.document, node.path, documents[0]), "", holder)
+    return CloudConfig(settings, "", holder)

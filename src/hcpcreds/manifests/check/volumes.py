@@ -14,7 +14,7 @@ from hcpcreds.constants import (
     MANAGED_AZURE_CREDENTIALS_MOUNT_PATH_FOR_KMS,
     MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
 )
-from hcpcreds.manifests.check.document import Node
+from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CLASS,

@@ -7,10 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.manifests.examples import KEY_VAULT_USER, make_manifest, manifests
 
-from hcpcreds.documents import parse_documents
 from hcpcreds.hosted_cluster import parse_hosted_cluster
+from hcpcreds.kubernetes.documents import parse_documents
+from hcpcreds.kubernetes.writing import render_json, render_yaml
 from hcpcreds.manifests import render
-from hcpcreds.manifests.writing import render_json, render_yaml
 
 OBJECTS = render(parse_hosted_cluster(make_manifest()), key_vault_user_client_id=KEY_VAULT_USER)
 texts = st.text(st.characters(codec="utf-8"))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from hcpcreds.documents import PlainScalar
+from hcpcreds.kubernetes.documents import PlainScalar
 from hcpcreds.text import make_safe
 
 _LONGEST_ECHO: Final = 80

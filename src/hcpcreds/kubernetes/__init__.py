@@ -1,0 +1,1 @@
+"""Kubernetes' objects and streams of them, as its own tools read and write them."""

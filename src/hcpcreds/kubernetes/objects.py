@@ -1,0 +1,177 @@
+"""Kubernetes objects: their typed shapes, what a List holds, and where a workload's pod template is."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypedDict
+
+from hcpcreds.errors import InputError
+
+Path = tuple[str | int, ...]
+"""Keys and indexes, from the root of an object or of a document."""
+
+MAX_OBJECTS: Final = 10_000
+"""In one document. Aliases make a short text into a List of Lists of any size."""
+
+_USUAL: Final = ("spec", "template")
+_TEMPLATES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("", "Pod"): (),
+    ("", "PodTemplate"): ("template",),
+    ("", "ReplicationController"): _USUAL,
+    ("apps", "DaemonSet"): _USUAL,
+    ("apps", "Deployment"): _USUAL,
+    ("apps", "ReplicaSet"): _USUAL,
+    ("apps", "StatefulSet"): _USUAL,
+    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
+    ("batch", "Job"): _USUAL,
+}
+"""Where the pod template is, by API group and kind."""
+
+
+class CSIVolumeSource(TypedDict):
+    """A volume that a CSI driver mounts into one pod (core/v1)."""
+
+    driver: str
+    readOnly: bool
+    volumeAttributes: dict[str, str]
+
+
+class Volume(TypedDict):
+    """A pod's CSI volume (core/v1)."""
+
+    name: str
+    csi: CSIVolumeSource
+
+
+class VolumeMount(TypedDict):
+    """Where a container sees a volume (core/v1)."""
+
+    name: str
+    mountPath: str
+    readOnly: bool
+
+
+class EnvVar(TypedDict):
+    """A container's environment variable (core/v1)."""
+
+    name: str
+    value: str
+
+
+class ObjectMeta(TypedDict):
+    """An object's name and labels (meta/v1)."""
+
+    name: str
+    namespace: str
+    labels: dict[str, str]
+
+
+class Secret(TypedDict):
+    """A Secret (core/v1).
+
+    The content stands in ``data``, as the API server keeps it and HyperShift writes it. In ``stringData``,
+    which the API server never returns, kubectl apply could not take a key away again.
+    """
+
+    apiVersion: str
+    kind: str
+    metadata: ObjectMeta
+    data: dict[str, str]
+
+
+class ConfigMap(TypedDict):
+    """A ConfigMap (core/v1)."""
+
+    apiVersion: str
+    kind: str
+    metadata: ObjectMeta
+    data: dict[str, str]
+
+
+class SecretProviderClassSpec(TypedDict):
+    """Which provider gets what (secrets-store.csi.x-k8s.io/v1)."""
+
+    provider: str
+    parameters: dict[str, str]
+
+
+class SecretProviderClass(TypedDict):
+    """One mount's content (secrets-store.csi.x-k8s.io/v1)."""
+
+    apiVersion: str
+    kind: str
+    metadata: ObjectMeta
+    spec: SecretProviderClassSpec
+
+
+class AllowedNamespaces(TypedDict):
+    """Which namespaces may use an identity."""
+
+    list: list[str]
+
+
+class AzureClusterIdentitySpec(TypedDict):
+    """An identity (infrastructure.cluster.x-k8s.io/v1beta1)."""
+
+    type: str
+    tenantID: str
+    userAssignedIdentityCredentialsPath: str
+    userAssignedIdentityCredentialsCloudType: str
+    allowedNamespaces: AllowedNamespaces
+
+
+class AzureClusterIdentity(TypedDict):
+    """An identity for cluster-api-provider-azure (infrastructure.cluster.x-k8s.io/v1beta1)."""
+
+    apiVersion: str
+    kind: str
+    metadata: ObjectMeta
+    spec: AzureClusterIdentitySpec
+
+
+def find_objects(document: object, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Find the objects in a document: itself, or what is in a List, Lists within it included.
+
+    Args:
+        document: Anything; what is not a mapping holds no object.
+        path: Of the document itself, to begin the objects' paths with.
+
+    Raises:
+        InputError: There are more than `MAX_OBJECTS`.
+    """
+    found: list[tuple[Path, object]] = [(path, document)]
+    for _ in range(MAX_OBJECTS):
+        if not found:
+            return
+        place, value = found.pop()
+        if not isinstance(value, dict):
+            continue
+        items = value.get("items")
+        if isinstance(items, list) and str(value.get("kind", "")).endswith("List"):
+            found += [((*place, "items", index), items[index]) for index in reversed(range(len(items)))]
+        else:
+            yield place, value
+    raise InputError("List", [f"more than {MAX_OBJECTS} objects"], hint="Split it into several documents.")
+
+
+def find_pod_template(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Find the path of a workload's pod template; of a Pod, which is its own, the empty path.
+
+    A kind that is not in the table counts by its shape, as DeploymentConfig and Rollout do: a list of
+    containers where nearly every kind has it.
+
+    Returns:
+        The path; None when the object is not a workload.
+    """
+    kind, api_version = manifest.get("kind"), manifest.get("apiVersion")
+    for (known_group, known_kind), path in _TEMPLATES.items():
+        # A manifest that somebody forgot the apiVersion in is a workload all the same.
+        is_known = api_version is None or str(api_version).rpartition("/")[0] == known_group
+        if kind == known_kind and is_known:
+            return path
+    for path in dict.fromkeys(_TEMPLATES.values()):
+        template: Any = manifest
+        for key in path:
+            template = template.get(key) if isinstance(template, Mapping) else None
+        spec = template.get("spec") if path and isinstance(template, Mapping) else None
+        if isinstance(spec, Mapping) and isinstance(spec.get("containers"), list):
+            return path
+    return None
