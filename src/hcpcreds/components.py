@@ -99,6 +99,31 @@ class Pod:
     env: tuple[Variable, ...] = ()
 
 
+class Content(Enum):
+    """The content of an object that a component needs beside its SecretProviderClass."""
+
+    CLOUD_PROVIDER_CONFIG = "cloud-provider-config"
+    """The cloud config of the cloud-controller-manager."""
+    NODE_CONFIG = "node-config"
+    """The cloud config of nodes, which use their own identity."""
+    CSI_CONFIG = "csi-config"
+    """The cloud config of a CSI controller."""
+    KMS_CONFIG = "kms-config"
+    """The cloud config of Azure's KMS plugin."""
+    CLUSTER_IDENTITY = "cluster-identity"
+    """The identity with which Cluster API makes machines."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraObject:
+    """An object that a component needs beside its SecretProviderClass."""
+
+    kind: str
+    content: Content
+    name: str | None = None
+    """None: it is named after the hosted cluster."""
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """A part of the control plane that has an identity of its own."""
@@ -108,6 +133,7 @@ class Component:
     """The attribute of `Identities`."""
     secret_provider_class: str
     pods: tuple[Pod, ...]
+    objects: tuple[ExtraObject, ...] = ()
 
     def get_identity(self, cluster: HostedCluster) -> ManagedIdentity | None:
         """The component's identity in a cluster; None where the cluster does not have the component."""
@@ -121,8 +147,14 @@ class Component:
 
 
 _CERTS = MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
+_CLOUD_CONFIG = "azure-cloud-config"
+_KMS_CONFIG = "azure-kms-config"
 _CLOUD_NETWORK = "/var/run/secrets/azure"
 _CREDENTIALS_PATH = Variable(MANAGED_AZURE_CREDENTIALS_FILE_PATH, f"{_CERTS}/{{secret}}")
+
+
+def _csi_config(kind: str) -> ExtraObject:
+    return ExtraObject("Secret", Content.CSI_CONFIG, f"azure-{kind}-csi-config")
 
 
 def _csi_driver(kind: str) -> Pod:
@@ -164,6 +196,7 @@ COMPONENTS: Final = (
                 (Variable(ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID, "{key_vault_user}"),),
             ),
         ),
+        (ExtraObject("AzureClusterIdentity", Content.CLUSTER_IDENTITY),),
     ),
     Component(
         "cloud-controller-manager",
@@ -177,9 +210,13 @@ COMPONENTS: Final = (
                     MANAGED_AZURE_CLOUD_PROVIDER_SECRET_STORE_VOLUME_NAME,
                     _CERTS,
                     PathSource.CLOUD_CONFIG,
-                    CloudConfigFile("azure-cloud-config", "/etc/cloud/cloud.conf"),
+                    CloudConfigFile(_CLOUD_CONFIG, "/etc/cloud/cloud.conf"),
                 ),
             ),
+        ),
+        (
+            ExtraObject("Secret", Content.CLOUD_PROVIDER_CONFIG, _CLOUD_CONFIG),
+            ExtraObject("ConfigMap", Content.NODE_CONFIG, _CLOUD_CONFIG),
         ),
     ),
     Component(
@@ -250,6 +287,7 @@ COMPONENTS: Final = (
             ),
             _csi_driver("disk"),
         ),
+        (_csi_config("disk"),),
     ),
     Component(
         "cluster-storage-operator-file",
@@ -268,6 +306,7 @@ COMPONENTS: Final = (
             ),
             _csi_driver("file"),
         ),
+        (_csi_config("file"),),
     ),
     Component(
         "kube-apiserver",
@@ -281,7 +320,7 @@ COMPONENTS: Final = (
                     MANAGED_AZURE_KMS_SECRET_STORE_VOLUME_NAME,
                     _CERTS,
                     PathSource.CLOUD_CONFIG,
-                    CloudConfigFile("azure-kms-config", "/etc/kubernetes/azure.json"),
+                    CloudConfigFile(_KMS_CONFIG, "/etc/kubernetes/azure.json"),
                 ),
             ),
             # The operator validates the key with the KMS identity, beside its own at /mnt/certs.
@@ -295,6 +334,7 @@ COMPONENTS: Final = (
                 ),
             ),
         ),
+        (ExtraObject("Secret", Content.KMS_CONFIG, _KMS_CONFIG),),
     ),
 )
 

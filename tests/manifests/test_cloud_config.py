@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from tests.manifests.examples import (
     AZURE,
-    REMOVED,
     SUBSCRIPTION,
     TENANT,
     make_labels,
@@ -14,20 +13,8 @@ from tests.manifests.examples import (
     probe,
 )
 
-from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
-from hcpcreds.manifests import (
-    build_cloud_provider_secret,
-    build_disk_csi_secret,
-    build_file_csi_secret,
-    build_kms_secret,
-    build_node_config_map,
-)
-from hcpcreds.manifests.cloud_config import (
-    render_cloud_provider_config,
-    render_kms_config,
-    render_node_config,
-)
+from hcpcreds.manifests import render
 
 CLUSTER = parse_hosted_cluster(make_manifest())
 
@@ -116,22 +103,31 @@ KMS = f"""{{
 }}"""
 
 
+def build(cluster, component, kind, **options):
+    [built] = render(cluster, key_vault_user_client_id="", components=[component], kinds=[kind], **options)
+    return built
+
+
+def read(cluster, component, kind="Secret"):
+    text = build(cluster, component, kind)["data"]["cloud.conf"]
+    return text if kind == "ConfigMap" else b64decode(text).decode()
+
+
 @pytest.mark.parametrize(
-    ("build", "name", "component", "text"),
+    ("name", "component", "text"),
     [
-        (build_cloud_provider_secret, "azure-cloud-config", "cloud-controller-manager", CLOUD_PROVIDER),
-        (build_disk_csi_secret, "azure-disk-csi-config", "cluster-storage-operator-disk", DISK),
+        ("azure-cloud-config", "cloud-controller-manager", CLOUD_PROVIDER),
+        ("azure-disk-csi-config", "cluster-storage-operator-disk", DISK),
         (
-            build_file_csi_secret,
             "azure-file-csi-config",
             "cluster-storage-operator-file",
             DISK.replace("otter-disk", "otter-file"),
         ),
-        (build_kms_secret, "azure-kms-config", "kube-apiserver", KMS),
+        ("azure-kms-config", "kube-apiserver", KMS),
     ],
 )
-def test_secret_holds_the_config_to_the_byte(build, name, component, text):
-    secret = build(CLUSTER)
+def test_secret_holds_the_config_to_the_byte(name, component, text):
+    secret = build(CLUSTER, component, "Secret")
     assert b64decode(secret["data"]["cloud.conf"]).decode() == text
     assert secret == {
         "apiVersion": "v1",
@@ -139,11 +135,12 @@ def test_secret_holds_the_config_to_the_byte(build, name, component, text):
         "metadata": {"name": name, "namespace": "clusters-otter", "labels": make_labels(component)},
         "data": secret["data"],
     }
-    assert build(CLUSTER, namespace="elsewhere")["metadata"]["namespace"] == "elsewhere"
+    elsewhere = build(CLUSTER, component, "Secret", namespace="elsewhere")
+    assert elsewhere["metadata"]["namespace"] == "elsewhere"
 
 
 def test_config_map_for_nodes_holds_the_config_to_the_byte():
-    assert build_node_config_map(CLUSTER) == {
+    assert build(CLUSTER, "cloud-controller-manager", "ConfigMap") == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
@@ -165,28 +162,30 @@ def test_optional_keys_come_last_when_they_are_set():
     probes = """,
   "clusterServiceSharedLoadBalancerHealthProbePath": "/healthz",
   "clusterServiceSharedLoadBalancerHealthProbePort": 10256"""
-    assert render_cloud_provider_config(cluster) == CLOUD_PROVIDER.removesuffix("\n}") + probes + "\n}"
-    assert render_node_config(cluster) == NODE.removesuffix("\n}") + (
+    assert read(cluster, "cloud-controller-manager") == CLOUD_PROVIDER.removesuffix("\n}") + probes + "\n}"
+    assert read(cluster, "cloud-controller-manager", "ConfigMap") == NODE.removesuffix("\n}") + (
         f'{probes},\n  "userAssignedIdentityID": "{identity}"\n}}'
     )
 
 
 def test_probe_mode_is_the_annotations():
     cluster = parse_hosted_cluster(make_manifest(probe("servicenodeport", "/healthz", "80")))
-    assert render_node_config(cluster) == NODE.replace('"shared"', '"servicenodeport"')
+    assert read(cluster, "cloud-controller-manager", "ConfigMap") == NODE.replace(
+        '"shared"', '"servicenodeport"'
+    )
 
 
 def test_text_is_escaped_as_go_does():
     location = '<a>&\u2028\u2029\u00fc\U0001f9a6"\\/'
     cluster = parse_hosted_cluster(make_manifest({f"{AZURE}.location": location}))
     escaped = '\\u003ca\\u003e\\u0026\\u2028\\u2029\u00fc\U0001f9a6\\"\\\\/'
-    assert render_kms_config(cluster) == KMS.replace("westeurope", escaped)
+    assert read(cluster, "kube-apiserver") == KMS.replace("westeurope", escaped)
 
 
 @given(manifests())
 def test_config_of_any_cluster_is_json_that_reads_the_mounted_file(manifest):
     cluster = parse_hosted_cluster(manifest)
-    text = render_cloud_provider_config(cluster)
+    text = read(cluster, "cloud-controller-manager")
     assert not set(text) & set("<>&\u2028\u2029")
     config = json.loads(text)
     assert config["location"] == cluster.location
@@ -198,9 +197,3 @@ def test_config_of_any_cluster_is_json_that_reads_the_mounted_file(manifest):
     assert not config["useFederatedWorkloadIdentityExtension"]
     assert not config["aadClientSecret"]
     assert not config["aadClientCertPath"]
-
-
-def test_kms_config_is_refused_when_the_cluster_does_not_use_kms():
-    cluster = parse_hosted_cluster(make_manifest({"spec.secretEncryption": REMOVED}))
-    with pytest.raises(InputError, match="azure-kms-config: the hosted cluster otter does not use KMS"):
-        build_kms_secret(cluster)

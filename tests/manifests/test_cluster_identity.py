@@ -3,11 +3,16 @@ from tests.manifests.examples import AZURE, TENANT, make_labels, make_manifest
 
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
-from hcpcreds.manifests import build_azure_cluster_identity
+from hcpcreds.manifests import render
+
+
+def build(cluster, **options):
+    [built] = render(cluster, key_vault_user_client_id="", kinds=["AzureClusterIdentity"], **options)
+    return built
 
 
 def test_azure_cluster_identity_names_the_mounted_file():
-    assert build_azure_cluster_identity(parse_hosted_cluster(make_manifest())) == {
+    assert build(parse_hosted_cluster(make_manifest())) == {
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
         "kind": "AzureClusterIdentity",
         "metadata": {
@@ -26,7 +31,7 @@ def test_azure_cluster_identity_names_the_mounted_file():
 
 
 def test_azure_cluster_identity_is_allowed_where_it_is_put():
-    built = build_azure_cluster_identity(parse_hosted_cluster(make_manifest()), namespace="elsewhere")
+    built = build(parse_hosted_cluster(make_manifest()), namespace="elsewhere")
     assert built["metadata"]["namespace"] == "elsewhere"
     assert built["spec"]["allowedNamespaces"] == {"list": ["elsewhere"]}
 
@@ -41,14 +46,11 @@ def test_azure_cluster_identity_is_allowed_where_it_is_put():
 )
 def test_cloud_is_translated_for_cluster_api(cloud, cloud_type):
     cluster = parse_hosted_cluster(make_manifest({f"{AZURE}.cloud": cloud}))
-    assert (
-        build_azure_cluster_identity(cluster)["spec"]["userAssignedIdentityCredentialsCloudType"]
-        == cloud_type
-    )
+    assert build(cluster)["spec"]["userAssignedIdentityCredentialsCloudType"] == cloud_type
 
 
 @pytest.mark.parametrize("cloud", ["AzureGermanCloud", "AzureBleuCloud"])
 def test_cloud_is_refused_when_cluster_api_does_not_know_it(cloud):
     cluster = parse_hosted_cluster(make_manifest({f"{AZURE}.cloud": cloud}))
     with pytest.raises(InputError, match=f"spec.platform.azure.cloud: got '{cloud}'"):
-        build_azure_cluster_identity(cluster)
+        build(cluster)

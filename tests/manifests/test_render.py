@@ -38,10 +38,10 @@ def test_render_gives_every_object_in_a_fixed_order():
         "SecretProviderClass/managed-azure-file-csi",
         "SecretProviderClass/managed-azure-kms",
         "Secret/azure-cloud-config",
-        "ConfigMap/azure-cloud-config",
         "Secret/azure-disk-csi-config",
         "Secret/azure-file-csi-config",
         "Secret/azure-kms-config",
+        "ConfigMap/azure-cloud-config",
         "AzureClusterIdentity/otter",
     ]
 

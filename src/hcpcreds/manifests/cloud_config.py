@@ -5,28 +5,17 @@ control-plane-operator/.../cloud_controller_manager/azure/config.go, .../storage
 hypershift-operator/.../platform/azure/azure.go for the KMS form.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hcpcreds.components import Content
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
-from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
-from hcpcreds.kubernetes.objects import ConfigMap, ObjectMeta, Secret
-from hcpcreds.manifests.metadata import build_metadata
 
 CLOUD_CONFIG_KEY: Final = "cloud.conf"
-CLOUD_CONFIG_NAME: Final = "azure-cloud-config"
-DISK_CSI_CONFIG_NAME: Final = "azure-disk-csi-config"
-FILE_CSI_CONFIG_NAME: Final = "azure-file-csi-config"
-KMS_CONFIG_NAME: Final = "azure-kms-config"
-
-_CLOUD_PROVIDER: Final = "cloud-controller-manager"
-_DISK_CSI: Final = "cluster-storage-operator-disk"
-_FILE_CSI: Final = "cluster-storage-operator-file"
-_KMS: Final = "kube-apiserver"
-
 _BACKOFF_SECONDS: Final = 6
 _LOAD_BALANCER_SKU: Final = "standard"
 
@@ -94,102 +83,61 @@ class _KmsConfig(msgspec.Struct, kw_only=True, rename="camel"):
     load_balancer_name: str
 
 
-def build_cloud_provider_secret(cluster: HostedCluster, *, namespace: str | None = None) -> Secret:
-    """Build the cloud-controller-manager's cloud config."""
-    metadata = build_metadata(CLOUD_CONFIG_NAME, cluster, component=_CLOUD_PROVIDER, namespace=namespace)
-    return _build_secret(metadata, render_cloud_provider_config(cluster))
+def render_cloud_config(cluster: HostedCluster, content: Content, identity: ManagedIdentity) -> str:
+    """Render a cloud config.
 
+    The cloud-controller-manager's names the mounted credential, and so ``useManagedIdentityExtension`` is
+    false in it: cloud-provider-azure would prefer that to the mounted file.
 
-def build_node_config_map(cluster: HostedCluster, *, namespace: str | None = None) -> ConfigMap:
-    """Build the cloud config for nodes, which use their own identity."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": build_metadata(
-            CLOUD_CONFIG_NAME, cluster, component=_CLOUD_PROVIDER, namespace=namespace
-        ),
-        "data": {CLOUD_CONFIG_KEY: render_node_config(cluster)},
-    }
-
-
-def build_disk_csi_secret(cluster: HostedCluster, *, namespace: str | None = None) -> Secret:
-    """Build the disk CSI controller's cloud config."""
-    metadata = build_metadata(DISK_CSI_CONFIG_NAME, cluster, component=_DISK_CSI, namespace=namespace)
-    return _build_secret(metadata, render_csi_config(cluster, cluster.identities.disk))
-
-
-def build_file_csi_secret(cluster: HostedCluster, *, namespace: str | None = None) -> Secret:
-    """Build the file CSI controller's cloud config."""
-    metadata = build_metadata(FILE_CSI_CONFIG_NAME, cluster, component=_FILE_CSI, namespace=namespace)
-    return _build_secret(metadata, render_csi_config(cluster, cluster.identities.file))
-
-
-def build_kms_secret(cluster: HostedCluster, *, namespace: str | None = None) -> Secret:
-    """Build the KMS containers' cloud config.
+    Args:
+        cluster: The hosted cluster.
+        content: Which of the cloud configs.
+        identity: Whose mounted credential it names; that for nodes names none.
 
     Raises:
-        InputError: The cluster does not use KMS.
+        KeyError: The content is not a cloud config.
     """
-    metadata = build_metadata(KMS_CONFIG_NAME, cluster, component=_KMS, namespace=namespace)
-    return _build_secret(metadata, render_kms_config(cluster))
+    path = MANAGED_AZURE_CERTIFICATE_PATH + identity.credentials_secret_name
+    text = msgspec.json.format(msgspec.json.encode(_CONFIGS[content](cluster, path)), indent=2).decode()
+    for character, escape in _GO_ESCAPES:
+        text = text.replace(character, escape)
+    return text
 
 
-def render_cloud_provider_config(cluster: HostedCluster) -> str:
-    """Render the cloud-controller-manager's cloud config, which names the mounted credential.
-
-    ``useManagedIdentityExtension`` is false: cloud-provider-azure would prefer it to the mounted file.
-    """
-    return _render(_build_cluster_config(cluster, path=_path(cluster.identities.cloud_provider)))
-
-
-def render_node_config(cluster: HostedCluster) -> str:
-    """Render the cloud config for nodes: no credential, but the machine's own identity."""
-    config = _build_cluster_config(cluster, path="")
+def _build_node_config(cluster: HostedCluster, _path: str) -> _CloudConfig:
+    config = _build_cloud_provider_config(cluster, "")
     config.use_managed_identity_extension = True
     config.use_instance_metadata = True
     config.user_assigned_identity_id = cluster.container_registry_identity_id or UNSET
-    return _render(config)
+    return config
 
 
-def render_csi_config(cluster: HostedCluster, identity: ManagedIdentity) -> str:
-    """Render the cloud config of the disk or the file CSI controller."""
-    return _render(
-        _CloudConfig(
-            cloud=cluster.cloud,
-            tenant_id=cluster.tenant_id,
-            subscription_id=cluster.subscription_id,
-            aad_msi_data_plane_identity_path=_path(identity),
-            resource_group=cluster.resource_group,
-            location=cluster.location,
-            vnet_name=cluster.vnet_name,
-            vnet_resource_group=cluster.vnet_resource_group,
-        )
+def _build_csi_config(cluster: HostedCluster, path: str) -> _CloudConfig:
+    return _CloudConfig(
+        cloud=cluster.cloud,
+        tenant_id=cluster.tenant_id,
+        subscription_id=cluster.subscription_id,
+        aad_msi_data_plane_identity_path=path,
+        resource_group=cluster.resource_group,
+        location=cluster.location,
+        vnet_name=cluster.vnet_name,
+        vnet_resource_group=cluster.vnet_resource_group,
     )
 
 
-def render_kms_config(cluster: HostedCluster) -> str:
-    """Render the KMS containers' ``azure.json``.
-
-    Raises:
-        InputError: The cluster does not use KMS.
-    """
-    if cluster.identities.kms is None:
-        raise InputError(KMS_CONFIG_NAME, [f"the hosted cluster {cluster.name} does not use KMS"])
-    return _render(
-        _KmsConfig(
-            cloud=cluster.cloud,
-            tenant_id=cluster.tenant_id,
-            subscription_id=cluster.subscription_id,
-            aad_msi_data_plane_identity_path=_path(cluster.identities.kms),
-            resource_group=cluster.resource_group,
-            location=cluster.location,
-            load_balancer_name=cluster.infra_id,
-        )
+def _build_kms_config(cluster: HostedCluster, path: str) -> _KmsConfig:
+    return _KmsConfig(
+        cloud=cluster.cloud,
+        tenant_id=cluster.tenant_id,
+        subscription_id=cluster.subscription_id,
+        aad_msi_data_plane_identity_path=path,
+        resource_group=cluster.resource_group,
+        location=cluster.location,
+        load_balancer_name=cluster.infra_id,
     )
 
 
-def _build_cluster_config(cluster: HostedCluster, *, path: str) -> _CloudConfig:
-    """What the cloud-controller-manager's config and the nodes' have in common."""
+def _build_cloud_provider_config(cluster: HostedCluster, path: str) -> _CloudConfig:
     return _CloudConfig(
         cloud=cluster.cloud,
         tenant_id=cluster.tenant_id,
@@ -213,22 +161,9 @@ def _build_cluster_config(cluster: HostedCluster, *, path: str) -> _CloudConfig:
     )
 
 
-def _path(identity: ManagedIdentity) -> str:
-    return MANAGED_AZURE_CERTIFICATE_PATH + identity.credentials_secret_name
-
-
-def _render(config: _CloudConfig | _KmsConfig) -> str:
-    text = msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
-    for character, escape in _GO_ESCAPES:
-        if character in text:
-            text = text.replace(character, escape)
-    return text
-
-
-def _build_secret(metadata: ObjectMeta, text: str) -> Secret:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": metadata,
-        "data": {CLOUD_CONFIG_KEY: msgspec.to_builtins(text.encode())},  # bytes become base64
-    }
+_CONFIGS: Final[Mapping[Content, Callable[[HostedCluster, str], _CloudConfig | _KmsConfig]]] = {
+    Content.CLOUD_PROVIDER_CONFIG: _build_cloud_provider_config,
+    Content.NODE_CONFIG: _build_node_config,
+    Content.CSI_CONFIG: _build_csi_config,
+    Content.KMS_CONFIG: _build_kms_config,
+}

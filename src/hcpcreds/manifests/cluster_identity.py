@@ -7,11 +7,10 @@ from typing import Final
 
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import HostedCluster
-from hcpcreds.kubernetes.objects import AzureClusterIdentity
-from hcpcreds.manifests.metadata import build_metadata
+from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
+from hcpcreds.kubernetes.objects import AzureClusterIdentity, ObjectMeta
 
-_CLOUD_TYPES: Final = {
+CLOUD_TYPES: Final = {
     "azurepubliccloud": "public",
     "azureusgovernmentcloud": "usgovernment",
     "azurechinacloud": "china",
@@ -19,26 +18,23 @@ _CLOUD_TYPES: Final = {
 
 
 def build_azure_cluster_identity(
-    cluster: HostedCluster, *, namespace: str | None = None
+    cluster: HostedCluster, identity: ManagedIdentity, metadata: ObjectMeta
 ) -> AzureClusterIdentity:
     """Build the AzureClusterIdentity of a hosted cluster.
 
     Args:
         cluster: The hosted cluster.
-        namespace: Where to put it instead of the control plane's namespace.
+        identity: The one that makes machines.
+        metadata: Of the object; its namespace is the one that may use it.
 
     Raises:
         InputError: cluster-api-provider-azure does not know the cluster's cloud.
     """
-    cloud_type = _CLOUD_TYPES.get(cluster.cloud.strip().lower())
+    cloud_type = CLOUD_TYPES.get(cluster.cloud.strip().lower())
     if cloud_type is None:
         expected = "AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud"
         problem = f"spec.platform.azure.cloud: got {cluster.cloud!r}, expected {expected}"
         raise InputError(f"AzureClusterIdentity {cluster.name}", [problem])
-    metadata = build_metadata(
-        cluster.name, cluster, component="cluster-api-provider-azure", namespace=namespace
-    )
-    secret_name = cluster.identities.node_pool_management.credentials_secret_name
     return {
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
         "kind": "AzureClusterIdentity",
@@ -46,7 +42,8 @@ def build_azure_cluster_identity(
         "spec": {
             "type": "UserAssignedIdentityCredential",
             "tenantID": cluster.tenant_id,
-            "userAssignedIdentityCredentialsPath": MANAGED_AZURE_CERTIFICATE_PATH + secret_name,
+            "userAssignedIdentityCredentialsPath": MANAGED_AZURE_CERTIFICATE_PATH
+            + identity.credentials_secret_name,
             "userAssignedIdentityCredentialsCloudType": cloud_type,
             "allowedNamespaces": {"list": [metadata["namespace"]]},
         },

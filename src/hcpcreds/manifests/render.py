@@ -3,18 +3,15 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from hcpcreds.components import COMPONENTS, WORKLOADS
+import msgspec
+
+from hcpcreds.components import COMPONENTS, WORKLOADS, Component, Content, ExtraObject
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
-from hcpcreds.manifests.cloud_config import (
-    build_cloud_provider_secret,
-    build_disk_csi_secret,
-    build_file_csi_secret,
-    build_kms_secret,
-    build_node_config_map,
-)
+from hcpcreds.kubernetes.objects import AzureClusterIdentity, ConfigMap, Secret
+from hcpcreds.manifests.cloud_config import CLOUD_CONFIG_KEY, render_cloud_config
 from hcpcreds.manifests.cluster_identity import build_azure_cluster_identity
-from hcpcreds.manifests.metadata import check_namespace
+from hcpcreds.manifests.metadata import build_metadata, check_namespace
 from hcpcreds.manifests.secret_provider_class import build_secret_provider_class, check_key_vault_user
 
 _COMPONENT_NAMES: Final = tuple(component.name for component in COMPONENTS)
@@ -23,16 +20,6 @@ KINDS: Final = ("SecretProviderClass", "Secret", "ConfigMap", "AzureClusterIdent
 """The kinds of objects that there are, in the order in which they are rendered."""
 COMPONENT_CHOICES: Final = tuple(dict.fromkeys([*_COMPONENT_NAMES, *WORKLOADS]))
 """What may be named to render only a part: components, and workloads for all that their pods get."""
-
-_BESIDE: Final = (
-    ("cloud-controller-manager", "Secret", build_cloud_provider_secret),
-    ("cloud-controller-manager", "ConfigMap", build_node_config_map),
-    ("cluster-storage-operator-disk", "Secret", build_disk_csi_secret),
-    ("cluster-storage-operator-file", "Secret", build_file_csi_secret),
-    ("kube-apiserver", "Secret", build_kms_secret),
-    ("cluster-api-provider-azure", "AzureClusterIdentity", build_azure_cluster_identity),
-)
-"""What components need beside their SecretProviderClass: whose, kind, builder."""
 
 
 def render(
@@ -76,16 +63,52 @@ def render(
             for component in COMPONENTS
             if component.name in wanted
         ]
-    objects += [
-        build(cluster, namespace=namespace)
-        for component_name, kind, build in _BESIDE
-        if component_name in wanted and (not kinds or kind in kinds)
+    extra = [
+        build_object(cluster, component, item, namespace=namespace)
+        for component in COMPONENTS
+        if component.name in wanted
+        for item in component.objects
+        if not kinds or item.kind in kinds
     ]
+    objects += sorted(extra, key=lambda item: KINDS.index(item["kind"]))
     if not objects:
         raise InputError(
             "what to render", [f"{', '.join(components)}: no object of kind {' or '.join(kinds)}"]
         )
     return objects
+
+
+def build_object(
+    cluster: HostedCluster, component: Component, item: ExtraObject, *, namespace: str | None = None
+) -> Secret | ConfigMap | AzureClusterIdentity:
+    """Build an object that a component needs beside its SecretProviderClass.
+
+    Args:
+        cluster: The hosted cluster.
+        component: The component; the cluster must have an identity for it.
+        item: One of the component's `objects`.
+        namespace: Where to put it instead of the control plane's namespace.
+
+    Raises:
+        InputError: The cluster has no identity for the component, or its cloud cannot be expressed.
+    """
+    identity = component.get_identity(cluster)
+    name = item.name or cluster.name
+    if identity is None:
+        raise InputError(name, [f"the hosted cluster {cluster.name} has no identity for {component.name}"])
+    metadata = build_metadata(name, cluster, component=component.name, namespace=namespace)
+    if item.content is Content.CLUSTER_IDENTITY:
+        return build_azure_cluster_identity(cluster, identity, metadata)
+    text = render_cloud_config(cluster, item.content, identity)
+    if item.kind == "ConfigMap":
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": {CLOUD_CONFIG_KEY: text},
+        }
+    encoded: str = msgspec.to_builtins(text.encode())  # bytes become base64
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {CLOUD_CONFIG_KEY: encoded}}
 
 
 def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[set[str], list[str]]:

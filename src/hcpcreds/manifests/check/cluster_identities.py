@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from hcpcreds.components import COMPONENTS
-from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import Named, Subjects, is_placeholder, is_same
-from hcpcreds.manifests.cluster_identity import build_azure_cluster_identity
+from hcpcreds.manifests.cluster_identity import CLOUD_TYPES
 
-_CLOUD_TYPES: Final = ("public", "usgovernment", "china")
 _TYPE: Final = "UserAssignedIdentityCredential"
 _CLUSTER_API: Final = next(
     component for component in COMPONENTS if component.identity == "node_pool_management"
@@ -78,10 +76,6 @@ def _check_cloud(item: Named, subjects: Subjects) -> Iterator[Finding]:
 
 
 def _get_cloud_types(cluster: HostedCluster | None) -> tuple[str, ...]:
-    """The type of a cluster's cloud; all of them when that is not known."""
-    if cluster is None:
-        return _CLOUD_TYPES
-    try:
-        return (build_azure_cluster_identity(cluster)["spec"]["userAssignedIdentityCredentialsCloudType"],)
-    except InputError:  # cluster-api-provider-azure does not know the cluster's cloud
-        return _CLOUD_TYPES
+    """The type of a cluster's cloud; all of them when that is not known, or Cluster API does not know it."""
+    known = CLOUD_TYPES.get(cluster.cloud.strip().lower()) if cluster else None
+    return (known,) if known else tuple(CLOUD_TYPES.values())
