@@ -48,6 +48,9 @@ class HcpCredsError(Exception):
     retryable: ClassVar[bool] = False
     """Whether the same call may succeed later without anything being mended."""
 
+    options: tuple[str, ...] = ()
+    """Names of arguments that would settle it: a command line spells them as its options."""
+
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         message = _make_lines_printable(message)
         super().__init__(message)
@@ -68,11 +71,15 @@ class InputError(HcpCredsError, ValueError):
         where: The file, argument or object that is wrong.
         problems: Every problem found, each starting with the path of the field that it speaks of.
         hint: The next step.
+        options: Names of the arguments that would settle it.
     """
 
-    def __init__(self, where: str, problems: Sequence[str], *, hint: str | None = None) -> None:
+    def __init__(
+        self, where: str, problems: Sequence[str], *, hint: str | None = None, options: Sequence[str] = ()
+    ) -> None:
         self.where = make_printable(where)
         self.problems = tuple(map(make_printable, problems))
+        self.options = tuple(options)
         if len(self.problems) == 1:
             message = f"{self.where}: {self.problems[0]}"
         else:

@@ -102,7 +102,7 @@ spec:
 """
     refused = run("-", "--hosted-cluster", cluster, stdin=stdin)
     assert (refused.returncode, refused.stdout) == (2, b"")
-    assert b"take --output patch" in refused.stderr
+    assert b"See --output." in refused.stderr
     result = run("-", "--hosted-cluster", cluster, "--output", output, stdin=stdin)
     assert result.returncode == 0
     assert b"/mnt/certs/otter-ingress" in result.stdout
@@ -173,8 +173,8 @@ def test_conflict_is_refused_and_replaced_when_asked(cluster):
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
-        (["-"], b"kind: ConfigMap", b"there is no workload in it that is a component's"),
-        (["-"], b"", b"there is no workload in it that is a component's"),
+        (["-"], b"kind: ConfigMap", b"no workload in it is a component's"),
+        (["-"], b"", b"no workload in it is a component's"),
         (["-"], b"a: [", b"standard input: not YAML: line"),
         (["-"], b"\xff", b"is not UTF-8"),
         (["absent.yaml"], b"", b"absent.yaml: cannot be read: No such file"),

@@ -10,7 +10,8 @@ from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.objects import find_objects, find_pod_template
 from hcpcreds.manifests.check import check
-from hcpcreds.manifests.inject import InjectOptions, find_changes
+from hcpcreds.manifests.inject import InjectOptions
+from hcpcreds.manifests.inject.plan import make_plans
 
 SECRET = "ingress-credentials"
 POD = {
@@ -76,11 +77,11 @@ documents = st.recursive(
 def test_check_judges_exactly_the_workloads_that_inject_changes(document):
     options = InjectOptions(replace=True)
     try:
-        [changes] = find_changes([document], options, where="test")
+        [plans] = make_plans([document], options, where="test")
     except InputError as error:  # a workload without containers: there is nothing to compare
         assume("no container" not in str(error))
         raise
-    injected = {render(workload.path) for workload in changes}
+    injected = {render(plan.workload.path) for plan in plans}
     judged = {
         render(place)
         for place, _ in find_objects(document)

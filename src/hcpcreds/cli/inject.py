@@ -21,8 +21,9 @@ from hcpcreds.errors import InputError
 from hcpcreds.text import make_printable
 
 if TYPE_CHECKING:
-    from hcpcreds.manifests.inject import InjectOptions, WorkloadChanges
-    from hcpcreds.manifests.inject_stream import InjectedStream
+    from hcpcreds.manifests.inject import InjectOptions
+    from hcpcreds.manifests.inject.plan import Plan
+    from hcpcreds.manifests.inject.stream import InjectedStream
 
 _COLORS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -156,40 +157,42 @@ def _render(file: str, options: "InjectOptions", output: str) -> bytes:
             which a JSON patch can speak of one; or as `inject_stream` says.
     """
     from hcpcreds.kubernetes.documents import parse_documents
-    from hcpcreds.manifests.inject import find_changes
-    from hcpcreds.manifests.inject_stream import inject_stream
+    from hcpcreds.manifests.inject.plan import make_plans
+    from hcpcreds.manifests.inject.stream import inject_stream
 
     source, where = read_file_or_stdin(file)
     if output in ("patch", "jsonpatch"):  # these need no text that can be edited
-        found = find_changes(parse_documents(source, where=where), options, where=where)
-        workloads = [workload for workloads in found for workload in workloads]
-        _report(workloads, where)
-        return _render_patch(workloads, output, where).encode()
+        planned = make_plans(parse_documents(source, where=where), options, where=where)
+        plans = [plan for plans in planned for plan in plans]
+        _report(plans, where)
+        return _render_patch(plans, output, where).encode()
     stream = inject_stream(source, options, where=where)
-    _report(stream.workloads, where)
+    _report(stream.plans, where)
     return (stream.after if output == "yaml" else _render_diff(stream, file)).encode()
 
 
-def _report(workloads: Sequence["WorkloadChanges"], where: str) -> None:
-    """Say what was done to which workload, where there is one."""
-    if not workloads:
-        hint = "Say which component one is: --component, or the label or annotation hcpcreds.io/component."
-        raise InputError(where, ["there is no workload in it that is a component's"], hint=hint)
-    for workload in workloads:
-        title = make_printable(workload.title)
-        click.echo(f"{title}: {len(workload.changes) or 'nothing'} to change", err=True)
+def _report(plans: Sequence["Plan"], where: str) -> None:
+    """Say on standard error how many changes each workload gets."""
+    if not plans:
+        hint = "Name its component, or label the workload with hcpcreds.io/component."
+        raise InputError(where, ["no workload in it is a component's"], hint=hint, options=["component"])
+    for plan in plans:
+        title = make_printable(plan.workload.title)
+        click.echo(f"{title}: {len(plan.changes) or 'nothing'} to change", err=True)
 
 
-def _render_patch(workloads: Sequence["WorkloadChanges"], output: str, where: str) -> str:
+def _render_patch(plans: Sequence["Plan"], output: str, where: str) -> str:
     from hcpcreds.kubernetes.writing import render_yaml
-    from hcpcreds.manifests.inject_patches import build_json_patch, build_strategic_merge_patch
+    from hcpcreds.manifests.inject.patches import build_json_patch, build_strategic_merge_patch
 
     if output == "patch":
-        return render_yaml(map(build_strategic_merge_patch, workloads))
-    if len(workloads) > 1:
-        names = ", ".join(workload.title for workload in workloads)
-        raise InputError(where, [f"a JSON patch is for one workload; there are {names}: take --workload"])
-    return f"{json.dumps(build_json_patch(workloads[0]), indent=2)}\n"
+        return render_yaml(map(build_strategic_merge_patch, plans))
+    if len(plans) > 1:
+        names = ", ".join(plan.workload.title for plan in plans)
+        raise InputError(
+            where, [f"a JSON patch is for one workload; there are {names}"], options=["workload"]
+        )
+    return f"{json.dumps(build_json_patch(plans[0]), indent=2)}\n"
 
 
 def _render_diff(stream: "InjectedStream", file: str) -> str:

@@ -94,7 +94,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, HcpCredsError):
-        return str(error), 2 if isinstance(error, InputError) else 1
+        return _describe(error), 2 if isinstance(error, InputError) else 1
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return f"cannot be written: {error.strerror}", 1
     # What the system says is safe; the text of any other exception may hold anything.
@@ -113,6 +113,12 @@ def _make_lines_safe(text: str) -> str:
         line[: len(line) - len(line.lstrip(" "))] + make_safe(line, limit=_LONGEST_LINE)
         for line in text.split("\n")
     )
+
+
+def _describe(error: HcpCredsError) -> str:
+    """The message, with the options that would settle it as they are typed."""
+    options = ", ".join(f"--{name.replace('_', '-')}" for name in error.options)
+    return f"{error}{chr(10) if error.hint is None else ' '}See {options}." if options else str(error)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

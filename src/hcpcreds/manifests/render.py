@@ -132,7 +132,8 @@ def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[se
 
 def _check(problems: list[str], *, namespace: str | None, key_vault_user_client_id: str | None) -> None:
     """Raise every problem at once: those that were found, and those with what is given."""
-    hint = None
+    hint: str | None = None
+    options: tuple[str, ...] = ()
     try:
         if namespace is not None:
             check_namespace(namespace)
@@ -143,6 +144,6 @@ def _check(problems: list[str], *, namespace: str | None, key_vault_user_client_
             check_key_vault_user(key_vault_user_client_id)
     except InputError as error:
         problems.append(error.message)
-        hint = error.hint
+        hint, options = error.hint, error.options
     if problems:
-        raise InputError("what to render", problems, hint=hint)
+        raise InputError("what to render", problems, hint=hint, options=options)

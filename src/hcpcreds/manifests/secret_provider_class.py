@@ -90,8 +90,7 @@ def check_key_vault_user(client_id: str) -> None:
     """
     if not UUID.pattern.fullmatch(client_id):
         problem = f"got {client_id!r}, expected a UUID" if client_id else "not set, expected a UUID"
-        hint = (
-            "Give it with --key-vault-user-client-id, or where HyperShift takes it from, in the environment:"
-            f" {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}."
+        hint = f"HyperShift takes it from the environment: {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}."
+        raise InputError(
+            "key vault user's client id", [problem], hint=hint, options=["key_vault_user_client_id"]
         )
-        raise InputError("key vault user's client id", [problem], hint=hint)

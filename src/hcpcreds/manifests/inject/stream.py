@@ -7,9 +7,9 @@ import yaml
 
 from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.documents import PlainScalar, parse_documents
-from hcpcreds.manifests.inject import InjectOptions, WorkloadChanges, apply_changes, find_changes
-from hcpcreds.manifests.pod_changes import Change
-from hcpcreds.manifests.yaml_edit import DocumentChanges, NotEditableError, edit_lists
+from hcpcreds.manifests.inject.options import InjectOptions
+from hcpcreds.manifests.inject.plan import Plan, apply_plans, make_plans
+from hcpcreds.manifests.inject.yaml_edit import DocumentChanges, NotEditableError, edit_lists
 
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -20,8 +20,8 @@ class InjectedStream:
 
     before: str
     after: str
-    workloads: tuple[WorkloadChanges, ...]
-    """Each workload that is a component's, also one that lacked nothing."""
+    plans: tuple[Plan, ...]
+    """For each workload that is a component's, also one that lacked nothing."""
 
 
 def inject_stream(source: bytes, options: InjectOptions, *, where: str) -> InjectedStream:
@@ -40,22 +40,18 @@ def inject_stream(source: bytes, options: InjectOptions, *, where: str) -> Injec
     """
     documents = parse_documents(source, where=where)
     before = source.decode()
-    changes = find_changes(documents, options, where=where)
+    plans = make_plans(documents, options, where=where)
     mark = _BYTE_ORDER_MARK if before.startswith(_BYTE_ORDER_MARK) else ""
     text = before.removeprefix(mark)
     after = text
-    if any(workload.changes for workloads in changes for workload in workloads):
-        after = _edit(text, list(map(_plan, documents, changes)), where)
-    return InjectedStream(before, mark + after, tuple(found for workloads in changes for found in workloads))
+    if any(plan.changes for planned in plans for plan in planned):
+        after = _edit(text, list(map(_plan_edits, documents, plans)), where)
+    return InjectedStream(before, mark + after, tuple(plan for planned in plans for plan in planned))
 
 
-def _plan(document: dict[str, Any], workloads: list[WorkloadChanges]) -> DocumentChanges:
-    changes = [
-        Change((*workload.path, *change.path), change.entry, change.index)
-        for workload in workloads
-        for change in workload.changes
-    ]
-    return DocumentChanges(changes, apply_changes(document, workloads))
+def _plan_edits(document: dict[str, Any], plans: list[Plan]) -> DocumentChanges:
+    changes = [change for plan in plans for change in plan.document_changes]
+    return DocumentChanges(changes, apply_plans(document, plans))
 
 
 def _edit(text: str, documents: list[DocumentChanges], where: str) -> str:
@@ -74,10 +70,10 @@ def _edit(text: str, documents: list[DocumentChanges], where: str) -> str:
         except yaml.YAMLError:
             problem = "it is written in a way that hcpcreds cannot add to"
     hint = (
-        "Write out the lists that are shared by anchors (&, *) or merge keys (<<), or take --output patch, "
+        "Write out the lists that are shared by anchors (&, *) or merge keys (<<), or have a patch printed, "
         "which needs no change of the file."
     )
-    raise InputError(where, [f"not changed: {problem}"], hint=hint)
+    raise InputError(where, [f"not changed: {problem}"], hint=hint, options=["output"])
 
 
 def _is_same(one: object, other: object, seen: set[tuple[int, int]]) -> bool:

@@ -11,7 +11,7 @@ from tests.manifests.inject_examples import dump_yaml, get_pod_spec, make_option
 from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.documents import parse_documents
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, inject
-from hcpcreds.manifests.inject_stream import inject_stream
+from hcpcreds.manifests.inject.stream import inject_stream
 
 WORKLOADS = Path(__file__).with_name("workloads")
 GOLDEN = Path(__file__).with_name("golden")

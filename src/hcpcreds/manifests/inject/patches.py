@@ -1,17 +1,17 @@
-"""What `inject` changes, as patches that the Kubernetes API takes."""
+"""Plans as patches that the Kubernetes API takes."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from hcpcreds.kubernetes.objects import Path
-from hcpcreds.manifests.inject import WorkloadChanges
-from hcpcreds.manifests.pod_changes import Entry
+from hcpcreds.manifests.inject.changes import Entry
+from hcpcreds.manifests.inject.plan import Plan
 
 _MERGE_KEYS: Final = {"volumes": "name", "volumeMounts": "mountPath", "env": "name"}
 """By what the API tells entries apart (patchMergeKey in k8s.io/api/core/v1)."""
 
 
-def build_json_patch(workload: WorkloadChanges) -> list[dict[str, Any]]:
+def build_json_patch(plan: Plan) -> list[dict[str, Any]]:
     """Build the JSON patch (RFC 6902) of a workload.
 
     It speaks of places and not of names, so it tests that each container and each replaced entry is the one
@@ -20,18 +20,18 @@ def build_json_patch(workload: WorkloadChanges) -> list[dict[str, Any]]:
     patch: list[dict[str, Any]] = []
     tested: set[Path] = set()
     added: dict[Path, list[Any]] = {}
-    for change in workload.changes:
+    for change in plan.changes:
         owner = change.path[:-1]
         if isinstance(owner[-1], int) and owner not in tested:
             tested.add(owner)
-            patch.append(_test(workload, (*owner, "name")))
+            patch.append(_test(plan, (*owner, "name")))
         if change.index is not None:
             place = (*change.path, change.index)
-            patch.append(_test(workload, (*place, _MERGE_KEYS[str(change.path[-1])])))
+            patch.append(_test(plan, (*place, _MERGE_KEYS[str(change.path[-1])])))
             patch.append({"op": "replace", "path": _pointer(place), "value": change.entry})
         elif change.path in added:
             added[change.path].append(change.entry)
-        elif _look_up(workload, change.path) is None:
+        elif _look_up(plan, change.path) is None:
             added[change.path] = [change.entry]
             patch.append({"op": "add", "path": _pointer(change.path), "value": added[change.path]})
         else:
@@ -39,19 +39,19 @@ def build_json_patch(workload: WorkloadChanges) -> list[dict[str, Any]]:
     return patch
 
 
-def build_strategic_merge_patch(workload: WorkloadChanges) -> dict[str, Any]:
+def build_strategic_merge_patch(plan: Plan) -> dict[str, Any]:
     """Build the strategic merge patch of a workload, for ``kubectl patch`` and for kustomize."""
-    manifest = workload.manifest
-    patch: dict[str, Any] = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"]}
+    manifest = plan.workload.manifest
+    patch: dict[str, Any] = {key: manifest[key] for key in ("apiVersion", "kind") if key in manifest}
     metadata = manifest.get("metadata")
     if isinstance(metadata, Mapping):
         patch["metadata"] = {
             key: metadata[key] for key in ("name", "namespace") if isinstance(metadata.get(key), str)
         }
-    for change in workload.changes:
+    for change in plan.changes:
         entry = change.entry
         if change.index is not None:
-            entry = _merge_over(_look_up(workload, (*change.path, change.index)), entry)
+            entry = _merge_over(_look_up(plan, (*change.path, change.index)), entry)
         *path, last = change.path
         parent = patch
         for index, step in enumerate(path):
@@ -61,7 +61,7 @@ def build_strategic_merge_patch(workload: WorkloadChanges) -> dict[str, Any]:
             if not isinstance(following, int):
                 parent = parent.setdefault(step, {})
                 continue
-            name = _look_up(workload, (*path[: index + 2], "name"))
+            name = _look_up(plan, (*path[: index + 2], "name"))
             containers = parent.setdefault(step, [])
             parent = next((found for found in containers if found["name"] == name), {"name": name})
             if parent not in containers:
@@ -82,12 +82,12 @@ def _merge_over(old: Entry, new: Entry) -> dict[str, Any]:
     return merged | {key: None for key in old if key not in new}
 
 
-def _test(workload: WorkloadChanges, path: Path) -> dict[str, Any]:
-    return {"op": "test", "path": _pointer(path), "value": _look_up(workload, path)}
+def _test(plan: Plan, path: Path) -> dict[str, Any]:
+    return {"op": "test", "path": _pointer(path), "value": _look_up(plan, path)}
 
 
-def _look_up(workload: WorkloadChanges, path: Path) -> Any:  # noqa: ANN401 - whatever is there
-    value: Any = workload.manifest
+def _look_up(plan: Plan, path: Path) -> Any:  # noqa: ANN401 - whatever is there
+    value: Any = plan.workload.manifest
     for step in path:
         value = value[step] if isinstance(step, int) else value.get(step)
     return value

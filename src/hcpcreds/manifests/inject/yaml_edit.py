@@ -14,7 +14,7 @@ import yaml
 from hcpcreds.kubernetes.documents import PlainScalar
 from hcpcreds.kubernetes.objects import Path
 from hcpcreds.kubernetes.writing import is_plain
-from hcpcreds.manifests.pod_changes import Change, Entry, render_path
+from hcpcreds.manifests.inject.changes import Change, Entry, render_path
 
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 """What YAML takes for a line break."""

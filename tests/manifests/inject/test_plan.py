@@ -153,7 +153,7 @@ def test_annotation_that_contradicts_the_cluster_is_refused_and_names_both():
     workload["metadata"]["annotations"] = {"hcpcreds.io/credentials-secret-name": "of-my-own"}
     message = refuse(workload)
     expected = (
-        "hcpcreds.io/credentials-secret-name: got 'of-my-own', and the hosted cluster has 'otter-ingress'"
+        "hcpcreds.io/credentials-secret-name: got 'of-my-own', but the hosted cluster has 'otter-ingress'"
     )
     assert expected in message
     workload["metadata"]["annotations"] = {"hcpcreds.io/credentials-secret-name": "otter-ingress"}
@@ -167,7 +167,9 @@ def test_control_plane_operator_gets_no_kms_credential_when_only_its_own_secret_
 
 
 def test_unknown_identity_is_refused_with_the_ways_to_name_it():
-    with pytest.raises(InputError, match=r"--hosted-cluster.*annotation hcpcreds.io/credentials-secret-name"):
+    with pytest.raises(
+        InputError, match=r"give the hosted cluster.*annotation hcpcreds.io/credentials-secret-name"
+    ):
         inject(make_workload(), InjectOptions())
 
 
@@ -191,7 +193,7 @@ def test_kms_containers_get_the_mount_when_they_are_there(active, backup, backup
 def test_container_of_another_name_gets_it_when_it_is_named():
     workload = make_workload(containers=[{"name": "proxy"}, {"name": "operator"}])
     message = refuse(workload)
-    assert "no container ingress-operator; there are: proxy, operator. Name one with --container" in message
+    assert "no container ingress-operator; there are: proxy, operator" in message
     proxy, operator = get_pod_spec(inject(workload, make_options(container="operator")))["containers"]
     assert proxy == {"name": "proxy"}
     assert operator == {"name": "operator", "volumeMounts": [MOUNT], "env": [VARIABLE]}
@@ -239,7 +241,7 @@ def test_every_conflict_is_named_with_both_sides():
         "the volume 'old', expected 'ingress-cert'\n"
         "  Deployment ingress-operator: spec.template.spec.containers[0].env[1]: the variable "
         "MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH is '/old', expected '/mnt/certs/otter-ingress'\n"
-        "With --replace, what stands in the way is replaced."
+        "What conflicts can be replaced."
     )
 
 

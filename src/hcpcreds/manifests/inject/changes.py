@@ -1,4 +1,4 @@
-"""What a pod's spec lacks of what it is to get, and what stands in the way."""
+"""Diff the lists of a pod spec against their required entries: missing entries and conflicts."""
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
@@ -27,47 +27,49 @@ class Change:
     """Of the entry that this one replaces; None appends it."""
 
 
-def find_changes_in_list(
-    parent: Entry, path: Path, wanted: Sequence[Entry], *, problems: list[str], conflicts: list[str]
-) -> list[Change]:
-    """Find what a list lacks.
+@dataclass(frozen=True, slots=True)
+class ListDiff:
+    """How a list differs from what it is to hold."""
+
+    changes: tuple[Change, ...] = ()
+    """What to append, and for each conflict what to replace."""
+    conflicts: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why the list cannot be added to."""
+
+
+def diff_list(entries: object, path: Path, wanted: Sequence[Entry]) -> ListDiff:
+    """Compare a list with the entries that it is to hold.
 
     Args:
-        parent: The mapping that holds the list.
+        entries: The list; None when it is missing.
         path: Of the list; its last key is ``volumes``, ``volumeMounts`` or ``env``.
-        wanted: What the list is to hold.
-        problems: Here goes what makes the list unusable.
-        conflicts: Here goes what stands in the way.
-
-    Returns:
-        What to append, and for each conflict what to replace.
+        wanted: The required entries.
     """
     if not wanted:
-        return []
-    entries = parent.get(str(path[-1]))
+        return ListDiff()
     if entries is not None and not isinstance(entries, list):
-        problems.append(f"{render_path(path)}: expected a list, got {describe(entries)}")
-        return []
+        return ListDiff(problems=(f"{render_path(path)}: expected a list, got {describe(entries)}",))
     compare = _COMPARISONS[str(path[-1])]
-    changes = []
+    changes, conflicts = [], []
     for entry in wanted:
         is_there = False
         for index, found in enumerate(entries or []):
+            place = render_path((*path, index))
             if not isinstance(found, Mapping):
-                problems.append(f"{render_path((*path, index))}: expected a mapping, got {describe(found)}")
-                return []
+                return ListDiff(problems=(f"{place}: expected a mapping, got {describe(found)}",))
             difference = compare(found, entry)
             if difference is None:
                 continue
             is_there = True
             if difference:
-                conflicts.append(f"{render_path((*path, index))}: {difference}")
+                conflicts.append(f"{place}: {difference}")
                 # How its path is spelled stays: a strategic merge patch finds the mount by it.
                 kept = {"mountPath": found["mountPath"]} if "mountPath" in entry else {}
                 changes.append(Change(path, {**entry, **kept}, index))
         if not is_there:
             changes.append(Change(path, entry))
-    return changes
+    return ListDiff(tuple(changes), tuple(conflicts))
 
 
 def apply_change(manifest: dict[str, Any], change: Change) -> dict[str, Any]:
@@ -92,8 +94,7 @@ def render_path(path: Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-# A comparison says nothing (None) of an entry that is another's, "" of one that is as wanted, and else what
-# is the matter with it.
+# A comparison returns None for an entry that is another's, "" for one as wanted, and else the conflict.
 
 
 def _compare_volumes(found: Entry, wanted: Entry) -> str | None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from tests.manifests.inject_examples import get_pod_spec, make_options, make_workload, workloads
 
-from hcpcreds.manifests.inject import find_changes, inject
-from hcpcreds.manifests.inject_patches import build_json_patch, build_strategic_merge_patch
+from hcpcreds.manifests.inject import inject
+from hcpcreds.manifests.inject.patches import build_json_patch, build_strategic_merge_patch
+from hcpcreds.manifests.inject.plan import make_plans
 
 MERGE_KEYS = {
     "containers": "name",
@@ -44,7 +45,7 @@ WRONG_CLASS = make_workload(
 
 
 def find(workload, **options):
-    [[changes]] = find_changes([workload], make_options(**options), where="x")
+    [[changes]] = make_plans([workload], make_options(**options), where="x")
     return changes
 
 

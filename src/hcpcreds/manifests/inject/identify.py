@@ -1,0 +1,110 @@
+"""Which component a workload is, and so what it is to get."""
+
+from hcpcreds.azureutil import (
+    create_env_vars_for_azure_managed_identity,
+    create_volume_for_azure_secret_store_provider_class,
+)
+from hcpcreds.components import KMS_BACKUP_CONTAINER, WORKLOADS
+from hcpcreds.errors import InputError
+from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, ManagedIdentity
+from hcpcreds.kubernetes.fields import describe
+from hcpcreds.manifests.inject.options import (
+    COMPONENT_KEY,
+    COMPONENT_WORKLOADS,
+    CREDENTIALS_SECRET_NAME_KEY,
+    CustomComponent,
+    InjectOptions,
+)
+from hcpcreds.manifests.inject.workloads import Workload
+from hcpcreds.manifests.workload import (
+    ContainerAdditions,
+    PodAdditions,
+    build_pod_additions,
+    build_pod_additions_for_secret,
+)
+
+
+def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
+    """Identify a workload's component, and build what it is to get.
+
+    Returns:
+        The additions; None when it is not a component's.
+
+    Raises:
+        InputError: The component or its identity cannot be told, or they contradict each other.
+    """
+    if options.custom is not None:
+        return _build_custom_additions(workload, options.custom, options.container)
+    component = options.component or workload.get_note(COMPONENT_KEY, "annotations", "labels")
+    row = _find_row(workload, component) if component else workload.name
+    if row not in WORKLOADS:
+        return None
+    values = {
+        "key_vault_user_client_id": options.key_vault_user_client_id,
+        "managed_service": options.managed_service,
+    }
+    if options.cluster is not None:
+        _check_secret_name(workload, WORKLOADS[row][0][0].get_identity(options.cluster))
+        additions = build_pod_additions(options.cluster, row, **values)
+    else:
+        secret = options.credentials_secret_name or _get_secret_name(workload)
+        additions = build_pod_additions_for_secret(secret, row, **values)
+    # Whether the cluster has a backup key now or not: a container that is there needs its mount.
+    if KMS_BACKUP_CONTAINER in WORKLOADS[row][0][1].containers and additions.containers:
+        additions.containers.setdefault(KMS_BACKUP_CONTAINER, next(iter(additions.containers.values())))
+    return additions
+
+
+def _build_custom_additions(
+    workload: Workload, custom: CustomComponent, container: str | None
+) -> PodAdditions:
+    names = [name for name, _ in workload.get_containers()]
+    if container is None and len(names) != 1:
+        problem = f"containers {', '.join(names) or 'none'}: name the one that gets the credential"
+        raise InputError(workload.title, [problem], options=["container"])
+    volume = create_volume_for_azure_secret_store_provider_class(
+        custom.volume_name, custom.secret_provider_class
+    )
+    added = ContainerAdditions(
+        [{"name": custom.volume_name, "mountPath": custom.mount_path, "readOnly": True}]
+    )
+    if custom.credentials_secret_name is not None:
+        [variable] = create_env_vars_for_azure_managed_identity(custom.credentials_secret_name)
+        path = f"{custom.mount_path.rstrip('/')}/{custom.credentials_secret_name}"
+        added.env.append({"name": variable["name"], "value": path})
+    return PodAdditions([volume], {container or names[0]: added})
+
+
+def _find_row(workload: Workload, component: str) -> str:
+    """Find the workload of the table that this one is."""
+    rows = COMPONENT_WORKLOADS.get(component, ())
+    if len(rows) == 1:
+        return rows[0]
+    if workload.name in rows:
+        return workload.name
+    expected = ", ".join(rows or COMPONENT_WORKLOADS)
+    problem = f"{COMPONENT_KEY}: got {describe(component)}, expected one of {expected}"
+    raise InputError(workload.title, [problem])
+
+
+def _get_secret_name(workload: Workload) -> str:
+    name = workload.get_note(CREDENTIALS_SECRET_NAME_KEY, "annotations")
+    if name is None:
+        problem = (
+            "its identity is not known: give the hosted cluster, or the name of its secret in the annotation "
+            f"{CREDENTIALS_SECRET_NAME_KEY}"
+        )
+        raise InputError(workload.title, [problem], options=["hosted_cluster"])
+    if not CREDENTIALS_SECRET_NAME.pattern.fullmatch(name):
+        expected = CREDENTIALS_SECRET_NAME.expected
+        problem = f"{CREDENTIALS_SECRET_NAME_KEY}: got {describe(name)}, expected {expected}"
+        raise InputError(workload.title, [problem])
+    return name
+
+
+def _check_secret_name(workload: Workload, identity: ManagedIdentity | None) -> None:
+    noted = workload.get_note(CREDENTIALS_SECRET_NAME_KEY, "annotations")
+    if noted is not None and identity is not None and noted != identity.credentials_secret_name:
+        expected = f"the hosted cluster has {identity.credentials_secret_name!r}"
+        problem = f"{CREDENTIALS_SECRET_NAME_KEY}: got {describe(noted)}, but {expected}"
+        raise InputError(workload.title, [problem])

@@ -1,0 +1,164 @@
+"""What `inject` changes in each workload of a stream: a plan, made before anything is written."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hcpcreds.errors import InputError
+from hcpcreds.kubernetes.objects import Path
+from hcpcreds.manifests.inject.changes import Change, ListDiff, apply_change, diff_list
+from hcpcreds.manifests.inject.identify import identify
+from hcpcreds.manifests.inject.options import InjectOptions
+from hcpcreds.manifests.inject.workloads import Workload, find_workloads
+from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one workload lacks of its component's credential."""
+
+    workload: Workload
+    changes: tuple[Change, ...]
+    """Their paths start at the workload."""
+    conflicts: tuple[str, ...]
+    """What the changes replace, which needs `InjectOptions.replace`."""
+
+    @property
+    def document_changes(self) -> list[Change]:
+        """The changes, with paths that start at the document."""
+        return [
+            Change((*self.workload.path, *change.path), change.entry, change.index) for change in self.changes
+        ]
+
+
+def inject(document: dict[str, Any], options: InjectOptions) -> dict[str, Any]:
+    """Add a component's volume, mounts and environment to a workload.
+
+    Args:
+        document: Anything with a pod template, a Pod, or a List of anything. What is not a workload, or not a
+            component's, stays as it is.
+        options: What to inject.
+
+    Returns:
+        The document with what it lacked; it shares parts with the one given, which is not changed.
+
+    Raises:
+        InputError: The options do not fit the workload, or something conflicts; lists every problem.
+    """
+    [plans] = make_plans([document], options, where="inject")
+    return apply_plans(document, plans)
+
+
+def make_plans(documents: Sequence[Any], options: InjectOptions, *, where: str) -> list[list[Plan]]:
+    """Plan what `inject` would change, in every document of a stream.
+
+    Args:
+        documents: The stream's documents, of any kind.
+        options: What to inject.
+        where: What error messages call the stream.
+
+    Returns:
+        For each document, a plan for each of its workloads that is a component's.
+
+    Raises:
+        InputError: As `inject`, with the problems of all documents.
+    """
+    found = [list(find_workloads(document)) for document in documents]
+    _check_choice([workload for workloads in found for workload in workloads], options, where)
+    problems: list[str] = []
+    settled_by: dict[str, None] = {}
+    plans: list[list[Plan]] = []
+    for workloads in found:
+        plans.append([])
+        for workload in workloads:
+            if options.workload not in (None, workload.name):
+                continue
+            try:
+                plan = _make_plan(workload, options)
+            except InputError as error:
+                problems += [f"{workload.title}: {problem}" for problem in error.problems]
+                settled_by.update(dict.fromkeys(error.options))
+                continue
+            if plan is not None:
+                plans[-1].append(plan)
+    conflicts = [
+        f"{plan.workload.title}: {conflict}"
+        for planned in plans
+        for plan in planned
+        for conflict in plan.conflicts
+    ]
+    if conflicts and not options.replace:
+        hint = "What conflicts can be replaced."
+        raise InputError(where, problems + conflicts, hint=hint, options=[*settled_by, "replace"])
+    if problems:
+        raise InputError(where, problems, options=list(settled_by))
+    return plans
+
+
+def apply_plans(document: dict[str, Any], plans: Sequence[Plan]) -> dict[str, Any]:
+    """Apply plans to the document that they were made for; what it is made of is not changed."""
+    for plan in plans:
+        for change in plan.document_changes:
+            document = apply_change(document, change)
+    return document
+
+
+def _check_choice(workloads: list[Workload], options: InjectOptions, where: str) -> None:
+    """Check that the options which are for one workload are about one."""
+    wanted = [workload for workload in workloads if options.workload in (None, workload.name)]
+    if not wanted and options.workload is not None:
+        names = ", ".join(workload.title for workload in workloads) or "none"
+        raise InputError(where, [f"there is no workload {options.workload!r}; there are: {names}"])
+    if (options.component or options.custom or options.credentials_secret_name) and len(wanted) > 1:
+        names = ", ".join(workload.title for workload in wanted)
+        hint = "Choose one workload, or label each with hcpcreds.io/component."
+        raise InputError(
+            where, [f"one component for several workloads: {names}"], hint=hint, options=["workload"]
+        )
+
+
+def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
+    """Plan one workload; None when it is not a component's.
+
+    Raises:
+        InputError: Its component cannot be told, or it is written so that nothing can be added.
+    """
+    additions = identify(workload, options)
+    if additions is None:
+        return None
+    placed = list(_place(workload, additions, options)) if additions.containers else []
+    diffs = [_diff(workload, workload.pod_spec, "volumes", additions.volumes)]
+    for path, added in placed:
+        diffs += [_diff(workload, path, "volumeMounts", added.volume_mounts)]
+        diffs += [_diff(workload, path, "env", added.env)]
+    problems = [problem for diff in diffs for problem in diff.problems]
+    lacks_container = bool(additions.containers) and not placed
+    if lacks_container:
+        names = ", ".join(name for name, _ in workload.get_containers()) or "none"
+        expected = options.container or " or ".join(additions.containers)
+        problems.append(f"no container {expected}; there are: {names}")
+    if problems:
+        raise InputError(workload.title, problems, options=["container"] if lacks_container else [])
+    return Plan(
+        workload,
+        tuple(change for diff in diffs for change in diff.changes),
+        tuple(conflict for diff in diffs for conflict in diff.conflicts),
+    )
+
+
+def _diff(workload: Workload, path: Path, key: str, wanted: Sequence[Any]) -> ListDiff:
+    return diff_list(workload.get(path).get(key), (*path, key), wanted)
+
+
+def _place(
+    workload: Workload, additions: PodAdditions, options: InjectOptions
+) -> Iterator[tuple[Path, ContainerAdditions]]:
+    """Find each container that gets something, with its path."""
+    wanted = additions.containers
+    if options.container is not None:
+        wanted = {options.container: next(iter(wanted.values()))}
+    placed = [(path, wanted[name]) for name, path in workload.get_containers() if name in wanted]
+    yield from placed
+    if placed and options.init_containers:
+        for _, path in workload.get_containers("initContainers"):
+            yield path, next(iter(wanted.values()))
