@@ -40,7 +40,7 @@ from hcpcreds.local.azure import LocalAzure
 from hcpcreds.local.azure_settings import Settings
 from hcpcreds.manifests.check import Document, check, read_documents
 from hcpcreds.manifests.inject import InjectOptions
-from hcpcreds.manifests.inject_stream import inject_stream
+from hcpcreds.manifests.inject.stream import inject_stream
 
 _SCOPE: Final = "https://management.azure.com/.default"
 _NOW: Final = datetime(2026, 11, 23, 10, tzinfo=UTC)

@@ -13,8 +13,8 @@ from hcpcreds.kubernetes.documents import parse_documents
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, inject
 from hcpcreds.manifests.inject.stream import inject_stream
 
-WORKLOADS = Path(__file__).with_name("workloads")
-GOLDEN = Path(__file__).with_name("golden")
+WORKLOADS = Path(__file__).parents[1] / "workloads"
+GOLDEN = Path(__file__).parents[1] / "golden"
 SWEEP = CustomComponent(
     secret_provider_class="vault-sweep", volume_name="sweep-cert", credentials_secret_name="sweep"
 )
