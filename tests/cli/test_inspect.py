@@ -115,6 +115,41 @@ def test_inspect_explains_every_file_of_a_mount_and_the_worst_decides(mount):
     assert json.loads(run("--output", "json", mount.directory).stdout)["ok"] is False
 
 
+def test_inspect_gives_other_files_of_a_directory_a_line_and_no_panels(tmp_path):
+    (tmp_path / "ingress").write_bytes(render_file(issue(), **RENEWAL))
+    (tmp_path / "README.md").write_text("# What is here\n")
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    readme, credential, logo = (
+        result.output.find(f"{tmp_path}/{name}") for name in ("README.md", "ingress", "logo.png")
+    )
+    assert result.output[readme:credential].strip().count("\n") == 0
+    assert result.output[logo:].strip().count("\n") == 0
+    assert "README.md: expected a JSON object" in result.output
+    assert f"{tmp_path}/ingress\nnothing is wrong" in result.output
+
+
+def test_inspect_says_once_that_a_directory_holds_no_credential(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text("text")
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert result.output == f"{tmp_path}: none of its 3 files is a credential file\n"
+
+
+def test_inspect_shows_no_empty_panels_of_a_file_that_is_no_object(tmp_path):
+    (tmp_path / "secret").write_bytes(issue().certificate_pem)
+    result = run(tmp_path / "secret")
+    assert result.exit_code == 1
+    assert (
+        "wrong: the file holds PEM text, not the JSON of a credential\n       Mount the secret"
+        in result.output
+    )
+    assert "identity" not in result.output
+    assert result.output.count("\n") == 3
+
+
 @pytest.mark.parametrize("place", ["nothing", "."])
 def test_inspect_refuses_what_is_not_there(tmp_path, place):
     result = run(tmp_path / place)

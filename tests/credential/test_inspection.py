@@ -95,6 +95,8 @@ def test_inspection_tells_everything_of_a_good_file_in_a_mount(mount, local_azur
         ({"not_after": ...}, "not_after is missing; the certificate's own is used"),
         ({"renew_after": "whenever"}, "renew_after: expected an RFC 3339 time"),
         ({"cannot_renew_after": 5}, "cannot_renew_after: expected an RFC 3339 time"),
+        ({"renew_after": "9999-12-31T23:59:59-12:00"}, "renew_after: expected an RFC 3339 time"),
+        ({"not_after": "9999-12-31T23:59:59-12:00"}, "not_after: in UTC it lies outside"),
         ({"object_id": "me"}, "object_id: expected a UUID"),
         ({"resource_id": "me"}, "resource_id: expected the ARM resource id"),
         ({"not_after": (NOW + 400 * DAY).isoformat()}, "not_after: later than the certificate's own"),

@@ -339,6 +339,26 @@ def test_credential_is_refused_when_it_is_somebody_elses(
 
 
 @pytest.mark.parametrize(
+    ("times", "is_taken"),
+    [
+        ({"not_before": "0001-01-01T00:00:00Z", "not_after": "9999-12-31T23:59:59Z"}, True),
+        ({"not_before": "9999-12-31T23:59:58Z", "not_after": "9999-12-31T23:59:59Z"}, False),
+        ({"not_before": "0001-01-01T00:00:00Z", "not_after": "0001-01-01T00:00:01Z"}, False),
+    ],
+)
+def test_credential_is_judged_when_its_times_are_the_first_or_last_of_the_calendar(
+    mount: Mount, open_credential: Open, times: dict[str, str], *, is_taken: bool
+):
+    mount.swap(render_file(FIRST, **times))
+    credential = open_credential(mount.path)
+    assert serves(credential, FIRST) is is_taken
+    with pytest.raises(HcpCredsError):
+        credential.get_token("https://vault.azure.net/.default", tenant_id="t")
+    mount.swap(render_file(later(SECOND)))
+    wait_for_generation(credential, 2 if is_taken else 1)
+
+
+@pytest.mark.parametrize(
     ("before", "after"),
     [
         ("https://login.example/", "https://evil.example/x"),

@@ -55,7 +55,7 @@ def command(file: str, output: str, *, watch: bool, local: bool) -> None:
         return
     now = datetime.now(UTC)
     inspections = [inspect_credential_file(each, now=now) for each in find_credential_files(file)]
-    from hcpcreds.cli.inspect_report import build_document, render_report
+    from hcpcreds.cli.inspect_report import build_document, render_reports
 
     if output == "json":
         files = [build_document(each) for each in inspections]
@@ -63,7 +63,7 @@ def command(file: str, output: str, *, watch: bool, local: bool) -> None:
             json.dumps({"ok": all(each["status"] == "fine" for each in files), "files": files}, indent=2)
         )
     else:
-        click.echo("\n\n".join(render_report(each) for each in inspections))
+        click.echo(render_reports(file, inspections))
     found = {each.status for each in inspections}
     sys.exit(2 if "unreadable" in found else 1 if "wrong" in found else 0)
 

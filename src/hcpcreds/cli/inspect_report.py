@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -75,10 +76,31 @@ def build_document(inspection: Inspection) -> dict[str, Any]:
     }
 
 
+def render_reports(place: str, inspections: Sequence[Inspection]) -> str:
+    """Render what a person reads of the files at a place; somebody else's among them get a line each."""
+    if len(inspections) == 1:
+        return render_report(inspections[0])
+    if all(each.is_readable and not each.is_object for each in inspections):
+        return click.style(
+            f"{make_printable(place)}: none of its {len(inspections)} files is a credential file", fg="red"
+        )
+    return "\n\n".join(
+        render_report(each) if each.is_object or not each.is_readable else _render_line(each)
+        for each in inspections
+    )
+
+
+def _render_line(inspection: Inspection) -> str:
+    problems = "; ".join(each.text for each in inspection.problems)
+    return f"{click.style(make_printable(inspection.path), bold=True)}: {make_printable(problems)}"
+
+
 def render_report(inspection: Inspection) -> str:
     """Render what a person reads; in colour, which `click.echo` leaves out where nobody sees it."""
     now = inspection.inspected_at
     lines = [click.style(make_printable(inspection.path), bold=True), *_render_problems(inspection)]
+    if inspection.is_readable and not inspection.is_object:
+        return "\n".join(lines)
     if inspection.is_readable:
         lines += _render_section("identity", _identity_rows(inspection))
         lines += _render_section("certificate", _certificate_rows(inspection.certificates))

@@ -11,7 +11,8 @@ from hcpcreds.errors import CredentialExpiredError, HcpCredsError, MountFormatEr
 
 def is_expired(file: CredentialFile, now: datetime) -> bool:
     """Whether nothing can be got with a file any more, even if the authority's clock is behind."""
-    return now >= file.not_after + CLOCK_SKEW
+    # Skewed is now, and not the file's time, which may be the last of the calendar.
+    return now - CLOCK_SKEW >= file.not_after
 
 
 def find_foreign(
@@ -58,7 +59,7 @@ def find_fault(
         return CredentialExpiredError(
             f"the certificate of identity {file.client_id} in {path} expired at {file.not_after}"
         )
-    if now < file.not_before - CLOCK_SKEW:
+    if now + CLOCK_SKEW < file.not_before:
         return MountNotReadyError(
             f"the credential in {path} is valid only from {file.not_before} on",
             hint="It is taken when its time comes. Is the clock here right?",

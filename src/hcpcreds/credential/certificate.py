@@ -175,8 +175,10 @@ def _choose(own: list[x509.Certificate], now: datetime) -> x509.Certificate:
     """Choose among the certificates of one key: the latest that is valid, or else the latest."""
 
     def rank(each: x509.Certificate) -> tuple[bool, datetime]:
-        start, end = each.not_valid_before_utc - CLOCK_SKEW, each.not_valid_after_utc + CLOCK_SKEW
-        return start <= now < end, each.not_valid_after_utc
+        is_valid = (
+            each.not_valid_before_utc <= now + CLOCK_SKEW and now - CLOCK_SKEW < each.not_valid_after_utc
+        )
+        return is_valid, each.not_valid_after_utc
 
     return max(own, key=rank)
 

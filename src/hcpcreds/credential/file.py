@@ -136,8 +136,8 @@ def parse_credential_file(content: bytes, *, path: str, now: datetime | None = N
     client_id = read("client_id", _parse_uuid, str)
     tenant_id = read("tenant_id", _parse_uuid, str)
     certificate: Certificate | None = read("client_secret", lambda text: _parse_secret(text, now), str)
-    not_before: datetime | None = read("not_before", _assume_utc, datetime, required=False)
-    not_after: datetime | None = read("not_after", _assume_utc, datetime, required=False)
+    not_before: datetime | None = read("not_before", assume_utc, datetime, required=False)
+    not_after: datetime | None = read("not_after", assume_utc, datetime, required=False)
     if problems or certificate is None:
         raise _build_error(path, problems)
 
@@ -259,7 +259,12 @@ def _parse_secret(text: str, now: datetime | None) -> Certificate:
     return parse_certificate(secret, now=now)
 
 
-def _assume_utc(time: datetime) -> datetime:
+def assume_utc(time: datetime) -> datetime:
+    """Take a time in UTC; one without a zone is.
+
+    Raises:
+        ValueError: In UTC the calendar has no such time.
+    """
     try:
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except OverflowError:

@@ -4,7 +4,7 @@ import base64
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -18,13 +18,14 @@ from hcpcreds.credential.certificate import find_certificates
 from hcpcreds.credential.encoding import Encoding, undo_encoding
 from hcpcreds.credential.file import (
     CredentialFile,
+    assume_utc,
     parse_authority,
     parse_credential_file,
     read_credential_file,
 )
 from hcpcreds.credential.mount import MOUNTINFO, Mount, Problem, read_mount
 from hcpcreds.errors import InputError, MountError, MountFormatError
-from hcpcreds.text import RESOURCE_ID, UUID
+from hcpcreds.text import RESOURCE_ID, UUID, make_safe
 
 RENEWAL_GRACE: Final = timedelta(days=1)
 """How long after renew_after a renewal is merely due: whatever renews walks the vault once in a while."""
@@ -62,6 +63,8 @@ class Inspection:
     inspected_at: datetime
     mount: Mount
     is_readable: bool
+    is_object: bool = False
+    """Whether it holds a JSON object; what does not is somebody else's file."""
     encoding: Encoding = "utf-8"
     """In what the JSON was found; anything but utf-8 is a problem."""
     authority: str | None = None
@@ -143,6 +146,7 @@ def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNT
         inspected_at=now,
         mount=mount,
         is_readable=True,
+        is_object=fields.is_object,
         encoding=encoding,
         authority=file.authority if file else fields.get_authority(),
         client_id=fields.get_id("client_id"),
@@ -175,10 +179,12 @@ class _Fields:
 
     def __init__(self, content: bytes, problems: list[Problem]) -> None:
         self._problems = problems
+        self._raw: dict[str, msgspec.Raw] = {}
+        self.is_object = True
         try:
             self._raw = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._raw = {}
+            self.is_object = False
 
     def __contains__(self, name: str) -> bool:
         return bytes(self._raw.get(name, b"null")) != b"null"
@@ -198,9 +204,10 @@ class _Fields:
 
     def get_time(self, name: str) -> datetime | None:
         time = self._get(name, datetime)
-        if time is None:
+        try:
+            return None if time is None else assume_utc(time)
+        except ValueError:
             return None
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
     # What the pod does not need, parse_credential_file does not judge: these do.
 
@@ -285,8 +292,7 @@ def _describe(certificate: x509.Certificate) -> CertificateDetails:
 
 
 def _render_name(name: x509.Name) -> str:
-    # Whatever else stands in a certificate goes to no terminal.
-    return "".join(each if each.isprintable() else "\ufffd" for each in name.rfc4514_string())
+    return make_safe(name.rfc4514_string())
 
 
 def _describe_public_part(certificate: x509.Certificate) -> tuple[str, int | None]:
@@ -314,13 +320,13 @@ def _judge_times(inspection: Inspection) -> list[Problem]:
     if not_after and now >= not_after:
         say("expired at", not_after, "Did the renewal write a new version to the vault, and is it mounted?")
     own = inspection.certificates[0] if inspection.certificates else None
-    if own and not_after and not_after > own.not_after + _ROUNDING:
+    if own and not_after and not_after - own.not_after > _ROUNDING:
         say("not_after: later than the certificate's own end at", own.not_after, "The certificate's counts.")
-    if own and not_before and not_before < own.not_before - _ROUNDING:
+    if own and not_before and own.not_before - not_before > _ROUNDING:
         say("not_before: earlier than the certificate's own,", own.not_before, "The certificate's counts.")
     last, due = inspection.cannot_renew_after, inspection.renew_after
     if last and now >= last:
         say("it could last be renewed at", last, "Ask the data plane for a new credential.")
-    elif due and now >= due + RENEWAL_GRACE:
+    elif due and now - due >= RENEWAL_GRACE:
         say("its renewal was due at", due, "Does whatever renews the vault's credentials run?")
     return problems

@@ -162,7 +162,7 @@ class CredentialSource:
         delay = self.backstop.total_seconds()
         candidate = self._candidate
         if candidate is not None:
-            ahead = (candidate[0].not_before - CLOCK_SKEW).timestamp() - self._clock()
+            ahead = candidate[0].not_before.timestamp() - CLOCK_SKEW.total_seconds() - self._clock()
             delay = min(delay, ahead if 0 < ahead < _REJUDGE_SECONDS else _REJUDGE_SECONDS)
         return delay
 
