@@ -108,6 +108,28 @@ def test_json_stays_json_in_its_own_layout(document, indent, is_ascii, is_tight)
         )
 
 
+@pytest.mark.parametrize("indent", [1, 2, 4, "\t"])
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_replaced_entry_in_json_keeps_the_layout_of_its_lines(indent, line_break):
+    container = {
+        "name": "ingress-operator",
+        "env": [
+            {"name": "A", "value": "a"},
+            {
+                "name": "MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH",
+                "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}},
+            },
+        ],
+        "volumeMounts": [{"name": "other", "mountPath": "/mnt/certs/"}, {"name": "b", "mountPath": "/b"}],
+    }
+    volumes = [{"name": "b"}, {"name": "ingress-cert", "projected": {"sources": [{"secret": {"name": "x"}}]}}]
+    document = make_workload(containers=[container], volumes=volumes)
+    options = make_options(replace=True)
+    source = json.dumps(document, indent=indent).replace("\n", line_break)
+    expected = json.dumps(inject(document, options), indent=indent).replace("\n", line_break)
+    assert run(source, options) == expected
+
+
 def test_what_is_there_in_another_spelling_is_left():
     source = (WORKLOADS / "already-there.yaml").read_text()
     assert run(source) == source

@@ -145,12 +145,16 @@ def _find_helm_values(node: Node) -> Iterator[Node]:
         yield node
 
 
+def _is_on(setting: Node) -> bool:
+    return setting.boolean is True or setting.plain.lower() == "true"
+
+
 def _check_helm_values(found: list[Node]) -> Iterator[Finding]:
-    is_on = any(values["enableSecretRotation"].plain.lower() == "true" for values in found)
+    is_on = any(_is_on(values["enableSecretRotation"]) for values in found)
     for values in found:
         rotation, interval = values["enableSecretRotation"], values["rotationPollInterval"]
         # Values are often given in layers: what one of them leaves open, another one says.
-        is_off = rotation.plain.lower() != "true" and not is_placeholder(rotation.plain)
+        is_off = not _is_on(rotation) and not is_placeholder(rotation.plain)
         if is_off and (rotation.value is not None or not is_on):
             yield _report_off(rotation, "enableSecretRotation is not true", "enableSecretRotation: true")
         if interval.plain:
@@ -159,10 +163,10 @@ def _check_helm_values(found: list[Node]) -> Iterator[Finding]:
 
 def _check_add_on(root: Node) -> Iterator[Finding]:
     for key, add_on in root["addonProfiles"].fields():
-        if key.lower() != "azurekeyvaultsecretsprovider" or add_on["enabled"].plain.lower() != "true":
+        if key.lower() != "azurekeyvaultsecretsprovider" or not _is_on(add_on["enabled"]):
             continue
         rotation = add_on.at("config", "enableSecretRotation")
-        if rotation.plain.lower() != "true" and not is_placeholder(rotation.plain):
+        if not _is_on(rotation) and not is_placeholder(rotation.plain):
             yield _report_off(
                 rotation, "the add-on's enableSecretRotation is not true", 'enableSecretRotation: "true"'
             )
