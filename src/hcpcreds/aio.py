@@ -18,10 +18,10 @@ from azure.core.rest import AsyncHttpResponse
 from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
-from hcpcreds.credential.fork_locks import first_use
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError
+from hcpcreds.fork_locks import first_use
 
 __all__ = ["UserAssignedIdentityCredential"]
 
@@ -247,6 +247,8 @@ class _Sender:
             response: AsyncHttpResponse = (await self._pipeline.run(request, **options)).http_response
         except AzureError as error:
             return error
+        except HcpCredsError:
+            raise
         except (OSError, ValueError) as error:
             return ServiceRequestError(str(error))
         return response
@@ -267,11 +269,13 @@ class _Sender:
 def _build_pipeline(**settings: Any) -> Any:  # noqa: ANN401 (azure-core's own)
     with first_use:
         from azure.core.pipeline import AsyncPipeline
-        from azure.core.pipeline.policies import AsyncRetryPolicy
-        from azure.core.pipeline.transport import AioHttpTransport
 
-        from hcpcreds.credential.pipeline import TIMEOUTS, build_policies
+        from hcpcreds.credential.pipeline import SigningPolicy
+        from hcpcreds.http.aio import make_transport
+        from hcpcreds.http.answers import MAX_TOKEN_ANSWER
+        from hcpcreds.http.policies import build_policies
+        from hcpcreds.http.retries import AsyncBoundedRetryPolicy
 
-        settings = {**TIMEOUTS, **settings}
-        transport = settings.pop("transport", None) or AioHttpTransport(**settings)
-        return AsyncPipeline(transport, build_policies(AsyncRetryPolicy(**settings), **settings))
+        transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER)
+        retries = AsyncBoundedRetryPolicy(**settings)
+        return AsyncPipeline(transport, build_policies(retries, SigningPolicy(), **settings))

@@ -154,11 +154,10 @@ def _get_token(
 ) -> tuple["AccessTokenInfo", float]:
     """Ask for a token, and say how many seconds it took."""
     # Loading the HTTP library is not the authority's time.
-    import azure.core.pipeline.transport
-
     import hcpcreds.credential.pipeline
+    import hcpcreds.http.sync
 
-    _ = azure.core.pipeline.transport.RequestsTransport, hcpcreds.credential.pipeline
+    _ = hcpcreds.credential.pipeline, hcpcreds.http.sync
     outcome: list[AccessTokenInfo | Exception] = []
 
     def run() -> None:

@@ -10,7 +10,6 @@ import functools
 from azure.core.exceptions import ClientAuthenticationError
 
 from hcpcreds.credential.authority import Failure
-from hcpcreds.credential.fork_locks import first_use
 from hcpcreds.errors import (
     CredentialExpiredError,
     HcpCredsError,
@@ -19,6 +18,7 @@ from hcpcreds.errors import (
     TokenRefusedError,
     TokenUnavailableError,
 )
+from hcpcreds.fork_locks import first_use
 
 
 class AzureMountFormatError(MountFormatError, ClientAuthenticationError):

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from hcpcreds.credential.fork_locks import signing
 from hcpcreds.credential.pkcs12 import open_pkcs12
 from hcpcreds.credential.rsa_key import read_rsa_key
+from hcpcreds.fork_locks import signing
 
 ASSERTION_SECONDS: Final = 600
 """How long an assertion can be used; the Microsoft identity platform advises 5 to 10 minutes."""

@@ -18,11 +18,11 @@ from azure.core.rest import HttpResponse
 from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
-from hcpcreds.credential.fork_locks import first_use
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
 from hcpcreds.credential.workers import Workers
 from hcpcreds.errors import HcpCredsError
+from hcpcreds.fork_locks import first_use
 
 
 class UserAssignedIdentityCredential(CredentialBase):
@@ -260,6 +260,8 @@ class _Sender:
             response: HttpResponse = self._get_pipeline().run(request, **options).http_response
         except AzureError as error:
             return error
+        except HcpCredsError:
+            raise
         except (OSError, ValueError) as error:
             return ServiceRequestError(str(error))
         return response
@@ -286,14 +288,17 @@ class _Sender:
 def _build_pipeline(**settings: Any) -> Any:  # noqa: ANN401 (azure-core's own)
     with first_use:
         from azure.core.pipeline import Pipeline
-        from azure.core.pipeline.policies import RetryPolicy
-        from azure.core.pipeline.transport import RequestsTransport
 
-        from hcpcreds.credential.pipeline import TIMEOUTS, build_policies
+        from hcpcreds.credential.pipeline import SigningPolicy
+        from hcpcreds.http.answers import MAX_TOKEN_ANSWER
+        from hcpcreds.http.policies import build_policies
+        from hcpcreds.http.retries import BoundedRetryPolicy
+        from hcpcreds.http.sync import make_transport
 
-        settings = {**TIMEOUTS, **settings}
-        transport = settings.pop("transport", None) or RequestsTransport(**settings)
-        return Pipeline(transport, build_policies(RetryPolicy(**settings), **settings))
+        transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER)
+        return Pipeline(
+            transport, build_policies(BoundedRetryPolicy(**settings), SigningPolicy(), **settings)
+        )
 
 
 def _release(give_back: Callable[[], None], sender: _Sender) -> None:

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
-from hcpcreds.credential.fork_locks import first_use, signing
 from hcpcreds.credential.source import CredentialSource, Listener
 from hcpcreds.credential.watcher import Watcher
+from hcpcreds.fork_locks import first_use, signing
 
 _watcher = Watcher()
 _sources: dict[str, CredentialSource] = {}

@@ -22,8 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hcpcreds.credential.fork_locks import first_use
 from hcpcreds.credential.status import WatchMode
+from hcpcreds.fork_locks import first_use
 
 if TYPE_CHECKING:
     from inotify_simple import INotify

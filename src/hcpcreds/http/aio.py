@@ -1,0 +1,107 @@
+"""The transport of asyncio code: azure-core's with aiohttp, kept within bounds."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+from azure.core.exceptions import AzureError, ServiceResponseError, ServiceResponseTimeoutError
+from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
+from typing_extensions import override
+
+from hcpcreds.http.answers import ACCEPT_ENCODING, CHUNK, Unpacker
+from hcpcreds.http.network import TIMEOUTS, Network, strip_settings
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Open a session that reads neither ~/.netrc nor the environment; only where an event loop runs."""
+    session = aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Accept-Encoding": ACCEPT_ENCODING},
+        auto_decompress=False,
+        trust_env=False,
+    )
+    # aiohttp sends a PUT again by itself when the connection breaks, and Key Vault would make two
+    # versions of it. There is no public way to say so; aiohttp's own test client does it like this.
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+def make_transport(settings: dict[str, Any], *, max_answer: int) -> AsyncHttpTransport[Any, Any]:
+    """Make the transport that azure-core's settings ask for: the caller's own if there is one.
+
+    Args:
+        settings: azure-core's.
+        max_answer: Bytes that an answer may have.
+
+    Raises:
+        InputError: A setting cannot be used.
+    """
+    if settings.get("transport") is not None:
+        return settings["transport"]  # type: ignore[no-any-return] # as the caller promises
+    if settings.get("session") is not None:
+        return AioHttpTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
+    return BoundedAioTransport(Network(settings), settings, max_answer=max_answer)
+
+
+class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core imports it when it is asked for
+    """Sends as its network says, and reads no more than an answer may have.
+
+    Args:
+        network: What is trusted, and which proxies are taken.
+        settings: azure-core's. A `session` among them is one that `open_session` has opened.
+        max_answer: Bytes that an answer may have, packed and unpacked.
+    """
+
+    def __init__(self, network: Network, settings: dict[str, Any], *, max_answer: int) -> None:
+        super().__init__(**strip_settings(settings))
+        self.session: aiohttp.ClientSession | None
+        self._network = network
+        self._max_answer = max_answer
+        self._was_opened = False
+
+    @override
+    async def open(self) -> None:
+        """Open the session when it is first needed."""
+        if self.session is None and not self._was_opened:
+            self.session = open_session()
+        self._was_opened = True
+        await super().open()
+
+    @override
+    async def send(self, request: Any, *, stream: bool = False, proxies: Any = None, **config: Any) -> Any:
+        """Send a request, and read its answer."""
+        proxy = self._network.proxies.find(request.url)
+        config["connection_verify"] = True  # azure-core makes TLS settings for each request else
+        config["ssl"] = self._network.trust.get_context()
+        if proxy is not None:
+            config["proxy"] = proxy.url
+            if proxy.authorization is not None:
+                config["proxy_headers"] = {"Proxy-Authorization": proxy.authorization}
+        try:
+            response: Any = await super().send(request, stream=True, **config)
+            response._content = await self._read(response.internal_response)  # noqa: SLF001 (see there)
+            response._decompressed_content = True  # noqa: SLF001
+        except AzureError as error:
+            raise self._network.explain(error, request.url) from error
+        return response
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        # azure-core and aiohttp have no reading with a bound: they read and unpack all that comes.
+        try:
+            unpacker = Unpacker(response.headers.get("Content-Encoding"), limit=self._max_answer)
+            async for chunk in response.content.iter_chunked(CHUNK):
+                unpacker.feed(chunk)
+            return unpacker.finish()
+        except TimeoutError as error:
+            raise ServiceResponseTimeoutError(error, error=error) from error
+        except aiohttp.ClientError as error:
+            raise ServiceResponseError(error, error=error) from error
+        finally:
+            response.close()
+
+
+async def close_session(session: aiohttp.ClientSession) -> None:
+    """Close a session and its connections."""
+    await session.close()
+    # The connections close in the loop's next round, and a loop that ended before would warn of them.
+    await asyncio.sleep(0)

@@ -1,0 +1,82 @@
+"""How long a service may make a caller wait, and what is sent again."""
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline.policies import AsyncRetryPolicy, RetryPolicy
+from azure.core.rest import AsyncHttpResponse, HttpRequest, HttpResponse
+from typing_extensions import override
+
+from hcpcreds.http.failures import LASTING
+
+if TYPE_CHECKING:
+    from azure.core.pipeline.policies._retry import RetryPolicyBase
+else:
+    RetryPolicyBase = object
+
+LONGEST_WAIT: Final = 60.0
+"""Seconds that a service is waited for at most, whatever it says: then it is asked again, or given up."""
+_HEADERS: Final = {"retry-after": 1.0, "retry-after-ms": 0.001, "x-ms-retry-after-ms": 0.001}
+"""Those that azure-core reads, in its order, with the seconds of each one's unit."""
+_MAX_LENGTH: Final = 64
+
+
+def read_wait(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+    """Read how long an answer asks to be left alone.
+
+    Args:
+        headers: The answer's.
+        now: Unix time; by default the clock's.
+
+    Returns:
+        Seconds, from 0 to `LONGEST_WAIT`; None when it does not say, or nothing that can be understood.
+    """
+    said = {name.lower(): value for name, value in headers.items() if name.lower() in _HEADERS}
+    for name, unit in _HEADERS.items():
+        if name in said:
+            seconds = _parse_wait(said[name][:_MAX_LENGTH], unit, time.time() if now is None else now)
+            return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)
+    return None
+
+
+def _parse_wait(text: str, unit: float, now: float) -> float:
+    with suppress(ValueError):
+        return float(text) * unit
+    with suppress(ValueError, TypeError, OverflowError):
+        return parsedate_to_datetime(text).timestamp() - now
+    return math.nan
+
+
+class _Bounded(RetryPolicyBase):
+    """azure-core's retries, less those without end and those without hope."""
+
+    @override
+    def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
+        return read_wait(response.http_response.headers)
+
+    @override
+    def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
+        # azure-core repeats whatever has a Retry-After, a 400 too.
+        status = response.http_response.status_code
+        return (status >= 500 or status in self._retry_on_status_codes) and super().is_retry(  # noqa: PLR2004
+            settings, response
+        )
+
+    @override
+    def increment(
+        self, settings: dict[str, Any], response: Any = None, error: Exception | None = None
+    ) -> bool:
+        return not isinstance(error, LASTING) and super().increment(settings, response, error)
+
+
+class BoundedRetryPolicy(_Bounded, RetryPolicy[HttpRequest, HttpResponse]):
+    """Repeats 408, 429, 5xx and broken connections, and waits a minute at most each time."""
+
+
+class AsyncBoundedRetryPolicy(_Bounded, AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
+    """As `BoundedRetryPolicy`, in asyncio code."""

@@ -1,0 +1,124 @@
+"""The transport of synchronous code: azure-core's with requests, kept within bounds."""
+
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from azure.core.exceptions import AzureError, ServiceResponseError, ServiceResponseTimeoutError
+from azure.core.pipeline.transport import HttpTransport, RequestsTransport
+from requests.adapters import HTTPAdapter
+from typing_extensions import override
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util.retry import Retry
+
+from hcpcreds.http.answers import ACCEPT_ENCODING, CHUNK, Unpacker
+from hcpcreds.http.network import TIMEOUTS, Network, strip_settings
+from hcpcreds.http.proxies import Proxy
+
+
+def make_transport(settings: dict[str, Any], *, max_answer: int) -> HttpTransport[Any, Any]:
+    """Make the transport that azure-core's settings ask for: the caller's own if there is one.
+
+    Args:
+        settings: azure-core's.
+        max_answer: Bytes that an answer may have.
+
+    Raises:
+        InputError: A setting cannot be used.
+    """
+    if settings.get("transport") is not None:
+        return settings["transport"]  # type: ignore[no-any-return] # as the caller promises
+    if settings.get("session") is not None:
+        return RequestsTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
+    return BoundedTransport(settings, max_answer=max_answer)
+
+
+class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core imports it when it is asked for
+    """Sends as its settings and the environment say, and reads no more than an answer may have.
+
+    Args:
+        settings: azure-core's.
+        max_answer: Bytes that an answer may have, packed and unpacked.
+
+    Raises:
+        InputError: A setting cannot be used.
+    """
+
+    def __init__(self, settings: dict[str, Any], *, max_answer: int) -> None:
+        self._network = Network(settings)
+        self._max_answer = max_answer
+        self._adapter = _Adapter()
+        session = requests.Session()
+        session.trust_env = False  # it would add what ~/.netrc has for a host
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.headers["Accept-Encoding"] = ACCEPT_ENCODING
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, self._adapter)
+        super().__init__(**{**strip_settings(settings), "session": session})
+
+    @override
+    def send(self, request: Any, *, proxies: Any = None, **kwargs: Any) -> Any:
+        """Send a request, and read its answer."""
+        proxy = self._network.proxies.find(request.url)
+        self._adapter.use(self._network, proxy)
+        kwargs["connection_verify"] = self._network.trust.verifies
+        kwargs["stream"] = True
+        try:
+            response = super().send(request, proxies={"all": proxy.url} if proxy else {}, **kwargs)
+            response._content = self._read(response.internal_response)  # noqa: SLF001 (see there)
+        except AzureError as error:
+            raise self._network.explain(error, request.url) from error
+        return response
+
+    def _read(self, response: requests.Response) -> bytes:
+        # azure-core and requests have no reading with a bound: they read and unpack all that comes.
+        try:
+            unpacker = Unpacker(response.headers.get("Content-Encoding"), limit=self._max_answer)
+            for chunk in response.raw.stream(CHUNK, decode_content=False):
+                unpacker.feed(chunk)
+            return unpacker.finish()
+        except ReadTimeoutError as error:
+            raise ServiceResponseTimeoutError(error, error=error) from error
+        except HTTPError as error:
+            raise ServiceResponseError(error, error=error) from error
+        finally:
+            response.close()
+
+
+class _Adapter(HTTPAdapter):
+    """Connects with TLS settings that are made once, and not anew for each connection."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+        self._logins: dict[str, str] = {}
+        # As azure-core has it: it retries by itself.
+        super().__init__(max_retries=Retry(total=False, redirect=False, raise_on_status=False))
+
+    def use(self, network: Network, proxy: Proxy | None) -> None:
+        """Connect as a network says from now on; connections with other TLS settings are not used again."""
+        context = network.trust.get_context()
+        if context is not self._context:
+            self._context = context
+            self.proxy_manager = {}
+            self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
+        if proxy is not None and proxy.authorization is not None:
+            self._logins[proxy.url] = proxy.authorization
+
+    @override
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+
+    @override
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        context = self._context
+        return super().proxy_manager_for(proxy, **kwargs, ssl_context=context, proxy_ssl_context=context)
+
+    @override
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        login = self._logins.get(proxy)
+        return {} if login is None else {"Proxy-Authorization": login}
+
+    @override
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        # requests would load certifi's authorities into the settings.
+        conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"

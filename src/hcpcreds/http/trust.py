@@ -1,0 +1,150 @@
+"""Which authorities (CA) servers are checked against: by what the caller says, else by the environment."""
+
+import logging
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from typing_extensions import override
+
+from hcpcreds.errors import InputError
+from hcpcreds.fork_locks import first_use
+
+_BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""A file, or a directory as `openssl rehash` makes it; in place of the machine's."""
+
+_log = logging.getLogger("hcpcreds.http")
+
+
+@dataclass(frozen=True, slots=True)
+class _Location:
+    """Where certificates are: a file, a directory, or both."""
+
+    source: str
+    file: str | None = None
+    directory: str | None = None
+
+    @override
+    def __str__(self) -> str:
+        return f"{' and '.join(filter(None, (self.file, self.directory)))} ({self.source})"
+
+
+class Trust:
+    """The TLS settings of connections, made anew when a file that they come from has changed.
+
+    Files are read when the settings are first asked for.
+
+    Args:
+        verify: As azure-core's `connection_verify`: a file or directory of CA certificates; True means those
+            of the environment; False checks nothing.
+        certificate: As azure-core's `connection_cert`: a client certificate's file, or its and its key's.
+        environment: The variables; None means that they are left alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        verify: Any = True,  # noqa: ANN401 (whatever the caller gave)
+        certificate: Any = None,  # noqa: ANN401
+        environment: Mapping[str, str] | None = os.environ,
+    ) -> None:
+        self.verifies = verify is not False
+        self._location = _find_location(verify, environment or {})
+        self._certificate = (
+            (certificate,) if isinstance(certificate, str | os.PathLike) else certificate or ()
+        )
+        self._context: ssl.SSLContext | None = None
+        self._signature: object = None
+
+    @override
+    def __str__(self) -> str:
+        return f"those of {self._location}"
+
+    def get_context(self) -> ssl.SSLContext:
+        """Get the settings, as the files say now; those before, when files that have changed are unusable.
+
+        Raises:
+            InputError: A file is missing or unusable; names it and what named it.
+        """
+        # A bundle in a mounted volume is replaced while the process runs.
+        signature = [
+            _sign(path) for path in (self._location.file, self._location.directory, *self._certificate)
+        ]
+        if self._context is None or signature != self._signature:
+            try:
+                with first_use:
+                    self._context = self._build()
+            except InputError as error:
+                if self._context is None:
+                    raise
+                _log.warning("%s; the CA certificates read before are used", error)
+            self._signature = signature
+        return self._context
+
+    def _build(self) -> ssl.SSLContext:
+        at = self._location
+        try:
+            if at.directory is not None and not Path(at.directory.split(os.pathsep)[0]).is_dir():
+                raise NotADirectoryError(None, "no such directory")
+            context = ssl.create_default_context(cafile=at.file, capath=at.directory)
+        except ssl.SSLError:
+            raise InputError(at.source, [f"{at.file}: expected CA certificates in PEM"]) from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "expected a path"
+            raise InputError(at.source, [f"{at.file or at.directory}: {why}"]) from None
+        if self._certificate:
+            try:
+                context.load_cert_chain(*self._certificate)
+            except (OSError, TypeError, ValueError) as error:
+                raise InputError("connection_cert", [f"unusable: {type(error).__name__}"]) from None
+        if not self.verifies:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+def _find_location(verify: Any, environment: Mapping[str, str]) -> _Location:  # noqa: ANN401
+    if isinstance(verify, str | os.PathLike) and str(verify):
+        return _locate(os.fspath(verify), "connection_verify")
+    for name in _BUNDLES:
+        if environment.get(name):
+            return _locate(environment[name], name)
+    # OpenSSL's own two: each in place of one of its own locations.
+    machine = ssl.get_default_verify_paths()
+    named = [
+        name for name in (machine.openssl_cafile_env, machine.openssl_capath_env) if environment.get(name)
+    ]
+    file = environment.get(machine.openssl_cafile_env) or _keep(machine.openssl_cafile)
+    directory = environment.get(machine.openssl_capath_env) or _keep(machine.openssl_capath)
+    if not file and not directory:  # an image without CA certificates
+        import certifi  # noqa: PLC0415 (requests' own, and seldom needed)
+
+        return _Location("certifi", file=certifi.where())
+    return _Location(", ".join(named) or "the machine's", file=file, directory=directory)
+
+
+def _locate(path: str, source: str) -> _Location:
+    return _Location(source, directory=path) if Path(path).is_dir() else _Location(source, file=path)
+
+
+def _keep(path: str) -> str | None:
+    """A location of the machine's, when there is something."""
+    try:
+        return path if Path(path).is_file() or any(Path(path).iterdir()) else None
+    except OSError:
+        return None
+
+
+def _sign(path: str | None) -> object:
+    """Tell one content from another, without reading it."""
+    if path is None:
+        return None
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
