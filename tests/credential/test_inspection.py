@@ -115,6 +115,23 @@ def test_inspection_names_what_is_wrong_with_a_field(tmp_path, changes, text):
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["object_id", "resource_id", "renew_after", "cannot_renew_after", "client_secret_url", "custom_claims"],
+)
+def test_inspection_takes_null_as_absent_where_the_pod_needs_nothing(tmp_path, name):
+    file = tmp_path / "credential"
+    file.write_bytes(render_good(**{name: None}))
+    assert texts_of(inspect(file)) == ""
+
+
+@pytest.mark.parametrize(("seconds", "is_late"), [(86399, False), (86400, True)])
+def test_inspection_calls_a_renewal_late_a_day_after_it_was_due(tmp_path, seconds, is_late):
+    file = tmp_path / "credential"
+    file.write_bytes(render_good(renew_after=(NOW - dt.timedelta(seconds=seconds)).isoformat()))
+    assert ("its renewal was due at" in texts_of(inspect(file))) is is_late
+
+
+@pytest.mark.parametrize(
     ("days", "text"), [(-1, "not valid before"), (95, "expired at"), (30, ""), (40.5, "")]
 )
 def test_inspection_judges_the_times_by_the_clock_that_it_is_given(tmp_path, days, text):
