@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint bench fuzz format help clean
+.PHONY: demo test lint bench fuzz soak mutants format help clean
 
 demo: $(VENV)/.made ## The whole chain on this machine; ARGS="--rotations 3" ends by itself
 	@$(BIN)/hcpcreds up $(ARGS)
@@ -27,6 +27,12 @@ bench: $(VENV)/.made ## Ratios against what a user would pick instead, side by s
 
 fuzz: $(VENV)/.made ## Looks for inputs that a parser does not stand; ARGS="--seconds 600"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(VENV)/.made ## A component under load while everything goes wrong; ARGS="--minutes 30"
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+mutants: $(VENV)/.made ## Do the tests notice mistakes? ARGS="--room credential --sample 40 --seed 1"
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
