@@ -22,6 +22,11 @@ settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long values by what they are: keys made at import differ in each worker, and names must not."""
+    return argname if isinstance(val, str | bytes) and len(val) > 80 else None
+
+
 @pytest.fixture(autouse=True)
 def _no_process_outlives_its_test() -> Iterator[None]:
     before = list_children().keys()

@@ -27,7 +27,13 @@ _LONGEST: Final = timedelta(days=366)
 _VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
 
 
-class _Duration(click.ParamType[timedelta]):
+if TYPE_CHECKING:
+    _DurationType = click.ParamType[timedelta]
+else:
+    _DurationType = click.ParamType  # generic since click 8.4 only
+
+
+class _Duration(_DurationType):
     name = "duration"
 
     @override
