@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-lowest test-latest lint bench format lock help clean
+.PHONY: demo test test-lowest test-latest lint bench fuzz soak mutants format lock help clean
 
 demo: $(VENV)/.made ## The whole chain on this machine; ARGS="--rotations 3" ends by itself
 	@$(BIN)/hcpcreds up $(ARGS)
@@ -33,6 +33,15 @@ format: $(VENV)/.made ## Write what lint would ask for
 
 bench: $(VENV)/.made ## Ratios against what a user would pick instead, side by side
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/.made ## Looks for inputs that a parser does not stand; ARGS="--seconds 600"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(VENV)/.made ## A component under load while everything goes wrong; ARGS="--minutes 30"
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+mutants: $(VENV)/.made ## Do the tests notice mistakes? ARGS="--room credential --sample 40 --seed 1"
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml

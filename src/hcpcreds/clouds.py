@@ -5,6 +5,7 @@ Source: openshift/hypershift, support/azureutil, and the Azure SDKs' own tables 
 
 import re
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from hcpcreds.errors import InputError
 from hcpcreds.text import make_safe
@@ -90,6 +91,32 @@ _ENTRA_HOSTS: Final = (
 _ENTRA_PATTERNS: Final = tuple(
     re.compile(rf"(?:[a-z0-9-]{{1,63}}\.)*(?:{'|'.join(map(re.escape, hosts))})") for hosts in _ENTRA_HOSTS
 )
+
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+"""Hosts of this machine."""
+_OWN_HOSTS: Final = (
+    *(cloud.key_vault_suffix for cloud in CLOUDS.values()),
+    *(
+        urlsplit(url).hostname or ""
+        for cloud in CLOUDS.values()
+        for url in (cloud.resource_manager, cloud.resource_manager_audience)
+    ),
+    *(host for hosts in _ENTRA_HOSTS for host in hosts),
+)
+SHARED_DOMAINS: Final = frozenset(
+    (
+        *(".".join(host.split(".")[-2:]) for host in _OWN_HOSTS),
+        *(cloud.key_vault_suffix for cloud in CLOUDS.values()),
+        *("core.windows.net", "blob.core.windows.net", "servicebus.windows.net", "database.windows.net"),
+        *("azurewebsites.net", "cloudapp.net", "cloudapp.azure.com", "trafficmanager.net", "azure-api.net"),
+        *("azureedge.net", "azurefd.net", "azurecontainer.io", "azurestaticapps.net"),
+        *("azurewebsites.us", "usgovcloudapp.net", "usgovtrafficmanager.net"),
+        *("chinacloudapp.cn", "chinacloudsites.cn", "trafficmanager.cn"),
+    )
+)
+"""Azure's domains below which every service or customer has hosts.
+
+Source: the clouds above; publicsuffix.org, Microsoft's entries."""
 
 
 def get_cloud(name: str) -> Cloud:

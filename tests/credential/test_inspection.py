@@ -253,6 +253,37 @@ def test_inspection_warns_of_a_path_that_the_next_rotation_takes_away(mount):
     assert inspect(mount.directory / "..data" / mount.name).mount.layout == "atomic"
 
 
+def test_inspection_follows_the_path_as_the_kernel_does(mount, tmp_path):
+    mount.swap(render_good())
+    (mount.directory / "deep").mkdir()
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "link").symlink_to(mount.directory / "deep")
+    (tmp_path / "app" / mount.name).write_text("another file")
+    inspection = inspect(tmp_path / "app" / "link" / ".." / mount.name)
+    assert (inspection.status, inspection.mount.layout) == ("fine", "atomic")
+
+
+def test_inspection_says_that_nothing_is_there_without_a_working_directory(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert inspect(Path("ingress")).status == "unreadable"
+    with pytest.raises(InputError):
+        find_credential_files("ingress")
+
+
+def test_inspection_says_that_nothing_can_be_read_where_symlinks_loop(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert inspect(tmp_path / "loop" / "x").status == "unreadable"
+
+
+@pytest.mark.parametrize("call", [find_credential_files, lambda path: inspect(Path(path))])
+def test_path_is_refused_when_it_holds_nul(tmp_path, call):
+    with pytest.raises(InputError, match="NUL"):
+        call(f"{tmp_path}/\0x")
+
+
 def test_inspection_warns_when_anybody_may_change_the_file(tmp_path):
     file = tmp_path / "credential"
     file.write_bytes(render_good())

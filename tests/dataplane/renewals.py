@@ -24,10 +24,12 @@ from typing_extensions import override
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds.credential.file import CredentialFile, parse_credential_file
 from hcpcreds.dataplane.aio import ManagedIdentityDataPlaneClientFactory
+from hcpcreds.dataplane.possession import KeyProver
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
 from hcpcreds.dataplane.renewer import RenewalSettings, VaultRenewer
 from hcpcreds.dataplane.throttle import ThrottleGate
 from hcpcreds.dataplane.transport import make_transport, open_session
+from hcpcreds.dataplane.vault_secret import render_identifier
 from hcpcreds.errors import IssueError
 from hcpcreds.local.azure import LocalAzure
 
@@ -149,14 +151,15 @@ class Renewals:
     ) -> str:
         """Store a credential that was issued fifty days ago; gives the secret's name."""
         client_id = str(uuid.uuid4())
-        name = name or f"{'msi' if whole or system_assigned else 'uamsi'}-{client_id}"
-        self.client_ids[name] = client_id
         if system_assigned:
             self.azure.add_identity(client_id, system_assigned=True)
         now = self.now()
         credential: dict[str, Any] = self.azure.issue(
             client_id, private_key=make_key(), not_before=now - 50 * DAY, not_after=now + 40 * DAY
         )
+        prefix = "msi" if whole or system_assigned else "uamsi"
+        name = name or f"{prefix}-{render_identifier(credential['object_id'])}"
+        self.client_ids[name] = client_id
         renew_after = now - HOUR if due else now + 10 * DAY
         credential |= {"renew_after": render_time(renew_after), **fields}
         credential = {key: value for key, value in credential.items() if value is not None}
@@ -341,6 +344,14 @@ class Renewals:
                 transport=make_transport(session),
                 retry_total=0,
             ) as data_plane,
+            KeyProver(
+                f"{ARM}/.default",
+                list_own=lambda: [self.azure.authority],
+                clock=lambda: self.now().timestamp(),
+                per_retry_policies=[ThrottleGate(), Meanwhile(self._rules)],
+                transport=make_transport(session),
+                retry_total=0,
+            ) as prover,
         ):
             # So that the first fault does not meet a request that only asks for the challenge.
             with suppress(IssueError):
@@ -350,6 +361,7 @@ class Renewals:
             yield VaultRenewer(
                 vault,
                 data_plane,
+                prover,
                 RenewalSettings(**{"backoff_seconds": 0.01, **settings}),
                 observer=observer,
                 now=now or self.now,

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,8 +21,12 @@ from hcpcreds.errors import IssueUnavailableError
 
 NOW = datetime(2027, 1, 8, tzinfo=UTC)
 WHERE = "secret uamsi-a in https://vault.example"
+RESOURCE_ID = (
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/one"
+)
+ANOTHER = "aaaaaaaa-0000-0000-0000-000000000009"
 STORED = UserAssignedIdentityCredentials(
-    **make_fields(client_secret_url="https://dp.example/one", resource_id="/a/B")
+    **make_fields(client_secret_url="https://dp.example/one", resource_id=RESOURCE_ID)
 )
 LATER: dict[str, Any] = {
     "client_secret": "the new one",
@@ -33,12 +38,21 @@ LATER: dict[str, Any] = {
 
 
 def make_answer(**changes: Any) -> ManagedIdentityCredentials:
-    fields = {"client_id": STORED.client_id, **LATER, **changes}
+    same = {name: getattr(STORED, name) for name in ("client_id", "tenant_id", "object_id", "resource_id")}
+    fields = {**same, **LATER, **changes}
     return ManagedIdentityCredentials(explicit_identities=(UserAssignedIdentityCredentials(**fields),))
 
 
-def judge(answer: ManagedIdentityCredentials, **options: Any) -> Any:
-    return take_renewed(options.pop("stored", STORED), answer, where=WHERE, now=options.pop("now", NOW))
+def make_top() -> ManagedIdentityCredentials:
+    """An answer about the resource's own identity, which has no resource id."""
+    same = {name: getattr(STORED, name) for name in ("client_id", "tenant_id", "object_id")}
+    return ManagedIdentityCredentials(**same, **LATER)
+
+
+def judge(
+    answer: ManagedIdentityCredentials, stored: Any = STORED, now: datetime = NOW, **options: Any
+) -> Any:
+    return take_renewed(stored, answer, where=WHERE, now=now, **options)
 
 
 def test_renewal_takes_what_is_new_and_keeps_what_is_not_said():
@@ -63,7 +77,7 @@ def test_what_the_answer_says_anew_is_taken():
 
 def test_identity_is_told_by_its_client_id_whatever_its_case():
     assert judge(make_answer(client_id=(STORED.client_id or "").upper())) is not None
-    assert judge(make_answer(resource_id="/A/b")) is not None
+    assert judge(make_answer(resource_id=RESOURCE_ID.upper())) is not None
 
 
 def test_identity_is_found_among_others():
@@ -72,7 +86,7 @@ def test_identity_is_found_among_others():
     assert (
         judge(ManagedIdentityCredentials(explicit_identities=(other, *own))).not_after == LATER["not_after"]
     )
-    at_the_top = ManagedIdentityCredentials(client_id=STORED.client_id, **LATER)
+    at_the_top = make_top()
     assert judge(at_the_top).not_after == LATER["not_after"]
 
 
@@ -93,7 +107,7 @@ def test_whole_answer_keeps_what_is_around():
 
 def test_system_assigned_credential_is_renewed_at_the_top():
     stored = ManagedIdentityCredentials(**make_fields())
-    renewed = judge(ManagedIdentityCredentials(client_id=stored.client_id, **LATER), stored=stored)
+    renewed = judge(make_top(), stored=stored)
     assert isinstance(renewed, ManagedIdentityCredentials)
     assert renewed.not_after == LATER["not_after"]
     assert renewed.object_id == stored.object_id
@@ -102,11 +116,20 @@ def test_system_assigned_credential_is_renewed_at_the_top():
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"client_id": "someone else's"}, f"client_id: expected {STORED.client_id}, got someone else's"),
+        ({"client_id": ANOTHER}, f"client_id: expected {STORED.client_id}, got {ANOTHER}"),
+        ({"client_id": "another"}, f"client_id: expected {STORED.client_id}, got (7 characters)"),
         ({"client_id": None}, f"client_id: expected {STORED.client_id}, got none"),
-        ({"tenant_id": "another"}, f"tenant_id: expected {STORED.tenant_id}, got another"),
-        ({"object_id": "another"}, f"object_id: expected {STORED.object_id}, got another"),
-        ({"resource_id": "/a/c"}, "resource_id: expected /a/B, got /a/c"),
+        ({"tenant_id": ANOTHER}, f"tenant_id: expected {STORED.tenant_id}, got {ANOTHER}"),
+        ({"object_id": ANOTHER}, f"object_id: expected {STORED.object_id}, got {ANOTHER}"),
+        ({"resource_id": "/a/c"}, f"resource_id: expected {RESOURCE_ID}, got (4 characters)"),
+        ({"tenant_id": None}, f"tenant_id: expected {STORED.tenant_id}, got nothing"),
+        ({"object_id": None}, f"object_id: expected {STORED.object_id}, got nothing"),
+        ({"resource_id": None}, f"resource_id: expected {RESOURCE_ID}, got nothing"),
+        ({"authentication_endpoint": "https://evil.example/x"}, "authentication_endpoint: evil.example is"),
+        ({"client_secret_url": "https://evil.example/x"}, "client_secret_url: evil.example is"),
+        ({"mtls_authentication_endpoint": "https://evil.example/x"}, "mtls_authentication_endpoint: evil"),
+        ({"client_secret_url": "http://dp.example/one"}, "client_secret_url: expected an https URL"),
+        ({"client_secret_url": "https://dp.example.evil.example/"}, "client_secret_url: dp.example.evil"),
         (
             {"not_before": STORED.not_before},
             "not_before: 2026-11-23T10:00:00Z is not later than the stored one's",
@@ -128,6 +151,40 @@ def test_answer_that_is_no_renewal_is_refused(changes: dict[str, Any], problem: 
     assert LATER["client_secret"] not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"authentication_endpoint": "https://login.microsoftonline.com/"},
+        {"authentication_endpoint": "https://westus2.login.microsoft.com/"},
+        {"mtls_authentication_endpoint": "https://eastus.mtlsauth.microsoft.com/"},
+        {"client_secret_url": "https://dp.example/two?a=b"},
+        {"client_secret_url": "https://east.identity.azure.net/one"},
+    ],
+)
+def test_urls_of_an_answer_may_lead_where_the_stored_ones_do_or_to_azure(changes: dict[str, Any]):
+    assert judge(make_answer(**changes), hosts=("identity.azure.net",)) is not None
+
+
+def test_refusal_shows_no_value_that_could_be_a_secret():
+    sentinel = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 100
+    for name in ("client_id", "tenant_id", "object_id", "resource_id"):
+        stored = msgspec.structs.replace(STORED, **{name: sentinel})
+        for answer, old in ((make_answer(**{name: sentinel}), STORED), (make_answer(), stored)):
+            with pytest.raises(IssueUnavailableError) as caught:
+                judge(answer, stored=old)
+            assert "MII" not in str(caught.value)
+            assert len(str(caught.value)) < 400
+
+
+def test_refusal_names_a_few_of_many_identities():
+    many = ManagedIdentityCredentials(
+        explicit_identities=tuple(UserAssignedIdentityCredentials(client_id=ANOTHER) for _ in range(10_000))
+    )
+    with pytest.raises(IssueUnavailableError) as caught:
+        judge(many)
+    assert str(caught.value).count(ANOTHER) == 3
+
+
 def test_expired_answer_is_refused():
     with pytest.raises(IssueUnavailableError, match="not_after: it expired at 2027-04-08"):
         judge(make_answer(), now=datetime(2027, 4, 8, tzinfo=UTC))
@@ -135,7 +192,7 @@ def test_expired_answer_is_refused():
 
 def test_every_problem_is_named_at_once():
     with pytest.raises(IssueUnavailableError) as caught:
-        judge(make_answer(tenant_id="another", client_secret=None, not_before="2020-01-01T00:00:00Z"))
+        judge(make_answer(tenant_id=ANOTHER, client_secret=None, not_before="2020-01-01T00:00:00Z"))
     assert str(caught.value).count(";") == 2
 
 
@@ -168,7 +225,7 @@ TIMES = st.datetimes(*YEARS, timezones=st.just(UTC)).map(lambda time: f"{time:%Y
 def test_nothing_older_foreign_or_unusable_is_ever_taken(
     old: tuple[str, str], new: tuple[str, str], now: str, client_id: str | None
 ):
-    stored = UserAssignedIdentityCredentials(**make_fields(not_before=old[0], not_after=old[1]))
+    stored = msgspec.structs.replace(STORED, not_before=old[0], not_after=old[1])
     answer = make_answer(client_id=client_id, not_before=new[0], not_after=new[1])
     at = parse_time(now)
     assert at is not None

@@ -291,7 +291,7 @@ class Notes(Observer):
 
 
 def test_observer_is_told_everything_in_order(renewals: Renewals):
-    due, current = renewals.add("uamsi-a"), renewals.add("uamsi-b", due=False)
+    due, current = renewals.add("cert-a"), renewals.add("cert-b", due=False)
     notes = Notes()
     walk = renewals.walk(observer=notes)
     url = renewals.vault.vault_url

@@ -94,6 +94,7 @@ def find_credential_files(path: str) -> list[str]:
     Raises:
         InputError: There is nothing at the path, or no file in the directory.
     """
+    _check_path(path)
     try:
         if not os.path.isdir(path):  # noqa: PTH112 (pathlib hides that it may not be looked at)
             os.lstat(path)
@@ -120,8 +121,12 @@ def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNT
         now: Aware time to judge by.
         mountinfo: The kernel's table of this process's mounts.
 
+    Raises:
+        InputError: The path holds a NUL character.
+
     Blocks on one small read.
     """
+    _check_path(path)
     mount = read_mount(path, mountinfo=mountinfo)
     problems = list(mount.problems)
     try:
@@ -172,6 +177,11 @@ def render_relative(at: datetime, now: datetime) -> str:
             words = f"{number} {unit}{'' if number == 1 else 's'}"
             return f"in {words}" if seconds > 0 else f"{words} ago"
     return "now"
+
+
+def _check_path(path: str) -> None:
+    if "\0" in path:
+        raise InputError("path", ["holds a NUL character, which no path can"])
 
 
 class _Fields:

@@ -3,6 +3,7 @@
 Sources: kubernetes-sigs/secrets-store-csi-driver v1.6, pkg/util/fileutil (the atomic writer); proc(5).
 """
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -52,7 +53,11 @@ def read_mount(path: str, *, mountinfo: Path = MOUNTINFO) -> Mount:
         path: The credential file.
         mountinfo: The kernel's table of this process's mounts.
     """
-    file = Path(os.path.abspath(path))  # noqa: PTH100 (the symlinks on the way are what matters)
+    file = Path(path)
+    # As the kernel walks: the symlinks stay, and `..` is the parent of where one leads. Without a working
+    # directory a relative path leads nowhere, and stays as it is.
+    with contextlib.suppress(OSError):
+        file = file.absolute()
     problems: list[Problem] = []
     layout: Layout = "plain"
     data_directory = swapped_at = mode = size = target = None
@@ -138,9 +143,10 @@ def _find_mount_root(file: Path, mountinfo: Path) -> str | None:
     """Find what of its file system is mounted at the file itself."""
     try:
         lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        # Path.resolve raises RuntimeError for a loop.
+        point = os.path.join(os.path.realpath(file.parent), file.name)  # noqa: PTH118 (as above)
     except OSError:
         return None
-    point = str(file.parent.resolve() / file.name)
     root = None
     for line in lines:
         fields = line.split(" ")

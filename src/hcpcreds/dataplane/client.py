@@ -5,7 +5,7 @@ Its asyncio twin is `hcpcreds.dataplane.aio`; what both decide is in `hcpcreds.d
 
 from collections.abc import Collection
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
@@ -94,7 +94,8 @@ class ManagedIdentityDataPlaneClientFactory:
         hosts: Collection[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._hosts = choose_hosts(audience, hosts)
+        self.hosts: Final = choose_hosts(audience, hosts)
+        """Where a token may go, each with its subdomains."""
         policies = [
             RequestIdPolicy(**kwargs),
             UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
@@ -118,7 +119,7 @@ class ManagedIdentityDataPlaneClientFactory:
         Raises:
             InputError: Not an https URL, or of a host that no token may go to.
         """
-        return ManagedIdentityDataPlaneClient(self._pipeline, check_identity_url(identity_url, self._hosts))
+        return ManagedIdentityDataPlaneClient(self._pipeline, check_identity_url(identity_url, self.hosts))
 
     def close(self) -> None:
         """Close the connections, and so every client's. The credential stays open: it is the caller's."""

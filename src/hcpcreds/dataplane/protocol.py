@@ -14,10 +14,12 @@ from urllib.parse import urlsplit, urlunsplit
 from azure.core.exceptions import AzureError
 from azure.core.rest import HttpRequest
 
+from hcpcreds.clouds import LOOPBACK, SHARED_DOMAINS
 from hcpcreds.dataplane.challenge import find_tenant
 from hcpcreds.dataplane.models import ErrorResponse, Model, ModelType, parse_model, render_model
 from hcpcreds.dataplane.refusals import is_refusal, is_refusal_status
 from hcpcreds.errors import InputError, IssueError, IssueRefusedError, IssueUnavailableError
+from hcpcreds.text import make_safe
 
 API_VERSION: Final = "2024-01-01"
 _CHALLENGE_HEADER: Final = "WWW-Authenticate"
@@ -25,7 +27,10 @@ _AUTHORITY: Final = re.compile(r"([a-zA-Z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5}
 """Host and port, and no user: what every parser of URLs reads alike."""
 _PRINTABLE: Final = re.compile(r"[!-\[\]-~]+")
 """ASCII without blanks, control characters and backslashes."""
-_MAX_FOREIGN_TEXT: Final = 300
+_HOST: Final = re.compile(
+    r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
+"""A host name of at least two labels, lower-case."""
 _HINTS: Final = {
     401: "The credential must be of an application that may call the data plane, and the audience its own.",
     403: "The application may not get this resource's credentials.",
@@ -43,15 +48,25 @@ def choose_hosts(audience: str, hosts: Collection[str] | None) -> tuple[str, ...
         hosts: Host names, each meant with its subdomains; None means the audience's own.
 
     Raises:
-        InputError: None is named, and the audience is no URL that names one.
+        InputError: None is named, and the audience is no https URL that names one; or one is no host name, or
+            a domain below which others than the data plane have their hosts.
     """
-    try:
-        named = hosts if hosts is not None else [urlsplit(audience).hostname or ""]
-    except ValueError:
-        named = [""]
-    chosen = tuple(host.lower().strip(".[]") for host in named)
-    if not chosen or not all(chosen):
-        raise InputError("hosts", [f"none is named, and the audience {audience} is no URL of one"])
+    if hosts is None:
+        host = find_host(audience)
+        hosts = [host] if host else []
+    if not hosts:
+        raise InputError(
+            "hosts", [f"none is named, and the audience {make_safe(audience)} is no https URL of one"]
+        )
+    chosen = tuple(host.lower().removesuffix(".").strip("[]") for host in hosts)
+    problems = [
+        f"{make_safe(host)}: expected a host's name such as identity.azure.net, without scheme, port or *"
+        for host in chosen
+        if host not in LOOPBACK and not _HOST.fullmatch(host)
+    ]
+    problems += [f"{host}: anybody can have a host below it" for host in chosen if host in SHARED_DOMAINS]
+    if problems:
+        raise InputError("hosts", problems, hint="A token of the renewer's could go to every host below it.")
     return chosen
 
 
@@ -67,25 +82,31 @@ def check_identity_url(identity_url: str, hosts: Collection[str]) -> str:
     Raises:
         InputError: Not an https URL, so that the token would go out in the clear; or of another host.
     """
-    # Other parsers take other ends for that of the host: of https://a\@b/, requests calls a, and not b.
-    host = None
-    with suppress(ValueError):  # brackets that hold no IPv6 address
-        parts = urlsplit(identity_url)
-        if (
-            parts.scheme == "https"
-            and _AUTHORITY.fullmatch(parts.netloc)
-            and _PRINTABLE.fullmatch(identity_url)
-        ):
-            host = parts.hostname
+    host = find_host(identity_url)
     if not host:
         raise InputError("identity URL", ["expected https://<host>/<path>?<query>, as ARM gave it"])
-    if not any(host == allowed or host.endswith(f".{allowed}") for allowed in hosts):
+    if not is_host_among(host, hosts):
         raise InputError(
             "identity URL",
-            [f"its host {host} is not one that a token may go to: {', '.join(hosts)}"],
+            [f"its host {make_safe(host)} is not one that a token may go to: {', '.join(hosts)}"],
             hint="If it is the data plane's, allow it by name (hosts, or --data-plane-host).",
         )
     return identity_url
+
+
+def find_host(url: str) -> str | None:
+    """Find the host of an https URL, lower-case; None when it is none, or none that everybody reads alike."""
+    # Other parsers take other ends for that of the host: of https://a\@b/, requests calls a, and not b.
+    with suppress(ValueError):  # brackets that hold no IPv6 address
+        parts = urlsplit(url)
+        if parts.scheme == "https" and _AUTHORITY.fullmatch(parts.netloc) and _PRINTABLE.fullmatch(url):
+            return parts.hostname
+    return None
+
+
+def is_host_among(host: str, hosts: Collection[str]) -> bool:
+    """Tell whether a host is one of those, or below one of them."""
+    return any(host == allowed or host.endswith(f".{allowed}") for allowed in hosts)
 
 
 def build_request(
@@ -153,13 +174,13 @@ def raising_issue_errors(request: HttpRequest) -> Iterator[None]:
         yield
     except AzureError as error:
         kind = IssueRefusedError if is_refusal(error) else IssueUnavailableError
-        raise kind(f"{describe(request)}: {error.message}") from error
+        raise kind(f"{describe(request)}: {make_safe(error.message)}") from None
 
 
 def describe(request: HttpRequest) -> str:
     """Name a call in an error; the query stays out of it."""
     parts = urlsplit(request.url)
-    return f"{request.method} {parts.netloc}{parts.path}"
+    return make_safe(f"{request.method} {parts.netloc}{parts.path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +220,9 @@ def _refusal(request: HttpRequest, answer: Answer) -> IssueError:
         detail = parse_model(answer.content, ErrorResponse).error
     except InputError:
         detail = None
-    said = f"{detail.code}: {detail.message}" if detail else "no readable error"
+    said = make_safe(f"{detail.code}: {detail.message}") if detail else "no readable error"
     kind = IssueRefusedError if is_refusal_status(answer.status) else IssueUnavailableError
     return kind(
-        f"{describe(request)}: answered {answer.status}, {said[:_MAX_FOREIGN_TEXT]}",
+        f"{describe(request)}: answered {answer.status}, {said}",
         hint=_HINTS.get(answer.status),
     )

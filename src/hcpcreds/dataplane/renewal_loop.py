@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -14,18 +15,19 @@ from azure.identity.aio import DefaultAzureCredential
 from azure.keyvault.secrets.aio import SecretClient
 
 from hcpcreds.aio import UserAssignedIdentityCredential
-from hcpcreds.clouds import DEFAULT_CLOUD, get_cloud
+from hcpcreds.clouds import DEFAULT_CLOUD, LOOPBACK, get_cloud
+from hcpcreds.credential.file import parse_credential_file, read_credential_file
 from hcpcreds.dataplane.aio.client import ManagedIdentityDataPlaneClientFactory
+from hcpcreds.dataplane.possession import KeyProver
 from hcpcreds.dataplane.renewal import Observer, Walk
 from hcpcreds.dataplane.renewer import RenewalSettings, VaultRenewer
 from hcpcreds.dataplane.throttle import ThrottleGate
 from hcpcreds.dataplane.transport import make_transport, open_session
-from hcpcreds.errors import HcpCredsError
+from hcpcreds.errors import HcpCredsError, MountError
 
 if TYPE_CHECKING:
     from hcpcreds.lease import Leases
 
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _JITTER: Final = 0.1
 """Part of the interval by which the walks of several replicas and vaults drift apart."""
 
@@ -78,6 +80,14 @@ async def open_renewers(
                 **build_options(),
             )
         )
+        prover = await stack.enter_async_context(
+            KeyProver(
+                get_cloud(access.cloud).resource_manager_scope,
+                list_own=partial(_list_own_authorities, access),
+                per_retry_policies=[ThrottleGate()],
+                **build_options(),
+            )
+        )
         renewers = []
         for url in access.vault_urls:
             vault = SecretClient(
@@ -89,7 +99,7 @@ async def open_renewers(
                 **build_options(),
             )
             await stack.enter_async_context(vault)
-            renewers.append(VaultRenewer(vault, data_plane, settings, observer=observer, now=now))
+            renewers.append(VaultRenewer(vault, data_plane, prover, settings, observer=observer, now=now))
         yield renewers
 
 
@@ -105,8 +115,20 @@ def _open_credential(access: Access, options: dict[str, Any]) -> Any:  # noqa: A
     )
 
 
+def _list_own_authorities(access: Access) -> list[str]:
+    """List where the renewer's own tokens come from; it trusts that as its operator does."""
+    if access.credential_file is None:
+        host = os.environ.get("AZURE_AUTHORITY_HOST")
+        return [host if "://" in host else f"https://{host}"] if host else []
+    try:
+        content = read_credential_file(access.credential_file)
+        return [parse_credential_file(content, path=access.credential_file).authority]
+    except MountError:  # asked for a token, it says so itself
+        return []
+
+
 def _is_local(url: str) -> bool:
-    return urlsplit(url).hostname in _LOOPBACK
+    return urlsplit(url).hostname in LOOPBACK
 
 
 @asynccontextmanager

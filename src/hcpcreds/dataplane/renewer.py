@@ -1,8 +1,9 @@
 """Renews what is due in one vault. All state lies in the vault: any number of renewers may run, and die.
 
 A vault is listed page by page while the most urgent of what is known to be due is renewed: its credential is
-read, a new one issued and judged, and put in its place (see `hcpcreds.dataplane.replacement`). Whatever fails
-leaves what was stored as it was.
+read and has to prove that it is the identity's (see `hcpcreds.dataplane.possession`), a new one is issued
+and judged, and put in its place (see `hcpcreds.dataplane.replacement`). Whatever fails leaves what was
+stored as it was.
 """
 
 import asyncio
@@ -20,24 +21,30 @@ from typing import Any, Final, TypeVar
 from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
-from hcpcreds.dataplane.aio.client import ManagedIdentityDataPlaneClientFactory
+from hcpcreds.dataplane.aio.client import (
+    ManagedIdentityDataPlaneClient,
+    ManagedIdentityDataPlaneClientFactory,
+)
 from hcpcreds.dataplane.aio.vault import load
-from hcpcreds.dataplane.judgement import build_renewal_request, take_renewed
+from hcpcreds.dataplane.judgement import build_renewal_request, check_renewable, take_renewed
+from hcpcreds.dataplane.possession import KeyProver
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
 from hcpcreds.dataplane.replacement import build_replacement, uncover_newest, write_newer
 from hcpcreds.dataplane.vault import describe, explaining
 from hcpcreds.dataplane.vault_secret import (
+    STORE_ANEW,
     Credentials,
     LoadedSecret,
     StoredCredential,
     choose_credential,
-    parse_time,
     read_stored,
 )
 from hcpcreds.errors import HcpCredsError, InputError, IssueError, SecretNotFoundError, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
+_LONGEST_TRUST: Final = timedelta(days=90)
+"""How long after a version was written what its writer says of it is believed without a look at its value."""
 _LAST: Final = float("inf")
 """Sorts behind every credential in the queue."""
 
@@ -79,15 +86,17 @@ class VaultRenewer:
     Args:
         vault: Of the vault, with a `ThrottleGate` among its ``per_retry_policies``; stays open.
         data_plane: Makes the clients that renew; stays open.
+        prover: Sees that a stored key is the identity's; stays open.
         settings: How to go about it.
         observer: Is told what happens.
         now: Clock giving an aware UTC time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, each by its name
         self,
         vault: SecretClient,
         data_plane: ManagedIdentityDataPlaneClientFactory,
+        prover: KeyProver,
         settings: RenewalSettings | None = None,
         *,
         observer: Observer | None = None,
@@ -95,10 +104,13 @@ class VaultRenewer:
     ) -> None:
         self._vault = vault
         self._data_plane = data_plane
+        self._prover = prover
         self._settings = settings or RenewalSettings()
         self._observer = observer or Observer()
         self._now = now
         self._known: dict[str, StoredCredential] = {}
+        self._looked: dict[str, tuple[StoredCredential, StoredCredential]] = {}
+        """What the vault listed of a version, and what its value says as well; by the secret's name."""
 
     @property
     def vault_url(self) -> str:
@@ -124,6 +136,7 @@ class VaultRenewer:
         if round_.stop.is_set():
             problem = "stopped before its end"
         self._known = round_.seen
+        self._looked = {name: looked for name, looked in self._looked.items() if name in round_.seen}
         walk = Walk(
             vault_url=self.vault_url,
             started_at=started_at,
@@ -139,9 +152,9 @@ class VaultRenewer:
         """Queue what is due, or has to be looked at; says why the vault was not seen to its end."""
         problem = None
         try:
-            async for stored in self._list(round_.stop):
-                if stored.name.lower() not in round_.seen:  # a list that changes meanwhile can show one twice
-                    self._note(round_, stored, due=self._is_due(stored.renew_after))
+            async for listed in self._list(round_.stop):
+                if listed.name.lower() not in round_.seen:  # a list that changes meanwhile can show one twice
+                    self._note_listed(round_, listed)
         except HcpCredsError as error:
             problem = str(error)
         for name, stored in self._known.items():
@@ -150,11 +163,21 @@ class VaultRenewer:
                 self._note(round_, stored, due=problem is None or self._is_due(stored.renew_after))
         return problem
 
+    def _note_listed(self, round_: _Round, listed: StoredCredential) -> None:
+        then, found = self._looked.get(listed.name.lower(), (None, None))
+        if found is not None and then == listed and then.created_on == listed.created_on:
+            self._note(round_, found, due=self._is_due(found.renew_after))
+        else:
+            self._note(round_, listed, due=self._is_due(listed.renew_after) or not _is_plausible(listed))
+
     def _note(self, round_: _Round, stored: StoredCredential, *, due: bool) -> None:
         round_.seen[stored.name.lower()] = stored
         self._observer.listed(self.vault_url, stored, due=due)
         if not stored.enabled:
             self._settle(round_, stored, Result.DISABLED)
+        elif stored.problem is not None:
+            where = describe(self.vault_url, stored.name)
+            self._settle(round_, stored, Result.FAILED, reason=f"{where}: {stored.problem}. {STORE_ANEW}")
         elif due:
             urgency = stored.expires_on.timestamp() if stored.expires_on else 0.0
             round_.queue.put_nowait((urgency, next(round_.numbers), stored))
@@ -210,23 +233,28 @@ class VaultRenewer:
             del round_.seen[stored.name.lower()]
             return
         round_.seen[stored.name.lower()] = current.stored
-        if not self._is_due(_read_renew_after(current)):
+        self._looked[stored.name.lower()] = current.listed, current.stored
+        if not self._is_due(current.stored.renew_after):
             if listed_due:
                 self._settle(round_, current.stored, Result.SUPERSEDED)
             return
         if self._settings.dry_run:
             self._settle(round_, current.stored, Result.DUE)
             return
+        await self._check(current, round_.stop)
         renewed = await self._retry(partial(self._issue, current), round_.stop)
         if renewed is None:
             self._settle(round_, current.stored, Result.UNCHANGED)
             return
         # What has been issued is stored, stopped or not.
-        result, on_top = await self._retry(partial(write_newer, self._vault, current, renewed))
+        write = partial(write_newer, self._vault, current, renewed, lost=round_.stop)
+        result, on_top = await self._retry(write)
         reason = None
         if result is Result.RENEWED:
             try:
-                look = partial(uncover_newest, self._vault, on_top, renewed, now=self._now())
+                look = partial(
+                    uncover_newest, self._vault, on_top, renewed, now=self._now(), lost=round_.stop
+                )
                 newer = await self._retry(look)
             except HcpCredsError as error:
                 newer, reason = None, f"stored; whether that buried a newer one could not be seen: {error}"
@@ -234,31 +262,43 @@ class VaultRenewer:
                 result, on_top = Result.SUPERSEDED, newer
         self._settle(round_, on_top, result, reason=reason)
 
+    async def _check(self, current: LoadedSecret, stop: asyncio.Event) -> None:
+        """See that a credential may be renewed, before anything is asked for its identity."""
+        where, now = describe(self.vault_url, current.stored.name), self._now()
+        # Off the loop: a PKCS#12 takes 36 ms to open.
+        file = await asyncio.to_thread(check_renewable, current, where=where, now=now)
+        self._create_client(current)  # of a host that can be asked
+        if file.certificate.not_after > now:
+            await self._retry(partial(self._prover.prove, file, where=where), stop)
+
     async def _issue(self, current: LoadedSecret) -> Credentials | None:
         """Have a newer credential issued, and judge it; None when the data plane has none yet."""
         where = describe(self.vault_url, current.stored.name)
-        one = choose_credential(current.credentials)
-        if not one.client_secret_url:
-            raise IssueError(
-                f"{where}: it has no client_secret_url, so it cannot be renewed",
-                hint="Have the identity's credential issued anew, and store that.",
-            )
         request = build_renewal_request(current.credentials)
+        client = self._create_client(current)
         try:
-            client = self._data_plane.create_client(one.client_secret_url)
             answer = (
                 await client.get_system_assigned_identity_credentials()
                 if request is None
                 else await client.get_user_assigned_identities_credentials(request)
             )
-        except InputError as error:
-            raise IssueError(f"{where}: client_secret_url: {error.problems[0]}", hint=error.hint) from None
         except IssueError as error:
             raise type(error)(f"{where}: {error.message}", hint=error.hint) from None
-        renewed = take_renewed(current.credentials, answer, where=where, now=self._now())
+        renewed = take_renewed(
+            current.credentials, answer, where=where, now=self._now(), hosts=self._data_plane.hosts
+        )
         if renewed is not None:
             await build_replacement(current, renewed, where=where)
         return renewed
+
+    def _create_client(self, current: LoadedSecret) -> ManagedIdentityDataPlaneClient:
+        try:
+            return self._data_plane.create_client(
+                choose_credential(current.credentials).client_secret_url or ""
+            )
+        except InputError as error:
+            where = describe(self.vault_url, current.stored.name)
+            raise IssueError(f"{where}: client_secret_url: {error.problems[0]}", hint=error.hint) from None
 
     def _settle(
         self, round_: _Round, stored: StoredCredential, result: Result, *, reason: str | None = None
@@ -301,7 +341,12 @@ class VaultRenewer:
                 await (stop or asyncio.Event()).wait()
 
 
-def _read_renew_after(loaded: LoadedSecret) -> datetime | None:
-    """When a credential is to be renewed by its value and its tags, which should agree: the earlier."""
-    said = (loaded.stored.renew_after, parse_time(choose_credential(loaded.credentials).renew_after))
-    return min((time for time in said if time), default=None)
+def _is_plausible(listed: StoredCredential) -> bool:
+    """Whether the dates that a secret's writer gave it can be those of the credential in it.
+
+    Else they are looked up in the value: dates of the far future would keep it from being renewed, and quiet.
+    """
+    expires_on, renew_after = listed.expires_on, listed.renew_after
+    if listed.created_on is None or expires_on is None or renew_after is None:
+        return False
+    return renew_after <= expires_on <= listed.created_on + _LONGEST_TRUST

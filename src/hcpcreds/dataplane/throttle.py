@@ -2,10 +2,10 @@
 
 import asyncio
 import random
-import time
 from http import HTTPStatus
 from typing import Final
 
+from azure.core.exceptions import ServiceRequestError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy, AsyncRetryPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
@@ -36,15 +36,19 @@ class ThrottleGate(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
     async def send(
         self, request: PipelineRequest[HttpRequest]
     ) -> PipelineResponse[HttpRequest, AsyncHttpResponse]:
-        patient_until = time.monotonic() + _PATIENCE_SECONDS
+        may_send = request.context.options.pop("hcpcreds_send_only_if", lambda: True)
+        clock = asyncio.get_running_loop().time
+        patient_until = clock() + _PATIENCE_SECONDS
         while True:
-            while (wait := self._opens_at - time.monotonic()) > 0:  # noqa: ASYNC110 - it moves meanwhile
+            while (wait := self._opens_at - clock()) > 0:  # noqa: ASYNC110 - it moves meanwhile
                 await asyncio.sleep(wait * random.uniform(1, 1 + _SPREAD))  # noqa: S311 - no secret
+            if not may_send():
+                raise ServiceRequestError("not sent: it comes too late after the look that it relies on")
             response = await self.next.send(request)
             asked = self._read_wait(response)
-            if asked is None or time.monotonic() + asked > patient_until:
+            if asked is None or clock() + asked > patient_until:
                 return response
-            self._opens_at = max(self._opens_at, time.monotonic() + asked)
+            self._opens_at = max(self._opens_at, clock() + asked)
 
     def _read_wait(self, response: PipelineResponse[HttpRequest, AsyncHttpResponse]) -> float | None:
         """Seconds for which the service asks to be left alone; None when it does not."""

@@ -8,7 +8,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -24,6 +24,7 @@ from hcpcreds.dataplane.models import (
     render_model,
 )
 from hcpcreds.errors import InputError, MountFormatError, StoreError, StoreUnavailableError
+from hcpcreds.text import make_safe
 
 MANAGED_IDENTITY_PREFIX: Final = "msi-"
 """Begins the name of a secret that holds a whole answer of the data plane."""
@@ -34,13 +35,20 @@ CANNOT_RENEW_AFTER_TAG: Final = "cannot_renew_after"
 
 Credentials = ManagedIdentityCredentials | UserAssignedIdentityCredentials
 
+STORE_ANEW: Final = "Have the identity's credential issued anew, and store that."
+"""The next step when what is stored is of no use."""
+_NO_CREDENTIAL: Final = (
+    "If it is something else, take the tags renew_after and cannot_renew_after off it: they say it is one."
+)
+
 _SECRET_NAME: Final = re.compile(r"[a-zA-Z0-9-]{1,127}")
 _TIMES: Final = ("not_before", "not_after", "renew_after", "cannot_renew_after")
 _REQUIRED: Final = ("authentication_endpoint", "client_id", "client_secret", "tenant_id", *_TIMES)
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 _LARGEST_VALUE: Final = 25_600
 """Bytes that a vault takes (Key Vault's service limits)."""
-_MOST_TAGS: Final = 15
+MOST_TAGS: Final = 15
+"""Of a secret, in Key Vault."""
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -52,6 +60,15 @@ def render_identifier(object_id: str) -> str:
         number, digit = divmod(number, len(_DIGITS))
         digits = _DIGITS[digit] + digits
     return digits or "0"
+
+
+def get_identifier(name: str) -> str | None:
+    """Get what follows ``msi-`` or ``uamsi-`` in a name, lower-case; None when it begins with neither."""
+    name = name.lower()
+    for prefix in (MANAGED_IDENTITY_PREFIX, USER_ASSIGNED_IDENTITY_PREFIX):
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +133,8 @@ def build_secret(
         RENEW_AFTER_TAG: one.renew_after or "",
         CANNOT_RENEW_AFTER_TAG: one.cannot_renew_after or "",
     }
-    if len(all_tags) > _MOST_TAGS:
-        problems.append(f"tags: {len(all_tags)} of them, and a vault takes at most {_MOST_TAGS}")
+    if len(all_tags) > MOST_TAGS:
+        problems.append(f"tags: {len(all_tags)} of them, and a vault takes at most {MOST_TAGS}")
     not_before, not_after = times["not_before"], times["not_after"]
     if problems or not_before is None or not_after is None:
         raise InputError(type(credentials).__name__, problems, hint="Nothing was stored.")
@@ -212,35 +229,62 @@ class StoredCredential:
     """None when the secret does not say, or says it unreadably."""
     cannot_renew_after: datetime | None
     """The same."""
+    created_on: datetime | None = field(default=None, compare=False)
+    """When its newest version was written: the vault's own word, while all else is its writer's."""
+    problem: str | None = None
+    """What of it cannot be read at all; then nothing can be done with it."""
 
 
 def read_stored(properties: SecretProperties) -> StoredCredential | None:
     """Read one entry of a vault's list; None when it holds no credential, by its name and tags."""
-    name, tags = (properties.name or "").lower(), properties.tags or {}
-    if name.startswith((MANAGED_IDENTITY_PREFIX, USER_ASSIGNED_IDENTITY_PREFIX)) or (
+    tags = _read_tags(properties)
+    if get_identifier(properties.name or "") is not None or (
         RENEW_AFTER_TAG in tags and CANNOT_RENEW_AFTER_TAG in tags
     ):
-        return _read_properties(properties)
+        return read_properties(properties)
     return None
 
 
-def _read_properties(properties: SecretProperties) -> StoredCredential:
-    tags = properties.tags or {}
+def read_properties(properties: SecretProperties) -> StoredCredential:
+    """Read what a vault says of a secret or of one version of it. Raises nothing, whatever it says."""
+    name, tags = properties.name or "", _read_tags(properties)
+    problems = [] if _SECRET_NAME.fullmatch(name) else ["its name is none that a secret can have"]
+
+    def read_time(attribute: str, field_name: str) -> datetime | None:
+        try:
+            time = getattr(properties, attribute)
+        except Exception:  # noqa: BLE001 - the SDK works it out from whatever was answered
+            problems.append(f"its {field_name} is not a time between the years 1 and 9999")
+            return None
+        return time if isinstance(time, datetime) else None
+
+    not_before, expires_on, created_on = map(
+        read_time, ("not_before", "expires_on", "created_on"), ("nbf", "exp", "created")
+    )
     return StoredCredential(
-        name=properties.name or "",
+        name=make_safe(name),
         enabled=properties.enabled is not False,
-        not_before=properties.not_before,
-        expires_on=properties.expires_on,
+        not_before=not_before,
+        expires_on=expires_on,
         renew_after=parse_time(tags.get(RENEW_AFTER_TAG)),
         cannot_renew_after=parse_time(tags.get(CANNOT_RENEW_AFTER_TAG)),
+        created_on=created_on,
+        problem="; ".join(problems) or None,
     )
+
+
+def _read_tags(properties: SecretProperties) -> Mapping[str, str]:
+    return properties.tags if isinstance(properties.tags, Mapping) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSecret:
     """A stored credential with its value, and what a new version of its secret has to keep."""
 
+    listed: StoredCredential
+    """As the vault lists it."""
     stored: StoredCredential
+    """The same, with the earlier time where the value says another: its writer sets attributes and tags."""
     version: str
     credentials: Credentials
     encoding: Encoding
@@ -266,22 +310,35 @@ def read_secret(secret: KeyVaultSecret, *, where: str) -> LoadedSecret:
     properties = secret.properties
     if not secret.value or not secret.name or not properties.version:
         raise StoreUnavailableError(f"{where}: the answer is unreadable")
+    listed = read_properties(properties)
+    if listed.problem is not None:
+        raise StoreError(f"{where}: {listed.problem}", hint=STORE_ANEW)
     encoding, content = undo_encoding(secret.value.encode(errors="replace"))
     try:
         one = parse_model(content, UserAssignedIdentityCredentials)
         whole = secret.name.lower().startswith(MANAGED_IDENTITY_PREFIX) and one.resource_id is None
         credentials = parse_model(content, ManagedIdentityCredentials) if whole else one
-        choose_credential(credentials)
+        chosen = choose_credential(credentials)
     except InputError as error:
+        hint = STORE_ANEW if get_identifier(secret.name) else f"{STORE_ANEW} {_NO_CREDENTIAL}"
         raise StoreError(
-            f"{where}: its value is no credential: {'; '.join(error.problems)}",
-            hint="Have the credential issued anew, and store that.",
+            f"{where}: its value is no credential: {'; '.join(error.problems)}", hint=hint
         ) from None
     return LoadedSecret(
-        stored=_read_properties(properties),
+        listed=listed,
+        stored=replace(
+            listed,
+            expires_on=_choose_earlier(listed.expires_on, chosen.not_after),
+            renew_after=_choose_earlier(listed.renew_after, chosen.renew_after),
+            cannot_renew_after=_choose_earlier(listed.cannot_renew_after, chosen.cannot_renew_after),
+        ),
         version=properties.version,
         credentials=credentials,
         encoding=encoding,
-        tags=properties.tags or {},
+        tags=_read_tags(properties),
         content_type=properties.content_type,
     )
+
+
+def _choose_earlier(listed: datetime | None, said: str | None) -> datetime | None:
+    return min((time for time in (listed, parse_time(said)) if time is not None), default=None)

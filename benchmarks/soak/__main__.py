@@ -1,0 +1,171 @@
+# ruff: noqa: S311 (no secret is made of this chance)
+"""`make soak ARGS="--minutes 30"`: a component under load while everything around it goes wrong.
+
+The exit status is 1 when a call failed that a token in memory or a previous certificate could have served,
+when a call never returned, when the newest certificate does not serve in the end, or when the component has
+grown. docs/faults.md says what happens here, and what a run showed.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.measure import format_seconds
+from benchmarks.soak.component import CALLERS
+from benchmarks.soak.faults import AuthorityFaults, ComponentFaults, FileFaults
+from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure_settings import Settings
+
+_GRACE: Final = 1.0
+"""Seconds after a fault in which what it has begun may still fail."""
+_WARM_UP: Final = 0.2
+"""The part of a run after which it is measured for the first time."""
+_MORE: Final = {"descriptors": 24, "threads": 10, "mib": 16}
+"""What the end may have more than the beginning: connections and workers come and go."""
+
+
+_KINDS: Final = {"served": "from memory", "new": "new tokens"}
+
+
+class Process:
+    """The component, in its own process."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self._log = log
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.soak.component", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        self.pid = self._process.pid
+
+    def ask(self, *command: object) -> Any:
+        """Send a command; wait for its answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, ValueError):
+            said = "".join(self._log.read_text(errors="replace").splitlines(keepends=True)[-40:])
+            sys.exit(f"{said}FAILED: the component has ended with {self._process.wait()}")
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
+def main() -> int:
+    """Run, and print what came of it."""
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=2, help="how long (default: 2)")
+    parser.add_argument("--seed", type=int, default=None, help="faults in this order; else in a new one")
+    options = parser.parse_args()
+    seed = random.randrange(1 << 16) if options.seed is None else options.seed
+    random.seed(seed)
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    print(f"{options.minutes:g} minutes, {CALLERS} threads and {CALLERS} tasks, --seed {seed}")
+    # An hour of rotations fits in before certificates would begin in the future.
+    settings = Settings(token_lifetime=60, certificate_backdate=7200, key_pool=4)
+    with tempfile.TemporaryDirectory() as folder, LocalAzure(settings) as azure:
+        return _soak(azure, Path(folder), options.minutes * 60)
+
+
+def _soak(azure: LocalAzure, folder: Path, seconds: float) -> int:
+    files = FileFaults(azure, folder / "certs")
+    process = Process(folder / "log", str(files.path), str(azure.ca_file))
+    try:
+        time.sleep(2)
+        authority, inside = AuthorityFaults(azure), ComponentFaults(process.ask, process.pid)
+        first: dict[str, Any] | None = None
+        started = time.monotonic()
+        for number in itertools.count():
+            past = time.monotonic() - started
+            if past >= seconds:
+                break
+            if first is None and past >= seconds * _WARM_UP:
+                authority.end()
+                files.rotate()
+                first = _measure(process, files)
+            (files, files, authority, inside)[number % 4].happen()
+        authority.end()
+        files.rotate()
+        last = _measure(process, files)
+        report = process.ask("stop")
+    finally:
+        process.close()
+    windows = [*authority.windows, *inside.windows]
+    return _judge(first or last, last, report, windows, files.count + authority.count + inside.count)
+
+
+def _measure(process: Process, files: FileFaults) -> dict[str, Any]:
+    """Measure when the newest certificate serves, and what hung before has come to its end."""
+    deadline = time.monotonic() + 15
+    while True:
+        measured: dict[str, Any] = process.ask("measure")
+        if measured["thumbprint"] == files.thumbprint or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    time.sleep(3)
+    return {**process.ask("measure"), "is_newest": measured["thumbprint"] == files.thumbprint}
+
+
+def _judge(
+    first: dict[str, Any],
+    last: dict[str, Any],
+    report: dict[str, Any],
+    windows: list[tuple[str, float, float]],
+    counts: Counter[str],
+) -> int:
+    """Print everything; answer the exit status."""
+    excused = [failure for failure in report["failures"] if _is_excused(failure, windows)]
+    wrong = [failure for failure in report["failures"] if failure not in excused]
+    print("\nwhat happened:")
+    for what, number in sorted(counts.items()):
+        print(f"  {number:6}  {what}")
+    print("\ncalls                calls   failed        p50        p99    slowest")
+    for kind, seen in sorted(report["kinds"].items()):
+        failed = sum(failure["kind"] == kind for failure in wrong)
+        times = "".join(f"{format_seconds(seen[f'p{percent}']):>11}" for percent in (50, 99, 100))
+        print(f"  {_KINDS[kind]:15} {seen['calls']:9}{failed:9}{times}")
+    print(f"  {len(excused)} more had no token in memory while the authority or the descriptors failed")
+    print("\n                 beginning        end")
+    problems = [f"{failure['kind']}: {failure['why']}" for failure in wrong]
+    for what, more in _MORE.items():
+        grown = last[what] > first[what] + more
+        print(f"  {what:12} {first[what]:12.0f} {last[what]:10.0f}{'  GROWN' if grown else ''}")
+        problems += [f"{what}: {first[what]:.0f} have become {last[what]:.0f}"] if grown else []
+    problems += [f"a call of {kind} tokens never returned" for kind in last["stuck"]]
+    if not last["is_newest"]:
+        problems.append(f"the newest certificate does not serve in the end: {last['last_error']}")
+    for problem, number in Counter(problems).most_common(20):
+        print(f"WRONG ({number} times): {problem}")
+    print("\n" + ("FAILED" if problems else "passed"))
+    return 1 if problems else 0
+
+
+def _is_excused(failure: dict[str, Any], windows: list[tuple[str, float, float]]) -> bool:
+    """Whether a new token could not be had: only while something that it takes was amiss."""
+    if failure["kind"] != "new" or not failure["is_ours"] or "never returned" in failure["why"]:
+        return False
+    return any(
+        failure["began"] <= ended + _GRACE and failure["ended"] >= began for _, began, ended in windows
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

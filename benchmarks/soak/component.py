@@ -1,0 +1,320 @@
+# ruff: noqa: S311 (no secret is made of this chance)
+"""The component under test: threads, tasks, forks and loops that all want tokens of one mounted credential.
+
+Run as ``python -m benchmarks.soak.component FILE CA``: reads one command a line, answers one line of JSON each.
+"""
+
+import asyncio
+import gc
+import json
+import math
+import os
+import random
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import hcpcreds.aio
+from hcpcreds import UserAssignedIdentityCredential
+from hcpcreds.errors import HcpCredsError
+
+SCOPES: Final = tuple(f"https://{name}.azure.com/.default" for name in ("management", "graph", "storage"))
+CALLERS: Final = 64
+"""So many threads, and so many tasks."""
+LONGEST_WAIT: Final = 200.0
+"""Seconds after which a call counts as one that never returns."""
+_NEW: Final = 4
+"""How many of the callers ask for new tokens only; the rest are served from memory."""
+_PAUSE: Final = 0.08
+"""Seconds between two calls, at most."""
+_DESCRIPTORS: Final = 1024
+_KEPT: Final = 500
+_STEPS: Final = 8
+"""Buckets of durations for each doubling."""
+
+
+class Record:
+    """What one caller saw; every caller has its own, so that none waits for another."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.calls = 0
+        self.failures: list[dict[str, Any]] = []
+        self.began: float | None = None
+        """When the call that is under way began."""
+        self.durations = [0] * (40 * _STEPS)
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Time a call, and keep why it failed."""
+        began = self.began = time.monotonic()
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (a foreign one is what is looked for)
+            self.fail(f"{type(error).__name__}: {error}", began, is_ours=isinstance(error, HcpCredsError))
+        finally:
+            self.began = None
+            self.calls += 1
+            self.durations[int(math.log2(1 + (time.monotonic() - began) * 1e9) * _STEPS)] += 1
+
+    def fail(self, why: str, began: float, *, is_ours: bool = True) -> None:
+        """Keep a failure."""
+        if len(self.failures) < _KEPT:
+            ended = time.monotonic()
+            failure = {
+                "kind": self.kind,
+                "began": began,
+                "ended": ended,
+                "is_ours": is_ours,
+                "why": why[:400],
+            }
+            self.failures.append(failure)
+
+
+class Component:
+    """Calls all the time, from everywhere."""
+
+    def __init__(self, file: str, ca_file: str) -> None:
+        self._file = file
+        self._options: dict[str, Any] = {"connection_verify": ca_file}
+        self._credential = UserAssignedIdentityCredential(file, **self._options)
+        self._stop = threading.Event()
+        self._records: list[Record] = []
+        self._numbers = iter(range(1 << 62))
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start everything but the main thread's part."""
+        work: list[Callable[[], None]] = [
+            *(self._make_caller("new" if number < _NEW else "served") for number in range(CALLERS)),
+            lambda: asyncio.run(self._run_tasks()),
+            self._run_loops,
+            self._run_forks,
+        ]
+        for each in work:
+            thread = threading.Thread(target=each, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def run_interrupted(self) -> None:
+        """Call in the main thread, where a signal's handler raises between two lines; until stopped."""
+        record = self._record("new")
+        signal.signal(signal.SIGALRM, _raise_alarm)
+        while not self._stop.is_set():
+            claims = self._make_claims()
+            with suppress(_Alarm, HcpCredsError):
+                with suppress(_Alarm):
+                    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 0.01))
+                    self._credential.get_token(SCOPES[0], claims=claims)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            # What the interrupted call has begun must be in nobody's way.
+            with record.call():
+                self._credential.get_token(SCOPES[0], claims=claims)
+            self._stop.wait(random.uniform(0, 5 * _PAUSE))
+
+    def measure(self) -> dict[str, Any]:
+        """What the process takes now, and how its credential stands."""
+        gc.collect()
+        status = self._credential.status()
+        fields = Path("/proc/self/statm").read_text().split()
+        return {
+            "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # noqa: PTH208 (one less for listing them)
+            "threads": threading.active_count(),
+            "mib": int(fields[1]) * resource.getpagesize() / 2**20,
+            "thumbprint": status.thumbprint,
+            "generation": status.generation,
+            "watch_mode": status.watch_mode,
+            "last_error": status.last_error,
+            "stuck": [r.kind for r in self._records if r.began and time.monotonic() - r.began > LONGEST_WAIT],
+        }
+
+    def exhaust_descriptors(self, seconds: float) -> None:
+        """Leave no descriptor to anybody for so long."""
+        until = time.monotonic() + seconds
+        taken: list[int] = []
+        while time.monotonic() < until:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+            time.sleep(0.02)
+        for descriptor in taken:
+            os.close(descriptor)
+
+    def close_watch(self) -> None:
+        """Close the watcher's descriptors, as a daemon library does that closes all it finds."""
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 (descriptors)
+            with suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:inotify":  # noqa: PTH115
+                    os.close(int(name))
+
+    def stop(self) -> dict[str, Any]:
+        """Stop calling; tell what every kind of caller saw."""
+        self._stop.set()
+        until = time.monotonic() + LONGEST_WAIT
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self._credential.close()
+        report: dict[str, Any] = {"failures": [], "kinds": {}}
+        for record in self._records:
+            if record.began is not None:
+                record.fail("never returned", record.began)
+            kind = report["kinds"].setdefault(record.kind, {"calls": 0, "durations": [0] * (40 * _STEPS)})
+            kind["calls"] += record.calls
+            kind["durations"] = [a + b for a, b in zip(kind["durations"], record.durations, strict=True)]
+            report["failures"] += record.failures
+        for kind in report["kinds"].values():
+            durations = kind.pop("durations")
+            kind |= {f"p{percent}": _percentile(durations, percent) for percent in (50, 99, 100)}
+        return report
+
+    def _record(self, kind: str) -> Record:
+        record = Record(kind)
+        self._records.append(record)
+        return record
+
+    def _make_claims(self) -> str:
+        return json.dumps({"number": next(self._numbers)})
+
+    def _make_caller(self, kind: str) -> Callable[[], None]:
+        record = self._record(kind)
+
+        def run() -> None:
+            while not self._stop.is_set():
+                claims = self._make_claims() if kind == "new" else None
+                with record.call():
+                    if random.random() < 0.5:
+                        self._credential.get_token(random.choice(SCOPES), claims=claims)
+                    else:
+                        options: Any = {"claims": claims} if claims else {}
+                        self._credential.get_token_info(random.choice(SCOPES), options=options)
+                self._stop.wait(random.uniform(0, _PAUSE))
+
+        return run
+
+    async def _run_tasks(self) -> None:
+        async with hcpcreds.aio.UserAssignedIdentityCredential(self._file, **self._options) as credential:
+
+            async def call(kind: str) -> None:
+                record = self._record(kind)
+                while not self._stop.is_set():
+                    claims = self._make_claims() if kind == "new" else None
+                    with record.call():
+                        await credential.get_token(random.choice(SCOPES), claims=claims)
+                    await asyncio.sleep(random.uniform(0, _PAUSE))
+
+            await asyncio.gather(*(call("new" if number < _NEW else "served") for number in range(CALLERS)))
+
+    def _run_loops(self) -> None:
+        record = self._record("new")
+
+        async def once() -> None:
+            async with hcpcreds.aio.UserAssignedIdentityCredential(self._file, **self._options) as credential:
+                await credential.get_token(SCOPES[0])
+
+        while not self._stop.wait(random.uniform(0, 1)):
+            with record.call():
+                asyncio.run(once())
+
+    def _run_forks(self) -> None:
+        served, new = self._record("served"), self._record("new")
+        while not self._stop.wait(random.uniform(0, 4)):
+            with suppress(OSError):  # no descriptor or no process to be had: nothing was tried
+                self._fork(served, new)
+
+    def _fork(self, served: Record, new: Record) -> None:
+        reading, writing = os.pipe()
+        began = served.began = time.monotonic()
+        try:
+            child = os.fork()
+        except OSError:
+            os.close(reading)
+            os.close(writing)
+            raise
+        if child == 0:
+            self._be_a_child(writing)
+        os.close(writing)
+        said = _read_until(reading, began + 10, b"served;")
+        served.calls += 1
+        served.began = None
+        if b"served;" not in said:
+            served.fail(f"in a forked child: {said.decode() or 'never returned'}", began)
+        said += _read_until(reading, began + LONGEST_WAIT, b"new;")
+        new.calls += 1
+        if b"served;" in said and b"new;" not in said:
+            new.fail(f"in a forked child: {said.decode() or 'never returned'}", began)
+        os.close(reading)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    def _be_a_child(self, writing: int) -> None:
+        try:
+            for scope in SCOPES:
+                self._credential.get_token(scope)
+            os.write(writing, b"served;")
+            self._credential.get_token(SCOPES[0], claims=self._make_claims())
+            os.write(writing, b"new;")
+        except BaseException as error:  # noqa: BLE001 (nothing may leave the child)
+            os.write(writing, f"{type(error).__name__}: {error}".encode()[:400])
+        finally:
+            os._exit(0)
+
+
+class _Alarm(Exception):  # noqa: N818 (what a signal raises is no error)
+    pass
+
+
+def _raise_alarm(*_: object) -> None:
+    raise _Alarm
+
+
+def _read_until(descriptor: int, deadline: float, word: bytes) -> bytes:
+    said = b""
+    while word not in said and (left := deadline - time.monotonic()) > 0:
+        if select.select([descriptor], [], [], left)[0]:
+            more = os.read(descriptor, 4096)
+            if not more:
+                break
+            said += more
+    return said
+
+
+def _percentile(durations: list[int], percent: float) -> float:
+    """Seconds that so many percent did not exceed: the upper end of a bucket, so at most a tenth too long."""
+    wanted, seen = sum(durations) * percent / 100, 0
+    for number, count in enumerate(durations):
+        seen += count
+        if count and seen >= wanted:
+            return float(2 ** ((number + 1) / _STEPS)) / 1e9
+    return 0.0
+
+
+def _serve(component: Component) -> None:
+    for line in sys.stdin:
+        command, *given = json.loads(line)
+        answer = getattr(component, command)(*given)
+        print(json.dumps(answer), flush=True)
+        if command == "stop":
+            os._exit(0)
+    os._exit(1)  # whoever started it is gone
+
+
+def _main() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, hard))
+    component = Component(*sys.argv[1:])
+    component.start()
+    threading.Thread(target=_serve, args=(component,), daemon=True).start()
+    component.run_interrupted()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    _main()
