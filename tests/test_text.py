@@ -24,6 +24,9 @@ UUID = "5f1c2a8e-3b7d-4e60-9c21-8d4f7a6b0e13"
         ("BEARER   abc", "BEARER ***"),
         ("Basic dXNlcjpwYXNz", "Basic ***"),
         ("key " + "MIIEvQ+/" * 20 + "==", "key ***"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\nhere", "*** here"),
+        ("at -----BEGIN PRIVATE KEY-----\n" + f"{'MIIEvQ+/' * 8}\n" * 20, "at ***"),
+        (f"{'MIIEvQ+/' * 8}\n" * 20 + "MIIE==", "***"),
         ("opaque " + "a-_9" * 30, "opaque ***"),
         (None, "None"),
         (f"/subscriptions/{UUID}/resourceGroups/harbour", f"/subscriptions/{UUID}/resourceGroups/harbour"),
@@ -49,6 +52,8 @@ def test_make_safe_is_quick_with_a_huge_text():
     make_safe("a" * 10_000_000)
     make_safe("eyJ" * 3_000_000)
     make_safe("bearer " * 1_000_000)
+    make_safe("-----BEGIN " * 1_000_000)
+    make_safe(f"{'a' * 60} " * 1_000_000)
     assert time.process_time() - began < 1
 
 

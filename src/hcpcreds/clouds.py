@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from hcpcreds.errors import InputError
-from hcpcreds.text import make_safe
 
 
 class Cloud(NamedTuple):
@@ -75,6 +74,8 @@ CLOUDS: Final = {
     "AzureGermanCloud": _GERMANY,
     "AzureBleuCloud": _BLEU,
 }
+_NAME: Final = re.compile(r"[A-Za-z ]{1,40}")
+"""What an unknown name is shown in; anything else may be a secret in the wrong place."""
 _CLOUDS_IN_CAPITALS: Final = {name.upper(): cloud for name, cloud in CLOUDS.items()}
 
 # Source: AzureAD/microsoft-authentication-library-for-dotnet, KnownMetadataProvider.cs (2026): the aliases of
@@ -132,9 +133,8 @@ def get_cloud(name: str) -> Cloud:
     try:
         return _CLOUDS_IN_CAPITALS[(name or DEFAULT_CLOUD).upper()]
     except KeyError:
-        raise InputError(
-            "cloud", [f"unknown cloud {make_safe(name)!r}; expected one of {', '.join(CLOUDS)}"]
-        ) from None
+        shown = repr(name) if _NAME.fullmatch(name) else f"of {len(name)} characters"
+        raise InputError("cloud", [f"unknown cloud {shown}; expected one of {', '.join(CLOUDS)}"]) from None
 
 
 def is_entra_host(host: str) -> bool:
