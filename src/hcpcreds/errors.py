@@ -34,7 +34,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from hcpcreds.text import make_printable
+from hcpcreds.text import make_lines_printable, make_printable
 
 
 class HcpCredsError(Exception):
@@ -52,10 +52,10 @@ class HcpCredsError(Exception):
     """Names of arguments that would settle it: a command line spells them as its options."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        message = _make_lines_printable(message)
+        message = make_lines_printable(message)
         super().__init__(message)
         self.message = message
-        self.hint = None if hint is None else _make_lines_printable(hint)
+        self.hint = None if hint is None else make_lines_printable(hint)
 
     @override
     def __str__(self) -> str:
@@ -182,7 +182,3 @@ class LeaseUnavailableError(LeaseError):
 
 class ChainError(HcpCredsError):
     """A step or a process of `hcpcreds up` failed."""
-
-
-def _make_lines_printable(text: str) -> str:
-    return "\n".join(map(make_printable, text.split("\n")))

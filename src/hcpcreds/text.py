@@ -40,6 +40,11 @@ def make_printable(text: object) -> str:
     return "".join(each if each.isprintable() else _REPLACEMENT for each in str(text))
 
 
+def make_lines_printable(text: str) -> str:
+    """Make each line of a text of our own printable: of a list of problems, which may hold foreign text."""
+    return "\n".join(map(make_printable, text.split("\n")))
+
+
 def make_safe(text: object, *, limit: int = MAX_FOREIGN_TEXT) -> str:
     """Make a foreign text safe to show: one line, printable, without secrets, and not too long.
 

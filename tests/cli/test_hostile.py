@@ -283,6 +283,18 @@ def test_up_reports_nothing_as_it_is_when_texts_are_hostile(capsys, make):
     assert_is_safe(shown.replace("\x07", "") if make is TableReporter else shown)
 
 
+def test_reports_keep_the_lines_of_a_list_of_problems(capsys):
+    text = f"2 problems\n  one\n  {HOSTILE}"
+    with LinesReporter() as reporter:
+        reporter.problem(text)
+    now = datetime.now(UTC)
+    outcome = Outcome(name="x", result=Result.FAILED, expires_on=now, cannot_renew_after=now, reason=text)
+    RenewalReport("text").settled("https://vault", outcome)
+    shown = capsys.readouterr().err
+    assert shown.count("\n  one\n  x") == 2
+    assert_is_safe(shown)
+
+
 def test_error_keeps_its_lines_and_nothing_else_that_moves_a_cursor():
     error = IssueError(f"first {HOSTILE}\n  second", hint=HOSTILE)
     assert_is_safe(f"{error}\n{error.message}\n{error.hint}")

@@ -177,8 +177,7 @@ def _report(plans: Sequence["Plan"], where: str) -> None:
         hint = "Name its component, or label the workload with hcpcreds.io/component."
         raise InputError(where, ["no workload in it is a component's"], hint=hint, options=["component"])
     for plan in plans:
-        title = make_printable(plan.workload.title)
-        click.echo(f"{title}: {len(plan.changes) or 'nothing'} to change", err=True)
+        click.echo(f"{plan.workload.title}: {len(plan.changes) or 'nothing'} to change", err=True)
 
 
 def _render_patch(plans: Sequence["Plan"], output: str, where: str) -> str:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from hcpcreds.credential.inspection import render_relative
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
 from hcpcreds.dataplane.vault_secret import StoredCredential
-from hcpcreds.text import make_printable
+from hcpcreds.text import make_lines_printable, make_printable
 
 
 class RenewalReport(Observer):
@@ -48,7 +48,7 @@ class RenewalReport(Observer):
         self._say(f"{_get_host(vault_url)}: another replica holds its Lease, and walks over it")
 
     def _say(self, text: str) -> None:
-        click.echo(make_printable(text), err=True)
+        click.echo(make_lines_printable(text), err=True)
 
 
 class ProgressReport(RenewalReport):
@@ -96,7 +96,7 @@ class ProgressReport(RenewalReport):
 
     @override
     def _say(self, text: str) -> None:
-        self._progress.console.print(make_printable(text), soft_wrap=True)
+        self._progress.console.print(make_lines_printable(text), soft_wrap=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from hcpcreds.chain.record import ComponentRecord
 from hcpcreds.chain.settings import Reporter
-from hcpcreds.text import make_printable
+from hcpcreds.text import make_lines_printable
 
 _PLAIN_WIDTH: Final = 280
 """Wide enough that no column of a table on a pipe or file is ever cut."""
@@ -39,11 +39,11 @@ class StepsReporter(Reporter):
 
     @override
     def step(self, text: str) -> None:
-        self._log.print(make_printable(text))
+        self._log.print(make_lines_printable(text))
 
     @override
     def problem(self, text: str) -> None:
-        self._log.print(f"problem: {make_printable(text)}")
+        self._log.print(f"problem: {make_lines_printable(text)}")
 
 
 class LinesReporter(StepsReporter):
@@ -52,7 +52,7 @@ class LinesReporter(StepsReporter):
     @override
     def happened(self, record: ComponentRecord, text: str) -> None:
         try:
-            line = make_printable(f"{datetime.now(UTC):%H:%M:%S} {record.component}: {text}")
+            line = make_lines_printable(f"{datetime.now(UTC):%H:%M:%S} {record.component}: {text}")
             print(line, flush=True)  # noqa: T201
         except BrokenPipeError:
             # What is left in the buffer would fail again when the interpreter ends.

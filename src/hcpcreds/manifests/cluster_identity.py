@@ -8,6 +8,7 @@ from typing import Final
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
+from hcpcreds.kubernetes.fields import describe
 from hcpcreds.kubernetes.objects import AzureClusterIdentity, ObjectMeta
 
 CLOUD_TYPES: Final = {
@@ -33,7 +34,7 @@ def build_azure_cluster_identity(
     cloud_type = CLOUD_TYPES.get(cluster.cloud.strip().lower())
     if cloud_type is None:
         expected = "AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud"
-        problem = f"spec.platform.azure.cloud: got {cluster.cloud!r}, expected {expected}"
+        problem = f"spec.platform.azure.cloud: got {describe(cluster.cloud)}, expected {expected}"
         raise InputError(f"AzureClusterIdentity {cluster.name}", [problem])
     return {
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",

@@ -2,6 +2,7 @@
 
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import NAMESPACE, HostedCluster
+from hcpcreds.kubernetes.fields import describe
 from hcpcreds.kubernetes.objects import ObjectMeta
 
 
@@ -42,4 +43,4 @@ def check_namespace(namespace: str) -> None:
         InputError: Kubernetes takes no such name.
     """
     if not NAMESPACE.pattern.fullmatch(namespace):
-        raise InputError("namespace", [f"got {namespace!r}, expected {NAMESPACE.expected}"])
+        raise InputError("namespace", [f"got {describe(namespace)}, expected {NAMESPACE.expected}"])

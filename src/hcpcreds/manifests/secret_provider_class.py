@@ -15,8 +15,10 @@ from hcpcreds.hosted_cluster import (
     HostedCluster,
     ManagedIdentity,
 )
+from hcpcreds.kubernetes.fields import describe
 from hcpcreds.kubernetes.objects import SecretProviderClass
 from hcpcreds.manifests.metadata import build_metadata
+from hcpcreds.text import show_id
 
 
 def build_secret_provider_class(
@@ -71,9 +73,11 @@ def render_objects(identity: ManagedIdentity) -> str:
     name, encoding = identity.credentials_secret_name, identity.object_encoding
     problems = []
     if not CREDENTIALS_SECRET_NAME.pattern.fullmatch(name):
-        problems.append(f"credentialsSecretName: got {name!r}, expected {CREDENTIALS_SECRET_NAME.expected}")
+        problems.append(
+            f"credentialsSecretName: got {describe(name)}, expected {CREDENTIALS_SECRET_NAME.expected}"
+        )
     if not OBJECT_ENCODING.pattern.fullmatch(encoding):
-        problems.append(f"objectEncoding: got {encoding!r}, expected {OBJECT_ENCODING.expected}")
+        problems.append(f"objectEncoding: got {describe(encoding)}, expected {OBJECT_ENCODING.expected}")
     if problems:
         raise InputError("SecretProviderClass", problems)
     return (
@@ -89,7 +93,7 @@ def check_key_vault_user(client_id: str) -> None:
         InputError: It is no UUID. An empty one would make the driver take the node's own identity.
     """
     if not UUID.pattern.fullmatch(client_id):
-        problem = f"got {client_id!r}, expected a UUID" if client_id else "not set, expected a UUID"
+        problem = f"got {show_id(client_id)}, expected a UUID" if client_id else "not set, expected a UUID"
         hint = f"HyperShift takes it from the environment: {ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}."
         raise InputError(
             "key vault user's client id", [problem], hint=hint, options=["key_vault_user_client_id"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from hcpcreds.kubernetes.fields import describe
 from hcpcreds.kubernetes.objects import Path, find_objects, find_pod_template
+from hcpcreds.text import make_safe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,8 +33,8 @@ class Workload:
 
     @property
     def title(self) -> str:
-        """Kind and name."""
-        return f"{self.manifest.get('kind')} {self.name}"
+        """Kind and name, for messages."""
+        return make_safe(f"{self.manifest.get('kind')} {self.name}")
 
     def get(self, path: Path) -> Mapping[str, Any]:
         """The mapping at a path of the manifest; empty when there is none."""
