@@ -29,6 +29,7 @@ No error ever carries a secret: neither a file's content nor a token nor a key. 
 whatever the names and paths in them hold.
 """
 
+import traceback
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -182,3 +183,13 @@ class LeaseUnavailableError(LeaseError):
 
 class ChainError(HcpCredsError):
     """A step or a process of `hcpcreds up` failed."""
+
+
+def locate(error: BaseException) -> str:
+    """Say of an unexpected error its type and where in hcpcreds it came up; its text may hold a secret."""
+    places = [
+        f"{frame.f_globals['__name__']}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").startswith("hcpcreds.")
+    ]
+    return f"{type(error).__name__} in {places[-1]}" if places else type(error).__name__

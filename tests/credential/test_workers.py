@@ -71,7 +71,8 @@ def test_thread_goes_on_when_work_raises(workers: Workers, caplog: pytest.LogCap
     assert workers.submit(fail)
     assert workers.submit(done.set)
     assert done.wait(8)
-    wait_until(lambda: "work in the background failed" in caplog.text)
+    wait_until(lambda: "work in the background failed: ValueError in hcpcreds." in caplog.text)
+    assert "secret" not in caplog.text
 
 
 def test_call_brings_what_it_returns_and_raises(workers: Workers):

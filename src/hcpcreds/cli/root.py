@@ -3,7 +3,6 @@
 import errno
 import logging
 import sys
-import traceback
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, Final, NoReturn
@@ -12,7 +11,7 @@ import click
 from typing_extensions import override
 
 from hcpcreds import __version__
-from hcpcreds.errors import HcpCredsError, InputError
+from hcpcreds.errors import HcpCredsError, InputError, locate
 from hcpcreds.text import make_safe
 
 _COMMANDS: Final = {
@@ -99,13 +98,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"cannot be written: {error.strerror}", 1
     # What the system says is safe; the text of any other exception may hold anything.
     reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-    places = [
-        f"{frame.f_globals['__name__']}, line {line}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_globals["__name__"].startswith("hcpcreds.")
-    ]
-    where = f" in {places[-1]}" if places else ""
-    return f"unexpected {type(error).__name__}{reason}{where}. It is a bug in hcpcreds; please report it.", 1
+    return f"unexpected {locate(error)}{reason}. It is a bug in hcpcreds; please report it.", 1
 
 
 def _make_lines_safe(text: str) -> str:

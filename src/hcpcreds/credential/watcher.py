@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hcpcreds.credential.status import WatchMode
+from hcpcreds.errors import locate
 from hcpcreds.fork_locks import first_use
 
 if TYPE_CHECKING:
@@ -185,8 +186,8 @@ class Watcher:
     def _call(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception:  # noqa: BLE001 (one bad file must not stop all others)
-            _log.exception("the watcher's thread failed, and goes on")
+        except Exception as error:  # noqa: BLE001 (one bad file must not stop all others)
+            _log.error("the watcher failed, and goes on: %s", locate(error))
 
     def _add(self, item: Watched, *, poll: bool) -> None:
         entry = self._items.get(item)

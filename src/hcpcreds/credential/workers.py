@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
+from hcpcreds.errors import locate
+
 _MAX_THREADS: Final = 4
 _MAX_WAITING: Final = 1_000
 _IDLE_SECONDS: Final = 1.0
@@ -101,6 +103,6 @@ class Workers:
                 work = self._waiting.popleft()
             try:
                 work()
-            except Exception:  # noqa: BLE001 (one failure must not stop all later work)
-                _log.exception("work in the background failed")
+            except Exception as error:  # noqa: BLE001 (one failure must not stop all later work)
+                _log.error("work in the background failed: %s", locate(error))
             del work
