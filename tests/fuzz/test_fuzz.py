@@ -34,7 +34,7 @@ NAMES = (
     "workload",
     "running",
 )
-WAITING = {"token-answer", "challenge", "issued", "lease", "running"}  # for their fixes
+WAITING = {"token-answer", "challenge", "issued"}  # for their fixes
 GROWING = (
     b" ",
     b"a",
