@@ -34,7 +34,7 @@ NAMES = (
     "workload",
     "running",
 )
-WAITING = {"token-answer", "challenge", "issued"}  # for their fixes
+WAITING = {"token-answer", "challenge"}  # for their fixes
 GROWING = (
     b" ",
     b"a",

@@ -26,12 +26,14 @@ class Room:
 
 
 ROOMS: Final = {
-    "credential": Room(("credential", "aio.py"), ("tests/credential", "tests/test_no_secrets.py")),
+    "credential": Room(("credential", "aio.py", "fork_locks.py"), ("tests/credential", "tests/test_no_secrets.py")),
+    "http": Room(("http",), ("tests/http", "tests/credential")),
     "dataplane": Room(("dataplane",), ("tests/dataplane",)),
     "manifests": Room(("manifests",), ("tests/manifests",)),
     "documents": Room(
-        ("documents.py", "fields.py", "hosted_cluster.py", "components.py", "azureutil.py"),
+        ("kubernetes", "hosted_cluster.py", "components.py", "azureutil.py"),
         (
+            "tests/kubernetes",
             "tests/test_hosted_cluster.py",
             "tests/test_components.py",
             "tests/test_azureutil.py",
