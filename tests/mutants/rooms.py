@@ -26,7 +26,9 @@ class Room:
 
 
 ROOMS: Final = {
-    "credential": Room(("credential", "aio.py", "fork_locks.py"), ("tests/credential", "tests/test_no_secrets.py")),
+    "credential": Room(
+        ("credential", "aio.py", "fork_locks.py"), ("tests/credential", "tests/test_no_secrets.py")
+    ),
     "http": Room(("http",), ("tests/http", "tests/credential")),
     "dataplane": Room(("dataplane",), ("tests/dataplane",)),
     "manifests": Room(("manifests",), ("tests/manifests",)),
