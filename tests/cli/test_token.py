@@ -209,7 +209,9 @@ def test_local_finds_the_running_chain_by_component_and_forgets_it_when_it_is_go
     )
 
 
-@pytest.mark.parametrize("expires_in", ["1e13", "1e400", '"inf"', "NaN", "-1", "1e300", "9" * 400, "[" * 5000])
+@pytest.mark.parametrize(
+    "expires_in", ["1e13", "1e400", '"inf"', "NaN", "-1", "1e300", "9" * 400, "[" * 5000]
+)
 def test_token_fails_in_a_line_when_the_answer_has_a_time_that_is_none(run, issue, local_azure, expires_in):
     body = f'{{"access_token": "secret", "token_type": "Bearer", "expires_in": {expires_in}}}'
     local_azure.faults.add("entra", match="token", body=body.encode())
