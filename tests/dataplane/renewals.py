@@ -28,9 +28,10 @@ from hcpcreds.dataplane.possession import KeyProver
 from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
 from hcpcreds.dataplane.renewer import RenewalSettings, VaultRenewer
 from hcpcreds.dataplane.throttle import ThrottleGate
-from hcpcreds.dataplane.transport import make_transport, open_session
 from hcpcreds.dataplane.vault_secret import render_identifier
 from hcpcreds.errors import IssueError
+from hcpcreds.http.aio import open_transports
+from hcpcreds.http.answers import MAX_ANSWER, MAX_TOKEN_ANSWER
 from hcpcreds.local.azure import LocalAzure
 
 HOUR = timedelta(hours=1)
@@ -327,13 +328,13 @@ class Renewals:
     ) -> AsyncIterator[VaultRenewer]:
         """A renewer with clients of its own: another process, as far as the vault can tell."""
         async with (
-            open_session(str(self.azure.ca_file), trust_env=False) as session,
+            open_transports({"connection_verify": str(self.azure.ca_file)}) as make_transport,
             AsyncSecretClient(
                 self.vault.vault_url,
                 AsyncCaller(self.azure),
                 verify_challenge_resource=False,
                 per_retry_policies=[ThrottleGate(), Meanwhile(self._rules)],
-                transport=make_transport(session),
+                transport=make_transport(MAX_ANSWER),
                 retry_total=0,
             ) as vault,
             ManagedIdentityDataPlaneClientFactory(
@@ -341,7 +342,7 @@ class Renewals:
                 self.azure.settings.data_plane_audience,
                 hosts=("127.0.0.1",),
                 per_retry_policies=[ThrottleGate(), Meanwhile(self._rules)],
-                transport=make_transport(session),
+                transport=make_transport(MAX_ANSWER),
                 retry_total=0,
             ) as data_plane,
             KeyProver(
@@ -349,7 +350,7 @@ class Renewals:
                 list_own=lambda: [self.azure.authority],
                 clock=lambda: self.now().timestamp(),
                 per_retry_policies=[ThrottleGate(), Meanwhile(self._rules)],
-                transport=make_transport(session),
+                transport=make_transport(MAX_TOKEN_ANSWER),
                 retry_total=0,
             ) as prover,
         ):

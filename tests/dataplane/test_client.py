@@ -179,11 +179,11 @@ def test_client_names_what_the_service_refused_and_the_next_step(local_azure: Lo
         ({"body": b'{"client_secret": "sentinel'}, "unreadable"),
         ({"body": b'{"client_secret": "sentinel\xff"}'}, "unreadable"),
         ({"body": b'["sentinel"]'}, "unreadable"),
-        ({"status": 400, "body": b"sentinel"}, "answered 400, no readable error"),
+        ({"status": 400, "body": b"sentinel"}, "HTTP 400 with what is not an answer of the data plane"),
         ({"status": 401, "headers": {"WWW-Authenticate": "Bearer sentinel=, x"}}, "challenge is of no use"),
         ({"status": 401, "headers": {"WWW-Authenticate": "Negotiate"}}, "expected a Bearer challenge"),
         ({"status": 401}, "answered 401"),
-        ({"status": 307, "headers": {"Location": "https://evil.example/sentinel"}}, "answered 307"),
+        ({"status": 307, "headers": {"Location": "https://evil.example/sentinel"}}, "HTTP 307 with"),
         ({"drop": True}, "POST 127.0.0.1"),
     ],
 )

@@ -98,8 +98,10 @@ def test_tenants_learns_nothing_from_what_is_no_challenge(status: int, headers: 
     [
         (400, b'{"error": {"code": "BadRequest", "message": "no ids"}}', "answered 400, BadRequest: no ids"),
         (500, b"<html>sentinel</html>", "answered 500, no readable error"),
-        (302, b"", "answered 302, no readable error"),
-        (403, b'{"error": null}', "answered 403, no readable error"),
+        (302, b"", "HTTP 302 with what is not an answer of the data plane.*firewall"),
+        (403, b"<html>sentinel</html>", "HTTP 403 with what is not an answer of the data plane.*firewall"),
+        (403, b'{"error": null}', "HTTP 403 with what is not an answer of the data plane.*firewall"),
+        (401, b"", "answered 401, no readable error.*application"),
         (200, b'{"client_secret": ["sentinel"]}', r"unreadable: .*\$\.client_secret"),
         (200, b"", "the answer is unreadable"),
         (204, b"", "answered 204"),

@@ -10,20 +10,10 @@ from typing import Any, Final, Self
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import (
-    CustomHookPolicy,
-    DistributedTracingPolicy,
-    HttpLoggingPolicy,
-    HTTPPolicy,
-    ProxyPolicy,
-    RequestIdPolicy,
-    RetryPolicy,
-    UserAgentPolicy,
-)
+from azure.core.pipeline.policies import HTTPPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 from typing_extensions import override
 
-from hcpcreds import __version__
 from hcpcreds.dataplane.models import (
     ManagedIdentityCredentials,
     ModelType,
@@ -41,6 +31,10 @@ from hcpcreds.dataplane.protocol import (
     raising_issue_errors,
     read_answer,
 )
+from hcpcreds.http.answers import MAX_ANSWER
+from hcpcreds.http.policies import build_policies
+from hcpcreds.http.retries import BoundedRetryPolicy
+from hcpcreds.http.sync import make_transport
 
 
 class _ChallengePolicy(HTTPPolicy[HttpRequest, HttpResponse]):
@@ -83,7 +77,7 @@ class ManagedIdentityDataPlaneClientFactory:
             (``logging_enable`` does nothing: it would log answers, and answers hold keys.)
 
     Raises:
-        InputError: No hosts are given, and the audience is no URL.
+        InputError: No hosts are given, and the audience is no URL; or one of ``kwargs`` cannot be used.
     """
 
     def __init__(
@@ -96,18 +90,11 @@ class ManagedIdentityDataPlaneClientFactory:
     ) -> None:
         self.hosts: Final = choose_hosts(audience, hosts)
         """Where a token may go, each with its subdomains."""
-        policies = [
-            RequestIdPolicy(**kwargs),
-            UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
-            ProxyPolicy(**kwargs),
-            RetryPolicy(**kwargs),
-            _ChallengePolicy(credential, f"{audience}/.default"),
-            CustomHookPolicy(**kwargs),
-            DistributedTracingPolicy(**kwargs),
-            HttpLoggingPolicy(**kwargs),
-        ]
+        retries = BoundedRetryPolicy(**kwargs)
+        policies = build_policies(retries, _ChallengePolicy(credential, f"{audience}/.default"), **kwargs)
+        transport = make_transport(kwargs, max_answer=MAX_ANSWER)
         self._pipeline: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
-            "", policies=policies, **kwargs
+            "", policies=policies, **{**kwargs, "transport": transport}
         )
 
     def create_client(self, identity_url: str) -> "ManagedIdentityDataPlaneClient":

@@ -14,22 +14,18 @@ from urllib.parse import urlsplit
 
 from azure.core import AsyncPipelineClient
 from azure.core.exceptions import AzureError
-from azure.core.pipeline.policies import (
-    AsyncRetryPolicy,
-    HttpLoggingPolicy,
-    ProxyPolicy,
-    RequestIdPolicy,
-    UserAgentPolicy,
-)
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from hcpcreds import __version__
 from hcpcreds.clouds import is_entra_host
 from hcpcreds.credential.authority import Attempt, Failure, TokenKey, build_form, read_answer
 from hcpcreds.credential.file import CredentialFile
 from hcpcreds.credential.source import Snapshot
 from hcpcreds.dataplane.vault_secret import STORE_ANEW
 from hcpcreds.errors import IssueError, IssueRefusedError, IssueUnavailableError
+from hcpcreds.http.aio import make_transport
+from hcpcreds.http.answers import MAX_TOKEN_ANSWER
+from hcpcreds.http.policies import build_policies
+from hcpcreds.http.retries import AsyncBoundedRetryPolicy
 from hcpcreds.text import make_safe
 
 _LONGEST_REASON: Final = 600
@@ -57,15 +53,10 @@ class KeyProver:
         self._key = TokenKey((scope,), None, enable_cae=False)
         self._list_own = list_own
         self._clock = clock
-        policies = [
-            RequestIdPolicy(**kwargs),
-            UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
-            ProxyPolicy(**kwargs),
-            AsyncRetryPolicy(**kwargs),
-            HttpLoggingPolicy(**kwargs),
-        ]
+        transport = make_transport(kwargs, max_answer=MAX_TOKEN_ANSWER)
+        policies = build_policies(AsyncBoundedRetryPolicy(**kwargs), **kwargs)
         self._pipeline: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
-            "", policies=policies, **kwargs
+            "", policies=policies, **{**kwargs, "transport": transport}
         )
 
     async def prove(self, file: CredentialFile, *, where: str) -> None:

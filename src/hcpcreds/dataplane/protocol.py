@@ -17,7 +17,7 @@ from azure.core.rest import HttpRequest
 from hcpcreds.clouds import LOOPBACK, SHARED_DOMAINS
 from hcpcreds.dataplane.challenge import find_tenant
 from hcpcreds.dataplane.models import ErrorResponse, Model, ModelType, parse_model, render_model
-from hcpcreds.dataplane.refusals import is_refusal, is_refusal_status
+from hcpcreds.dataplane.refusals import INTERCEPTED, is_intercepted, is_refusal, is_refusal_status
 from hcpcreds.errors import InputError, IssueError, IssueRefusedError, IssueUnavailableError
 from hcpcreds.text import make_safe
 
@@ -220,6 +220,11 @@ def _refusal(request: HttpRequest, answer: Answer) -> IssueError:
         detail = parse_model(answer.content, ErrorResponse).error
     except InputError:
         detail = None
+    if detail is None and is_intercepted(answer.status):
+        return IssueUnavailableError(
+            f"{describe(request)}: HTTP {answer.status} with what is not an answer of the data plane",
+            hint=INTERCEPTED,
+        )
     said = make_safe(f"{detail.code}: {detail.message}") if detail else "no readable error"
     kind = IssueRefusedError if is_refusal_status(answer.status) else IssueUnavailableError
     return kind(

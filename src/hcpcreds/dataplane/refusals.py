@@ -7,12 +7,21 @@ from azure.core.exceptions import AzureError, HttpResponseError
 
 from hcpcreds.errors import HcpCredsError
 
+INTERCEPTED: Final = "Does a proxy or a firewall answer in its place?"
 _PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 def is_refusal_status(status: int) -> bool:
     """Whether an HTTP status is an answer that will not change by itself."""
     return HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING
+
+
+def is_intercepted(status: int) -> bool:
+    """Whether an error without the service's own body speaks for somebody on the way, whatever its status.
+
+    A challenge (401) has no body, and what is overloaded may have no words.
+    """
+    return is_refusal_status(status) and status != HTTPStatus.UNAUTHORIZED
 
 
 def is_refusal(error: AzureError) -> bool:

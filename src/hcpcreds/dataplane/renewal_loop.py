@@ -22,12 +22,14 @@ from hcpcreds.dataplane.possession import KeyProver
 from hcpcreds.dataplane.renewal import Observer, Walk
 from hcpcreds.dataplane.renewer import RenewalSettings, VaultRenewer
 from hcpcreds.dataplane.throttle import ThrottleGate
-from hcpcreds.dataplane.transport import make_transport, open_session
 from hcpcreds.errors import HcpCredsError, MountError
+from hcpcreds.http.aio import open_transports
+from hcpcreds.http.answers import MAX_ANSWER, MAX_TOKEN_ANSWER
 
 if TYPE_CHECKING:
     from hcpcreds.lease import Leases
 
+_CONNECT_SECONDS: Final = 10
 _JITTER: Final = 0.1
 """Part of the interval by which the walks of several replicas and vaults drift apart."""
 
@@ -62,15 +64,16 @@ async def open_renewers(
         InputError: A value of `Access` cannot be used.
     """
     async with AsyncExitStack() as stack:
-        # A company's proxy cannot reach what listens on this machine's loopback.
-        trust_env = not any(map(_is_local, access.vault_urls))
-        session = await stack.enter_async_context(open_session(access.ca_file, trust_env=trust_env))
+        connections = {"connection_verify": access.ca_file or True, "connection_timeout": _CONNECT_SECONDS}
+        make_transport = await stack.enter_async_context(open_transports(connections, urls=access.vault_urls))
 
-        def build_options() -> dict[str, Any]:
+        def build_options(max_answer: int = MAX_ANSWER) -> dict[str, Any]:
             # Its own retries have jitter, which the SDK's have not, and look first whether a write was done.
-            return {"transport": make_transport(session), "retry_total": 0}
+            return {"transport": make_transport(max_answer), "retry_total": 0}
 
-        credential = await stack.enter_async_context(_open_credential(access, build_options()))
+        credential = await stack.enter_async_context(
+            _open_credential(access, build_options(MAX_TOKEN_ANSWER))
+        )
         data_plane = await stack.enter_async_context(
             ManagedIdentityDataPlaneClientFactory(
                 credential,
@@ -85,7 +88,7 @@ async def open_renewers(
                 get_cloud(access.cloud).resource_manager_scope,
                 list_own=partial(_list_own_authorities, access),
                 per_retry_policies=[ThrottleGate()],
-                **build_options(),
+                **build_options(MAX_TOKEN_ANSWER),
             )
         )
         renewers = []

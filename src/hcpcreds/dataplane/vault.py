@@ -11,7 +11,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoun
 from azure.keyvault.secrets import SecretClient, SecretProperties
 
 from hcpcreds.credential.encoding import Encoding
-from hcpcreds.dataplane.refusals import is_refusal
+from hcpcreds.dataplane.refusals import INTERCEPTED, is_intercepted, is_refusal
 from hcpcreds.dataplane.vault_secret import (
     Credentials,
     LoadedSecret,
@@ -21,7 +21,13 @@ from hcpcreds.dataplane.vault_secret import (
     read_stored,
     render_identifier,
 )
-from hcpcreds.errors import SecretNotFoundError, StoreError, StoreRefusedError, StoreUnavailableError
+from hcpcreds.errors import (
+    InputError,
+    SecretNotFoundError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 
 __all__ = [
     "Credentials",
@@ -54,9 +60,14 @@ def explain(error: Exception, vault_url: str, name: str | None = None) -> StoreE
     where = describe(vault_url, name)
     if not isinstance(error, AzureError):
         return StoreUnavailableError(f"{where}: the answer is unreadable")
+    code = getattr(getattr(error, "error", None), "code", None)
+    if isinstance(error, HttpResponseError) and not code and is_intercepted(error.status_code or 0):
+        return StoreUnavailableError(
+            f"{where}: HTTP {error.status_code} with what is not an answer of Key Vault", hint=INTERCEPTED
+        )
     # The first line says it, the others say it again.
     message = f"{where}: {error.message.partition(chr(10))[0]}"
-    if isinstance(error, ResourceNotFoundError) and getattr(error.error, "code", None) == "SecretNotFound":
+    if isinstance(error, ResourceNotFoundError) and code == "SecretNotFound":
         return SecretNotFoundError(message)
     if is_refusal(error):
         status = error.status_code if isinstance(error, HttpResponseError) else None
@@ -70,9 +81,12 @@ def explaining(vault_url: str, name: str | None = None) -> Iterator[None]:
 
     Raises:
         StoreError: As `explain` makes it.
+        InputError: The proxy or the CA certificates cannot be used.
     """
     try:
         yield
+    except InputError:
+        raise
     except SDK_ERRORS as error:
         raise explain(error, vault_url, name) from None
 

@@ -1,6 +1,8 @@
 """The transport of asyncio code: azure-core's with aiohttp, kept within bounds."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -41,6 +43,33 @@ def make_transport(settings: dict[str, Any], *, max_answer: int) -> AsyncHttpTra
     if settings.get("session") is not None:
         return AioHttpTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
     return BoundedAioTransport(Network(settings), settings, max_answer=max_answer)
+
+
+@asynccontextmanager
+async def open_transports(
+    settings: dict[str, Any], *, urls: Collection[str] = ()
+) -> AsyncIterator[Callable[[int], AioHttpTransport]]:
+    """Open one session for several Azure clients, until the context is left.
+
+    Args:
+        settings: azure-core's.
+        urls: What will be asked for certain; that its proxy cannot be used is told at once.
+
+    Yields:
+        What makes the transport of one client from the bytes that an answer may have; closing that leaves the
+        session open.
+
+    Raises:
+        InputError: A setting cannot be used.
+    """
+    network = Network(settings)
+    for url in urls:
+        network.proxies.find(url)
+    shared = {**settings, "session": open_session(), "session_owner": False}
+    async with shared["session"]:
+        yield lambda max_answer: BoundedAioTransport(network, shared, max_answer=max_answer)
+    # The connections close in the loop's next round, and a loop that ended before would warn of them.
+    await asyncio.sleep(0)
 
 
 class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core imports it when it is asked for
@@ -98,10 +127,3 @@ class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core 
             raise ServiceResponseError(error, error=error) from error
         finally:
             response.close()
-
-
-async def close_session(session: aiohttp.ClientSession) -> None:
-    """Close a session and its connections."""
-    await session.close()
-    # The connections close in the loop's next round, and a loop that ended before would warn of them.
-    await asyncio.sleep(0)

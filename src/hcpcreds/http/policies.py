@@ -18,12 +18,12 @@ from azure.core.pipeline.policies import (
 from hcpcreds import __version__
 
 
-def build_policies(retry_policy: Any, own_policy: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 (sync or not)
+def build_policies(retry_policy: Any, *own_policies: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 (sync or not)
     """Put the policies in order.
 
     Args:
         retry_policy: What repeats.
-        own_policy: What is done to each sending, a repeated one too.
+        *own_policies: What is done to each sending, a repeated one too.
         **kwargs: azure-core's usual ones.
     """
     return [
@@ -32,7 +32,7 @@ def build_policies(retry_policy: Any, own_policy: Any, **kwargs: Any) -> list[An
         UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
         ProxyPolicy(**kwargs),  # for a transport of the caller's own
         retry_policy,
-        own_policy,
+        *own_policies,
         CustomHookPolicy(**kwargs),
         DistributedTracingPolicy(**kwargs),
         HttpLoggingPolicy(**kwargs),

@@ -26,21 +26,24 @@ _HEADERS: Final = {"retry-after": 1.0, "retry-after-ms": 0.001, "x-ms-retry-afte
 _MAX_LENGTH: Final = 64
 
 
-def read_wait(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+def read_wait(
+    headers: Mapping[str, str], *, longest: float = LONGEST_WAIT, now: float | None = None
+) -> float | None:
     """Read how long an answer asks to be left alone.
 
     Args:
         headers: The answer's.
+        longest: Seconds that are believed at most.
         now: Unix time; by default the clock's.
 
     Returns:
-        Seconds, from 0 to `LONGEST_WAIT`; None when it does not say, or nothing that can be understood.
+        Seconds, from 0 to `longest`; None when it does not say, or nothing that can be understood.
     """
     said = {name.lower(): value for name, value in headers.items() if name.lower() in _HEADERS}
     for name, unit in _HEADERS.items():
         if name in said:
             seconds = _parse_wait(said[name][:_MAX_LENGTH], unit, time.time() if now is None else now)
-            return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)
+            return None if math.isnan(seconds) else min(max(seconds, 0.0), longest)
     return None
 
 

@@ -7,20 +7,10 @@ from typing import Any, Final, Self
 from azure.core import AsyncPipelineClient
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import (
-    AsyncHTTPPolicy,
-    AsyncRetryPolicy,
-    CustomHookPolicy,
-    DistributedTracingPolicy,
-    HttpLoggingPolicy,
-    ProxyPolicy,
-    RequestIdPolicy,
-    UserAgentPolicy,
-)
+from azure.core.pipeline.policies import AsyncHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from typing_extensions import override
 
-from hcpcreds import __version__
 from hcpcreds.dataplane.models import (
     ManagedIdentityCredentials,
     ModelType,
@@ -38,6 +28,10 @@ from hcpcreds.dataplane.protocol import (
     raising_issue_errors,
     read_answer,
 )
+from hcpcreds.http.aio import make_transport
+from hcpcreds.http.answers import MAX_ANSWER
+from hcpcreds.http.policies import build_policies
+from hcpcreds.http.retries import AsyncBoundedRetryPolicy
 
 
 class _ChallengePolicy(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
@@ -82,7 +76,7 @@ class ManagedIdentityDataPlaneClientFactory:
             (``logging_enable`` does nothing: it would log answers, and answers hold keys.)
 
     Raises:
-        InputError: No hosts are given, and the audience is no URL.
+        InputError: No hosts are given, and the audience is no URL; or one of ``kwargs`` cannot be used.
     """
 
     def __init__(
@@ -95,18 +89,11 @@ class ManagedIdentityDataPlaneClientFactory:
     ) -> None:
         self.hosts: Final = choose_hosts(audience, hosts)
         """Where a token may go, each with its subdomains."""
-        policies = [
-            RequestIdPolicy(**kwargs),
-            UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
-            ProxyPolicy(**kwargs),
-            AsyncRetryPolicy(**kwargs),
-            _ChallengePolicy(credential, f"{audience}/.default"),
-            CustomHookPolicy(**kwargs),
-            DistributedTracingPolicy(**kwargs),
-            HttpLoggingPolicy(**kwargs),
-        ]
+        retries = AsyncBoundedRetryPolicy(**kwargs)
+        policies = build_policies(retries, _ChallengePolicy(credential, f"{audience}/.default"), **kwargs)
+        transport = make_transport(kwargs, max_answer=MAX_ANSWER)
         self._pipeline: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
-            "", policies=policies, **kwargs
+            "", policies=policies, **{**kwargs, "transport": transport}
         )
 
     def create_client(self, identity_url: str) -> "ManagedIdentityDataPlaneClient":
