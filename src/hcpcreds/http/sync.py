@@ -48,7 +48,7 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core im
         self._network = Network(settings)
         self._max_answer = max_answer
         self._adapter = _Adapter()
-        session = requests.Session()
+        session = _Session()
         session.trust_env = False  # it would add what ~/.netrc has for a host
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.headers["Accept-Encoding"] = ACCEPT_ENCODING
@@ -83,6 +83,14 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core im
             raise ServiceResponseError(error, error=error) from error
         finally:
             response.close()
+
+
+class _Session(requests.Session):
+    """Leaves the answers of redirects unread too, which requests reads to their end."""
+
+    @override
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
 
 
 class _Adapter(HTTPAdapter):
