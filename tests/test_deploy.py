@@ -17,9 +17,10 @@ from hcpcreds.dataplane.metrics import RenewalMetrics
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "renew"
 MONITORING = "monitoring.coreos.com/v1"
-EXPIRES_IN = "hcpcreds_credential_expires_in_days"
-RENEWABLE_FOR = "hcpcreds_credential_renewable_for_days"
-AGE = "hcpcreds_last_complete_walk_age_seconds"
+NOT_AFTER = "hcpcreds_credential_not_after_timestamp_seconds"
+RENEWABLE_UNTIL = "hcpcreds_credential_renewable_until_timestamp_seconds"
+WALKED = "hcpcreds_last_complete_walk_timestamp_seconds"
+DAY = 24 * 60 * 60
 CREDENTIALS = (
     "HcpcredsCredentialExpiresSoon",
     "HcpcredsCredentialExpired",
@@ -66,6 +67,16 @@ def test_selectors_meet_the_pods_and_the_port_has_its_name():
     assert endpoint["port"] == port["name"]
     for probe in ("readinessProbe", "livenessProbe"):
         assert CONTAINER[probe]["tcpSocket"]["port"] == port["name"]
+
+
+def test_only_the_monitoring_may_ask_for_metrics():
+    policy = OBJECTS["NetworkPolicy"]["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= POD["metadata"]["labels"].items()
+    assert policy["policyTypes"] == ["Ingress"]
+    (rule,) = policy["ingress"]
+    (source,) = rule["from"]
+    assert source["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+    assert [port["port"] for port in rule["ports"]] == [port["name"] for port in CONTAINER["ports"]]
 
 
 def test_pod_may_take_leases_and_nothing_else():
@@ -135,11 +146,16 @@ def make_series(metric, values, *, pod="a", **labels):
 
 
 def make_credential(expires_in, renewable_for=200.0, *, pod="a"):
-    """Make a credential's series over four days: it ages as it does."""
+    """Make a credential's series over four days; days are counted from when a test begins, Unix time 0."""
     return [
-        make_series(metric, f"{days}-{1 / 1440:.9f}x5760", secret="uamsi-a", pod=pod)
-        for metric, days in ((EXPIRES_IN, expires_in), (RENEWABLE_FOR, renewable_for))
+        make_series(metric, f"{days * DAY}+0x5760", secret="uamsi-a", pod=pod)
+        for metric, days in ((NOT_AFTER, expires_in), (RENEWABLE_UNTIL, renewable_for))
     ]
+
+
+def make_walks(values="0+60x300", **labels):
+    """Make the series of a vault that is walked over all the time, unless the values say otherwise."""
+    return make_series(WALKED, values, **labels)
 
 
 def read_firing(promtool, tmp_path, series, *, at="2h"):
@@ -181,7 +197,7 @@ def test_promtool_takes_the_rules(promtool):
     ],
 )
 def test_alert_of_a_credential_fires_when_it_should(promtool, tmp_path, expires_in, renewable_for, alerts):
-    series = [*make_credential(expires_in, renewable_for), make_series(AGE, "0+0x200")]
+    series = [*make_credential(expires_in, renewable_for), make_walks()]
     assert read_firing(promtool, tmp_path, series) == alerts
 
 
@@ -195,7 +211,7 @@ def test_alerts_carry_what_an_operator_needs(promtool, tmp_path):
                 "tests": [
                     {
                         "interval": "1m",
-                        "input_series": [make_series(EXPIRES_IN, "-2.5x120", secret="uamsi-a")],
+                        "input_series": [make_series(NOT_AFTER, f"{7200 - 2.5 * DAY}x120", secret="uamsi-a")],
                         "alert_rule_test": [
                             {
                                 "eval_time": "2h",
@@ -210,7 +226,7 @@ def test_alerts_carry_what_an_operator_needs(promtool, tmp_path):
                                         "exp_annotations": {
                                             name: text.replace("{{ $labels.secret }}", "uamsi-a")
                                             .replace("{{ $labels.vault }}", "one.vault.azure.net")
-                                            .replace('{{ $value | printf "%.1f" }}', "2.5")
+                                            .replace("{{ $value | humanizeDuration }}", "2d 12h 0m 0s")
                                             for name, text in rule["annotations"].items()
                                         },
                                     }
@@ -234,9 +250,9 @@ def test_hand_over_between_replicas_neither_ends_nor_begins_an_alert(promtool, t
             make_series(metric, values.format(value), pod=pod, **labels)
             for pod, values in pods
             for metric, value, labels in (
-                (EXPIRES_IN, "29+0", {"secret": "uamsi-a"}),
-                (EXPIRES_IN, "60+0", {"secret": "uamsi-b"}),
-                (AGE, "0+0", {}),
+                (NOT_AFTER, f"{29 * DAY}+0", {"secret": "uamsi-a"}),
+                (NOT_AFTER, f"{60 * DAY}+0", {"secret": "uamsi-b"}),
+                (WALKED, "0+60", {}),
             )
         ]
         for at in ("50m", "59m", "61m", "64m", "70m", "100m"):
@@ -244,22 +260,22 @@ def test_hand_over_between_replicas_neither_ends_nor_begins_an_alert(promtool, t
 
 
 def test_replica_that_still_shows_what_another_renewed_raises_no_alert(promtool, tmp_path):
-    series = [*make_credential(-1, pod="a"), *make_credential(89, pod="b"), make_series(AGE, "0+0x200")]
+    series = [*make_credential(-1, pod="a"), *make_credential(89, pod="b"), make_walks()]
     assert read_firing(promtool, tmp_path, series) == set()
 
 
 def test_renewer_that_nobody_sees_is_told(promtool, tmp_path):
     assert read_firing(promtool, tmp_path, [], at="29m") == set()
     assert read_firing(promtool, tmp_path, [], at="31m") == {"HcpcredsRenewerAbsent"}
-    gone = [make_series(AGE, "0+0x60 stale")]
+    gone = [make_walks("0+60x60 stale")]
     assert read_firing(promtool, tmp_path, gone, at="85m") == set()
     assert read_firing(promtool, tmp_path, gone, at="100m") == {"HcpcredsRenewerAbsent"}
 
 
 def test_vault_that_no_replica_shows_any_more_is_told_for_a_day(promtool, tmp_path):
     series = [
-        make_series(AGE, "0+0x2880"),
-        make_series(AGE, "0+0x60 stale", vault="two.vault.azure.net", pod="b"),
+        make_walks("0+60x2880"),
+        make_walks("0+60x60 stale", vault="two.vault.azure.net", pod="b"),
     ]
     assert read_firing(promtool, tmp_path, series, at="85m") == set()
     assert read_firing(promtool, tmp_path, series, at="100m") == {"HcpcredsVaultUnwatched"}
@@ -267,15 +283,15 @@ def test_vault_that_no_replica_shows_any_more_is_told_for_a_day(promtool, tmp_pa
 
 
 def test_vault_without_a_complete_walk_is_told_unless_another_replica_made_one(promtool, tmp_path):
-    slow = make_series(AGE, "0+60x300")
+    slow = make_walks("0+0x300")
     assert read_firing(promtool, tmp_path, [slow], at="3h10m") == set()
     assert read_firing(promtool, tmp_path, [slow], at="3h20m") == {"HcpcredsVaultNotWalked"}
-    assert read_firing(promtool, tmp_path, [slow, make_series(AGE, "0+0x300", pod="b")], at="4h") == set()
+    assert read_firing(promtool, tmp_path, [slow, make_walks(pod="b")], at="4h") == set()
 
 
 def test_credentials_without_dates_are_told(promtool, tmp_path):
     series = [
-        make_series(AGE, "0+0x300"),
+        make_walks(),
         make_series("hcpcreds_credentials", "2+0x300", state="undated"),
         make_series("hcpcreds_credentials", "7+0x300", state="disabled"),
     ]

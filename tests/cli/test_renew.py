@@ -211,7 +211,8 @@ def test_renew_goes_on_for_ever_and_serves_metrics(region: Region):
         process.communicate()
     assert process.returncode == 0
     assert re.search(
-        rf'hcpcreds_credential_expires_in_days{{secret="{later}",vault="127\S+"}} (89|90)\.', page
+        rf'hcpcreds_credential_not_after_timestamp_seconds{{secret="{later}",vault="127\S+"}} 1\.\d+e\+09',
+        page,
     )
     assert re.search(r'hcpcreds_renewals_total{result="renewed",vault="127\S+"} 2\.0', page)
     assert region.count_versions(later) == 2

@@ -1,6 +1,7 @@
 import socket
 import threading
-from contextlib import closing, nullcontext
+import time
+from contextlib import ExitStack, closing, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 
@@ -16,9 +17,10 @@ from hcpcreds.errors import InputError
 VAULT = "https://one.vault.azure.net/"
 HOST = "one.vault.azure.net"
 START = datetime(2026, 1, 1, tzinfo=UTC)
-EXPIRES_IN = "hcpcreds_credential_expires_in_days"
-RENEWABLE_FOR = "hcpcreds_credential_renewable_for_days"
-AGE = "hcpcreds_last_complete_walk_age_seconds"
+NOT_AFTER = "hcpcreds_credential_not_after_timestamp_seconds"
+RENEWABLE_UNTIL = "hcpcreds_credential_renewable_until_timestamp_seconds"
+WALKED = "hcpcreds_last_complete_walk_timestamp_seconds"
+DAY = 24 * 60 * 60
 
 
 class Clock:
@@ -93,14 +95,19 @@ def fetch(host, port):
         return answer.read().decode()
 
 
-def test_days_are_those_of_the_scrape_and_negative_once_past(metrics, clock):
+def on_day(days):
+    """Unix time of a day after the start."""
+    return START.timestamp() + days * DAY
+
+
+def test_times_are_unix_seconds_whenever_they_are_asked_for(metrics, clock):
     metrics.walk_started(VAULT)
     metrics.walk_finished(make_walk(make_credential()))
-    assert read(metrics, EXPIRES_IN) == {("uamsi-a", HOST): 90}
-    assert read(metrics, RENEWABLE_FOR) == {("uamsi-a", HOST): 180}
-    clock.pass_by(days=91, hours=12)
-    assert read(metrics, EXPIRES_IN) == {("uamsi-a", HOST): -1.5}
-    assert read(metrics, RENEWABLE_FOR) == {("uamsi-a", HOST): 88.5}
+    for _ in range(2):
+        assert read(metrics, NOT_AFTER) == {("uamsi-a", HOST): on_day(90)}
+        assert read(metrics, RENEWABLE_UNTIL) == {("uamsi-a", HOST): on_day(180)}
+        assert read(metrics, WALKED) == {(HOST,): on_day(0)}
+        clock.pass_by(days=91, hours=12)
 
 
 def test_date_that_is_unknown_and_secret_that_is_disabled_have_no_series_but_are_counted(metrics):
@@ -113,8 +120,8 @@ def test_date_that_is_unknown_and_secret_that_is_disabled_have_no_series_but_are
             make_credential("uamsi-off", enabled=False),
         )
     )
-    assert read(metrics, EXPIRES_IN).keys() == {("uamsi-whole", HOST), ("uamsi-no-end", HOST)}
-    assert read(metrics, RENEWABLE_FOR).keys() == {("uamsi-whole", HOST), ("uamsi-no-expiry", HOST)}
+    assert read(metrics, NOT_AFTER).keys() == {("uamsi-whole", HOST), ("uamsi-no-end", HOST)}
+    assert read(metrics, RENEWABLE_UNTIL).keys() == {("uamsi-whole", HOST), ("uamsi-no-expiry", HOST)}
     assert read(metrics, "hcpcreds_credentials") == {
         ("dated", HOST): 1,
         ("undated", HOST): 2,
@@ -125,17 +132,17 @@ def test_date_that_is_unknown_and_secret_that_is_disabled_have_no_series_but_are
 def test_credential_shows_when_it_is_listed_and_a_renewal_when_it_is_settled(metrics):
     metrics.walk_started(VAULT)
     metrics.listed(VAULT, make_credential(days=44), due=True)
-    assert read(metrics, EXPIRES_IN) == {("uamsi-a", HOST): 44}
+    assert read(metrics, NOT_AFTER) == {("uamsi-a", HOST): on_day(44)}
     # A name's case may differ from one answer to the next.
     metrics.settled(VAULT, make_outcome(Result.RENEWED, make_credential("UAMSI-A", days=134)))
-    assert read(metrics, EXPIRES_IN) == {("UAMSI-A", HOST): 134}
+    assert read(metrics, NOT_AFTER) == {("UAMSI-A", HOST): on_day(134)}
 
 
 def test_secret_that_is_settled_as_disabled_has_no_series(metrics):
     metrics.walk_started(VAULT)
     metrics.listed(VAULT, make_credential(), due=True)
     metrics.settled(VAULT, make_outcome(Result.DISABLED, make_credential()))
-    assert read(metrics, EXPIRES_IN) == {}
+    assert read(metrics, NOT_AFTER) == {}
     assert read(metrics, "hcpcreds_credentials")["disabled", HOST] == 1
 
 
@@ -145,26 +152,26 @@ def test_deleted_secret_vanishes_with_the_next_complete_walk_only(metrics):
     metrics.walk_finished(make_walk(first, second))
     metrics.walk_started(VAULT)
     metrics.walk_finished(make_walk(make_credential("uamsi-b", days=91), problem="its list broke off"))
-    assert read(metrics, EXPIRES_IN) == {("uamsi-a", HOST): 90, ("uamsi-b", HOST): 91}
+    assert read(metrics, NOT_AFTER) == {("uamsi-a", HOST): on_day(90), ("uamsi-b", HOST): on_day(91)}
     metrics.walk_started(VAULT)
-    assert len(read(metrics, EXPIRES_IN)) == 2
+    assert len(read(metrics, NOT_AFTER)) == 2
     metrics.walk_finished(make_walk(second))
-    assert read(metrics, EXPIRES_IN).keys() == {("uamsi-b", HOST)}
+    assert read(metrics, NOT_AFTER).keys() == {("uamsi-b", HOST)}
 
 
-def test_age_of_the_last_complete_walk_grows_from_the_first_one_on_complete_or_not(metrics, clock):
-    assert read(metrics, AGE) == {}
+def test_last_complete_walk_is_the_first_ones_beginning_until_there_was_one(metrics, clock):
+    assert read(metrics, WALKED) == {}
     metrics.walk_started(VAULT)
     clock.pass_by(hours=1)
     metrics.walk_finished(make_walk(problem="its list broke off", finished_at=clock()))
     metrics.walk_started(VAULT)
     clock.pass_by(hours=1)
-    assert read(metrics, AGE) == {(HOST,): 7200}
+    assert read(metrics, WALKED) == {(HOST,): on_day(0)}
     metrics.walk_finished(make_walk(finished_at=clock()))
-    assert read(metrics, AGE) == {(HOST,): 0}
+    assert read(metrics, WALKED) == {(HOST,): on_day(0) + 7200}
     clock.pass_by(seconds=90)
     metrics.walk_started(VAULT)
-    assert read(metrics, AGE) == {(HOST,): 90}
+    assert read(metrics, WALKED) == {(HOST,): on_day(0) + 7200}
 
 
 def test_every_result_is_counted_from_zero(metrics):
@@ -190,13 +197,13 @@ def test_vault_that_another_replica_took_is_gone_until_a_walk_begins_but_its_cou
     metrics.settled(VAULT, make_outcome(Result.RENEWED, make_credential("uamsi-b")))
     metrics.walk_finished(make_walk(make_credential()))
     metrics.forget(VAULT)
-    for name in (EXPIRES_IN, RENEWABLE_FOR):
+    for name in (NOT_AFTER, RENEWABLE_UNTIL):
         assert read(metrics, name).keys() == {("uamsi-a", "127.0.0.1:8443")}
-    assert read(metrics, AGE).keys() == {("127.0.0.1:8443",)}
+    assert read(metrics, WALKED).keys() == {("127.0.0.1:8443",)}
     assert read(metrics, "hcpcreds_renewals_total")["renewed", HOST] == 2
     clock.pass_by(hours=5)
     metrics.walk_started(VAULT)
-    assert read(metrics, AGE)[HOST,] == 0
+    assert read(metrics, WALKED)[HOST,] == clock().timestamp()
     assert read(metrics, "hcpcreds_renewals_total")["renewed", HOST] == 2
 
 
@@ -209,7 +216,7 @@ def test_each_scrape_while_a_walk_writes_is_whole(metrics):
     def scrape():
         try:
             for _ in range(10):
-                assert len(read(metrics, EXPIRES_IN)) >= 300
+                assert len(read(metrics, NOT_AFTER)) >= 300
         except Exception as error:  # noqa: BLE001 - told below, in the test's own thread
             failures.append(error)
 
@@ -232,7 +239,7 @@ def test_scrape_over_http(metrics, address):
     with serve_metrics(address, metrics) as port:
         text = fetch("127.0.0.1", port)
     names = {family.name for family in text_string_to_metric_families(text)}
-    assert {EXPIRES_IN, "hcpcreds_renewals", "process_start_time_seconds"} <= names
+    assert {NOT_AFTER, "hcpcreds_renewals", "process_start_time_seconds"} <= names
     assert not any(name.startswith("python_") for name in names)
     with pytest.raises(ConnectionRefusedError):
         fetch("127.0.0.1", port)
@@ -242,7 +249,7 @@ def test_address_of_ipv6_is_in_brackets(metrics):
     possible = socket.has_dualstack_ipv6()
     refused = pytest.raises(InputError, match="cannot listen on")
     with nullcontext() if possible else refused, serve_metrics("[::1]:0", metrics) as port:
-        assert AGE in fetch("::1", port)
+        assert WALKED in fetch("::1", port)
 
 
 @pytest.mark.parametrize(
@@ -266,3 +273,45 @@ def test_port_that_is_taken_is_refused(metrics):
 def test_host_that_is_not_this_machine_is_refused(metrics, host):
     with pytest.raises(InputError, match="cannot listen on"), serve_metrics(f"{host}:0", metrics):
         pass
+
+
+def hold(port, number):
+    """Open connections that ask for nothing."""
+    return [socket.create_connection(("127.0.0.1", port), timeout=0.9) for _ in range(number)]
+
+
+def wait_for_threads(number):
+    while threading.active_count() != number:
+        time.sleep(0.01)
+
+
+def test_connections_that_ask_for_nothing_are_few_and_end(metrics):
+    seconds = [0.0]
+    with ExitStack() as stack, serve_metrics("127.0.0.1:0", metrics, monotonic=lambda: seconds[0]) as port:
+        before = threading.active_count()
+        held = [stack.enter_context(closing(each)) for each in hold(port, 32)]
+        wait_for_threads(before + 32)
+        more = [stack.enter_context(closing(each)) for each in hold(port, 60)]
+        for each in more:
+            each.settimeout(10)
+            assert each.recv(1) == b""
+        assert threading.active_count() == before + 32
+        seconds[0] = 9.9
+        held[0].sendall(b"GET / HTTP/1.0\r\n")  # a drop does not put off the end
+        seconds[0] = 10.1
+        for each in held:
+            each.settimeout(10)
+            with suppress(ConnectionResetError):
+                assert each.recv(1) == b""
+        wait_for_threads(before)
+        assert "hcpcreds" in fetch("127.0.0.1", port)
+
+
+def test_burst_of_connections_waits_in_the_queue(metrics):
+    busy = threading.Event()
+    with serve_metrics("127.0.0.1:0", metrics, monotonic=lambda: float(busy.wait())) as port:
+        # Nobody takes a connection meanwhile. Those beyond the queue would wait a second each.
+        for each in hold(port, 100):
+            each.close()
+        busy.set()
+        assert "hcpcreds" in fetch("127.0.0.1", port)

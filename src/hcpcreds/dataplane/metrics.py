@@ -2,16 +2,19 @@
 
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from socket import has_dualstack_ipv6
-from typing import Final
+from socket import AI_PASSIVE, SHUT_RDWR, SOCK_STREAM, getaddrinfo, has_dualstack_ipv6
+from socketserver import ThreadingMixIn
+from typing import Any, Final
 from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -20,8 +23,10 @@ from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
 from hcpcreds.dataplane.vault_secret import StoredCredential
 from hcpcreds.errors import InputError
 
-_DAY_SECONDS: Final = 24 * 60 * 60
 _HIGHEST_PORT: Final = 65535
+_REQUEST_SECONDS: Final = 10
+_MOST_CONNECTIONS: Final = 32
+_BACKLOG: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +56,13 @@ class _Vault:
 
 
 class RenewalMetrics(Observer, Collector):
-    """Collects what the walks over the vaults find and do; every value is that of the moment it is asked for.
+    """Collects what the walks over the vaults find and do; times are Unix seconds, as Prometheus' `time()`.
 
-    - ``hcpcreds_credential_expires_in_days{vault,secret}`` and
-      ``hcpcreds_credential_renewable_for_days{vault,secret}``: negative once that is past.
+    - ``hcpcreds_credential_not_after_timestamp_seconds{vault,secret}`` and
+      ``hcpcreds_credential_renewable_until_timestamp_seconds{vault,secret}``.
     - ``hcpcreds_credentials{vault,state}``: how many are ``dated``, ``undated`` or ``disabled``.
-    - ``hcpcreds_last_complete_walk_age_seconds{vault}``: counted from the beginning of the first walk until
-      one was complete, so that it grows from the start when none ever is.
+    - ``hcpcreds_last_complete_walk_timestamp_seconds{vault}``: when it ended; until a walk was complete, when
+      the first one began, so that its age grows from the start when none ever is.
     - ``hcpcreds_renewals_total{vault,result}``: one for each `Result`, from the vault's first walk on.
 
     ``vault`` is the vault's host. A date that is not known has no series, and a disabled secret, which nobody
@@ -130,16 +135,15 @@ class RenewalMetrics(Observer, Collector):
                 for url, vault in self._vaults.items()
             ]
             renewals = [(_get_host(url), counts.copy()) for url, counts in self._renewals.items()]
-        now = self._now()
-        yield from _collect_credentials(vaults, now)
-        age = GaugeMetricFamily(
-            "hcpcreds_last_complete_walk_age_seconds",
-            "Seconds since a walk over the vault was complete, or since the first began while none was.",
+        yield from _collect_credentials(vaults)
+        walked = GaugeMetricFamily(
+            "hcpcreds_last_complete_walk_timestamp_seconds",
+            "When a walk over the vault was complete last, or when the first began while none was.",
             labels=["vault"],
         )
         for host, completed_at, _ in vaults:
-            age.add_metric([host], (now - completed_at).total_seconds())
-        yield age
+            walked.add_metric([host], completed_at.timestamp())
+        yield walked
         total = CounterMetricFamily(
             "hcpcreds_renewals",
             "Credentials that were due or could not be looked at, by how that ended.",
@@ -152,16 +156,16 @@ class RenewalMetrics(Observer, Collector):
 
 
 def _collect_credentials(
-    vaults: list[tuple[str, datetime, list[_Watched]]], now: datetime
+    vaults: list[tuple[str, datetime, list[_Watched]]],
 ) -> Iterator[GaugeMetricFamily]:
     expiry = GaugeMetricFamily(
-        "hcpcreds_credential_expires_in_days",
-        "Days until the stored credential expires; negative once it has.",
+        "hcpcreds_credential_not_after_timestamp_seconds",
+        "When the stored credential expires.",
         labels=["vault", "secret"],
     )
     renewable = GaugeMetricFamily(
-        "hcpcreds_credential_renewable_for_days",
-        "Days until the stored credential can be renewed no more; negative once that is past.",
+        "hcpcreds_credential_renewable_until_timestamp_seconds",
+        "Until when the stored credential can be renewed.",
         labels=["vault", "secret"],
     )
     number = GaugeMetricFamily(
@@ -175,9 +179,9 @@ def _collect_credentials(
             states[watched.state] += 1
             if not watched.enabled:
                 continue
-            for family, time in ((expiry, watched.expires_on), (renewable, watched.cannot_renew_after)):
-                if time is not None:
-                    family.add_metric([host, watched.name], (time - now).total_seconds() / _DAY_SECONDS)
+            for family, at in ((expiry, watched.expires_on), (renewable, watched.cannot_renew_after)):
+                if at is not None:
+                    family.add_metric([host, watched.name], at.timestamp())
         for state, count in states.items():
             number.add_metric([host, state], count)
     yield from (expiry, renewable, number)
@@ -192,16 +196,67 @@ def _get_host(vault_url: str) -> str:
     return urlsplit(vault_url).netloc.rpartition("@")[2]
 
 
+class _Handler(WSGIRequestHandler):
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Takes few connections, each for a short time: whoever can reach the port could hold them all else."""
+
+    daemon_threads = True
+    request_queue_size = _BACKLOG
+
+    def __init__(self, host: str, port: int, monotonic: Callable[[], float]) -> None:
+        self.address_family, _, _, _, address = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)[0]
+        self._deadlines: dict[Any, float] = {}
+        """Until when each open connection may last, by its socket."""
+        self._monotonic = monotonic
+        super().__init__((str(address[0]), int(address[1])), _Handler)
+
+    @override
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return len(self._deadlines) < _MOST_CONNECTIONS
+
+    @override
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._deadlines[request] = self._monotonic() + _REQUEST_SECONDS
+        super().process_request(request, client_address)
+
+    @override
+    def shutdown_request(self, request: Any) -> None:
+        self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    @override
+    def service_actions(self) -> None:
+        # Called twice a second. Bytes that drip in or out one by one do not put off the end.
+        now = self._monotonic()
+        for connection, deadline in list(self._deadlines.items()):
+            if deadline < now:
+                with suppress(OSError):  # it has ended meanwhile
+                    connection.shutdown(SHUT_RDWR)
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # whoever asked has gone
+
+
 @contextmanager
-def serve_metrics(address: str, metrics: RenewalMetrics) -> Iterator[int]:
+def serve_metrics(
+    address: str, metrics: RenewalMetrics, *, monotonic: Callable[[], float] = time.monotonic
+) -> Iterator[int]:
     """Serve metrics over HTTP, from a thread of its own, until the context is left.
 
-    Opening and closing block for a moment, so both belong outside of an event loop.
+    At most 32 connections are open at once, each for 10 seconds at most. Opening and closing block for a
+    moment, so both belong outside of an event loop.
 
     Args:
         address: ``HOST:PORT``, ``[IPV6]:PORT``, or ``:PORT`` for every address of this machine; port 0 picks
             one.
         metrics: What is served, under any path.
+        monotonic: Clock of the connections, in seconds.
 
     Yields:
         The port.
@@ -211,7 +266,7 @@ def serve_metrics(address: str, metrics: RenewalMetrics) -> Iterator[int]:
     """
     host, port = _parse_address(address)
     try:
-        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+        server = _Server(host, port, monotonic)
     except (OSError, UnicodeError) as error:  # a name of impossible labels is the latter
         reason = getattr(error, "strerror", None) or "this is no host's name"
         raise InputError(
@@ -219,6 +274,9 @@ def serve_metrics(address: str, metrics: RenewalMetrics) -> Iterator[int]:
             [f"cannot listen on {address}: {reason}"],
             hint="Choose a free port of an address of this machine.",
         ) from None
+    server.set_app(make_wsgi_app(metrics.registry))
+    thread = threading.Thread(target=server.serve_forever, name="hcpcreds-metrics", daemon=True)
+    thread.start()
     try:
         yield server.server_port
     finally:

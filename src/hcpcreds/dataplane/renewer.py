@@ -210,8 +210,9 @@ class VaultRenewer:
                 return
             try:
                 await self._look_at(round_, stored)
+                continue
             except HcpCredsError as error:
-                self._settle(round_, stored, Result.FAILED, reason=str(error))
+                reason = str(error)
             except Exception as error:  # noqa: BLE001 - no fault of one may stop the others
                 # Only where it happened: the text of an unknown error could hold anything.
                 where = "".join(traceback.format_tb(error.__traceback__))
@@ -219,7 +220,8 @@ class VaultRenewer:
                 reason = (
                     f"{describe(self.vault_url, stored.name)}: {type(error).__name__}; the log says where"
                 )
-                self._settle(round_, stored, Result.FAILED, reason=reason)
+            found = round_.seen.get(stored.name.lower(), stored)
+            self._settle(round_, found, Result.FAILED, reason=reason)
 
     async def _look_at(self, round_: _Round, stored: StoredCredential) -> None:
         """Do what there is to do about a credential that is due, or of which that is not known."""

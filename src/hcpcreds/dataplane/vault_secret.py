@@ -254,9 +254,11 @@ def read_properties(properties: SecretProperties) -> StoredCredential:
         try:
             time = getattr(properties, attribute)
         except Exception:  # noqa: BLE001 - the SDK works it out from whatever was answered
-            problems.append(f"its {field_name} is not a time between the years 1 and 9999")
-            return None
-        return time if isinstance(time, datetime) else None
+            time = ""
+        if time is None or isinstance(time, datetime):
+            return time
+        problems.append(f"its {field_name} is not a time between the years 1 and 9999")
+        return None
 
     not_before, expires_on, created_on = map(
         read_time, ("not_before", "expires_on", "created_on"), ("nbf", "exp", "created")
