@@ -118,6 +118,11 @@ def fail(monkeypatch):
         (ExceptionGroup("", [TokenRefusedError("refused", hint="Do this.")]), 1, "refused. Do this.\n"),
         (InputError("FILE", ["one", "two"]), 2, "FILE: 2 problems\n  one\n  two\n"),
         (MountError("key eyJhbGciOiJQUzI1NiJ9.eyJhdWQi"), 1, "key ***\n"),
+        (
+            ModuleNotFoundError("secret", name="trustme"),
+            1,
+            "this needs trustme; install it with: pip install 'hcpcreds[local]'\n",
+        ),
         (OSError(28, "No space left on device"), 1, "cannot be written: No space left on device\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,

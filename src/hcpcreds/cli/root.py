@@ -96,6 +96,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return _describe(error), 2 if isinstance(error, InputError) else 1
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return f"cannot be written: {error.strerror}", 1
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("hcpcreds"):
+        return f"this needs {error.name}; install it with: pip install 'hcpcreds[local]'", 1
     # What the system says is safe; the text of any other exception may hold anything.
     reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
     return f"unexpected {locate(error)}{reason}. It is a bug in hcpcreds; please report it.", 1
