@@ -5,7 +5,6 @@ The format is `UserAssignedIdentityCredentials` of the managed-identity data pla
 """
 
 import base64
-import binascii
 import codecs
 import errno
 import ipaddress
@@ -135,7 +134,9 @@ def parse_credential_file(content: bytes, *, path: str, now: datetime | None = N
     authority = read("authentication_endpoint", parse_authority, str)
     client_id = read("client_id", _parse_uuid, str)
     tenant_id = read("tenant_id", _parse_uuid, str)
-    certificate: Certificate | None = read("client_secret", lambda text: _parse_secret(text, now), str)
+    certificate: Certificate | None = read(
+        "client_secret", lambda text: parse_certificate(decode_secret(text), now=now), str
+    )
     not_before: datetime | None = read("not_before", assume_utc, datetime, required=False)
     not_after: datetime | None = read("not_after", assume_utc, datetime, required=False)
     if problems or certificate is None:
@@ -166,6 +167,20 @@ def _find_unusual(times: dict[str, datetime | None], certificate: Certificate) -
             f"client_secret: holds {certificate.passed_over + 1} certificates for its key; the one until "
             f"{certificate.not_after:%Y-%m-%dT%H:%M:%SZ} is used"
         )
+
+
+def decode_secret(text: str) -> bytes:
+    """Decode `client_secret`, in which line breaks do not count.
+
+    Raises:
+        ValueError: It is not base64.
+    """
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        raise ValueError(
+            "expected base64 (standard alphabet) of a certificate with its private key"
+        ) from None
 
 
 def parse_authority(text: str) -> str:
@@ -247,16 +262,6 @@ def _parse_uuid(text: str) -> str:
     if not UUID.fullmatch(text):
         raise ValueError("expected a UUID")
     return text.lower()
-
-
-def _parse_secret(text: str, now: datetime | None) -> Certificate:
-    try:
-        secret = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(
-            "expected base64 (standard alphabet) of a certificate with its private key"
-        ) from None
-    return parse_certificate(secret, now=now)
 
 
 def assume_utc(time: datetime) -> datetime:

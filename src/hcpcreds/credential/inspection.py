@@ -1,6 +1,5 @@
 """A credential file explained: everything that can be said of it but its secret, and all that is wrong."""
 
-import base64
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from hcpcreds.credential.encoding import Encoding, undo_encoding
 from hcpcreds.credential.file import (
     CredentialFile,
     assume_utc,
+    decode_secret,
     parse_authority,
     parse_credential_file,
     read_credential_file,
@@ -280,8 +280,7 @@ def _find_certificates(file: CredentialFile | None, fields: _Fields) -> Iterable
     if file is not None:
         return [x509.load_der_x509_certificate(each) for each in file.certificate.chain]
     try:
-        bundle = base64.b64decode("".join(fields.get_text("client_secret").split()), validate=True)
-        return find_certificates(bundle)
+        return find_certificates(decode_secret(fields.get_text("client_secret")))
     except ValueError:
         return []
 
