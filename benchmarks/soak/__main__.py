@@ -33,6 +33,7 @@ _MORE: Final = {"descriptors": 24, "threads": 10, "mib": 16}
 """What the end may have more than the beginning: connections and workers come and go."""
 
 
+_LONGEST: Final = 200
 _KINDS: Final = {"served": "from memory", "new": "new tokens"}
 
 
@@ -144,7 +145,7 @@ def _judge(
         print(f"  {_KINDS[kind]:15} {seen['calls']:9}{failed:9}{times}")
     print(f"  {len(excused)} more had no token in memory while the authority or the descriptors failed")
     print("\n                 beginning        end")
-    problems = [f"{failure['kind']}: {failure['why']}" for failure in wrong]
+    problems = [f"{_KINDS[failure['kind']]}: {_shorten(failure['why'])}" for failure in wrong]
     for what, more in _MORE.items():
         grown = last[what] > first[what] + more
         print(f"  {what:12} {first[what]:12.0f} {last[what]:10.0f}{'  GROWN' if grown else ''}")
@@ -156,6 +157,10 @@ def _judge(
         print(f"WRONG ({number} times): {problem}")
     print("\n" + ("FAILED" if problems else "passed"))
     return 1 if problems else 0
+
+
+def _shorten(why: str) -> str:
+    return why if len(why) <= _LONGEST else f"{why[: _LONGEST // 4]} ... {why[-_LONGEST * 3 // 4 :]}"
 
 
 def _is_excused(failure: dict[str, Any], windows: list[tuple[str, float, float]]) -> bool:

@@ -220,8 +220,13 @@ class Component:
                 await credential.get_token(SCOPES[0])
 
         while not self._stop.wait(random.uniform(0, 1)):
-            with record.call():
-                asyncio.run(once())
+            try:
+                runner = asyncio.Runner()
+                runner.get_loop()
+            except OSError:  # no descriptor for the loop itself: nothing was tried
+                continue
+            with runner, record.call():
+                runner.run(once())
 
     def _run_forks(self) -> None:
         served, new = self._record("served"), self._record("new")
