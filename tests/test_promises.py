@@ -1,4 +1,4 @@
-"""What SECURITY.md, the threat model and the table of faults promise: each promise names a test that there is."""
+"""What SECURITY.md, the threat model and the table of faults promise: each names a test that there is."""
 
 import ast
 import re
