@@ -27,7 +27,7 @@ import hcpcreds
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds import aio as hcpcreds_aio
 from hcpcreds.chain.service_owner import Issued, OwnIdentity
-from hcpcreds.credential.authority import Attempt, Token
+from hcpcreds.credential.authority import Attempt, Moment, Token
 from hcpcreds.credential.certificate import parse_certificate
 from hcpcreds.credential.der import Element
 from hcpcreds.credential.file import parse_credential_file
@@ -108,8 +108,8 @@ def make_values(content: bytes) -> dict[str, Any]:
         build_secret(credentials),
         loaded,
         Walk(vault_url="https://v", started_at=now, finished_at=now, credentials={"cert": loaded.stored}),
-        Token(token=pem.decode(), token_type="Bearer", expires_on=0, refresh_on=0, serve_until=0),
-        Attempt(url="https://login/", form={}, snapshot=snapshot, clock=time.time),
+        Token(token=pem.decode(), token_type="Bearer", asked=Moment(0, 0), expires_in=0, refresh_in=0),
+        Attempt(url="https://login/", form={}, snapshot=snapshot, now=lambda: Moment(0, 0)),
         Issued(credentials, certificate.thumbprint, now),
         OwnIdentity("tenant", "client", b"", certificate.key),
         IssuedCertificate(object(), pem, now, now),  # type: ignore[arg-type]

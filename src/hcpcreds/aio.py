@@ -3,13 +3,14 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import time
 import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.core.exceptions import AzureError, ServiceRequestError
@@ -17,21 +18,32 @@ from azure.core.rest import AsyncHttpResponse
 
 from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
-from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
+from hcpcreds.credential.base import (
+    BEHIND_SECONDS,
+    FLIGHT_SECONDS,
+    CachedToken,
+    CredentialBase,
+    FlightKey,
+    Outcome,
+)
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.fork_locks import first_use
+from hcpcreds.workers import Workers
 
 __all__ = ["UserAssignedIdentityCredential"]
+
+T = TypeVar("T")
 
 
 class UserAssignedIdentityCredential(CredentialBase):
     """Azure tokens for a managed identity, from its mounted credential file, in asyncio code.
 
     As `hcpcreds.credential.UserAssignedIdentityCredential`, whose file it shares when both have the same
-    path. It blocks no event loop: files are read in the watcher's thread, and signing takes 0.3 ms, about as
-    long as handing it to another thread. It belongs to one event loop at a time.
+    path. It blocks no event loop: files are read in another thread, and signing takes 0.3 ms, about as long
+    as handing it to one. Several event loops may use it, also at once: each asks for itself, and all share
+    the tokens. It needs nothing of a loop's default executor.
 
     Args:
         path: The credential file inside its mount, for instance `/mnt/certs/ingress`.
@@ -42,6 +54,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         on_reload: Called with the status after each reload, in the watcher's thread: return soon. What it
             raises is logged.
         clock: Unix time; for tests.
+        monotonic: Seconds on a clock that nobody sets; for tests.
         **kwargs: azure-core's usual ones (`transport`, `connection_verify`, `proxies`, `retry_total`,
             `connection_timeout`, ...). A `transport` that is given stays its giver's to close. The timeouts
             are 30 s unless given; bodies are never logged, for they hold assertions and tokens.
@@ -60,6 +73,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         poll: bool = False,
         on_reload: Callable[[Status], None] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -71,10 +85,10 @@ class UserAssignedIdentityCredential(CredentialBase):
             read=False,
             on_reload=on_reload,
             clock=clock,
+            monotonic=monotonic,
+            settings=kwargs,
         )
-        self._flights: dict[FlightKey, asyncio.Task[Outcome]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._sender = _Sender(kwargs)
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, FlightKey], _Flight] = {}
         self._finalizer = weakref.finalize(self, self._give_back)
         self._finalizer.atexit = False
 
@@ -96,17 +110,22 @@ class UserAssignedIdentityCredential(CredentialBase):
             **kwargs: Ignored.
 
         Raises:
-            MountNotReadyError: There is no credential file yet; also azure-identity's
+            MountAbsentError: There is no credential file yet; also azure-identity's
                 CredentialUnavailableError.
-            MountFormatError, CredentialExpiredError, TokenRefusedError, TokenUnavailableError: As they say;
-                each is also azure-core's ClientAuthenticationError.
+            MountNotReadyError, MountFormatError, CredentialExpiredError, TokenRefusedError,
+                TokenUnavailableError: As they say; each is also azure-core's ClientAuthenticationError.
             SourceClosedError: After `close()`.
 
-        Waits for the authority when there is no token in memory that is good for a while.
+        Waits for the authority when there is no token in memory that is good for a while: two minutes at
+        most.
         """
         if claims is None:
             cached = self._cached.get((scopes, tenant_id, enable_cae))
-            if cached is not None and self._clock() < cached.refresh_on:
+            if (
+                cached is not None
+                and self._clock() < cached.refresh_on
+                and self._monotonic() < cached.refresh_at
+            ):
                 return cached.access_token
         return (await self._get("get_token", scopes, claims, tenant_id, enable_cae=enable_cae)).access_token
 
@@ -122,26 +141,35 @@ class UserAssignedIdentityCredential(CredentialBase):
         Raises:
             HcpCredsError: As `get_token` does.
         """
-        options = options or {}
-        cached = await self._get(
-            "get_token_info",
-            scopes,
-            options.get("claims"),
-            options.get("tenant_id"),
-            enable_cae=options.get("enable_cae", False),
-        )
-        return cached.info
+        claims, tenant_id, enable_cae = None, None, False
+        if options:
+            claims, tenant_id = options.get("claims"), options.get("tenant_id")
+            enable_cae = options.get("enable_cae", False)
+        if claims is None:
+            cached = self._cached.get((scopes, tenant_id, enable_cae))
+            if (
+                cached is not None
+                and self._clock() < cached.refresh_on
+                and self._monotonic() < cached.refresh_at
+            ):
+                return cached.info
+        return (await self._get("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae)).info
 
     async def close(self) -> None:
-        """Stop watching, forget the tokens, close the connections. More than once is no error."""
+        """Stop watching, forget the tokens, let go who waits for one. More than once is no error."""
         self._closed = True
         self._cached.clear()
         self._finalizer()
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
-        await self._sender.close()
+        here = asyncio.get_running_loop()
+        ended = []
+        for (loop, _), flight in self._flights.copy().items():
+            if loop is here:
+                flight.task.cancel()
+                ended.append(flight.task)
+            else:
+                with contextlib.suppress(RuntimeError):  # that loop is closed already
+                    loop.call_soon_threadsafe(flight.task.cancel)
+        await asyncio.gather(*ended, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -165,85 +193,131 @@ class UserAssignedIdentityCredential(CredentialBase):
     ) -> CachedToken:
         key = self._get_key(method, scopes, claims, tenant_id, enable_cae=enable_cae)
         self._check_open()
-        self._enter_loop()
         servable = self._get_servable(key)
-        flight = self._flights.get(key)
-        if flight is None and (servable is None or self._clock() >= servable.refresh_on):
-            flight = self._flights[key] = asyncio.create_task(self._fly(key))
+        gone = self._get_gone(key)
         if servable is not None:
+            if gone is None and servable.is_due(self._now()):
+                self._join(key, patient=False)
             return servable
-        assert flight is not None  # noqa: S101 (made above if there was none)
-        try:
-            # Who waits may be cancelled; the others who wait for the same token are not.
-            outcome = await asyncio.shield(flight)
-        except asyncio.CancelledError:
-            if flight.cancelled():
-                self._check_open()
-            raise
+        if gone is not None:
+            raise build_error(gone)
+        outcome, patient = await self._wait(key)
+        if not patient and isinstance(outcome, Failure) and not outcome.refused:
+            # Somebody else's refresh tried once only, for there was a token still.
+            outcome, _ = await self._wait(key)
+        self._check_open()
         if isinstance(outcome, CachedToken):
             return outcome
         # In a thread, for it may import azure.identity.
-        raise await asyncio.to_thread(build_error, outcome) from None
+        raise await _call_in_thread(build_error, outcome)
 
-    def _enter_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            # What another loop has begun, it has taken with it: a second asyncio.run, or a forked child.
-            self._loop = loop
-            self._flights = {}
-            self._sender.forget()
-
-    async def _fly(self, key: FlightKey) -> Outcome:
-        result: Token | Failure | HcpCredsError
+    async def _wait(self, key: FlightKey) -> tuple[Outcome, bool]:
+        flight = self._join(key, patient=True)
         try:
-            result = await self._ask(key)
-        except HcpCredsError as error:
-            result = error
+            # Who waits may be cancelled; the others who wait for the same token are not.
+            return await asyncio.shield(flight.task), flight.is_patient
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if not flight.task.cancelled() or (me is not None and me.cancelling()):
+                raise
+            return self._describe_overdue(), flight.is_patient
+
+    def _join(self, key: FlightKey, *, patient: bool) -> "_Flight":
+        """Get this event loop's request under way, or start it."""
+        loop, now = asyncio.get_running_loop(), self._monotonic()
+        flight = self._flights.get((loop, key))
+        if flight is not None and now < flight.deadline:
+            return flight
+        if flight is not None:
+            flight.task.cancel()
+        for each in self._flights.copy():
+            if each[0].is_closed():
+                self._flights.pop(each, None)
+        deadline = now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS)
+        task = loop.create_task(self._fly(key, deadline, patient=patient))
+        flight = self._flights[loop, key] = _Flight(task, deadline, patient)
+        return flight
+
+    async def _fly(self, key: FlightKey, deadline: float, *, patient: bool) -> Outcome:
+        result: CachedToken | Failure | HcpCredsError
+        try:
+            async with asyncio.timeout(deadline - self._monotonic()):
+                result = await self._ask(key, deadline, patient=patient)
+        except TimeoutError:
+            result = self._describe_overdue()
         finally:
-            self._flights.pop(key, None)
+            place = (asyncio.get_running_loop(), key)
+            flight = self._flights.get(place)
+            if flight is not None and flight.task is asyncio.current_task():
+                self._flights.pop(place, None)
         return self._land(key, result)
 
-    async def _ask(self, key: FlightKey) -> Token | Failure:
-        if not self._source.was_read:
-            await self._wait_for_reading()
-        asking = ask_for_token(
-            self._source, key.token, claims=key.claims, authority=self._authority, clock=self._clock
-        )
+    async def _ask(
+        self, key: FlightKey, deadline: float, *, patient: bool
+    ) -> CachedToken | Failure | HcpCredsError:
         try:
-            attempt = next(asking)
-            while True:
-                attempt = asking.send(await self._sender.send(attempt))
+            if not self._source.was_read:
+                await _call_in_thread(functools.partial(self._source.reload, deliver=self._source.post))
+            asking = ask_for_token(
+                self._source, key.token, claims=key.claims, authority=self._authority, now=self._now
+            )
+            async with contextlib.aclosing(_Sender(self._build_pipeline, is_own=self._is_own)) as sender:
+                attempt = next(asking)
+                while True:
+                    seconds = deadline - self._monotonic()
+                    attempt = asking.send(await sender.send(attempt, seconds=seconds, patient=patient))
         except StopIteration as stop:
-            result: Token | Failure = stop.value
-            return result
+            return CachedToken(stop.value) if isinstance(stop.value, Token) else stop.value
+        except Exception as error:  # noqa: BLE001 (nothing foreign leaves; its frames could hold a token)
+            return self._describe_unexpected(error)
 
-    async def _wait_for_reading(self) -> None:
-        loop = asyncio.get_running_loop()
-        read = asyncio.Event()
+    def _build_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's own)
+        with first_use:
+            from azure.core.pipeline import AsyncPipeline
 
-        def tell() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed already
-                loop.call_soon_threadsafe(read.set)
+            from hcpcreds.credential.pipeline import SigningPolicy
+            from hcpcreds.http.aio import make_transport
+            from hcpcreds.http.answers import MAX_TOKEN_ANSWER
+            from hcpcreds.http.policies import build_policies
+            from hcpcreds.http.retries import AsyncBoundedRetryPolicy
 
-        self._source.post(tell)
-        await read.wait()
+            settings = self._settings
+            transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER, network=self._get_network())
+            retries = AsyncBoundedRetryPolicy(**settings)
+            return AsyncPipeline(transport, build_policies(retries, SigningPolicy(), **settings))
+
+
+class _Flight(NamedTuple):
+    """One request under way, for all in its event loop who wait for the same token. Its task never raises."""
+
+    task: "asyncio.Task[Outcome]"
+    deadline: float
+    """Monotonic time from which on nobody waits for it."""
+    is_patient: bool
+    """Whether failures are tried again; a refresh behind a caller that has a token still is not."""
 
 
 class _Sender:
-    """Sends through an azure-core pipeline, made when first needed: its HTTP library is slow to import."""
+    """Sends one flight's requests through an azure-core pipeline, and closes its connections.
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
+    They are not kept for the next flight: tokens are asked for once an hour or so, and a connection that
+    outlives its event loop can only be complained about.
+    """
+
+    def __init__(self, build: Callable[[], Any], *, is_own: bool) -> None:
+        self._build = build
+        self._is_own = is_own
         self._pipeline: Any = None
 
-    async def send(self, attempt: Attempt) -> AsyncHttpResponse | AzureError:
+    async def send(
+        self, attempt: Attempt, *, seconds: float, patient: bool
+    ) -> AsyncHttpResponse | AzureError:
         """Send, with azure-core's retries."""
-        if self._pipeline is None:
-            # Importing takes a quarter of a second, which no event loop has.
-            pipeline = await asyncio.to_thread(_build_pipeline, **self._settings)
-            self._pipeline = self._pipeline or pipeline
-        request, options = build_request(attempt)
+        request, options = build_request(attempt, seconds=seconds, patient=patient)
         try:
+            if self._pipeline is None:
+                # Importing takes a quarter of a second, which no event loop has.
+                self._pipeline = await _call_in_thread(self._build)
             response: AsyncHttpResponse = (await self._pipeline.run(request, **options)).http_response
         except AzureError as error:
             return error
@@ -253,29 +327,17 @@ class _Sender:
             return ServiceRequestError(str(error))
         return response
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections, unless they are the transport's of somebody else."""
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None and "transport" not in self._settings:
-            await pipeline.__aexit__()
+        if self._pipeline is not None and self._is_own:
+            await self._pipeline.__aexit__()
             # The connections close in the loop's next round, and a loop that ended before would warn of them.
             await asyncio.sleep(0)
 
-    def forget(self) -> None:
-        """Leave connections alone that belong to another event loop."""
-        self._pipeline = None
+
+async def _call_in_thread(function: Callable[..., T], *arguments: object) -> T:
+    # Not by asyncio.to_thread: its threads may all wait for what this is needed for.
+    return await asyncio.wrap_future(_workers.call(functools.partial(function, *arguments)))
 
 
-def _build_pipeline(**settings: Any) -> Any:  # noqa: ANN401 (azure-core's own)
-    with first_use:
-        from azure.core.pipeline import AsyncPipeline
-
-        from hcpcreds.credential.pipeline import SigningPolicy
-        from hcpcreds.http.aio import make_transport
-        from hcpcreds.http.answers import MAX_TOKEN_ANSWER
-        from hcpcreds.http.policies import build_policies
-        from hcpcreds.http.retries import AsyncBoundedRetryPolicy
-
-        transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER)
-        retries = AsyncBoundedRetryPolicy(**settings)
-        return AsyncPipeline(transport, build_policies(retries, SigningPolicy(), **settings))
+_workers = Workers("hcpcreds-asyncio")

@@ -5,7 +5,8 @@ Everything that hcpcreds raises on purpose is an HcpCredsError::
     HcpCredsError
     ├─ InputError                also ValueError: wrong input, found before anything was done
     ├─ MountError                the credential file in the pod
-    │  ├─ MountNotReadyError     not there (yet)
+    │  ├─ MountNotReadyError     cannot be used for the moment
+    │  │  └─ MountAbsentError    not there (yet)
     │  └─ MountFormatError       there, and not usable
     ├─ TokenError                no token could be had
     │  ├─ TokenRefusedError      the authority said no
@@ -94,9 +95,13 @@ class MountError(HcpCredsError):
 
 
 class MountNotReadyError(MountError):
-    """There is no credential file (yet): the driver may still be mounting it, or the path is wrong."""
+    """The credential file cannot be used for the moment: not there, not valid yet, or it cannot be read."""
 
     retryable = True
+
+
+class MountAbsentError(MountNotReadyError):
+    """There is no credential file (yet): the driver may still be mounting it, or the path is wrong."""
 
 
 class MountFormatError(MountError):

@@ -43,7 +43,7 @@ def count_descriptors() -> int:
 
 def has_thread() -> bool:
     names = {thread.name for thread in threading.enumerate()}
-    return bool(names & {"hcpcreds-watcher", "hcpcreds-refresh"})
+    return bool(names & {"hcpcreds-watcher", "hcpcreds-refresh", "hcpcreds-token", "hcpcreds-asyncio"})
 
 
 def is_as_before(descriptors: int) -> bool:

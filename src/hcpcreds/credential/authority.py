@@ -5,23 +5,31 @@ the asyncio credential share every decision. Source: learn.microsoft.com, "OAuth
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.core.rest import AsyncHttpResponse, HttpRequest, HttpResponse
 
 from hcpcreds.credential.source import CredentialSource, Snapshot
+from hcpcreds.credential.token_errors import CERTIFICATE_REFUSED, HINTS, IDENTITY_GONE
+from hcpcreds.errors import HcpCredsError, MountFormatError
+from hcpcreds.text import UUID, make_safe
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_NOT_REGISTERED: Final = 700027
-"""AADSTS700027: the certificate is not registered for this application (yet), or is past its time."""
-_CODE = re.compile(r"AADSTS(\d+)")
-_JWT = re.compile(r"eyJ[\w-]{10,}(\.[\w-]*)*")
-_MAX_TEXT: Final = 600
+LONGEST_LIFE: Final = 7 * 24 * 3600.0
+"""Seconds. Tokens of Entra ID live for a day or so; an answer that says more is not believed."""
+SHORTEST_REFRESH: Final = 30.0
+"""Seconds after which a token is refreshed at the earliest, unless it lives for less than twice as long."""
+LONGEST_TOKEN: Final = 64 << 10
+"""Characters; several times what any server takes as a header."""
 
+_CODE: Final = re.compile(r"AADSTS([0-9]{4,9})(?![0-9])")
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+_TOKEN_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 
 Answer = HttpResponse | AsyncHttpResponse | AzureError
 """What came back: a response whose body is read, or why there is none."""
@@ -35,17 +43,36 @@ class TokenKey(NamedTuple):
     enable_cae: bool
 
 
+class Moment(NamedTuple):
+    """A point in time by two clocks: one may be set, and the other stands still while the machine sleeps."""
+
+    wall: float
+    """Unix time."""
+    monotonic: float
+    """Seconds."""
+
+    def after(self, seconds: float) -> "Moment":
+        """So many seconds later."""
+        return Moment(self.wall + seconds, self.monotonic + seconds)
+
+    def is_reached(self, now: "Moment") -> bool:
+        """Whether either clock says so."""
+        return now.wall >= self.wall or now.monotonic >= self.monotonic
+
+
+NEVER: Final = Moment(0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token that the authority gave. Times are Unix seconds by the clock here."""
+    """A token that the authority gave. Durations are seconds, counted from when it was asked."""
 
     token: str = field(repr=False)
     token_type: str
-    expires_on: float
-    refresh_on: float
-    """From when on a new one is asked for, while this one still serves."""
-    serve_until: float
-    """Until when it is given out: a moment before it expires, for it has to travel still."""
+    asked: Moment
+    expires_in: float
+    refresh_in: float
+    """When a new one is asked for, while this one still serves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +85,22 @@ class Failure:
     """The authority said no; else it could not be asked, or gave no answer that is one."""
     status_code: int | None = None
     """HTTP status of the answer, if there was one."""
+    codes: frozenset[int] = frozenset()
+    """The numbers after AADSTS in the answer."""
+
+    @property
+    def is_certificate(self) -> bool:
+        """Whether the authority refused this certificate, so that another one may do."""
+        return self.refused and not self.codes.isdisjoint(CERTIFICATE_REFUSED)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the authority does not know the identity or its tenant (any more)."""
+        return self.refused and not self.codes.isdisjoint(IDENTITY_GONE)
+
+
+class SigningError(ClientAuthenticationError):
+    """The private key does not sign. Azure's kind, so that the pipeline sends nothing and does not retry."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,23 +110,37 @@ class Attempt:
     url: str
     form: dict[str, str]
     snapshot: Snapshot
-    clock: Callable[[], float]
-    sent_at: float = 0.0
-    """Unix time of the last sending; the life of the token counts from there."""
+    now: Callable[[], Moment]
+    sent: Moment = NEVER
+    """When it was last sent; the life of the token counts from there."""
 
     def sign(self) -> HttpRequest:
-        """Build the request, signed; a new one for each sending, for an assertion is good for one."""
-        self.sent_at = self.clock()
-        assertion = self.snapshot.certificate.sign_assertion(
-            client_id=self.snapshot.file.client_id, audience=self.url, now=self.sent_at
-        )
+        """Build the request, signed; a new one for each sending, for an assertion is good for one.
+
+        Raises:
+            SigningError: The private key does not sign. Names the type of the reason only.
+        """
+        self.sent = self.now()
+        try:
+            assertion = self.snapshot.certificate.sign_assertion(
+                client_id=self.snapshot.file.client_id, audience=self.url, now=self.sent.wall
+            )
+        except Exception as error:  # noqa: BLE001 (whatever OpenSSL minds about a key)
+            raise SigningError(type(error).__name__) from None
         form = {**self.form, "client_assertion": assertion}
         return HttpRequest("POST", self.url, data=form, headers={"Accept": "application/json"})
 
 
-def build_request(attempt: Attempt) -> tuple[HttpRequest, dict[str, Any]]:
-    """Build what to run through a pipeline that signs, and with which options."""
-    return HttpRequest("POST", attempt.url), {"attempt": attempt, "retry_on_methods": ["POST"]}
+def build_request(attempt: Attempt, *, seconds: float, patient: bool) -> tuple[HttpRequest, dict[str, Any]]:
+    """Build what to run through a pipeline that signs, and with which options.
+
+    Args:
+        attempt: The question.
+        seconds: How long asking may take, with everything that is tried again.
+        patient: Whether to try again; else one failure is the end.
+    """
+    options = {"attempt": attempt, "retry_on_methods": ["POST"], "timeout": max(seconds, 0.001)}
+    return HttpRequest("POST", attempt.url), options if patient else {**options, "retry_total": 0}
 
 
 def ask_for_token(
@@ -92,29 +149,31 @@ def ask_for_token(
     *,
     claims: str | None,
     authority: str | None,
-    clock: Callable[[], float],
+    now: Callable[[], Moment],
 ) -> Generator[Attempt, Answer, Token | Failure]:
-    """Ask for a token, with the previous certificate if the authority does not know the current one yet.
+    """Ask for a token, with an earlier certificate if the authority does not take the current one.
 
     Raises:
         HcpCredsError: The source has nothing to ask with.
     """
-    failure: Failure | None = None
+    failure: Failure | HcpCredsError | None = None
     for snapshot in source.get_usable():
-        form = build_form(snapshot, key, claims=claims)
         tenant = key.tenant_id or snapshot.file.tenant_id
         url = f"{authority or snapshot.file.authority}/{tenant}/oauth2/v2.0/token"
-        attempt = Attempt(url=url, form=form, snapshot=snapshot, clock=clock)
+        form = build_form(snapshot, key, claims=claims)
+        attempt = Attempt(url=url, form=form, snapshot=snapshot, now=now)
         answer = yield attempt
-        result, codes = read_answer(answer, attempt)
+        result = _read_signing_error(answer, source, snapshot) or read_answer(answer, attempt)
         if isinstance(result, Token):
             source.set_refused(snapshot, refused=False)
             return result
-        failure = failure or result
-        if _NOT_REGISTERED not in codes:
+        if isinstance(result, Failure) and not result.is_certificate:
             return result
+        failure = failure or result
         source.set_refused(snapshot, refused=True)
     assert failure is not None  # noqa: S101 (get_usable never answers an empty list)
+    if isinstance(failure, HcpCredsError):
+        raise failure
     return failure
 
 
@@ -126,77 +185,134 @@ def build_form(snapshot: Snapshot, key: TokenKey, *, claims: str | None) -> dict
         "grant_type": "client_credentials",
         "client_assertion_type": ASSERTION_TYPE,
     }
-    if key.enable_cae:
-        asked = json.loads(claims) if claims else {}
-        asked.setdefault("access_token", {})["xms_cc"] = {"values": ["CP1"]}
-        claims = json.dumps(asked)
+    claims = merge_claims(claims, enable_cae=key.enable_cae)
     if claims:
         form["claims"] = claims
     return form
 
 
-def read_answer(answer: Answer, attempt: Attempt) -> tuple[Token | Failure, set[int]]:
+def merge_claims(claims: str | None, *, enable_cae: bool) -> str | None:
+    """Put the claim that enables continuous access evaluation into the caller's, if there are any.
+
+    Raises:
+        ValueError, RecursionError: They are not a JSON object, or what they ask of `access_token` is none.
+    """
+    if not claims and not enable_cae:
+        return None
+    asked = json.loads(claims, parse_constant=_refuse_constant) if claims else {}
+    if not isinstance(asked, dict) or not isinstance(asked.get("access_token", {}), dict):
+        raise ValueError  # noqa: TRY004 (one kind for all that is wrong with a text)
+    if enable_cae:
+        asked.setdefault("access_token", {})["xms_cc"] = {"values": ["CP1"]}
+        claims = json.dumps(asked)
+    return claims
+
+
+def _refuse_constant(_: str) -> None:
+    raise ValueError  # NaN and Infinity are not JSON
+
+
+def _read_signing_error(
+    answer: Answer, source: CredentialSource, snapshot: Snapshot
+) -> MountFormatError | None:
+    if not isinstance(answer, SigningError):
+        return None
+    return MountFormatError(
+        f"the private key of identity {snapshot.file.client_id} from {source.path} does not sign "
+        f"({answer.message})",
+        hint="The key in the credential file is damaged or too short: have the credential issued anew.",
+    )
+
+
+def read_answer(answer: Answer, attempt: Attempt) -> Token | Failure:
     """Read what the authority answered.
 
     Args:
         answer: The response, or why there is none.
         attempt: The question.
-
-    Returns:
-        The token, or why there is none and the AADSTS codes that say so.
     """
-    who = f"no token for identity {attempt.snapshot.file.client_id} from {attempt.url}"
+    who = f"no token for identity {attempt.snapshot.file.client_id} from {make_safe(attempt.url)}"
     if isinstance(answer, AzureError):
-        return _build_unavailable(f"{who}: {type(answer).__name__}: {_cap(answer.message)}"), set()
+        return _build_unavailable(f"{who}: {type(answer).__name__}: {make_safe(answer.message)}")
     try:
         body = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         return _build_unavailable(
             f"{who}: HTTP {answer.status_code} with a body that is no JSON object", answer
-        ), set()
-    if "error" in body:
+        )
+    if body.get("error") is not None:
         return _read_error(body, who=who, answer=answer)
     try:
-        return _read_token(body, asked=attempt.sent_at), set()
-    except (KeyError, TypeError, ValueError):
-        return _build_unavailable(
-            f"{who}: HTTP {answer.status_code} without a usable access_token and expires_in", answer
-        ), set()
+        return _read_token(body, asked=attempt.sent)
+    except _UnusableError as error:
+        return _build_unavailable(f"{who}: HTTP {answer.status_code} without a usable {error}", answer)
 
 
-def _read_token(body: dict[str, Any], *, asked: float) -> Token:
-    token = body["access_token"]
-    life = float(body["expires_in"])
-    if not isinstance(token, str) or not token or not life > 0:
-        raise ValueError
-    if "refresh_in" in body:
-        refresh_in = min(float(body["refresh_in"]), life)
-    else:
+class _UnusableError(Exception):
+    """A field of an answer is missing or not what it should be. Names the field only."""
+
+
+def _read_token(body: dict[str, Any], *, asked: Moment) -> Token:
+    token = body.get("access_token")
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token) or len(token) > LONGEST_TOKEN:
+        raise _UnusableError("access_token")
+    token_type = body.get("token_type")
+    if token_type is not None and not (isinstance(token_type, str) and _TOKEN_TYPE.fullmatch(token_type)):
+        raise _UnusableError("token_type")
+    life = _read_seconds(body, "expires_in")
+    if life is None or not 0 < life <= LONGEST_LIFE:
+        raise _UnusableError("expires_in")
+    refresh_in = _read_seconds(body, "refresh_in")
+    if refresh_in is None:
         refresh_in = life / 2 if life >= 7200 else life - min(300.0, life / 2)  # noqa: PLR2004 (two hours)
+    elif refresh_in < 0:
+        raise _UnusableError("refresh_in")
     return Token(
         token=token,
-        token_type=str(body.get("token_type", "Bearer")),
-        expires_on=asked + life,
-        refresh_on=asked + refresh_in,
-        serve_until=asked + life - min(5.0, life / 10),
+        token_type=token_type or "Bearer",
+        asked=asked,
+        expires_in=life,
+        refresh_in=min(max(refresh_in, min(SHORTEST_REFRESH, life / 2)), life),
     )
 
 
-def _read_error(
-    body: dict[str, Any], *, who: str, answer: HttpResponse | AsyncHttpResponse
-) -> tuple[Failure, set[int]]:
-    description = str(body.get("error_description", ""))
+def _read_seconds(body: dict[str, Any], name: str) -> float | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _UnusableError(name)
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        raise _UnusableError(name) from None
+    if not math.isfinite(seconds):
+        raise _UnusableError(name)
+    return seconds
+
+
+def _read_error(body: dict[str, Any], *, who: str, answer: HttpResponse | AsyncHttpResponse) -> Failure:
+    error, description, listed = (body.get(name) for name in ("error", "error_description", "error_codes"))
+    description = description if isinstance(description, str) else ""
     codes = {int(code) for code in _CODE.findall(description)}
-    listed = body.get("error_codes", [])
     if isinstance(listed, list):
         codes |= {code for code in listed if isinstance(code, int)}
-    message = f"{who}: {_cap(str(body['error']))}: {_cap(description)}"
+    shown = f"{make_safe(error) if isinstance(error, str) else 'error'}: {make_safe(description)}"
+    trace = body.get("trace_id")
+    if isinstance(trace, str) and UUID.fullmatch(trace) and trace not in shown:
+        shown = f"{shown} (trace ID {trace})"
+    message = f"{who}: {shown}"
     if answer.status_code >= 500 or answer.status_code in (408, 429):  # noqa: PLR2004 (server errors)
-        return _build_unavailable(f"{message} (HTTP {answer.status_code})", answer), codes
-    hint = next((hint for code, hint in _HINTS.items() if code in codes), None)
-    return Failure(message=message, hint=hint, refused=True, status_code=answer.status_code), codes
+        return _build_unavailable(f"{message} (HTTP {answer.status_code})", answer)
+    return Failure(
+        message=message,
+        hint=next((hint for code, hint in HINTS.items() if code in codes), None),
+        refused=True,
+        status_code=answer.status_code,
+        codes=frozenset(codes),
+    )
 
 
 def _build_unavailable(message: str, answer: HttpResponse | AsyncHttpResponse | None = None) -> Failure:
@@ -206,20 +322,3 @@ def _build_unavailable(message: str, answer: HttpResponse | AsyncHttpResponse | 
         refused=False,
         status_code=answer.status_code if answer else None,
     )
-
-
-def _cap(text: str) -> str:
-    # Nobody should echo an assertion or a token; should one be, it goes no further.
-    line = _JWT.sub("***", " ".join(text.split()))
-    return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]}…"
-
-
-_HINTS: Final = {
-    700027: "This certificate is not registered for the identity (yet), or is past its time.",
-    700016: "The identity is unknown in this tenant: was it deleted, or is tenant_id another one's?",
-    700024: "The assertion's times are off: is the clock here right?",
-    90002: "The tenant is unknown to this authority: is it another cloud's?",
-    500011: "The scope's resource is unknown in this tenant: is the scope another cloud's?",
-    70011: "The scope is malformed; expected for instance https://management.azure.com/.default.",
-    7000222: "The identity's credential is past its time in Entra ID: renew it.",
-}

@@ -1,11 +1,12 @@
 """hcpcreds' errors that are Azure's own too, so that Azure SDK code handles them as it is.
 
 `ChainedTokenCredential` goes on to its next credential after a CredentialUnavailableError, and stops at any
-other error: a file that is not mounted yet is the first, a broken or refused one the second, so that no chain
-ever changes its identity in silence.
+other error: only a file that is not there is the first. One that is broken, refused, not valid yet or that
+cannot be opened for the moment is the second, so that no chain ever changes its identity in silence.
 """
 
 import functools
+from typing import Final
 
 from azure.core.exceptions import ClientAuthenticationError
 
@@ -13,6 +14,8 @@ from hcpcreds.credential.authority import Failure
 from hcpcreds.errors import (
     CredentialExpiredError,
     HcpCredsError,
+    InputError,
+    MountAbsentError,
     MountFormatError,
     MountNotReadyError,
     TokenRefusedError,
@@ -37,16 +40,20 @@ class AzureTokenUnavailableError(TokenUnavailableError, ClientAuthenticationErro
     """The authority could not be asked, or gave no answer that is one."""
 
 
+class AzureMountNotReadyError(MountNotReadyError, ClientAuthenticationError):
+    """The credential file is there, and cannot be used for the moment."""
+
+
 @functools.cache
-def _get_not_ready_class() -> type[MountNotReadyError]:
+def _get_absent_class() -> type[MountAbsentError]:
     # Importing azure.identity costs 170 ms: only who needs this class pays.
     with first_use:
         from azure.identity import CredentialUnavailableError  # noqa: PLC0415
 
-    class AzureMountNotReadyError(MountNotReadyError, CredentialUnavailableError):
+    class AzureMountAbsentError(MountAbsentError, CredentialUnavailableError):
         """There is no credential file (yet)."""
 
-    return AzureMountNotReadyError
+    return AzureMountAbsentError
 
 
 def build_error(reason: HcpCredsError | Failure) -> HcpCredsError:
@@ -56,12 +63,18 @@ def build_error(reason: HcpCredsError | Failure) -> HcpCredsError:
         error = kind(reason.message, hint=reason.hint)
         error.status_code = reason.status_code
         return error
-    for plain, azure in (
-        (MountFormatError, AzureMountFormatError),
-        (CredentialExpiredError, AzureCredentialExpiredError),
-    ):
+    if isinstance(reason, InputError):
+        return InputError(reason.where, reason.problems, hint=reason.hint)
+    if isinstance(reason, MountAbsentError):
+        return _get_absent_class()(reason.message, hint=reason.hint)
+    for plain, azure in _KINDS:
         if isinstance(reason, plain):
             return azure(reason.message, hint=reason.hint)
-    if isinstance(reason, MountNotReadyError):
-        return _get_not_ready_class()(reason.message, hint=reason.hint)
-    return reason
+    return AzureTokenUnavailableError(reason.message, hint=reason.hint)
+
+
+_KINDS: Final = (
+    (MountNotReadyError, AzureMountNotReadyError),
+    (MountFormatError, AzureMountFormatError),
+    (CredentialExpiredError, AzureCredentialExpiredError),
+)

@@ -1,47 +1,77 @@
 """What the sync and the asyncio credential share: everything but waiting and sending."""
 
-import json
+import dataclasses
 import logging
 import os
 import re
-import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from azure.core.credentials import AccessToken, AccessTokenInfo
 
 from hcpcreds.clouds import get_cloud
-from hcpcreds.credential.authority import Failure, Token, TokenKey
+from hcpcreds.credential.authority import Failure, Moment, Token, TokenKey, merge_claims
 from hcpcreds.credential.file import check_authority
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.settings import read_cloud_config, read_environment
+from hcpcreds.credential.source import Snapshot
 from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError, InputError, SourceClosedError
 
-_TENANT = re.compile(r"[0-9a-zA-Z.-]+")
-_REFRESH_RETRY_SECONDS = 30.0
+FLIGHT_SECONDS: Final = 120.0
+"""How long a request for a token may take in all, with everything that is tried again."""
+BEHIND_SECONDS: Final = 30.0
+"""The same behind a caller that has a token still; it tries nothing again, for the next call does."""
+REFRESH_RETRY_SECONDS: Final = 30.0
+_GONE_SECONDS: Final = 10.0
+_LONGEST_GONE_SECONDS: Final = 300.0
+_MAX_TOKENS: Final = 1_000
+
+_TENANT: Final = re.compile(r"[0-9a-zA-Z](?:[0-9a-zA-Z.-]*[0-9a-zA-Z])?")
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+"""A scope-token of RFC 6749, appendix A.4."""
 
 _log = logging.getLogger("hcpcreds.credential")
 
 
 class CachedToken:
-    """A token in the shapes that it is given out in."""
+    """A token in the shapes that it is given out in, and until when, by both clocks."""
 
-    __slots__ = ("access_token", "info", "refresh_on", "serve_until")
+    __slots__ = ("_served", "access_token", "info", "refresh_at", "refresh_on")
 
     def __init__(self, token: Token) -> None:
-        expires_on = int(token.expires_on)
+        expires_on = int(token.asked.wall + token.expires_in)
+        refresh = token.asked.after(token.refresh_in)
         self.access_token = AccessToken(token.token, expires_on)
         self.info = AccessTokenInfo(
-            token.token, expires_on, token_type=token.token_type, refresh_on=int(token.refresh_on)
+            token.token, expires_on, token_type=token.token_type, refresh_on=int(refresh.wall)
         )
-        self.refresh_on = token.refresh_on
-        self.serve_until = token.serve_until
+        self.refresh_on, self.refresh_at = refresh
+        # A moment before it expires, for it has to travel still.
+        self._served = token.asked.after(token.expires_in - min(5.0, token.expires_in / 10))
 
-    def put_off_refresh(self, now: float) -> None:
-        """Try the next refresh later, after one has failed."""
-        self.refresh_on = now + min(_REFRESH_RETRY_SECONDS, max(0.1, (self.serve_until - now) / 2))
+    def is_served(self, now: Moment) -> bool:
+        """Whether it is given out still."""
+        return not self._served.is_reached(now)
+
+    def is_due(self, now: Moment) -> bool:
+        """Whether it is to be refreshed."""
+        return Moment(self.refresh_on, self.refresh_at).is_reached(now)
+
+    def put_off_refresh(self, now: Moment, seconds: float) -> None:
+        """Try the next refresh later, after one has failed; before it ends in any case."""
+        left = min(self._served.wall - now.wall, self._served.monotonic - now.monotonic)
+        self.refresh_on, self.refresh_at = now.after(min(seconds, max(0.1, left / 2)))
+
+
+class _Gone(NamedTuple):
+    """The authority does not know the identity, and is not asked again for a while."""
+
+    failure: Failure
+    snapshot: Snapshot | None
+    seconds: float
+    until: Moment
 
 
 class FlightKey(NamedTuple):
@@ -69,6 +99,8 @@ class CredentialBase:
         read: bool,
         on_reload: Callable[[Status], None] | None,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        settings: dict[str, Any],
     ) -> None:
         if cloud is not None:
             get_cloud(cloud)
@@ -77,9 +109,16 @@ class CredentialBase:
             raise InputError("backstop", ["expected more than zero seconds"])
         self._on_reload = on_reload
         self._clock = clock
+        self._monotonic = monotonic
+        # No lock guards these: an exception may hit a caller between any two lines (a signal, a killed
+        # greenlet), and must not leave one behind that others wait for. Each step is one step of the dict.
         self._closed = False
         self._cached: dict[tuple[Any, ...], CachedToken] = {}
-        self._lock = threading.Lock()
+        self._gone: _Gone | None = None
+        self._settings = settings
+        self._is_own = settings.get("transport") is None
+        """Whether the connections are ours to close."""
+        self._network: Any = None
         self._source, self._give_back = open_source(
             path,
             backstop=backstop,
@@ -120,14 +159,14 @@ class CredentialBase:
 
     def status(self) -> Status:
         """How the credential stands now: identity, certificate, last error, and so on; never a secret."""
-        return self._source.status()
+        return self._complete(self._source.status())
 
     def notify(self, status: Status) -> None:
         """Pass a reload on to `on_reload`. Called by the source."""
         if self._on_reload is None or self._closed:
             return
         try:
-            self._on_reload(status)
+            self._on_reload(self._complete(status))
         except Exception:  # noqa: BLE001 (whatever a stranger's function raises)
             _log.exception("on_reload failed for %s; the reload itself stands", status.path)
 
@@ -141,14 +180,16 @@ class CredentialBase:
         enable_cae: bool,
     ) -> FlightKey:
         problems = []
-        if not scopes or not all(isinstance(scope, str) and scope for scope in scopes):
+        if not scopes or not all(isinstance(scope, str) and _SCOPE.fullmatch(scope) for scope in scopes):
             problems.append(
                 "scopes: expected at least one, for instance https://management.azure.com/.default"
             )
-        if tenant_id is not None and not _TENANT.fullmatch(tenant_id):
+        if tenant_id is not None and not (isinstance(tenant_id, str) and _TENANT.fullmatch(tenant_id)):
             problems.append("tenant_id: expected a UUID or a domain name")
-        if claims and not _is_json_object(claims):
-            problems.append("claims: expected a JSON object")
+        if claims and not _are_claims(claims):
+            problems.append(
+                "claims: expected a JSON object, and in it an object as access_token if there is one"
+            )
         if problems:
             raise InputError(method, problems)
         snapshot = self._source.snapshot
@@ -156,10 +197,28 @@ class CredentialBase:
             tenant_id = None  # the identity's own: one token serves both ways to ask
         return FlightKey(TokenKey(scopes, tenant_id, enable_cae), claims)
 
+    def _get_network(self) -> Any:  # noqa: ANN401 (imported when it is first needed)
+        """Get what connections trust; None where the caller sees to that. Reads files the first time."""
+        if self._network is None and self._is_own and self._settings.get("session") is None:
+            from hcpcreds.http.network import Network  # noqa: PLC0415
+
+            self._network = Network(self._settings)
+        return self._network
+
+    def _now(self) -> Moment:
+        return Moment(self._clock(), self._monotonic())
+
     def _get_servable(self, key: FlightKey) -> CachedToken | None:
         # A claims challenge means that the resource refuses the cached one.
         cached = None if key.claims else self._cached.get(key.token)
-        return cached if cached is not None and self._clock() < cached.serve_until else None
+        return cached if cached is not None and cached.is_served(self._now()) else None
+
+    def _get_gone(self, key: FlightKey) -> Failure | None:
+        """Get what the authority said of an identity that it does not know, until it is to be asked again."""
+        gone = self._gone
+        if gone is None or key.token.tenant_id is not None or gone.snapshot is not self._source.snapshot:
+            return None
+        return None if gone.until.is_reached(self._now()) else gone.failure
 
     def _check_open(self) -> None:
         if self._closed:
@@ -168,23 +227,82 @@ class CredentialBase:
                 hint="Close it when the last client that uses it is done.",
             )
 
-    def _land(self, key: FlightKey, result: Token | Failure | HcpCredsError) -> Outcome:
-        """Keep what a flight brought. Under the lock."""
-        if isinstance(result, Token):
-            cached = CachedToken(result)
-            if not self._closed:
-                self._cached[key.token] = cached
-            return cached
-        if isinstance(result, Failure):
+    def _land(self, key: FlightKey, result: CachedToken | Failure | HcpCredsError) -> Outcome:
+        """Keep what a flight brought."""
+        if isinstance(result, CachedToken):
+            self._note_known(key)
+            self._keep(key.token, result)
+            return result
+        seconds = REFRESH_RETRY_SECONDS
+        if isinstance(result, Failure) and result.is_gone and key.token.tenant_id is None:
+            seconds = self._note_gone(result)
+        elif isinstance(result, Failure):
             _log.warning("%s", result.message, extra={"event": "token_failed", "path": self._source.path})
         servable = self._get_servable(key)
         if servable is not None:
-            servable.put_off_refresh(self._clock())
+            servable.put_off_refresh(self._now(), seconds)
         return result
 
+    def _keep(self, key: TokenKey, cached: CachedToken) -> None:
+        now = self._now()
+        for old, token in self._cached.copy().items():
+            if not token.is_served(now):
+                self._cached.pop(old, None)
+        while len(self._cached) >= _MAX_TOKENS:
+            self._cached.pop(next(iter(self._cached.copy())), None)
+        self._cached[key] = cached
+        if self._closed:
+            self._cached.clear()
 
-def _is_json_object(text: str) -> bool:
+    def _note_gone(self, failure: Failure) -> float:
+        before = self._gone
+        seconds = min(2 * before.seconds, _LONGEST_GONE_SECONDS) if before else _GONE_SECONDS
+        self._gone = _Gone(failure, self._source.snapshot, seconds, self._now().after(seconds))
+        if before is None:
+            _log.error(
+                "%s; it is asked again, ever more rarely, until the identity is back",
+                failure.message,
+                extra={"event": "gone", "path": self._source.path},
+            )
+        return seconds
+
+    def _note_known(self, key: FlightKey) -> None:
+        if self._gone is not None and key.token.tenant_id is None:
+            self._gone = None
+            _log.info(
+                "the authority knows the identity of %s again",
+                self._source.path,
+                extra={"event": "back", "path": self._source.path},
+            )
+
+    def _complete(self, status: Status) -> Status:
+        gone = self._gone
+        return status if gone is None else dataclasses.replace(status, gone=gone.failure.message)
+
+    def _describe_overdue(self) -> Failure:
+        return self._describe(f"no answer after {FLIGHT_SECONDS:g} s")
+
+    def _describe_unexpected(self, error: Exception) -> Failure | HcpCredsError:
+        """Make of whatever was raised what can be kept: without its frames, which hold secrets."""
+        if isinstance(error, HcpCredsError):
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
+        return self._describe(f"unexpected {type(error).__name__}")
+
+    def _describe(self, what: str) -> Failure:
+        snapshot = self._source.snapshot
+        who = f"identity {snapshot.file.client_id} of {self._source.path}" if snapshot else self._source.path
+        return Failure(
+            message=f"no token for {who}: {what}",
+            hint="Is the authority reachable from here? The next call asks again.",
+            refused=False,
+        )
+
+
+def _are_claims(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
+        text.encode()
+        merge_claims(text, enable_cae=True)
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return False
+    return True

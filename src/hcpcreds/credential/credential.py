@@ -1,15 +1,18 @@
 # ruff: noqa: PLC0415 (the HTTP library is imported when the first token is needed)
 """The credential for synchronous code."""
 
+import contextlib
+import contextvars
 import functools
 import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.core.exceptions import AzureError, ServiceRequestError
@@ -17,12 +20,23 @@ from azure.core.rest import HttpResponse
 
 from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
-from hcpcreds.credential.base import CachedToken, CredentialBase, FlightKey, Outcome
+from hcpcreds.credential.base import (
+    BEHIND_SECONDS,
+    FLIGHT_SECONDS,
+    REFRESH_RETRY_SECONDS,
+    CachedToken,
+    CredentialBase,
+    FlightKey,
+    Outcome,
+)
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
-from hcpcreds.credential.workers import Workers
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.fork_locks import first_use
+from hcpcreds.workers import Workers
+
+_GRACE_SECONDS: Final = 0.05
+"""How long one who waits leaves it to another to start the request that it has made."""
 
 
 class UserAssignedIdentityCredential(CredentialBase):
@@ -41,6 +55,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         on_reload: Called with the status after each reload, in the watcher's thread: return soon. What it
             raises is logged.
         clock: Unix time; for tests.
+        monotonic: Seconds on a clock that nobody sets; for tests.
         **kwargs: azure-core's usual ones (`transport`, `connection_verify`, `proxies`, `retry_total`,
             `connection_timeout`, ...). A `transport` that is given stays its giver's to close. The timeouts
             are 30 s unless given; bodies are never logged, for they hold assertions and tokens.
@@ -61,6 +76,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         poll: bool = False,
         on_reload: Callable[[Status], None] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -72,11 +88,12 @@ class UserAssignedIdentityCredential(CredentialBase):
             read=True,
             on_reload=on_reload,
             clock=clock,
+            monotonic=monotonic,
+            settings=kwargs,
         )
         self._flights: dict[FlightKey, _Flight] = {}
         _credentials.add(self)
-        self._sender = _Sender(kwargs)
-        self._finalizer = weakref.finalize(self, _release, self._give_back, self._sender)
+        self._finalizer = weakref.finalize(self, self._give_back)
         self._finalizer.atexit = False
 
     def get_token(
@@ -97,17 +114,22 @@ class UserAssignedIdentityCredential(CredentialBase):
             **kwargs: Ignored.
 
         Raises:
-            MountNotReadyError: There is no credential file yet; also azure-identity's
+            MountAbsentError: There is no credential file yet; also azure-identity's
                 CredentialUnavailableError.
-            MountFormatError, CredentialExpiredError, TokenRefusedError, TokenUnavailableError: As they say;
-                each is also azure-core's ClientAuthenticationError.
+            MountNotReadyError, MountFormatError, CredentialExpiredError, TokenRefusedError,
+                TokenUnavailableError: As they say; each is also azure-core's ClientAuthenticationError.
             SourceClosedError: After `close()`.
 
-        Blocks on the authority when there is no token in memory that is good for a while.
+        Blocks on the authority when there is no token in memory that is good for a while: two minutes at
+        most.
         """
         if claims is None:
             cached = self._cached.get((scopes, tenant_id, enable_cae))
-            if cached is not None and self._clock() < cached.refresh_on:
+            if (
+                cached is not None
+                and self._clock() < cached.refresh_on
+                and self._monotonic() < cached.refresh_at
+            ):
                 return cached.access_token
         return self._get("get_token", scopes, claims, tenant_id, enable_cae=enable_cae).access_token
 
@@ -121,27 +143,31 @@ class UserAssignedIdentityCredential(CredentialBase):
         Raises:
             HcpCredsError: As `get_token` does.
         """
-        options = options or {}
-        return self._get(
-            "get_token_info",
-            scopes,
-            options.get("claims"),
-            options.get("tenant_id"),
-            enable_cae=options.get("enable_cae", False),
-        ).info
+        claims, tenant_id, enable_cae = None, None, False
+        if options:
+            claims, tenant_id = options.get("claims"), options.get("tenant_id")
+            enable_cae = options.get("enable_cae", False)
+        if claims is None:
+            cached = self._cached.get((scopes, tenant_id, enable_cae))
+            if (
+                cached is not None
+                and self._clock() < cached.refresh_on
+                and self._monotonic() < cached.refresh_at
+            ):
+                return cached.info
+        return self._get("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae).info
 
     def close(self) -> None:
-        """Stop watching, forget the tokens, close the connections. More than once is no error."""
-        with self._lock:
-            self._closed = True
-            self._cached.clear()
+        """Stop watching, forget the tokens, let go who waits for one. More than once is no error."""
+        self._closed = True
+        self._cached.clear()
+        for flight in self._flights.copy().values():
+            flight.end(self._describe_overdue())
         self._finalizer()
 
     def reset_after_fork(self) -> None:
         """Forget what the parent's threads are at: none of them runs in the child."""
-        self._lock = threading.Lock()
         self._flights.clear()
-        self._sender.reset_after_fork()
 
     def __enter__(self) -> Self:
         return self
@@ -164,100 +190,172 @@ class UserAssignedIdentityCredential(CredentialBase):
         enable_cae: bool,
     ) -> CachedToken:
         key = self._get_key(method, scopes, claims, tenant_id, enable_cae=enable_cae)
-        with self._lock:
-            self._check_open()
-            servable = self._get_servable(key)
-            flight = self._flights.get(key)
-            behind = None
-            if flight is None and (servable is None or self._clock() >= servable.refresh_on):
-                flight = behind = self._flights[key] = _Flight()
-            leads = flight is not None and servable is None and flight.start()
+        self._check_open()
+        servable = self._get_servable(key)
+        gone = self._get_gone(key)
         if servable is not None:
-            if behind is not None and not _workers.submit(functools.partial(self._fly_behind, key, behind)):
-                servable.put_off_refresh(self._clock())
-                self._end(key, behind, behind.outcome)
+            if gone is None and servable.is_due(self._now()):
+                self._refresh(key, servable)
             return servable
-        assert flight is not None  # noqa: S101 (made above if there was none)
-        if leads:
-            self._fly(key, flight)
-        else:
-            flight.done.wait()
-        if isinstance(flight.outcome, CachedToken):
-            return flight.outcome
-        raise build_error(flight.outcome)
+        if gone is not None:
+            raise build_error(gone)
+        outcome, patient = self._wait(key)
+        if not patient and isinstance(outcome, Failure) and not outcome.refused:
+            # Somebody else's refresh tried once only, for there was a token still.
+            outcome, _ = self._wait(key)
+        self._check_open()
+        if isinstance(outcome, CachedToken):
+            return outcome
+        raise build_error(outcome)
 
-    def _fly_behind(self, key: FlightKey, flight: "_Flight") -> None:
-        with self._lock:
-            # Its token may have expired while no worker was free: then a caller has taken over.
-            leads = flight.start()
-        if leads:
-            self._fly(key, flight)
+    def _refresh(self, key: FlightKey, servable: CachedToken) -> None:
+        flight, leads = self._join(key, patient=False)
+        if leads and not _workers.submit(functools.partial(self._fly, key, flight)):
+            servable.put_off_refresh(self._now(), REFRESH_RETRY_SECONDS)
+            self._end(key, flight, self._describe("there is no thread to refresh it in"))
+
+    def _wait(self, key: FlightKey) -> tuple[Outcome, bool]:
+        flight, leads = self._join(key, patient=True)
+        if not leads and not flight.has_begun:
+            flight.wait(_GRACE_SECONDS)
+        if not flight.has_begun:
+            # It is this caller's own, or one that waits for a worker, or its caller was interrupted.
+            flight.make_patient(self._monotonic() + FLIGHT_SECONDS)
+            # In another thread, where no signal lands, and which nobody interrupts.
+            work = functools.partial(contextvars.copy_context().run, self._fly, key, flight)
+            if not _senders.submit(work):
+                work()
+        outcome = flight.wait(flight.deadline - self._monotonic())
+        if outcome is None:
+            outcome = self._describe_overdue()
+            self._end(key, flight, outcome)
+        return outcome, flight.is_patient
+
+    def _join(self, key: FlightKey, *, patient: bool) -> "tuple[_Flight, bool]":
+        """Get the request under way, or a new one that its caller has to start, and whether it is new."""
+        now = self._monotonic()
+        flight = self._flights.get(key)
+        if flight is not None and now >= flight.deadline:
+            self._end(key, flight, self._describe_overdue())
+            flight = None
+        if flight is not None:
+            return flight, False
+        mine = _Flight(now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS), is_patient=patient)
+        flight = self._flights.setdefault(key, mine)
+        return flight, flight is mine
 
     def _fly(self, key: FlightKey, flight: "_Flight") -> None:
-        result: Token | Failure | HcpCredsError
+        if not flight.begin():
+            return
+        outcome: Outcome = self._describe("the request was interrupted")
         try:
-            result = self._ask(key)
-        except HcpCredsError as error:
-            result = error
-        except BaseException:
-            self._end(key, flight, flight.outcome)
-            raise
-        with self._lock:
-            outcome = self._land(key, result)
-        self._end(key, flight, outcome)
+            outcome = self._land(key, self._ask(key, flight))
+        finally:
+            self._end(key, flight, outcome)
 
     def _end(self, key: FlightKey, flight: "_Flight", outcome: Outcome) -> None:
-        flight.outcome = outcome
-        with self._lock:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-        flight.done.set()
+        if self._flights.get(key) is flight:
+            self._flights.pop(key, None)
+        flight.end(outcome)
 
-    def _ask(self, key: FlightKey) -> Token | Failure:
-        asking = ask_for_token(
-            self._source, key.token, claims=key.claims, authority=self._authority, clock=self._clock
-        )
+    def _ask(self, key: FlightKey, flight: "_Flight") -> CachedToken | Failure | HcpCredsError:
         try:
-            attempt = next(asking)
-            while True:
-                attempt = asking.send(self._sender.send(attempt))
+            asking = ask_for_token(
+                self._source, key.token, claims=key.claims, authority=self._authority, now=self._now
+            )
+            with contextlib.closing(_Sender(self._build_pipeline, is_own=self._is_own)) as sender:
+                attempt = next(asking)
+                while True:
+                    seconds = flight.deadline - self._monotonic()
+                    attempt = asking.send(sender.send(attempt, seconds=seconds, patient=flight.is_patient))
         except StopIteration as stop:
-            result: Token | Failure = stop.value
-            return result
+            return CachedToken(stop.value) if isinstance(stop.value, Token) else stop.value
+        except Exception as error:  # noqa: BLE001 (nothing foreign leaves; its frames could hold a token)
+            return self._describe_unexpected(error)
+
+    def _build_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's own)
+        with first_use:
+            from azure.core.pipeline import Pipeline
+
+            from hcpcreds.credential.pipeline import SigningPolicy
+            from hcpcreds.http.answers import MAX_TOKEN_ANSWER
+            from hcpcreds.http.policies import build_policies
+            from hcpcreds.http.retries import BoundedRetryPolicy
+            from hcpcreds.http.sync import make_transport
+
+            settings = self._settings
+            transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER, network=self._get_network())
+            retries = BoundedRetryPolicy(**settings)
+            return Pipeline(transport, build_policies(retries, SigningPolicy(), **settings))
 
 
 class _Flight:
-    """One request under way, for all who wait for the same token."""
+    """One request under way, for all who wait for the same token.
 
-    __slots__ = ("done", "outcome", "started")
+    No lock is held here by one who waits: an exception may hit it between any two lines.
+    """
 
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.started = False
-        self.outcome: Outcome = Failure(
-            message="the request for a token was interrupted", hint="The next call asks again.", refused=False
-        )
+    __slots__ = ("_begun", "_waiting", "deadline", "is_patient", "outcome")
 
-    def start(self) -> bool:
-        """Whether the caller is the first, and so the one to send. Under the credential's lock."""
-        first, self.started = not self.started, True
-        return first
+    def __init__(self, deadline: float, *, is_patient: bool) -> None:
+        self.deadline = deadline
+        """Monotonic time from which on nobody waits for it."""
+        self.is_patient = is_patient
+        """Whether failures are tried again; a refresh behind a caller that has a token still is not."""
+        self.outcome: Outcome | None = None
+        self._begun = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a thread is at it."""
+        return self._begun.locked()
+
+    def begin(self) -> bool:
+        """Whether the caller is the first, and so the one to send."""
+        return self._begun.acquire(blocking=False)
+
+    def make_patient(self, deadline: float) -> None:
+        """Have it try again, for somebody waits for it; before it has begun."""
+        self.is_patient, self.deadline = True, deadline
+
+    def wait(self, seconds: float) -> Outcome | None:
+        """Wait until it has ended, or until the time is over; then there is no outcome."""
+        mine = threading.Lock()
+        mine.acquire()
+        self._waiting.append(mine)
+        if self.outcome is None:
+            mine.acquire(timeout=max(seconds, 0.0))
+        return self.outcome
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell all who wait; the first outcome stays."""
+        if self.outcome is None:
+            self.outcome = outcome
+        with contextlib.suppress(IndexError):
+            while True:
+                self._waiting.popleft().release()
 
 
 class _Sender:
-    """Sends through an azure-core pipeline, made when first needed: its HTTP library is slow to import."""
+    """Sends one flight's requests through an azure-core pipeline, and closes its connections.
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
+    They are not kept for the next flight: tokens are asked for once an hour or so, and an idle connection is
+    only something to lose: to a fork, to a server that closes it, to the limit of descriptors.
+    """
+
+    def __init__(self, build: Callable[[], Any], *, is_own: bool) -> None:
+        self._build = build
+        self._is_own = is_own
         self._pipeline: Any = None
-        self._inherited: Any = None
-        self._lock = threading.Lock()
 
-    def send(self, attempt: Attempt) -> HttpResponse | AzureError:
+    def send(self, attempt: Attempt, *, seconds: float, patient: bool) -> HttpResponse | AzureError:
         """Send, with azure-core's retries."""
-        request, options = build_request(attempt)
+        request, options = build_request(attempt, seconds=seconds, patient=patient)
         try:
-            response: HttpResponse = self._get_pipeline().run(request, **options).http_response
+            if self._pipeline is None:
+                self._pipeline = self._build()
+            response: HttpResponse = self._pipeline.run(request, **options).http_response
         except AzureError as error:
             return error
         except HcpCredsError:
@@ -268,44 +366,11 @@ class _Sender:
 
     def close(self) -> None:
         """Close the connections, unless they are the transport's of somebody else."""
-        with self._lock:
-            pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None and "transport" not in self._settings:
-            pipeline.__exit__()
-
-    def reset_after_fork(self) -> None:
-        """Leave the parent's connections alone; closing them could wait for a lock that nobody here holds."""
-        self._lock = threading.Lock()
-        self._inherited, self._pipeline = self._pipeline, None
-
-    def _get_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's generics say nothing here)
-        with self._lock:
-            if self._pipeline is None:
-                self._pipeline = _build_pipeline(**self._settings)
-            return self._pipeline
+        if self._pipeline is not None and self._is_own:
+            self._pipeline.__exit__()
 
 
-def _build_pipeline(**settings: Any) -> Any:  # noqa: ANN401 (azure-core's own)
-    with first_use:
-        from azure.core.pipeline import Pipeline
-
-        from hcpcreds.credential.pipeline import SigningPolicy
-        from hcpcreds.http.answers import MAX_TOKEN_ANSWER
-        from hcpcreds.http.policies import build_policies
-        from hcpcreds.http.retries import BoundedRetryPolicy
-        from hcpcreds.http.sync import make_transport
-
-        transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER)
-        return Pipeline(
-            transport, build_policies(BoundedRetryPolicy(**settings), SigningPolicy(), **settings)
-        )
-
-
-def _release(give_back: Callable[[], None], sender: _Sender) -> None:
-    give_back()
-    sender.close()
-
-
+_senders = Workers("hcpcreds-token", threads=64)
 _workers = Workers("hcpcreds-refresh")
 _credentials: weakref.WeakSet[UserAssignedIdentityCredential] = weakref.WeakSet()
 

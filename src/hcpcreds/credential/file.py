@@ -21,7 +21,7 @@ import msgspec
 
 from hcpcreds.clouds import is_entra_host
 from hcpcreds.credential.certificate import Certificate, parse_certificate
-from hcpcreds.errors import InputError, MountError, MountFormatError, MountNotReadyError
+from hcpcreds.errors import InputError, MountAbsentError, MountError, MountFormatError, MountNotReadyError
 from hcpcreds.text import UUID
 
 MAX_FILE_BYTES: Final = 1 << 20
@@ -60,7 +60,8 @@ def read_credential_file(path: str) -> bytes:
     """Read a credential file whole.
 
     Raises:
-        MountNotReadyError: There is no file, or it cannot be read for the moment.
+        MountAbsentError: There is no file.
+        MountNotReadyError: It cannot be read for the moment.
         MountFormatError: What is there cannot be a credential file.
     """
     try:
@@ -280,7 +281,7 @@ def _describe_unreadable(path: str, error: OSError) -> MountError:
     reason = os.strerror(error.errno or 0)
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         what = "is a symlink to nothing" if Path(path).is_symlink() else "does not exist"
-        return MountNotReadyError(
+        return MountAbsentError(
             f"the credential file {path} {what}",
             hint="It is read as soon as it is there. If it never is, see the pod's events for the volume.",
         )

@@ -38,3 +38,5 @@ class Status:
     previous: PreviousCertificate | None
     refused: bool
     """The authority refuses the current certificate, and the previous one serves while it is valid."""
+    gone: str | None = None
+    """What the authority says since it does not know the identity or its tenant; None while it knows both."""

@@ -17,7 +17,15 @@ from azure.core.exceptions import AzureError
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
 from hcpcreds.clouds import is_entra_host
-from hcpcreds.credential.authority import Attempt, Failure, TokenKey, build_form, read_answer
+from hcpcreds.credential.authority import (
+    Attempt,
+    Failure,
+    Moment,
+    SigningError,
+    TokenKey,
+    build_form,
+    read_answer,
+)
 from hcpcreds.credential.file import CredentialFile
 from hcpcreds.credential.source import Snapshot
 from hcpcreds.dataplane.vault_secret import STORE_ANEW
@@ -72,14 +80,19 @@ class KeyProver:
             IssueUnavailableError: The authority could not be asked.
         """
         attempt = await asyncio.to_thread(self._prepare, file, where)
-        # Off the loop: a large RSA key, which anybody can have stored, takes a second.
-        request = await asyncio.to_thread(attempt.sign)
         answer: AsyncHttpResponse | AzureError
         try:
+            # Off the loop: a large RSA key, which anybody can have stored, takes a second.
+            request = await asyncio.to_thread(attempt.sign)
             answer = await self._pipeline.send_request(request)
+        except SigningError as error:
+            raise IssueRefusedError(
+                f"{where}: its key does not sign ({error.message}), so nothing was asked for it",
+                hint=STORE_ANEW,
+            ) from None
         except AzureError as error:
             answer = error
-        result, _ = read_answer(answer, attempt)
+        result = read_answer(answer, attempt)
         if isinstance(result, Failure):
             kind = IssueRefusedError if result.refused else IssueUnavailableError
             raise kind(
@@ -101,7 +114,7 @@ class KeyProver:
             url=f"{authority}/{file.tenant_id}/oauth2/v2.0/token",
             form=build_form(snapshot, self._key, claims=None),
             snapshot=snapshot,
-            clock=self._clock,
+            now=lambda: Moment(self._clock(), time.monotonic()),
         )
 
     async def close(self) -> None:

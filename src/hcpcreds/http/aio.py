@@ -28,12 +28,15 @@ def open_session() -> aiohttp.ClientSession:
     return session
 
 
-def make_transport(settings: dict[str, Any], *, max_answer: int) -> AsyncHttpTransport[Any, Any]:
+def make_transport(
+    settings: dict[str, Any], *, max_answer: int, network: Network | None = None
+) -> AsyncHttpTransport[Any, Any]:
     """Make the transport that azure-core's settings ask for: the caller's own if there is one.
 
     Args:
         settings: azure-core's.
         max_answer: Bytes that an answer may have.
+        network: What is trusted, and which proxies are taken; made from the settings unless it is given.
 
     Raises:
         InputError: A setting cannot be used.
@@ -42,7 +45,7 @@ def make_transport(settings: dict[str, Any], *, max_answer: int) -> AsyncHttpTra
         return settings["transport"]  # type: ignore[no-any-return] # as the caller promises
     if settings.get("session") is not None:
         return AioHttpTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
-    return BoundedAioTransport(Network(settings), settings, max_answer=max_answer)
+    return BoundedAioTransport(network or Network(settings), settings, max_answer=max_answer)
 
 
 @asynccontextmanager

@@ -16,12 +16,15 @@ from hcpcreds.http.network import TIMEOUTS, Network, strip_settings
 from hcpcreds.http.proxies import Proxy
 
 
-def make_transport(settings: dict[str, Any], *, max_answer: int) -> HttpTransport[Any, Any]:
+def make_transport(
+    settings: dict[str, Any], *, max_answer: int, network: Network | None = None
+) -> HttpTransport[Any, Any]:
     """Make the transport that azure-core's settings ask for: the caller's own if there is one.
 
     Args:
         settings: azure-core's.
         max_answer: Bytes that an answer may have.
+        network: What is trusted, and which proxies are taken; made from the settings unless it is given.
 
     Raises:
         InputError: A setting cannot be used.
@@ -30,22 +33,20 @@ def make_transport(settings: dict[str, Any], *, max_answer: int) -> HttpTranspor
         return settings["transport"]  # type: ignore[no-any-return] # as the caller promises
     if settings.get("session") is not None:
         return RequestsTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
-    return BoundedTransport(settings, max_answer=max_answer)
+    return BoundedTransport(network or Network(settings), settings, max_answer=max_answer)
 
 
 class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core imports it when it is asked for
-    """Sends as its settings and the environment say, and reads no more than an answer may have.
+    """Sends as its network says, and reads no more than an answer may have.
 
     Args:
+        network: What is trusted, and which proxies are taken.
         settings: azure-core's.
         max_answer: Bytes that an answer may have, packed and unpacked.
-
-    Raises:
-        InputError: A setting cannot be used.
     """
 
-    def __init__(self, settings: dict[str, Any], *, max_answer: int) -> None:
-        self._network = Network(settings)
+    def __init__(self, network: Network, settings: dict[str, Any], *, max_answer: int) -> None:
+        self._network = network
         self._max_answer = max_answer
         self._adapter = _Adapter()
         session = _Session()

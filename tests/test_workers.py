@@ -8,8 +8,8 @@ import pytest
 from tests.credential.conftest import SCOPE, Identity, Make
 from tests.credential.files import Clock, no_new_threads, wait_until
 
-from hcpcreds.credential.workers import Workers
 from hcpcreds.local.azure import LocalAzure
+from hcpcreds.workers import Workers
 
 WORKERS = Workers("test-workers")
 

@@ -1,0 +1,176 @@
+"""Daemon threads for what must not hold up a caller or an event loop; none while there is nothing to do."""
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Final, TypeVar
+
+from hcpcreds.errors import locate
+
+_MAX_WAITING: Final = 1_000
+_IDLE_SECONDS: Final = 1.0
+
+_log = logging.getLogger("hcpcreds.workers")
+
+T = TypeVar("T")
+_Work = Callable[[], object]
+_Mailbox = SimpleQueue[_Work | None]
+
+
+class Workers:
+    """Calls what it is given, in its threads. One for each kind of work, made once for the process.
+
+    When all threads are held up, by an authority that hangs, the rest waits; so only work that somebody else
+    can take over belongs beside such work. (concurrent.futures has no daemon threads: a hung authority would
+    hold up the exit.)
+    """
+
+    def __init__(self, name: str, *, threads: int = 4) -> None:
+        self._name = name
+        self._max_threads = threads
+        self.reset_after_fork()
+        os.register_at_fork(after_in_child=self.reset_after_fork)
+
+    def reset_after_fork(self) -> None:
+        """Start with no threads and nothing to do."""
+        self._state = _State(self._max_threads)
+
+    def submit(self, work: _Work) -> bool:
+        """Have a thread call something soon.
+
+        Returns:
+            Whether one will. False when no thread can be started, or when a thousand others wait already:
+            nobody calls it then. Never raises for want of a thread.
+        """
+        state = self._state
+        if state.hand_over(work) or (not state.permits.empty() and self._start(work)):
+            return True
+        if state.permits.qsize() == self._max_threads or len(state.waiting) >= _MAX_WAITING:
+            return False
+        state.waiting.append(work)
+        state.hand_over(None)  # to one that has become idle meanwhile
+        return True
+
+    def call(self, work: Callable[[], T]) -> "Future[T]":
+        """Call something in a thread, or at once and here when no thread can be started.
+
+        Returns:
+            Its result to come; in asyncio code for `asyncio.wrap_future`. Unlike `asyncio.to_thread`, this
+            waits for nobody else's work in the event loop's default executor.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 (it is raised where the result is waited for)
+                future.set_exception(error)
+
+        if not self.submit(run):
+            run()
+        return future
+
+    def _start(self, work: _Work) -> bool:
+        run = functools.partial(_run, self._state, work)
+        try:
+            threading.Thread(target=run, name=self._name, daemon=True).start()
+        except (RuntimeError, MemoryError):  # "can't start new thread": a limit of the pod, say
+            return False
+        return True
+
+
+class _State:
+    """What the threads share.
+
+    No lock guards it, for each step is one step of a deque or a queue: an exception may hit who submits
+    between any two lines (a signal, a killed greenlet), and a lock that it left behind would stop all work.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.waiting: deque[_Work] = deque()
+        """What no thread was free for."""
+        self.idle: deque[_Mailbox] = deque()
+        """Those of threads with nothing to do. Who takes one from here puts something into it."""
+        self.permits: SimpleQueue[None] = SimpleQueue()
+        """One for each thread that may still run."""
+        for _ in range(threads):
+            self.permits.put(None)
+
+    def hand_over(self, work: _Work | None) -> bool:
+        """Give something to an idle thread, if there is one; None has it look for itself."""
+        try:
+            self.idle.pop().put(work)
+        except IndexError:
+            return False
+        return True
+
+    def take_permit(self) -> bool:
+        """Whether one more thread may run."""
+        try:
+            self.permits.get_nowait()
+        except Empty:
+            return False
+        return True
+
+    def get(self, mailbox: _Mailbox) -> _Work | None:
+        """Get what is to be done, by an idle thread; None when nothing has come for a while."""
+        while True:
+            try:
+                return self.waiting.popleft()
+            except IndexError:
+                self.idle.append(mailbox)
+            if self.waiting and self._leave(mailbox):
+                continue  # it came just before anybody could see that this thread is idle
+            try:
+                work = mailbox.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                if self._leave(mailbox):
+                    return None
+                # Somebody is about to put something into it, unless it was interrupted.
+                with contextlib.suppress(Empty):
+                    return mailbox.get(timeout=_IDLE_SECONDS)
+                return None
+            if work is not None:
+                return work
+
+    def _leave(self, mailbox: _Mailbox) -> bool:
+        try:
+            self.idle.remove(mailbox)
+        except ValueError:
+            return False
+        return True
+
+
+def _run(state: _State, work: _Work) -> None:
+    mailbox: _Mailbox = SimpleQueue()
+    mine: _Work | None = work
+    del work
+    while state.take_permit():
+        while mine is not None:
+            _call(mine)
+            mine = None  # whatever it holds goes before this thread waits
+            mine = state.get(mailbox)
+        state.permits.put(None)
+        try:
+            mine = state.waiting.popleft()  # it came when this thread had left already
+        except IndexError:
+            return
+    if mine is not None:
+        # Several threads were started at once for the last permit.
+        state.waiting.append(mine)
+        state.hand_over(None)
+
+
+def _call(work: _Work) -> None:
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 (one failure must not stop all later work)
+        _log.error("work in the background failed: %s", locate(error))
