@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.credential.conftest import SCOPE, Identity, Make
-from tests.credential.files import Clock, no_new_threads, wait_until
+from tests.credential.files import no_new_threads, wait_until
 
-from hcpcreds.local.azure import LocalAzure
 from hcpcreds.workers import Workers
 
 WORKERS = Workers("test-workers")
@@ -57,7 +55,8 @@ def test_threads_and_waiting_work_are_bounded_when_everything_hangs(workers: Wor
     try:
         taken = sum(workers.submit(release.wait) for _ in range(2_000))
         wait_until(lambda: count_threads() == 4)
-        assert 1_000 <= taken <= 1_004
+        # A thread that was started for nothing hands its work on.
+        assert 1_000 <= taken <= 1_020
     finally:
         release.set()
 
@@ -94,21 +93,3 @@ def test_call_is_not_made_when_nobody_waits_for_it_any_more(workers: Workers):
     release.set()
     wait_until(lambda: not count_threads())
     assert not done.is_set()
-
-
-@pytest.mark.parametrize("make", ["sync"], indirect=True)
-def test_token_is_served_when_no_thread_can_be_started_to_refresh_it(
-    identity: Identity, azure: LocalAzure, make: Make, clock: Clock
-):
-    identity.rotate()
-    azure.tokens.lifetime = 3600.0
-    credential = make(clock=clock)
-    token = credential.get_token(SCOPE)
-    clock.ahead = 3400.0
-    with no_new_threads():
-        assert credential.get_token(SCOPE) == token
-        assert credential.get_token(SCOPE) == token
-    assert identity.count_requests() == 1
-    clock.ahead = 3440.0
-    assert credential.get_token(SCOPE) == token
-    wait_until(lambda: identity.count_requests() == 2)

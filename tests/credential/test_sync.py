@@ -6,7 +6,7 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ChainedTokenCredential
 from tests.credential.conftest import SCOPE, Identity
-from tests.credential.files import Clock, Mount, wait_until
+from tests.credential.files import Clock, Mount, no_new_threads, wait_until
 
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.local.azure import LocalAzure
@@ -52,3 +52,33 @@ def test_chain_goes_on_when_nothing_is_mounted_and_stops_when_the_file_is_bad(
         wait_until(lambda: absent.status().rejected)
         with pytest.raises(ClientAuthenticationError, match="expected a JSON object"):
             ChainedTokenCredential(absent, present).get_token(SCOPE)
+
+
+def test_token_is_served_when_no_thread_can_be_started_to_refresh_it(
+    identity: Identity, azure: LocalAzure, clock: Clock
+):
+    identity.rotate()
+    azure.tokens.lifetime = 3600.0
+    with make(identity, clock=clock) as credential:
+        token = credential.get_token(SCOPE)
+        clock.ahead = 3400.0
+        wait_until(lambda: not has_thread())
+        with no_new_threads():
+            assert credential.get_token(SCOPE) == token
+            assert credential.get_token(SCOPE) == token
+        assert identity.count_requests() == 1
+        clock.ahead = 3440.0
+        assert credential.get_token(SCOPE) == token
+        wait_until(lambda: identity.count_requests() == 2)
+
+
+def test_token_is_fetched_when_no_thread_can_be_started(identity: Identity):
+    identity.rotate()
+    with make(identity) as credential:
+        wait_until(lambda: not has_thread())
+        with no_new_threads():
+            assert credential.get_token(SCOPE)
+
+
+def has_thread() -> bool:
+    return any(thread.name in {"hcpcreds-token", "hcpcreds-refresh"} for thread in threading.enumerate())

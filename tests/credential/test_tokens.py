@@ -408,19 +408,33 @@ def test_expired_certificate_is_not_offered_when_its_time_is_over(
     assert credential.get_token(OTHER_SCOPE), "a clock that jumps back does no harm"
 
 
-def test_on_reload_is_told_in_the_watchers_thread_when_the_file_rotates(identity: Identity, make: Make):
+def test_on_reload_is_told_once_in_the_watchers_thread_when_the_file_rotates(identity: Identity, make: Make):
     told = []
     identity.rotate()
     credential = make(on_reload=lambda status: told.append((status, threading.current_thread().name)))
     credential.get_token(SCOPE)
-    identity.rotate()
-    wait_until(lambda: any(status.generation == 2 for status, _ in told))
+    for generation in (2, 3):
+        identity.rotate()
+        wait_for_generation(credential, generation)
+    wait_until(lambda: len(told) == 2)
     assert told[-1] == (credential.status(), "hcpcreds-watcher")
+    assert [status.generation for status, _ in told] == [2, 3], "the first credential is no reload"
+
+
+def test_on_reload_is_not_told_when_the_first_credential_comes_late(identity: Identity, make: Make):
+    told = []
+    credential = make(on_reload=lambda status: told.append(status.generation))
+    identity.rotate()
+    wait_for_generation(credential, 1)
+    identity.rotate()
+    wait_until(lambda: told)
+    assert told == [2]
 
 
 def test_reloads_go_on_when_on_reload_fails(identity: Identity, make: Make, caplog: pytest.LogCaptureFixture):
     identity.rotate()
     credential = make(on_reload=lambda status: status.nonsense)
+    credential.get_token(SCOPE)
     for generation in (2, 3):
         identity.rotate()
         wait_for_generation(credential, generation)

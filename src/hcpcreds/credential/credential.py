@@ -52,8 +52,8 @@ class UserAssignedIdentityCredential(CredentialBase):
         authority: `https` URL of the token authority, instead of the file's.
         backstop: How often the file is read even if nothing seems to have happened to it.
         poll: Read the file every second instead of watching it: for network file systems.
-        on_reload: Called with the status after each reload, in the watcher's thread: return soon. What it
-            raises is logged.
+        on_reload: Called with the status whenever a later credential has replaced another one (so not for the
+            first), in the watcher's thread: return soon. What it raises is logged.
         clock: Unix time; for tests.
         monotonic: Seconds on a clock that nobody sets; for tests.
         **kwargs: azure-core's usual ones (`transport`, `connection_verify`, `proxies`, `retry_total`,

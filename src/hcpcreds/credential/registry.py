@@ -49,16 +49,11 @@ def open_source(  # noqa: PLR0913 (all keywords)
     if listener is not None:
         source.add_listener(listener)
     if read and source.snapshot is None:
-        # The first credential is no reload to whoever opens the source.
-        source.reload(deliver=_drop if is_new else _watcher.post)
+        source.reload(deliver=_watcher.post)
     if is_new or poll:
         _watcher.add(source, poll=poll)
     # Given back by the watcher's thread: a finalizer may run anywhere, even where the lock is held.
     return source, functools.partial(_watcher.post, functools.partial(_give_back, source))
-
-
-def _drop(_: Callable[[], None]) -> None:
-    pass
 
 
 def _give_back(source: CredentialSource) -> None:

@@ -323,7 +323,7 @@ class CredentialSource:
             file.not_after,
             extra={"event": "reloaded", "path": self.path},
         )
-        if self._listeners:
+        if self._listeners and current is not None:
             deliver(self._notify)
 
     def _accept(self, digest: bytes) -> None:
