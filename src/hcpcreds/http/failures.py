@@ -34,15 +34,10 @@ def explain(error: AzureError, *, trusted: str, proxy: Proxy | None) -> AzureErr
         proxy: What the request went through.
     """
     way = f"; asked through the proxy {proxy}" if proxy else ""
-    refused = next((each for each in _unfold(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
-    if refused is not None:
-        # Of a self-made exception the code may be missing.
-        why = make_safe(getattr(refused, "verify_message", "") or refused.reason or "")
-        whose = (
-            f"; the CA certificates in use are {trusted}"
-            if getattr(refused, "verify_code", None) in _CA_CODES
-            else ""
-        )
+    refused = next((each for each in _unfold(error) if hasattr(each, "verify_message")), None)
+    if isinstance(refused, ssl.SSLCertVerificationError):
+        whose = f"; the CA certificates in use are {trusted}" if refused.verify_code in _CA_CODES else ""
+        why = make_safe(refused.verify_message)
         return UntrustedServerError(f"TLS: the server's certificate is refused: {why}{whose}{way}")
     if way and not isinstance(error, UnusableAnswerError):
         return type(error)(f"{error.message}{way}")

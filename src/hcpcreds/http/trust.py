@@ -86,15 +86,14 @@ class Trust:
 
     def _build(self) -> ssl.SSLContext:
         at = self._location
+        if at.directory is not None and not any(map(os.path.isdir, at.directory.split(os.pathsep))):
+            raise InputError(at.source, [f"{at.directory}: no such directory"])
         try:
-            if at.directory is not None and not Path(at.directory.split(os.pathsep)[0]).is_dir():
-                raise NotADirectoryError(None, "no such directory")
             context = ssl.create_default_context(cafile=at.file, capath=at.directory)
         except ssl.SSLError:
             raise InputError(at.source, [f"{at.file}: expected CA certificates in PEM"]) from None
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "expected a path"
-            raise InputError(at.source, [f"{at.file or at.directory}: {why}"]) from None
+            raise InputError(at.source, [f"{at.file}: {getattr(error, 'strerror', 'not a path')}"]) from None
         if self._certificate:
             try:
                 context.load_cert_chain(*self._certificate)

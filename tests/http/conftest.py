@@ -1,0 +1,79 @@
+"""Both credentials on a network of the test's own, and in an environment that says nothing."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.credential.files import Mount, issue, render_file
+from tests.credential.subjects import AioSubject, Loop, Subject
+from tests.http.network import Authority, Web
+
+import hcpcreds.aio
+import hcpcreds.credential
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Nothing of the machine's own network settings; HOME is the test's directory."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or "_CA_BUNDLE" in name or name.startswith("SSL_CERT"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@dataclass
+class Net:
+    """A web server that asks for nothing, its authority, and the environment to meet it in."""
+
+    web: Web
+    authority: Authority
+    home: Path
+    environment: pytest.MonkeyPatch
+
+    def make_other_authority(self) -> Authority:
+        (self.home / "other").mkdir()
+        return Authority(self.home / "other")
+
+
+@pytest.fixture
+def net(authority: Authority, tmp_path: Path, environment: pytest.MonkeyPatch) -> Iterator[Net]:
+    web = Web(authority.make_tls())
+    yield Net(web, authority, tmp_path, environment)
+    web.close()
+
+
+Make = Callable[..., Subject]
+
+
+@pytest.fixture(params=["sync", "aio"])
+def make(request: pytest.FixtureRequest, net: Net) -> Iterator[Make]:
+    """Makes a credential that asks the web server for its tokens, by a name or address of it."""
+    mount = Mount(net.home / "certs")
+    mount.swap(render_file(issue()))
+    loop = Loop() if request.param == "aio" else None
+    made: list[Subject] = []
+
+    def make(host: str = "127.0.0.1", **options: object) -> Subject:
+        given = {"authority": f"https://{host}:{net.web.port}", "retry_backoff_factor": 0, **options}
+        subject: Subject
+        if loop is None:
+            subject = hcpcreds.credential.UserAssignedIdentityCredential(mount.path, **given)  # type: ignore[arg-type]
+        else:
+            aio = hcpcreds.aio.UserAssignedIdentityCredential
+            subject = AioSubject(loop, lambda: aio(mount.path, **given))  # type: ignore[arg-type]
+        made.append(subject)
+        return subject
+
+    yield make
+    for subject in made:
+        subject.close()
+    if loop is not None:
+        loop.close()
