@@ -259,9 +259,9 @@ def test_thousands_share_one_instance_and_one_thread_when_each_has_a_path(tmp_pa
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("hcpcreds", ["azure", "cryptography", "aiohttp", "msgspec", "requests", "inotify_simple"]),
-        ("hcpcreds.credential", ["azure.identity", "aiohttp", "requests", "inotify_simple", "asyncio"]),
-        ("hcpcreds.aio", ["azure.identity", "aiohttp", "requests", "inotify_simple"]),
+        ("hcpcreds", ["azure", "cryptography", "aiohttp", "msgspec", "requests"]),
+        ("hcpcreds.credential", ["azure.identity", "aiohttp", "requests", "asyncio"]),
+        ("hcpcreds.aio", ["azure.identity", "aiohttp", "requests"]),
     ],
 )
 def test_import_loads_nothing_that_is_not_used_yet(module: str, absent: list[str]):

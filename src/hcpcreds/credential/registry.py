@@ -8,7 +8,9 @@ from datetime import timedelta
 
 from hcpcreds.credential.source import CredentialSource, Listener
 from hcpcreds.credential.watcher import Watcher
+from hcpcreds.errors import InputError
 from hcpcreds.fork_locks import first_use, signing
+from hcpcreds.text import make_safe
 
 _watcher = Watcher()
 _sources: dict[str, CredentialSource] = {}
@@ -23,7 +25,7 @@ def open_source(  # noqa: PLR0913 (all keywords)
     read: bool,
     clock: Callable[[], float],
     listener: Listener | None,
-) -> tuple[CredentialSource, Callable[[], None]]:
+) -> tuple[CredentialSource, Callable[[], object]]:
     """Get the process's one source for a path, which several share.
 
     Args:
@@ -36,13 +38,18 @@ def open_source(  # noqa: PLR0913 (all keywords)
 
     Returns:
         The source, and what to call once to give it back; the last one given back is watched no longer.
+
+    Raises:
+        InputError: There can be no file of this path.
     """
-    path = os.path.abspath(path)  # noqa: PTH100 (the symlinks on the way stay, for they are watched)
+    path = _make_absolute(path)
     with _lock:
         source = _sources.get(path)
         is_new = source is None
         if source is None:
-            source = CredentialSource(path, backstop=backstop, clock=clock, post=_watcher.post)
+            source = CredentialSource(
+                path, backstop=backstop, clock=clock, post=_watcher.post, keep_watched=_watcher.keep_running
+            )
             _sources[path] = source
         source.users += 1
         source.backstop = min(source.backstop, backstop)
@@ -54,6 +61,30 @@ def open_source(  # noqa: PLR0913 (all keywords)
         _watcher.add(source, poll=poll)
     # Given back by the watcher's thread: a finalizer may run anywhere, even where the lock is held.
     return source, functools.partial(_watcher.post, functools.partial(_give_back, source))
+
+
+def _make_absolute(path: str | os.PathLike[str]) -> str:
+    """Make a path absolute, and leave it as it is besides.
+
+    What `..` means is the kernel's to say: in `link/../file` it is the parent of where the link leads.
+    """
+    text = os.fsdecode(path)
+    try:
+        name = os.fsencode(text)
+    except UnicodeEncodeError:
+        raise InputError("path", ["has characters that no file name can have here"]) from None
+    if not name or b"\0" in name:
+        raise InputError("path", ["expected the path of a file, without NUL characters"])
+    if text.startswith("/"):
+        return text
+    try:
+        return os.path.join(os.getcwd(), text)  # noqa: PTH109, PTH118 (pathlib would tidy the path)
+    except OSError as error:
+        raise InputError(
+            "path",
+            [f"{make_safe(text)} is relative, and the working directory is not there: {error.strerror}"],
+            hint="Name the file by its absolute path.",
+        ) from None
 
 
 def _give_back(source: CredentialSource) -> None:

@@ -57,7 +57,7 @@ class Listener(Protocol):
         """A new snapshot is current. Called from the watcher's thread, under no lock."""
 
 
-Deliver = Callable[[Callable[[], None]], None]
+Deliver = Callable[[Callable[[], None]], object]
 
 
 def _call(work: Callable[[], None]) -> None:
@@ -82,6 +82,7 @@ class CredentialSource:
         "_seen_error",
         "_unreadable",
         "backstop",
+        "keep_watched",
         "path",
         "post",
         "previous",
@@ -97,7 +98,8 @@ class CredentialSource:
         *,
         backstop: timedelta,
         clock: Callable[[], float],
-        post: Callable[[Callable[[], None]], None],
+        post: Callable[[Callable[[], object]], bool],
+        keep_watched: Callable[[], bool],
     ) -> None:
         self.path = path
         self.backstop = backstop
@@ -110,7 +112,10 @@ class CredentialSource:
         """Whether anybody asks the file's own authority, and so must not be led to another by a new file."""
         self._clock = clock
         self.post = post
-        """Has the watcher's thread call something, after all that it was asked to do before."""
+        """Has the watcher's thread call something, after all that it was asked to do before; tells whether
+        there is such a thread."""
+        self.keep_watched = keep_watched
+        """Starts the watcher's thread if it has ended; tells whether it runs."""
         self._lock = threading.Lock()
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
         self._seen: bytes | None = None
@@ -182,6 +187,8 @@ class CredentialSource:
         Raises:
             HcpCredsError: There is none; says why.
         """
+        if not self.keep_watched():
+            self.reload(deliver=self.post)  # there is no thread to be had, so it is done here
         snapshot = self.snapshot
         now = datetime.fromtimestamp(self._clock(), UTC)
         if snapshot is None or is_expired(snapshot.file, now):
@@ -233,6 +240,8 @@ class CredentialSource:
 
     def status(self) -> Status:
         """How this source stands now."""
+        watch_mode = self.watch_mode
+        self.keep_watched()
         with self._lock:
             snapshot, previous = self.snapshot, self.previous
             file = snapshot.file if snapshot else None
@@ -247,7 +256,7 @@ class CredentialSource:
                 last_reload=self._reloaded,
                 last_error=str(self._error) if self._error else None,
                 rejected=self._rejected,
-                watch_mode=self.watch_mode,
+                watch_mode=watch_mode,
                 previous=PreviousCertificate(
                     thumbprint=previous.certificate.thumbprint,
                     not_before=previous.file.not_before,

@@ -1,11 +1,9 @@
-# ruff: noqa: PTH115, PTH118, PTH120 (paths are walked at every event; Path objects cost more than the walk)
 """One thread and one inotify instance for every file that this process watches.
 
-What is watched are directories, not files: the CSI driver never writes to a mounted file, it swaps a symlink
-beside it (kubernetes-sigs/secrets-store-csi-driver, pkg/util/fileutil/atomic_writer.go). Every directory
-entry that decides what a path means is watched: each symlink on the way, each parent, and the file itself.
-
-The thread alone owns the watches. Others hand it work through `post`, which is safe even in a finalizer.
+The thread alone owns the watches and their descriptors. Others hand it work through `post`, which is safe
+even in a finalizer. Whatever befalls the thread or a descriptor, the files go on being read: what other code
+has closed is opened anew, what cannot be watched is read every second, and a thread that has ended is started
+again by `keep_running`.
 """
 
 import contextlib
@@ -13,32 +11,27 @@ import errno
 import logging
 import math
 import os
-import select
-import stat
-import sys
+import selectors
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
+from hcpcreds.credential.descriptors import Descriptor
+from hcpcreds.credential.inotify import Inotify, load_libc
 from hcpcreds.credential.status import WatchMode
+from hcpcreds.credential.watches import Watches
 from hcpcreds.errors import locate
-from hcpcreds.fork_locks import first_use
-
-if TYPE_CHECKING:
-    from inotify_simple import INotify
 
 POLL_SECONDS: Final = 1.0
+_MAX_WAIT_SECONDS: Final = 60.0
+"""So long at most until a closed descriptor is noticed that nothing has told of."""
 _MAX_WALKS: Final = 10
-_MAX_SYMLINKS: Final = 40  # Linux's own limit, path_resolution(7)
-
-# linux/inotify.h
-_CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE = 0x8, 0x40, 0x80, 0x100
-_DELETE, _DELETE_SELF, _MOVE_SELF = 0x200, 0x400, 0x800
-_UNMOUNT, _OVERFLOW, _IGNORED, _ONLYDIR = 0x2000, 0x4000, 0x8000, 0x1000000
-_SELF = _DELETE_SELF | _MOVE_SELF | _UNMOUNT | _IGNORED
-_MASK = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+_LIMITS: Final = {
+    errno.ENOSPC: "fs.inotify.max_user_watches",
+    errno.EMFILE: "fs.inotify.max_user_instances, or RLIMIT_NOFILE",
+}
 
 _log = logging.getLogger("hcpcreds.credential")
 
@@ -61,65 +54,93 @@ class Watched(Protocol):
 
 
 class _Entry:
-    __slots__ = ("due", "entries", "item", "poll")
+    __slots__ = ("due", "item", "poll")
 
-    def __init__(self, item: Watched, *, poll: bool) -> None:
+    def __init__(self, item: Watched) -> None:
         self.item = item
-        self.poll = poll
-        self.entries: list[tuple[int, str]] = []
-        """Watch descriptor and name of each directory entry that the path depends on."""
+        self.poll = False
         self.due = 0.0
-
-
-class _Directory:
-    __slots__ = ("names", "path")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.names: dict[str, set[_Entry]] = {}
 
 
 class Watcher:
     """Calls `reload` on items when their files change.
 
     The thread starts with the first item and ends after the last one.
+
+    Args:
+        clock: Monotonic seconds; for tests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         # Re-entrant, because a finalizer may post while its own thread is in here.
         self._lock = threading.RLock()
-        self._inbox: deque[Callable[[], None]] = deque()
+        self._inbox: deque[Callable[[], object]] = deque()
         self._items: dict[Watched, _Entry] = {}
         self._thread: threading.Thread | None = None
-        self._wake: tuple[int, int] | None = None
-        self._mounts: int | None = None
         self._next_due = math.inf
-        self._directories: dict[int, _Directory] = {}
-        self._inotify: INotify | None = None
         self._told: set[str] = set()
+        self._wake: tuple[Descriptor, Descriptor] | None = None
+        self._mounts: Descriptor | None = None
+        self._watches: Watches[_Entry] | None = None
+        self._has_missed = True
+        """Whether something may have happened to any file, of which nothing was told."""
 
     def add(self, item: Watched, *, poll: bool) -> None:
         """Watch an item's file from now on; `poll` reads it every second instead."""
-        self.post(lambda: self._add(item, poll=poll))
+        with self._lock:
+            entry = self._items.setdefault(item, _Entry(item))
+            entry.poll = entry.poll or poll
+        self.post(lambda: self._check([entry]))
 
     def remove(self, item: Watched) -> None:
         """Watch an item's file no longer. Only from the watcher's thread, that is from something posted."""
-        entry = self._items.pop(item, None)
-        if entry is not None:
-            self._set_entries(entry, [])
-
-    def post(self, work: Callable[[], None]) -> None:
-        """Have the watcher's thread call something soon. Never blocks."""
-        self._inbox.append(work)
         with self._lock:
-            if self._thread is None:
-                self._wake = _open_pipe()
-                self._thread = threading.Thread(target=self._run, name="hcpcreds-watcher", daemon=True)
-                self._thread.start()
-            elif self._wake is not None:
-                # A full pipe wakes it as well.
-                with contextlib.suppress(BlockingIOError):
-                    os.write(self._wake[1], b"\0")
+            entry = self._items.pop(item, None)
+        if entry is not None and self._watches is not None:
+            self._watches.forget(entry)
+
+    def post(self, work: Callable[[], object]) -> bool:
+        """Have the watcher's thread call something soon. Never blocks, never raises for want of a thread.
+
+        Returns:
+            Whether there is a thread to do so; if not, the work waits for the one that the next use starts.
+        """
+        self._inbox.append(work)
+        if not self.keep_running():
+            return False
+        with self._lock:
+            # Both ends: writing where nobody reads can end a process (SIGPIPE). A pipe that other code has
+            # closed has woken the thread by that, and a full one does so too.
+            if self._wake is not None and all(end.is_ours() for end in self._wake):
+                with contextlib.suppress(OSError):
+                    os.write(self._wake[1].number, b"\0")
+        return True
+
+    def keep_running(self) -> bool:
+        """Start the thread if it should run and does not: there was none to be had, or it has ended.
+
+        Returns:
+            Whether it runs, or has nothing to do.
+        """
+        with self._lock:
+            # One that has no number yet is being started, perhaps further down this very stack.
+            if self._thread is not None and (self._thread.is_alive() or self._thread.ident is None):
+                return True
+            if not self._items and not self._inbox:
+                return True
+            thread = self._thread = threading.Thread(target=self._run, name="hcpcreds-watcher", daemon=True)
+        try:
+            thread.start()  # not under the lock: it waits for the thread, which may collect and so post
+        except (RuntimeError, MemoryError) as error:  # "can't start new thread": a limit of the pod, say
+            for entry in self._get_entries():
+                entry.item.watch_mode = "stopped"
+            self._tell(f"cannot watch files: {error}; the next use of a credential tries again")
+        finally:
+            with self._lock:
+                if self._thread is thread and not thread.is_alive():
+                    self._thread = None
+        return self._thread is not None
 
     def prepare_fork(self) -> None:
         """Hold still while the process forks, so that the child finds nothing half done."""
@@ -131,95 +152,132 @@ class Watcher:
 
     def reset_after_fork(self) -> None:
         """Start again in a forked child, which has the parent's descriptors and none of its threads."""
-        items = list(self._items.values())
         self._lock = threading.RLock()
-        if self._thread is not None:
-            self._close()
-        self._items = {}
-        for entry in items:
-            self.add(entry.item, poll=entry.poll)
+        self._thread = None
+        self._close()
+        self.keep_running()
+
+    # The thread
 
     def _run(self) -> None:
-        self._mounts = _open_mounts()
-        while True:
-            while self._inbox:
-                self._call(self._inbox.popleft())
-            self._reload_due()
-            if self._inbox:
-                continue
-            with self._lock:
-                if not self._items and not self._inbox:
+        me = threading.current_thread()
+        try:
+            while self._thread is me:
+                try:
+                    self._step()
+                except Exception as error:  # noqa: BLE001 (whatever it is, the files go on being read)
+                    self._tell(f"cannot watch files ({locate(error)}); reads them every {POLL_SECONDS} s")
                     self._close()
-                    return
-            self._check(self._wait())
+                    for entry in self._get_entries():
+                        entry.item.watch_mode = "polling"
+                    time.sleep(POLL_SECONDS)
+        finally:
+            with self._lock:
+                if self._thread is me:
+                    self._thread = None
+                    self._close()
+                    for item in self._items:
+                        item.watch_mode = "stopped"
+
+    def _step(self) -> None:
+        """Do what there is to do, and wait for more."""
+        self._open_what_is_missing()
+        while self._inbox:
+            self._call(self._inbox.popleft())
+        self._reload_due()
+        if self._inbox:
+            return
+        with self._lock:
+            if not self._items and not self._inbox:
+                self._thread = None
+                self._close()
+                self._told.clear()
+                return
+        self._check(self._wait())
+
+    def _open_what_is_missing(self) -> None:
+        with self._lock:
+            if self._wake is None or not all(end.is_ours() for end in self._wake):
+                _close_all(self._wake or ())
+                self._wake = _open_pipe()
+        if self._mounts is not None and not self._mounts.is_ours():
+            self._mounts = None
+            self._has_missed = True
+        if self._mounts is None:
+            self._mounts = _open_mounts()
+        if self._watches is not None and not self._watches.inotify.descriptor.is_ours():
+            _log.warning("other code has closed the descriptors that watch files; they are opened anew")
+            self._watches = None
+            self._has_missed = True
+        if self._has_missed:
+            self._has_missed = False
+            self._check(self._get_entries())
 
     def _wait(self) -> list[_Entry]:
         """Wait for something to do; tell whose files may have changed."""
-        poller = select.poll()
-        if self._wake is not None:
-            poller.register(self._wake[0], select.POLLIN)
-        if self._mounts is not None:
-            poller.register(self._mounts, select.POLLPRI | select.POLLERR)
-        if self._inotify is not None:
-            poller.register(self._inotify.fileno(), select.POLLIN)
-        touched: list[_Entry] = []
-        for fd, _ in poller.poll(self._get_timeout()):
-            if self._wake is not None and fd == self._wake[0]:
-                os.read(fd, 4096)
-            elif fd == self._mounts:
-                touched = list(self._items.values())
-            else:
-                touched = touched or self._read_events()
-        return touched
+        inotify = self._watches.inotify.descriptor if self._watches is not None else None
+        timeout = self._get_timeout()
+        try:
+            with _open_selector() as selector:
+                if self._wake is not None:
+                    selector.register(self._wake[0].number, selectors.EVENT_READ)
+                if inotify is not None:
+                    selector.register(inotify.number, selectors.EVENT_READ)
+                if self._mounts is not None:
+                    # Always readable, never writable; but an error, which is what a change shows as, wakes
+                    # whoever waits to write.
+                    selector.register(self._mounts.number, selectors.EVENT_WRITE)
+                ready = {key.fd for key, _ in selector.select(timeout)}
+        except (OSError, ValueError) as error:
+            # Closed since the look above; or there is no selector to be had, and all is read each second.
+            self._tell(f"cannot wait for changes ({error}); looks every {POLL_SECONDS} s")
+            time.sleep(POLL_SECONDS)
+            return self._get_entries()
+        if self._wake is not None and self._wake[0].number in ready and self._wake[0].is_ours():
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake[0].number, 4096)
+        if self._mounts is not None and self._mounts.number in ready:
+            return self._get_entries()
+        if inotify is not None and inotify.number in ready:
+            return self._read_events()
+        return []
 
     def _close(self) -> None:
-        for fd in (*(self._wake or ()), self._mounts):
-            if fd is not None:
-                os.close(fd)
-        if self._inotify is not None:
-            self._inotify.close()
-        self._wake = self._mounts = self._thread = self._inotify = None
-        self._directories.clear()
+        descriptors = [*(self._wake or ()), self._mounts]
+        if self._watches is not None:
+            descriptors.append(self._watches.inotify.descriptor)
+        _close_all(each for each in descriptors if each is not None)
+        self._wake = self._mounts = self._watches = None
         self._next_due = math.inf
-        self._told.clear()
+        self._has_missed = True
 
-    def _call(self, work: Callable[[], None]) -> None:
+    def _get_entries(self) -> list[_Entry]:
+        with self._lock:
+            return list(self._items.values())
+
+    def _call(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001 (one bad file must not stop all others)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (one bad file must not stop all others)
             _log.error("the watcher failed, and goes on: %s", locate(error))
-
-    def _add(self, item: Watched, *, poll: bool) -> None:
-        entry = self._items.get(item)
-        if entry is None:
-            entry = self._items[item] = _Entry(item, poll=poll)
-        entry.poll = entry.poll or poll
-        self._check([entry])
 
     # Timers
 
-    def _get_timeout(self) -> float | None:
-        seconds = self._next_due - time.monotonic()
-        if self._wake is None:
-            seconds = min(seconds, POLL_SECONDS)
-        return None if seconds == math.inf else max(0.0, seconds * 1000)
+    def _get_timeout(self) -> float:
+        longest = _MAX_WAIT_SECONDS if self._wake is not None else POLL_SECONDS
+        return max(0.0, min(self._next_due - self._clock(), longest))
 
-    def _set_timer(self, entry: _Entry) -> None:
-        delay = entry.item.get_delay()
-        if entry.item.watch_mode == "polling":
-            delay = min(delay, POLL_SECONDS)
-        entry.due = time.monotonic() + delay
+    def _set_timer(self, entry: _Entry, delay: float) -> None:
+        entry.due = self._clock() + delay
         self._next_due = min(self._next_due, entry.due)
 
     def _reload_due(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now < self._next_due:
             return
-        due = [entry for entry in self._items.values() if entry.due <= now]
-        self._next_due = min(
-            (entry.due for entry in self._items.values() if entry.due > now), default=math.inf
-        )
-        self._check(due)
+        entries = self._get_entries()
+        self._next_due = min((entry.due for entry in entries if entry.due > now), default=math.inf)
+        self._check([entry for entry in entries if entry.due <= now])
 
     def _check(self, entries: list[_Entry]) -> None:
         for entry in entries:
@@ -233,14 +291,10 @@ class Watcher:
                 if not self._watch(entry):
                     break
                 self._call(entry.item.reload)
-            self._set_timer(entry)
+            delay = entry.item.get_delay()
+            self._set_timer(entry, min(delay, POLL_SECONDS) if entry.item.watch_mode == "polling" else delay)
 
     # inotify
-
-    def _get_inotify(self) -> "INotify":
-        if self._inotify is None:
-            self._inotify = _open_inotify()
-        return self._inotify
 
     def _watch(self, entry: _Entry) -> bool:
         """Watch what the entry's path depends on now; tell whether that has changed."""
@@ -248,73 +302,33 @@ class Watcher:
             entry.item.watch_mode = "polling"
             return False
         try:
-            found = self._add_watches(entry.item.path)
+            has_changed = self._get_watches().watch(entry, entry.item.path)
         except OSError as error:
-            self._tell(
-                f"cannot watch files ({os.strerror(error.errno or 0)}); reads them every {POLL_SECONDS} s"
-            )
             entry.item.watch_mode = "polling"
+            if error.errno != errno.EBADF:  # what other code has closed is told of where it is opened anew
+                limit = f"; see {_LIMITS[error.errno]}" if error.errno in _LIMITS else ""
+                reason = f"{os.strerror(error.errno or 0)}{limit}"
+                self._tell(f"cannot watch files ({reason}); reads them every {POLL_SECONDS} s")
             return False
         entry.item.watch_mode = "watching"
-        if found == entry.entries:
-            return False
-        self._set_entries(entry, found)
-        return True
+        return has_changed
 
-    def _add_watches(self, path: str) -> list[tuple[int, str]]:
-        found: list[tuple[int, str]] = []
-        places = resolve_entries(path)
-        for directory, name in places:
-            try:
-                descriptor = self._get_inotify().add_watch(directory, _MASK)
-            except OSError as error:
-                vanished = error.errno in (errno.ENOENT, errno.ENOTDIR)
-                # A parent that may be passed but not listed cannot be watched; it hardly ever changes.
-                if vanished or (error.errno == errno.EACCES and (directory, name) != places[-1]):
-                    continue
-                self._drop_unused(found)
-                raise
-            self._directories.setdefault(descriptor, _Directory(directory))
-            found.append((descriptor, name))
-        return found
-
-    def _set_entries(self, entry: _Entry, found: list[tuple[int, str]]) -> None:
-        for descriptor, name in found:
-            self._directories[descriptor].names.setdefault(name, set()).add(entry)
-        for descriptor, name in set(entry.entries) - set(found):
-            directory = self._directories.get(descriptor)
-            if directory is not None and name in directory.names:
-                directory.names[name].discard(entry)
-                if not directory.names[name]:
-                    del directory.names[name]
-        self._drop_unused(entry.entries)
-        entry.entries = found
-
-    def _drop_unused(self, entries: list[tuple[int, str]]) -> None:
-        for descriptor, _ in entries:
-            directory = self._directories.get(descriptor)
-            if directory is not None and not directory.names:
-                del self._directories[descriptor]
-                # The watch is gone already when its directory is.
-                with contextlib.suppress(OSError):
-                    self._get_inotify().rm_watch(descriptor)
+    def _get_watches(self) -> Watches[_Entry]:
+        if self._watches is None:
+            libc = load_libc()  # takes a lock that a fork takes before the one here
+            with self._lock:
+                self._watches = Watches(Inotify(libc))
+        return self._watches
 
     def _read_events(self) -> list[_Entry]:
-        touched: dict[_Entry, None] = {}
-        for descriptor, mask, _, name in self._get_inotify().read(timeout=0):
-            if mask & _OVERFLOW:
-                return list(self._items.values())
-            directory = self._directories.get(descriptor)
-            if directory is None:
-                continue
-            if mask & _SELF:
-                for users in directory.names.values():
-                    touched.update(dict.fromkeys(users))
-                if mask & _IGNORED:
-                    del self._directories[descriptor]
-            elif name in directory.names and not (mask & _CREATE and _is_being_written(directory.path, name)):
-                touched.update(dict.fromkeys(directory.names[name]))
-        return list(touched)
+        try:
+            touched, begun = self._get_watches().read()
+        except OSError:
+            return []  # other code has closed it since; the next step opens it anew
+        for entry in begun:
+            if entry.due > self._clock() + POLL_SECONDS:
+                self._set_timer(entry, POLL_SECONDS)
+        return touched
 
     def _tell(self, reason: str) -> None:
         if reason not in self._told:
@@ -322,70 +336,33 @@ class Watcher:
             _log.warning("hcpcreds %s", reason)
 
 
-def resolve_entries(path: str) -> list[tuple[str, str]]:
-    """Walk a path as the kernel does.
-
-    Returns:
-        The (directory, name) of every step, as far as it goes; the directories are free of symlinks.
-    """
-    steps: list[tuple[str, str]] = []
-    here = "/"
-    names = path.split("/")[::-1]
-    links = 0
-    while names and links < _MAX_SYMLINKS:
-        name = names.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            here = os.path.dirname(here)
-            continue
-        steps.append((here, name))
-        step = os.path.join(here, name)
-        try:
-            target = os.readlink(step)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                break
-            here = step
-            continue
-        links += 1
-        if target.startswith("/"):
-            here = "/"
-        names.extend(target.split("/")[::-1])
-    return steps
+def _open_selector() -> selectors.BaseSelector:
+    # poll needs no descriptor of its own, unlike epoll. Where eventlet or gevent have put in a default of
+    # theirs, threads are theirs too, and only that one lets others run.
+    if selectors.DefaultSelector is getattr(selectors, "EpollSelector", None):
+        return getattr(selectors, "PollSelector", selectors.DefaultSelector)()
+    return selectors.DefaultSelector()
 
 
-def _is_being_written(directory: str, name: str) -> bool:
-    # A new regular file is empty still; its writer's close() will tell.
-    try:
-        found = os.lstat(os.path.join(directory, name))
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-
-
-def _open_pipe() -> tuple[int, int] | None:
+def _open_pipe() -> tuple[Descriptor, Descriptor] | None:
     # Out of descriptors, the thread looks every second whether there is something to do.
     try:
-        pipe = os.pipe()
+        ends = os.pipe()
     except OSError:
         return None
-    os.set_blocking(pipe[1], False)
-    return pipe
+    for end in ends:
+        os.set_blocking(end, False)
+    return Descriptor(ends[0]), Descriptor(ends[1])
 
 
-def _open_mounts() -> int | None:
+def _open_mounts() -> Descriptor | None:
     # Something mounted over a directory touches none of its entries. The mount table tells: proc(5).
     try:
-        return os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        return Descriptor(os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
     except OSError:
         return None
 
 
-def _open_inotify() -> "INotify":
-    if sys.platform != "linux":
-        raise OSError(errno.ENOSYS, "no inotify here")
-    with first_use:
-        from inotify_simple import INotify  # noqa: PLC0415
-
-        return INotify()
+def _close_all(descriptors: Iterable[Descriptor]) -> None:
+    for descriptor in descriptors:
+        descriptor.close()
