@@ -3,9 +3,6 @@
 import asyncio
 import gc
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 import traceback
 from collections.abc import Callable
@@ -16,25 +13,13 @@ import pytest
 from azure.core.pipeline.transport import RequestsTransport
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, get_signer
 from tests.credential.files import Mount, issue, later, render_file, wait_for_generation, wait_until
+from tests.support.processes import run_python
 
 import hcpcreds.aio
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.local.azure import LocalAzure
 
 FIRST = issue()
-
-
-def run_python(code: str, *arguments: object) -> str:
-    """Run code in a new interpreter; answers what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=15,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def count_descriptors() -> int:
