@@ -173,7 +173,11 @@ def _measure_rotation(folder: Path, contents: list[bytes]) -> None:
 
 def _measure_taking(path: Path, contents: list[bytes]) -> float:
     source = CredentialSource(
-        str(path), backstop=timedelta(hours=6), clock=time.time, post=lambda work: work()
+        str(path),
+        backstop=timedelta(hours=6),
+        clock=time.time,
+        post=lambda work: work(),
+        keep_watched=lambda: True,
     )
     taken = []
     for content in contents:

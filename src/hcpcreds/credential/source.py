@@ -98,7 +98,7 @@ class CredentialSource:
         *,
         backstop: timedelta,
         clock: Callable[[], float],
-        post: Callable[[Callable[[], object]], bool],
+        post: Callable[[Callable[[], object]], object],
         keep_watched: Callable[[], bool],
     ) -> None:
         self.path = path
@@ -112,8 +112,7 @@ class CredentialSource:
         """Whether anybody asks the file's own authority, and so must not be led to another by a new file."""
         self._clock = clock
         self.post = post
-        """Has the watcher's thread call something, after all that it was asked to do before; tells whether
-        there is such a thread."""
+        """Has the watcher's thread call something, after all that it was asked to do before."""
         self.keep_watched = keep_watched
         """Starts the watcher's thread if it has ended; tells whether it runs."""
         self._lock = threading.Lock()

@@ -100,22 +100,20 @@ class Watcher:
         if entry is not None and self._watches is not None:
             self._watches.forget(entry)
 
-    def post(self, work: Callable[[], object]) -> bool:
-        """Have the watcher's thread call something soon. Never blocks, never raises for want of a thread.
+    def post(self, work: Callable[[], object]) -> None:
+        """Have the watcher's thread call something soon; never blocks.
 
-        Returns:
-            Whether there is a thread to do so; if not, the work waits for the one that the next use starts.
+        Where no thread can be started, the work waits for the one that the next use starts.
         """
         self._inbox.append(work)
         if not self.keep_running():
-            return False
+            return
         with self._lock:
             # Both ends: writing where nobody reads can end a process (SIGPIPE). A pipe that other code has
             # closed has woken the thread by that, and a full one does so too.
             if self._wake is not None and all(end.is_ours() for end in self._wake):
                 with contextlib.suppress(OSError):
                     os.write(self._wake[1].number, b"\0")
-        return True
 
     def keep_running(self) -> bool:
         """Start the thread if it should run and does not: there was none to be had, or it has ended.
