@@ -1,6 +1,8 @@
 """WWW-Authenticate, parsed as RFC 9110 writes it."""
 
 import string
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -106,6 +108,25 @@ def test_parse_challenges_reads_what_servers_send(header: str, expected: list[Ch
 def test_parse_challenges_refuses_what_is_no_challenge(header: str):
     with pytest.raises(InputError, match="WWW-Authenticate"):
         parse_challenges(header)
+
+
+@pytest.mark.parametrize("end", ["", "=", ",", '"', "é", "=,", " a", "a=b c"])
+@pytest.mark.parametrize(
+    "unit", [" ", "\t", "a", "a ", "a=", 'a="', "\\", ",", " ,", "=", "a b,", '"a', "a  =  "]
+)
+def test_parse_challenges_takes_time_that_grows_with_the_length(unit: str, end: str):
+    began = time.process_time()
+    for begin in ("a", "a ", 'a b="', "a b="):
+        with suppress(InputError):
+            parse_challenges((begin + unit * 8192)[: 8192 - len(end)] + end)
+    assert time.process_time() - began < 0.3
+
+
+def test_parse_challenges_refuses_what_is_longer_than_8_kib():
+    header = 'Bearer authorization="https://login/tenant"'
+    assert find_tenant(header.ljust(8192)) == "tenant"
+    with pytest.raises(InputError, match="8193 characters, more than 8192"):
+        find_tenant(header.ljust(8193))
 
 
 @pytest.mark.parametrize(

@@ -11,20 +11,25 @@ from urllib.parse import urlsplit
 
 from hcpcreds.errors import InputError
 
+_LONGEST: Final = 8192
+"""Characters of a header that are read."""
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's word for a name
 _TEXT: Final = r"[^\"\\\x00-\x08\x0a-\x1f\x7f]"
 _ELEMENT: Final = re.compile(
     rf"""
-    (?: (?P<scheme>{_TOKEN}) (?: [ ]+ | (?=[ \t]*(?:,|$)) ) )?
+    (?: (?P<scheme>{_TOKEN}) (?: [ ]++ | (?=[ \t]*(?:,|$)) ) )?
     (?:
-        (?P<name>{_TOKEN}) [ \t]*=[ \t]* (?: (?P<value>{_TOKEN}) | "(?P<quoted>(?:{_TEXT}|\\.)*)" )
+        (?P<name>{_TOKEN}) [ \t]*+=[ \t]*+ (?: (?P<value>{_TOKEN}) | "(?P<quoted>(?:{_TEXT}|\\.)*+)" )
       | (?P<token>[A-Za-z0-9\-._~+/]+=*)
     )?
-    [ \t]*(?=,|$)
+    [ \t]*+(?=,|$)
     """,
     re.VERBOSE,
 )
-"""What stands between two commas: a scheme, a scheme with its token or first parameter, or a parameter."""
+"""What stands between two commas: a scheme, a scheme with its token or first parameter, or a parameter.
+
+Blanks are taken whole (++), for each shorter run would be tried again.
+"""
 _SEPARATORS: Final = re.compile(r"[ \t,]*")
 _TENANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 
@@ -47,8 +52,10 @@ def parse_challenges(header: str) -> list[Challenge]:
         header: The field's value; several fields are one value, joined with commas.
 
     Raises:
-        InputError: It is not what RFC 9110 describes; says from which character on.
+        InputError: It is not what RFC 9110 describes, and says from which character on; or longer than 8 KiB.
     """
+    if len(header) > _LONGEST:
+        raise InputError("WWW-Authenticate", [f"it has {len(header)} characters, more than {_LONGEST}"])
     challenges: list[Challenge] = []
     parameters: dict[str, str] = {}
     position = _skip_separators(header, 0)
