@@ -10,14 +10,17 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 from azure.keyvault.secrets import SecretClient
 from tests.local.clients import Caller, make_key
 
+from hcpcreds.cli.renew import command
 from hcpcreds.dataplane import UserAssignedIdentityCredentials, vault
 from hcpcreds.dataplane.models import parse_model
 from hcpcreds.local.azure import LocalAzure
@@ -275,6 +278,9 @@ def test_renew_leaves_a_vault_to_the_replica_that_holds_its_lease(region: Region
         (["--once", "--vault", "a_b"], "expected a vault's name"),
         (["--once", "--metrics-address", "nowhere"], "metrics address"),
         (["--once", "--local"], "--local says by itself"),
+        (["--once", "--data-plane-host", "com"], "expected a host's name"),
+        (["--once", "--data-plane-host", "identity.azure.net:443"], "expected a host's name"),
+        (["--once", "--data-plane-host", "azure.net"], "anybody can have a host below it"),
     ],
 )
 def test_renew_refuses_wrong_usage_before_anything_is_asked(region: Region, arguments: list[str], said: str):
@@ -283,6 +289,40 @@ def test_renew_refuses_wrong_usage_before_anything_is_asked(region: Region, argu
     assert said in done.stderr
     assert done.stdout == ""
     assert region.azure.requests.count("vault") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30),
+        ("15m", 900),
+        ("1.5h", 5400),
+        ("10d", 864_000),
+        ("0s", 0),
+        ("366d", 31_622_400),
+        ("31622400s", 31_622_400),
+    ],
+)
+def test_duration_is_a_number_and_a_unit(text: str, seconds: float):
+    values = command.make_context("renew", ["--interval", text, "--before", text]).params
+    assert values["interval"] == values["before"] == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "s", "10", "10w", "10M", "10 s", "-1s", "1e3s", "1,5h", "367d", "999999999d", "٣s", "1\u0085h"],
+)
+def test_duration_that_is_none_is_told_with_its_option_and_examples(text: str):
+    with pytest.raises(click.BadParameter, match=r"examples: 30s, 15m, 1.5h, 10d") as caught:
+        command.make_context("renew", ["--before", text])
+    assert "Invalid value for '--before'" in caught.value.format_message()
+    assert caught.value.format_message().isprintable()
+
+
+def test_renew_starts_with_a_click_whose_types_take_no_parameters():
+    # Before 8.4, ParamType[...] is a TypeError.
+    code = "import click; click.ParamType.__class_getitem__ = None; import hcpcreds.cli.renew"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("missing", [["--vault", "harbour"], ["--audience", "https://identity.azure.net"]])

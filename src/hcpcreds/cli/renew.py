@@ -6,15 +6,15 @@ import signal
 import sys
 from contextlib import ExitStack, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import click
-from typing_extensions import override
 
 from hcpcreds.cli.options import ca_file_option, output_option
 from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD, get_cloud
 from hcpcreds.errors import InputError
+from hcpcreds.text import make_safe
 
 if TYPE_CHECKING:
     from hcpcreds.cli.renew_report import RenewalReport
@@ -33,22 +33,16 @@ else:
     _DurationType = click.ParamType  # generic since click 8.4 only
 
 
-class _Duration(_DurationType):
-    name = "duration"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", str(value))
-        if match is not None:
-            try:
-                duration = timedelta(**{_UNITS[match[2]]: float(match[1])})
-            except OverflowError:
-                duration = timedelta.max
+def _parse_duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", text)
+    if match is not None:
+        with suppress(OverflowError):
+            duration = timedelta(**{_UNITS[match[2]]: float(match[1])})
             if duration <= _LONGEST:
                 return duration
-        return self.fail(
-            f"{value!r} is no duration; examples: 30s, 15m, 1.5h, 10d (at most 366d).", param, ctx
-        )
+    raise click.BadParameter(
+        f"{make_safe(text)} is no duration; examples: 30s, 15m, 1.5h, 10d (at most 366d)."
+    )
 
 
 @click.command(
@@ -84,11 +78,15 @@ class _Duration(_DurationType):
 )
 @click.option("--once", is_flag=True, help="Walk over each vault once, then end.")
 @click.option(
-    "--interval", type=_Duration(), help="Walk again and again, with about this long between two walks."
+    "--interval",
+    type=_parse_duration,
+    metavar="DURATION",
+    help="Walk again and again, with about this long between two walks.",
 )
 @click.option(
     "--before",
-    type=_Duration(),
+    type=_parse_duration,
+    metavar="DURATION",
     default="0s",
     help="Renew this long ahead of renew_after; the data plane may have nothing newer yet.",
 )
