@@ -129,6 +129,16 @@ def test_credentials_hide_the_client_secret_wherever_they_are_shown(model: Any):
         assert "shown" in text
 
 
+@pytest.mark.parametrize("field", ["client_id", "object_id", "resource_id", "client_secret_url"])
+def test_credentials_hide_a_key_that_stands_in_another_field(field: Any):
+    key: Any = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 50
+    one = UserAssignedIdentityCredentials(**{field: key})
+    request = UserAssignedIdentitiesRequest(identity_ids=(key, "\x1b[2J"))
+    for text in map(repr, (one, ManagedIdentityCredentials(explicit_identities=(one,)), request)):
+        assert "MII" not in text
+        assert text.isprintable()
+
+
 @pytest.mark.parametrize(
     "content",
     [

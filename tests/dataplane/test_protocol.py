@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,7 +157,95 @@ def test_check_identity_url_refuses_another_host_that_looks_alike(host: str):
         check_identity_url(f"https://{host}/a", ["identity.azure.net"])
 
 
-@pytest.mark.parametrize(("audience", "hosts"), [("api://guid", []), ("guid", None), ("https://[", None)])
+@pytest.mark.parametrize(
+    ("audience", "hosts"),
+    [
+        ("api://guid", []),
+        ("guid", None),
+        ("https://[", None),
+        ("http://identity.azure.net", None),
+        ("https://identity.azure.net\\@evil.example", None),
+        ("https://user@identity.azure.net", None),
+    ],
+)
 def test_choose_hosts_needs_one(audience: str, hosts: list[str] | None):
     with pytest.raises(InputError, match="none is named"):
         choose_hosts(audience, hosts)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("com", "*", "*.identity.azure.net", "a b.example", "identity.azure.net:443", "", ".", "..", "a..b"),
+        *("-a.example", "a-.example", "a_b.example", "é.example", "https://identity.azure.net", "[::2]"),
+        *("a.example/", "a.example\n", f"{'a' * 64}.example", f"{'a.' * 127}example", "x@a.example"),
+    ],
+)
+def test_choose_hosts_refuses_what_is_not_a_host(host: str):
+    with pytest.raises(InputError, match="expected a host's name") as caught:
+        choose_hosts("https://identity.azure.net", ["fine.example", host])
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("azure.net", "azure.com", "windows.net", "core.windows.net", "vault.azure.net", "cloudapp.net"),
+        *("usgovcloudapi.net", "azure.cn", "chinacloudapi.cn", "sovcloud-api.fr", "microsoftonline.com"),
+        *("AZURE.NET", "azure.net."),
+    ],
+)
+def test_choose_hosts_refuses_a_domain_that_others_share(host: str):
+    for audience, hosts in ((f"https://{host}", None), ("https://identity.azure.net", [host])):
+        with pytest.raises(InputError, match="anybody can have a host below it"):
+            choose_hosts(audience, hosts)
+
+
+@pytest.mark.parametrize(
+    ("host", "chosen"),
+    [
+        ("identity.azure.net", "identity.azure.net"),
+        ("East.Identity.Azure.Net.", "east.identity.azure.net"),
+        ("identity.usgovcloudapi.net", "identity.usgovcloudapi.net"),
+        *((host, host) for host in ("127.0.0.1", "localhost", "::1")),
+        ("[::1]", "::1"),
+    ],
+)
+def test_choose_hosts_takes_a_host_and_this_machine(host: str, chosen: str):
+    assert choose_hosts("api://guid", [host]) == (chosen,)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (401, "The credential must be of an application that may call the data plane"),
+        (403, "The application may not get this resource's credentials."),
+        (404, "There is no such identity; take the x-ms-identity-url from ARM again."),
+        (429, "Throttled; try again later."),
+        (503, "Try again later."),
+        (500, None),
+    ],
+)
+def test_refusal_of_the_data_plane_says_what_would_help(status: int, hint: str | None):
+    content = b'{"error": {"code": "Some", "message": "said"}}'
+    with pytest.raises(IssueError) as caught:
+        read_answer(build_request("GET", URL), Answer(status, content), ManagedIdentityCredentials)
+    assert (caught.value.hint or "").startswith(hint or "")
+    assert bool(caught.value.hint) == bool(hint)
+
+
+def test_message_of_the_data_plane_is_shown_safely():
+    message = f"\x1b[2J\n Bearer opaque-token eyJhbGciOiJSUzI1NiJ9.e30.c2ln \u202e {'m' * 5000}"
+    content = msgspec.json.encode({"error": {"code": "Bad\x9b", "message": message}})
+    with pytest.raises(IssueError) as caught:
+        read_answer(build_request("GET", URL), Answer(400, content), ManagedIdentityCredentials)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+    assert "opaque-token" not in str(caught.value)
+    assert "eyJ" not in str(caught.value)
+
+
+def test_host_of_an_identity_url_is_shown_safely():
+    with pytest.raises(InputError) as caught:
+        check_identity_url(f"https://{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC' * 40}/a", ["identity.azure.net"])
+    assert "mii" not in str(caught.value).lower()

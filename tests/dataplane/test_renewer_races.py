@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.dataplane.renewals import Renewals, get_outcome, list_results, render_time
+from typing_extensions import override
 
 from hcpcreds.dataplane.renewal import Result, Walk
 from hcpcreds.local.azure import LocalAzure
@@ -105,16 +106,145 @@ def test_newer_version_that_is_on_top_already_is_not_written_again(renewals: Ren
     assert held.latest.decode()["client_secret"] == newest["client_secret"]
 
 
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock can be moved on: that of a process that was stopped meanwhile."""
+
+    ahead = 0.0
+
+    @override
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+    def jump(self, seconds: float) -> None:
+        self.ahead += seconds
+
+
+class Paused:
+    """A walk that stores an older credential, and what happens to it just before it writes."""
+
+    def __init__(self, renewals: Renewals) -> None:
+        self.renewals = renewals
+        self.loop = JumpingLoop()
+        self.stop = asyncio.Event()
+        self.name = renewals.add()
+        self.newest = renewals.issue(self.name)
+        renewals.answer(self.name, renewals.issue(self.name, age=timedelta(hours=1)))
+
+    def interrupt(
+        self, method: str, nth: int, *, jump: float = 0.0, lose: bool = False, **fields: Any
+    ) -> None:
+        """Let somebody store the newest after the nth request, and time pass or the Lease be lost."""
+
+        async def do() -> None:
+            await asyncio.to_thread(self.renewals.write, self.name, self.newest)
+            self.loop.jump(jump)
+            if lose:
+                self.stop.set()
+
+        match = f"/secrets/{self.name}" + ("/" if method == "GET" else "")
+        self.renewals.meanwhile(method, match, do, nth=nth, after=True)
+
+    def walk(self, **options: Any) -> Walk:
+        async def walk() -> Walk:
+            async with self.renewals.renewer(**options) as renewer:
+                return await renewer.walk(self.stop)
+
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            return runner.run(walk())
+
+    def count_versions(self) -> int:
+        held = self.renewals.look(self.name)
+        assert held is not None
+        return len(held.versions)
+
+
+@pytest.mark.parametrize("how", [{"jump": 5.1}, {"lose": True}])
+def test_write_after_a_pause_or_a_lost_lease_looks_again_first(renewals: Renewals, how: dict[str, Any]):
+    paused = Paused(renewals)
+    paused.interrupt("GET", 2, **how)
+    assert list_results(paused.walk()) == {paused.name: Result.SUPERSEDED}
+    # The older one was never on top.
+    assert paused.count_versions() == 2
+    assert get_last(renewals, paused.name)["client_secret"] == paused.newest["client_secret"]
+
+
+def test_write_that_was_throttled_for_long_looks_again_first(renewals: Renewals):
+    paused = Paused(renewals)
+    renewals.azure.faults.add("vault", method="PUT", status=429, retry_after=0.1, times=1)
+    paused.interrupt("PUT", 1, jump=5.0)
+    assert list_results(paused.walk()) == {paused.name: Result.SUPERSEDED}
+    assert paused.count_versions() == 2
+
+
+def test_write_soon_after_the_look_is_sent(renewals: Renewals):
+    name = renewals.add()
+    loop = JumpingLoop()
+
+    async def jump() -> None:
+        loop.jump(4.0)
+
+    async def walk() -> Walk:
+        async with renewals.renewer() as renewer:
+            return await renewer.walk()
+
+    renewals.azure.requests.clear()
+    renewals.meanwhile("GET", f"/secrets/{name}/", jump, nth=2, after=True)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert list_results(runner.run(walk())) == {name: Result.RENEWED}
+    assert renewals.azure.requests.count("vault", match=f"/secrets/{name}/", method="GET") == 3
+
+
+def test_uncovering_after_a_pause_looks_again_first(renewals: Renewals):
+    paused = Paused(renewals)
+    buried = renewals.issue(paused.name, age=timedelta(minutes=30))
+
+    async def store() -> None:
+        await asyncio.to_thread(renewals.write, paused.name, buried)
+
+    renewals.meanwhile("PUT", paused.name, store)
+    # Read, looked at, its versions, the buried one, and the look before that is put back on top.
+    paused.interrupt("GET", 5, jump=5.1)
+    assert list_results(paused.walk()) == {paused.name: Result.SUPERSEDED}
+    assert paused.count_versions() == 4
+    assert get_last(renewals, paused.name)["client_secret"] == paused.newest["client_secret"]
+
+
+def test_write_that_always_comes_too_late_fails_and_is_told(renewals: Renewals):
+    name = renewals.add()
+    before = renewals.read()
+    loop = JumpingLoop()
+
+    async def jump() -> None:
+        loop.jump(5.1)
+
+    async def walk() -> Walk:
+        async with renewals.renewer(attempts=2) as renewer:
+            return await renewer.walk()
+
+    for nth in (2, 3):
+        renewals.meanwhile("GET", f"/secrets/{name}/", jump, nth=nth, after=True)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        walked = runner.run(walk())
+    assert list_results(walked) == {name: Result.FAILED}
+    assert "too late after the look" in (get_outcome(walked, name).reason or "")
+    assert renewals.check_kept(before) == before
+
+
 @pytest.mark.parametrize("what", ["garbage", "foreign", "disabled", "of the future", "expired"])
 def test_later_version_that_is_no_credential_of_the_identity_is_not_put_on_top(renewals: Renewals, what: str):
     name, other = renewals.add(), renewals.add(due=False)
     later = renewals.issue(other if what == "foreign" else name, age=-timedelta(minutes=1))
+    if what == "expired":  # of a short life, that began after the answer's and is over
+        renewals.answer(name, renewals.issue(name, age=timedelta(hours=2)))
+        over = renewals.now() - timedelta(minutes=5)
+        later |= {
+            "not_before": render_time(over - timedelta(hours=1)),
+            "not_after": render_time(over),
+        }
     if what == "garbage":
         later["client_id"] = 5
     if what == "of the future":
         later |= {"not_before": "2099-01-01T00:00:00Z", "not_after": "2099-02-01T00:00:00Z"}
-    if what == "expired":
-        later["not_after"] = "2026-01-01T00:00:00Z"
 
     async def store() -> None:
         await asyncio.to_thread(renewals.write, name, later, enabled=what != "disabled")

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
@@ -15,10 +16,12 @@ from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityC
 from hcpcreds.dataplane.aio import vault as aio_vault
 from hcpcreds.dataplane.models import parse_model, render_model
 from hcpcreds.dataplane.vault_secret import StoredCredential, render_identifier
-from hcpcreds.errors import InputError, SecretNotFoundError, StoreError
+from hcpcreds.errors import InputError, SecretNotFoundError, StoreError, StoreRefusedError
 from hcpcreds.local.azure import LocalAzure
 
 CREDENTIALS = UserAssignedIdentityCredentials(**make_fields())
+
+JSON = {"Content-Type": "application/json"}
 
 
 class Twin:
@@ -205,3 +208,40 @@ def test_list_stored_gives_what_it_has_before_it_fails(make_azure: Any):
         azure.faults.add("vault", status=500)
         with pytest.raises(StoreError, match="vault https://127"):
             list(listing)
+
+
+@pytest.mark.parametrize(
+    ("status", "inner", "hint"),
+    [
+        (401, None, "The vault does not accept this credential's tokens: is it in the vault's tenant?"),
+        (403, None, "needs to get, list and set secrets (Key Vault Secrets Officer)"),
+        (403, "ForbiddenByRbac", "needs to get, list and set secrets (Key Vault Secrets Officer)"),
+        (403, "SecretDisabled", "The secret is disabled: enable it, or delete it"),
+        (403, "ForbiddenByFirewall", "firewall does not let this address through; a role would not help"),
+        (403, "ForbiddenByConnection", "takes private connections only; a role would not help"),
+        (400, None, ""),
+    ],
+)
+def test_refusal_of_the_vault_says_what_would_help(
+    local_azure: LocalAzure, twin: Twin, status: int, inner: str | None, hint: str
+):
+    error = {"code": "Some", "message": "said", **({"innererror": {"code": inner}} if inner else {})}
+    local_azure.faults.add("vault", status=status, body=msgspec.json.encode({"error": error}), headers=JSON)
+    with pytest.raises(StoreRefusedError) as caught:
+        twin.call("load", "absent")
+    assert str(caught.value).startswith("secret absent in https://127")
+    assert "(Some) said" in str(caught.value)
+    assert hint in (caught.value.hint or "")
+    assert bool(caught.value.hint) == bool(hint)
+
+
+def test_message_of_the_vault_is_shown_safely(local_azure: LocalAzure, twin: Twin):
+    message = f"\x1b[2J Bearer opaque-token eyJhbGciOiJSUzI1NiJ9.e30.c2ln \u202e {'m' * 5000}"
+    body = msgspec.json.encode({"error": {"code": "Bad", "message": message}})
+    local_azure.faults.add("vault", status=400, body=body, headers=JSON)
+    with pytest.raises(StoreRefusedError) as caught:
+        twin.call("load", "absent")
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 500
+    assert "opaque-token" not in str(caught.value)
+    assert "eyJ" not in str(caught.value)

@@ -14,6 +14,7 @@ import msgspec
 from typing_extensions import override
 
 from hcpcreds.errors import InputError
+from hcpcreds.text import make_safe
 
 _SECRET_FIELDS: Final = frozenset({"client_secret"})
 
@@ -28,10 +29,17 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @override
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        fields = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        fields = [(name, _show(getattr(self, name))) for name in self.__struct_fields__]
         return [
             (name, "***" if name in _SECRET_FIELDS else value) for name, value in fields if value is not None
         ]
+
+
+def _show(value: object) -> object:
+    """Show texts safely: a key can have been pasted into any of them."""
+    if isinstance(value, tuple):
+        return tuple(map(_show, value))
+    return make_safe(value) if isinstance(value, str) else value
 
 
 class CustomClaims(Model, frozen=True):

@@ -28,6 +28,7 @@ from hcpcreds.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from hcpcreds.text import make_safe
 
 __all__ = [
     "Credentials",
@@ -46,8 +47,14 @@ SDK_ERRORS: Final = (AzureError, AttributeError, TypeError, ValueError, Recursio
 """What SecretClient raises; all but the first when it is answered something that is no answer."""
 _HINTS: Final = {
     401: "The vault does not accept this credential's tokens: is it in the vault's tenant?",
-    403: "The caller needs to get, list and set secrets (Key Vault Secrets Officer), the secret be enabled.",
+    403: "The caller needs to get, list and set secrets (Key Vault Secrets Officer).",
 }
+_REASONS: Final = {
+    "SecretDisabled": "The secret is disabled: enable it, or delete it if nothing uses it any more.",
+    "ForbiddenByFirewall": "The vault's firewall does not let this address through; a role would not help.",
+    "ForbiddenByConnection": "The vault takes private connections only; a role would not help.",
+}
+"""By the inner code of a 403. Source: learn.microsoft.com, "Azure Key Vault REST API error codes"."""
 
 
 def describe(vault_url: str, name: str | None = None) -> str:
@@ -66,13 +73,20 @@ def explain(error: Exception, vault_url: str, name: str | None = None) -> StoreE
             f"{where}: HTTP {error.status_code} with what is not an answer of Key Vault", hint=INTERCEPTED
         )
     # The first line says it, the others say it again.
-    message = f"{where}: {error.message.partition(chr(10))[0]}"
+    message = f"{where}: {make_safe(error.message.partition(chr(10))[0])}"
     if isinstance(error, ResourceNotFoundError) and code == "SecretNotFound":
         return SecretNotFoundError(message)
     if is_refusal(error):
-        status = error.status_code if isinstance(error, HttpResponseError) else None
-        return StoreRefusedError(message, hint=_HINTS.get(status or 0))
+        return StoreRefusedError(message, hint=_choose_hint(error))
     return StoreUnavailableError(message)
+
+
+def _choose_hint(error: AzureError) -> str | None:
+    if not isinstance(error, HttpResponseError):
+        return None
+    inner = getattr(error.error, "innererror", None)
+    code = inner.get("code") if isinstance(inner, dict) else None
+    return _REASONS.get(str(code)) or _HINTS.get(error.status_code or 0)
 
 
 @contextmanager
