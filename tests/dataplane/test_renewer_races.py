@@ -130,9 +130,7 @@ class Paused:
         self.newest = renewals.issue(self.name)
         renewals.answer(self.name, renewals.issue(self.name, age=timedelta(hours=1)))
 
-    def interrupt(
-        self, method: str, nth: int, *, jump: float = 0.0, lose: bool = False, **fields: Any
-    ) -> None:
+    def interrupt(self, method: str, nth: int, *, jump: float = 0.0, lose: bool = False) -> None:
         """Let somebody store the newest after the nth request, and time pass or the Lease be lost."""
 
         async def do() -> None:
