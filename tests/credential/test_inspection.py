@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +339,46 @@ def test_inspection_says_why_a_file_cannot_be_read(mount, damage, text):
     assert text in texts_of(inspection)
 
 
+def _swap(**changes: Any) -> Callable[[Mount], None]:
+    return lambda mount: mount.swap(render_good(**changes))
+
+
+def _let_anybody_write(mount: Mount) -> None:
+    mount.path.chmod(0o666)
+
+
+@pytest.mark.parametrize(
+    ("damage", "days", "hint"),
+    [
+        (_remove_data_link, 0, "See the pod's events, and the driver's and its provider's logs."),
+        (_remove_data_directory, 0, "Restart the pod, so that the driver mounts the volume anew."),
+        (_remove_file, 0, "It is read as soon as it is there. If it never is, see the pod's events"),
+        (_link_to_itself, 0, "See the file's mode and owner, the symlinks on its way"),
+        (_make_directory, 0, "Name the file inside the mount, not its directory."),
+        (_let_anybody_write, 0, "0644 is the driver's default."),
+        (_swap(client_id="me"), 0, "See what the Key Vault secret holds, and the objectEncoding"),
+        (_swap(not_after=(NOW + 400 * DAY).isoformat()), 0, "The certificate's counts."),
+        (_swap(not_before=(NOW - 400 * DAY).isoformat()), 0, "The certificate's counts."),
+        (
+            _swap(renew_after=(NOW - 2 * DAY).isoformat()),
+            0,
+            "Does whatever renews the vault's credentials run?",
+        ),
+        (_swap(cannot_renew_after=(NOW - DAY).isoformat()), 0, "Ask the data plane for a new credential."),
+        (_swap(), -400, "Is the clock here right? Else it is used when its time comes."),
+        (_swap(), 400, "Did the renewal write a new version to the vault, and is it mounted?"),
+        (lambda mount: mount.swap(b"-----BEGIN X"), 0, "(objectType: secret)"),
+        (lambda mount: mount.swap(b'{"explicit_identities": []}'), 0, "in a secret of its own"),
+        (lambda mount: mount.swap(render_good().hex().encode()), 0, "Set objectEncoding to hex"),
+    ],
+)
+def test_inspection_gives_the_next_step(mount, damage, days, hint):
+    mount.swap(render_good())
+    damage(mount)
+    hints = [problem.hint or "" for problem in inspect(mount.path, now=NOW + days * DAY).problems]
+    assert any(hint in each for each in hints)
+
+
 def test_find_gives_the_files_of_a_mount_and_not_the_writers_own(mount):
     mount.swap(render_good())
     (mount.directory / "another").symlink_to("..data/another")
@@ -363,6 +404,7 @@ def test_find_refuses_what_is_not_there_and_a_directory_without_files(tmp_path):
         (-3 * 3600 - 5, "3 hours ago"),
         (60, "in 1 minute"),
         (-1, "1 second ago"),
+        (1, "in 1 second"),
         (0.5, "now"),
     ],
 )

@@ -385,6 +385,25 @@ def test_credential_is_refused_when_it_leads_to_another_authority(
     wait_for_generation(credential, 2)
 
 
+def test_hint_says_what_to_do_when_a_credential_is_not_taken(mount: Mount, open_credential: Open):
+    mount.swap(render_file(FIRST))
+    credential = open_credential(mount.path)
+    ahead = issue(not_before=datetime.now(UTC) + timedelta(days=1))
+    for content, hint in (
+        (render_file(SECOND, client_id=OTHER_CLIENT), "Restart the process if the identity was replaced"),
+        (
+            render_file(SECOND, authentication_endpoint="https://evil.example/"),
+            "Restart the process if the authority was replaced",
+        ),
+        (
+            render_file(issue(not_before=FIRST.not_before - timedelta(days=1))),
+            "taken if the current one fails",
+        ),
+        (render_file(ahead), "It is taken when its time comes"),
+    ):
+        change_and_wait(mount, credential, content, hint)
+
+
 def test_credential_of_another_authority_is_not_taken_later_either(mount: Mount, open_credential: Open):
     clock = Clock()
     mount.swap(render_file(FIRST))
