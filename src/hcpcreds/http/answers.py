@@ -1,7 +1,7 @@
 """How long an answer may be, counted while it is unpacked."""
 
 import zlib
-from typing import Final
+from typing import Any, Final
 
 from hcpcreds.http.failures import UnusableAnswerError
 
@@ -30,9 +30,9 @@ class Unpacker:
         encoding = (encoding or "identity").strip().lower()
         if encoding not in {"identity", "gzip", "x-gzip", "deflate"}:
             raise UnusableAnswerError("no usable answer: its Content-Encoding was not asked for")
-        # 32: a zlib or gzip header, whichever comes; "deflate" means the first, by RFC 9110.
-        self._unpack = None if encoding == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
-        self._may_be_raw = encoding == "deflate"
+        self._encoding = encoding
+        self._unpack: Any = None
+        self._head = b""
         self._limit = limit
         self._read = 0
         self._body = bytearray()
@@ -44,7 +44,7 @@ class Unpacker:
             UnusableAnswerError: The body is too long, or not packed as it says.
         """
         self._read += len(chunk)
-        self._body += chunk if self._unpack is None else self._decompress(chunk)
+        self._body += chunk if self._encoding == "identity" else self._decompress(chunk)
         if max(self._read, len(self._body)) > self._limit:
             raise UnusableAnswerError(f"no usable answer: it is longer than {self._limit // 1024} KiB")
 
@@ -54,20 +54,27 @@ class Unpacker:
         Raises:
             UnusableAnswerError: Its end is missing.
         """
-        if self._unpack is not None and self._read and not self._unpack.eof:
+        if self._encoding != "identity" and self._read and not (self._unpack and self._unpack.eof):
             raise UnusableAnswerError("no usable answer: it ends too early")
         return bytes(self._body)
 
     def _decompress(self, chunk: bytes) -> bytes:
-        assert self._unpack is not None  # noqa: S101 (feed asks)
+        if self._unpack is None:
+            chunk = self._head = self._head + chunk
+            if len(chunk) < 2:  # noqa: PLR2004 (what the header of zlib has)
+                return b""
+            self._unpack = zlib.decompressobj(self._choose_format(chunk))
         # One more than there may be, so that too much is seen.
         room = self._limit - len(self._body) + 1
         try:
-            return self._unpack.decompress(chunk, room)
+            unpacked: bytes = self._unpack.decompress(chunk, room)
         except zlib.error:
-            if not self._may_be_raw or self._body or self._read > len(chunk):
-                raise UnusableAnswerError("no usable answer: it cannot be unpacked") from None
-        # Some servers leave the zlib header out.
-        self._may_be_raw = False
-        self._unpack = zlib.decompressobj(-zlib.MAX_WBITS)
-        return self._decompress(chunk)
+            raise UnusableAnswerError("no usable answer: it cannot be unpacked") from None
+        return unpacked
+
+    def _choose_format(self, head: bytes) -> int:
+        if self._encoding != "deflate":
+            return zlib.MAX_WBITS | 16
+        # By RFC 9110 it is zlib's format; some servers leave the header of that out.
+        has_header = head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(head[:2]) % 31 == 0
+        return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS

@@ -1,0 +1,213 @@
+"""Answers that are too long, or packed to be: bounded memory, and an error that says so."""
+
+import asyncio
+import gzip
+import json
+import re
+import tracemalloc
+import uuid
+import zlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.credential.subjects import AioSubject, Loop
+from tests.local.clients import AsyncCaller, Caller
+
+import hcpcreds.aio
+import hcpcreds.credential
+from hcpcreds import dataplane
+from hcpcreds.dataplane import aio
+from hcpcreds.dataplane.renewal_loop import Access, open_renewers
+from hcpcreds.dataplane.renewer import RenewalSettings
+from hcpcreds.errors import IssueUnavailableError, TokenUnavailableError
+from hcpcreds.http.answers import Unpacker
+from hcpcreds.http.failures import UnusableAnswerError
+from hcpcreds.local.azure import LocalAzure
+
+MEBIBYTE = 1024 * 1024
+LIMIT = 5000
+BITS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS, "raw deflate": -zlib.MAX_WBITS}
+
+
+@cache
+def make_bomb(encoding: str) -> bytes:
+    """300 MiB of blanks in 300 KiB."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, BITS[encoding])
+    block = b" " * MEBIBYTE
+    return b"".join(packer.compress(block) for _ in range(300)) + packer.flush()
+
+
+def measure(call: Callable[[], object]) -> int:
+    """The most memory that a call held at a time, in bytes."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+class Asker:
+    """Asks a service of the local Azure by one of the ways that this package has, and says how that ended."""
+
+    def __init__(self, azure: LocalAzure, file: str) -> None:
+        self.azure = azure
+        self._file = file
+        self._options: dict[str, Any] = {"connection_verify": str(azure.ca_file), "retry_backoff_factor": 0}
+
+    def credential(self) -> str:
+        with hcpcreds.credential.UserAssignedIdentityCredential(self._file, **self._options) as credential:
+            with pytest.raises(TokenUnavailableError) as caught:
+                credential.get_token("https://vault.azure.net/.default")
+            return str(caught.value)
+
+    def aio_credential(self) -> str:
+        loop = Loop()
+        kind = hcpcreds.aio.UserAssignedIdentityCredential
+        subject = AioSubject(loop, lambda: kind(self._file, **self._options))
+        with pytest.raises(TokenUnavailableError) as caught:
+            subject.get_token("https://vault.azure.net/.default")
+        subject.close()
+        loop.close()
+        return str(caught.value)
+
+    def data_plane(self) -> str:
+        with dataplane.ManagedIdentityDataPlaneClientFactory(
+            Caller(self.azure), self.azure.settings.data_plane_audience, hosts=["127.0.0.1"], **self._options
+        ) as factory:
+            with pytest.raises(IssueUnavailableError) as caught:
+                factory.create_client(self.azure.identity_url).get_system_assigned_identity_credentials()
+            return str(caught.value)
+
+    def aio_data_plane(self) -> str:
+        async def ask() -> str:
+            audience = self.azure.settings.data_plane_audience
+            async with aio.ManagedIdentityDataPlaneClientFactory(
+                AsyncCaller(self.azure), audience, hosts=["127.0.0.1"], **self._options
+            ) as factory:
+                client = factory.create_client(self.azure.identity_url)
+                with pytest.raises(IssueUnavailableError) as caught:
+                    await client.get_system_assigned_identity_credentials()
+                return str(caught.value)
+
+        return asyncio.run(ask())
+
+    def renewer(self) -> str:
+        access = Access(
+            vault_urls=[self.azure.vault_url()],
+            audience=self.azure.settings.data_plane_audience,
+            data_plane_hosts=["127.0.0.1"],
+            credential_file=self._file,
+            ca_file=str(self.azure.ca_file),
+        )
+
+        async def ask() -> str:
+            async with open_renewers(access, RenewalSettings(attempts=1)) as (renewer,):
+                return str((await renewer.walk()).problem)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture
+def asker(local_azure: LocalAzure, tmp_path: Any) -> Asker:
+    file = tmp_path / "credential"
+    file.write_text(json.dumps(local_azure.issue(str(uuid.uuid4()))))
+    return Asker(local_azure, str(file))
+
+
+WAYS = [
+    ("credential", "entra", 1024),
+    ("aio_credential", "entra", 1024),
+    ("data_plane", "data_plane", 4096),
+    ("aio_data_plane", "data_plane", 4096),
+    ("renewer", "vault", 4096),
+    ("renewer", "entra", 1024),
+]
+
+
+@pytest.mark.parametrize(("way", "service", "kibibytes"), WAYS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"body": make_bomb("gzip"), "headers": {"Content-Encoding": "gzip"}},
+        {"body": make_bomb("deflate"), "headers": {"Content-Encoding": "deflate"}},
+        {"body": b" " * 5 * MEBIBYTE},
+        {
+            "status": 307,
+            "body": make_bomb("gzip"),
+            "headers": {"Content-Encoding": "gzip", "Location": "https://127.0.0.1:1/"},
+        },
+    ],
+    ids=["gzip", "deflate", "not packed", "redirect"],
+)
+def test_answer_that_is_too_long_is_refused_before_it_is_in_memory(
+    asker: Asker, way: str, service: str, kibibytes: int, fault: dict[str, Any]
+):
+    bomb = asker.azure.faults.add(service, **fault)
+    said: list[str] = []
+    assert measure(lambda: said.append(getattr(asker, way)())) < 32 * MEBIBYTE
+    assert f"no usable answer: it is longer than {kibibytes} KiB" in said[0]
+    assert bomb.met == 1, "the next one would be as long"
+
+
+@pytest.mark.parametrize("way", ["credential", "aio_credential"])
+@pytest.mark.parametrize(
+    ("encoding", "body", "said"),
+    [
+        ("br", b"anything", "Content-Encoding"),
+        ("gzip, gzip", b"anything", "Content-Encoding"),
+        ("gzip", b"anything", "cannot be unpacked"),
+        ("deflate", b"\x07anything", "cannot be unpacked"),
+        ("gzip", gzip.compress(b"{}")[:-9], "ends too early"),
+    ],
+)
+def test_answer_that_cannot_be_unpacked_is_told_as_such(
+    asker: Asker, way: str, encoding: str, body: bytes, said: str
+):
+    asker.azure.faults.add("entra", body=body, headers={"Content-Encoding": encoding})
+    assert re.search(f"no usable answer: .*{said}", getattr(asker, way)())
+
+
+@pytest.mark.parametrize("way", ["credential", "aio_credential"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate", "identity"])
+def test_packed_answer_is_read_as_the_plain_one(asker: Asker, way: str, encoding: str):
+    body = pack(encoding, b'{"error": "server_error", "error_description": "as if plain"}')
+    headers = {"Content-Encoding": encoding.removeprefix("raw ")}
+    asker.azure.faults.add("entra", status=503, body=body, headers=headers)
+    assert "server_error: as if plain" in getattr(asker, way)()
+
+
+def pack(encoding: str, body: bytes) -> bytes:
+    if encoding == "identity":
+        return body
+    packer = zlib.compressobj(9, zlib.DEFLATED, BITS[encoding])
+    return packer.compress(body) + packer.flush()
+
+
+@given(
+    st.binary(max_size=2 * LIMIT),
+    st.sampled_from([*BITS, "identity"]),
+    st.integers(1, 4000),
+    st.integers(1, 3),
+)
+def test_unpacker_gives_what_was_packed_in_whatever_pieces_it_comes(
+    body: bytes, encoding: str, size: int, repeats: int
+):
+    body *= repeats
+    packed = pack(encoding, body)
+    unpacker = Unpacker(encoding.removeprefix("raw "), limit=LIMIT)
+
+    def unpack() -> bytes:
+        for start in range(0, len(packed), size):
+            unpacker.feed(packed[start : start + size])
+        return unpacker.finish()
+
+    if len(body) <= LIMIT and len(packed) <= LIMIT:
+        assert unpack() == body
+    else:
+        with pytest.raises(UnusableAnswerError, match="longer than 4 KiB"):
+            unpack()
