@@ -1,0 +1,165 @@
+"""When a file is read though nothing tells of a change, on a clock that the test sets."""
+
+import inspect
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.credential.files import Clock, issue, later, render_file, wait_until
+
+import hcpcreds.aio
+import hcpcreds.credential
+from hcpcreds.credential.source import DEFAULT_BACKSTOP, CredentialSource
+from hcpcreds.credential.watcher import Watcher
+
+FIRST = issue()
+SECOND = later(FIRST)
+HOURS = 3600.0
+SIZE = max(len(render_file(FIRST)), len(render_file(SECOND)))
+
+
+class Seconds:
+    """A monotonic clock, which stands."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Watch:
+    """A watcher on a clock of its own, and a source that it watches."""
+
+    def __init__(self, path: Path) -> None:
+        self.seconds = Seconds()
+        self.clock = Clock()
+        self.watcher = Watcher(clock=self.seconds)
+        self.source = CredentialSource(
+            str(path),
+            backstop=DEFAULT_BACKSTOP,
+            clock=self.clock,
+            post=self.watcher.post,
+            keep_watched=self.watcher.keep_running,
+        )
+
+    def begin(self, *, poll: bool = False) -> None:
+        self.watcher.add(self.source, poll=poll)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the thread has done what is due."""
+        for _ in range(2):
+            done = threading.Event()
+            self.watcher.post(done.set)
+            assert done.wait(8)
+
+    def get_generation_after(self, seconds: float) -> int:
+        self.seconds.now += seconds
+        self.settle()
+        return self.source.status().generation
+
+    def end(self) -> None:
+        self.watcher.post(lambda: self.watcher.remove(self.source))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "secret"
+
+
+@pytest.fixture
+def watch(path: Path) -> Iterator[Watch]:
+    watch = Watch(path)
+    yield watch
+    watch.end()
+
+
+@contextmanager
+def mapped(path: Path, content: bytes) -> Iterator[Callable[[bytes], None]]:
+    """Write a file; what is written to it then, through a mapping, is nothing that inotify tells of."""
+    path.write_bytes(content.ljust(SIZE))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), SIZE) as memory:
+
+        def write(content: bytes) -> None:
+            memory[:] = content.ljust(SIZE)
+
+        yield write
+
+
+def test_file_is_read_after_six_hours_when_nothing_tells_of_a_change(path: Path, watch: Watch):
+    with mapped(path, render_file(FIRST)) as write:
+        watch.begin()
+        write(render_file(SECOND))
+        assert watch.get_generation_after(6 * HOURS - 1) == 1
+        assert watch.get_generation_after(2) == 2
+        write(render_file(FIRST))
+        watch.get_generation_after(6 * HOURS - 3)
+        assert watch.source.status().last_error is None
+        watch.get_generation_after(4)
+        assert "not later" in str(watch.source.status().last_error)
+
+
+def test_file_is_read_each_second_when_polling_is_asked_for(path: Path, watch: Watch):
+    with mapped(path, render_file(FIRST)) as write:
+        watch.begin(poll=True)
+        write(render_file(SECOND))
+        assert watch.get_generation_after(0.9) == 1
+        assert watch.get_generation_after(0.2) == 2
+
+
+def test_file_is_read_each_second_when_it_could_not_be_read(path: Path, watch: Watch, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(render_file(FIRST))
+    unused = os.dup(0)
+    os.close(unused)
+    path.symlink_to(f"/proc/self/fd/{unused}")  # what comes and goes there tells nobody
+    watch.begin()
+    assert watch.source.status().last_error is not None
+    descriptor = os.open(elsewhere, os.O_RDONLY)
+    os.dup2(descriptor, unused)
+    try:
+        assert watch.get_generation_after(0.9) == 0
+        assert watch.get_generation_after(0.2) == 1
+    finally:
+        for each in {descriptor, unused}:
+            os.close(each)
+
+
+def test_credential_of_the_future_is_looked_at_each_minute_when_the_clock_may_be_set(
+    path: Path, watch: Watch
+):
+    ahead = issue(not_before=FIRST.not_before + timedelta(days=2))
+    path.write_bytes(render_file(ahead))
+    watch.begin()
+    watch.clock.ahead = 2 * 86400.0
+    assert watch.get_generation_after(59) == 0
+    assert watch.get_generation_after(2) == 1
+
+
+def test_credential_of_the_future_is_taken_at_its_time(path: Path, watch: Watch):
+    ahead = issue(not_before=watch.clock.now().replace(microsecond=0) + timedelta(minutes=5, seconds=40))
+    path.write_bytes(render_file(ahead))
+    watch.begin()
+    watch.clock.ahead = 45.0
+    assert watch.get_generation_after(35) == 0
+    assert watch.get_generation_after(6) == 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [hcpcreds.credential.UserAssignedIdentityCredential, hcpcreds.aio.UserAssignedIdentityCredential],
+)
+def test_backstop_is_six_hours_when_none_is_given(kind: Callable[..., object]):
+    assert inspect.signature(kind).parameters["backstop"].default == timedelta(hours=6)
+
+
+def test_thread_ends_when_nothing_is_watched_any_more(watch: Watch):
+    watch.begin()
+    watch.end()
+    wait_until(lambda: "hcpcreds-watcher" not in {thread.name for thread in threading.enumerate()})
