@@ -26,7 +26,7 @@ import hcpcreds.aio
 from hcpcreds.credential import Status, UserAssignedIdentityCredential
 from hcpcreds.credential.descriptors import Descriptor
 from hcpcreds.credential.inotify import Inotify, load_libc
-from hcpcreds.errors import TokenUnavailableError
+from hcpcreds.errors import InputError, TokenUnavailableError
 
 FIRST = issue()
 SECOND = later(FIRST)
@@ -178,6 +178,33 @@ def test_descriptor_is_closed_once_when_it_is_closed_twice():
     descriptor.close()
     os.close(read)
     os.close(write)
+
+
+def test_backstop_goes_on_when_all_descriptors_were_closed(folder: Path):
+    printed = run_python(
+        PRELUDE
+        + """
+from datetime import timedelta
+from hcpcreds.credential import UserAssignedIdentityCredential
+import mmap
+path = f"{folder}/plain"
+os.rename(f"{folder}/2", path)
+with open(f"{folder}/3", "rb") as file:
+    later = file.read()
+credential = UserAssignedIdentityCredential(path, backstop=timedelta(seconds=0.3))
+wait_until(lambda: len(os.listdir("/proc/self/fd")) > 5)
+os.closerange(3, 256)
+size = os.path.getsize(path)
+assert len(later) <= size + 8
+with open(path, "r+b") as file:
+    file.truncate(len(later))
+    with mmap.mmap(file.fileno(), len(later)) as memory:
+        memory[:] = later
+        wait_until(lambda: credential.status().generation == 2)
+""",
+        folder,
+    )
+    assert printed == ""
 
 
 # Threads
@@ -469,28 +496,36 @@ def test_parent_is_the_kernels_when_a_path_goes_through_a_symlink(tmp_path: Path
         wait_for_generation(credential, 2)
 
 
-def test_backstop_goes_on_when_all_descriptors_were_closed(folder: Path):
-    printed = run_python(
-        PRELUDE
-        + """
-from datetime import timedelta
-from hcpcreds.credential import UserAssignedIdentityCredential
-import mmap
-path = f"{folder}/plain"
-os.rename(f"{folder}/2", path)
-with open(f"{folder}/3", "rb") as file:
-    later = file.read()
-credential = UserAssignedIdentityCredential(path, backstop=timedelta(seconds=0.3))
-wait_until(lambda: len(os.listdir("/proc/self/fd")) > 5)
-os.closerange(3, 256)
-size = os.path.getsize(path)
-assert len(later) <= size + 8
-with open(path, "r+b") as file:
-    file.truncate(len(later))
-    with mmap.mmap(file.fileno(), len(later)) as memory:
-        memory[:] = later
-        wait_until(lambda: credential.status().generation == 2)
-""",
-        folder,
-    )
-    assert printed == ""
+KINDS = [UserAssignedIdentityCredential, hcpcreds.aio.UserAssignedIdentityCredential]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("path", ["/x\0y", "", "/mnt/\ud800", b"a\0b"], ids=repr)
+def test_path_is_refused_at_once_when_no_file_can_have_it(kind: type, path: str | bytes):
+    with pytest.raises(InputError, match="path: "):
+        kind(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_relative_path_is_refused_when_the_working_directory_is_gone(
+    kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InputError, match="certs/ingress is relative, and the working directory is not there"):
+        kind("certs/ingress")
+
+
+def test_absolute_path_is_followed_when_the_working_directory_is_gone(
+    mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mount.swap(render_file(FIRST))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with UserAssignedIdentityCredential(mount.path) as credential:
+        mount.swap(render_file(SECOND))
+        wait_for_generation(credential, 2)
