@@ -149,6 +149,18 @@ class Clock:
         return dt.datetime.fromtimestamp(self(), dt.UTC)
 
 
+class Steps:
+    """A monotonic clock that goes on by so many seconds each time that somebody looks."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.step = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
 class HasStatus(Protocol):
     """A credential or a source."""
 

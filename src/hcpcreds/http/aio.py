@@ -12,11 +12,13 @@ from typing_extensions import override
 
 from hcpcreds.http.answers import ACCEPT_ENCODING, CHUNK, Unpacker
 from hcpcreds.http.network import TIMEOUTS, Network, strip_settings
+from hcpcreds.http.resolver import Resolver
 
 
 def open_session() -> aiohttp.ClientSession:
     """Open a session that reads neither ~/.netrc nor the environment; only where an event loop runs."""
     session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=Resolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": ACCEPT_ENCODING},
         auto_decompress=False,
