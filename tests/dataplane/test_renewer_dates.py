@@ -188,7 +188,7 @@ def test_value_that_became_due_is_renewed_whatever_its_tags_say(make_renewals: C
 
 def test_credential_whose_dates_are_within_ninety_days_is_not_looked_at(renewals: Renewals):
     days = {"renew_after": 88, "not_after": 89}
-    dates = {field: render_time(renewals.now() + number * DAY) for field, number in days.items()}
+    dates: Any = {field: render_time(renewals.now() + number * DAY) for field, number in days.items()}
     name = renewals.add(due=False, **dates)
     renewals.azure.requests.clear()
     assert renewals.walk().outcomes == []

@@ -13,7 +13,14 @@ from tests.dataplane.credentials import make_client_secret, make_fields
 from hcpcreds.credential.encoding import Encoding
 from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import render_model
-from hcpcreds.dataplane.vault_secret import LoadedSecret, build_secret, read_secret, render_identifier
+from hcpcreds.dataplane.vault_secret import (
+    LoadedSecret,
+    build_secret,
+    get_identifier,
+    read_secret,
+    read_stored,
+    render_identifier,
+)
 from hcpcreds.errors import InputError, StoreError, StoreUnavailableError
 
 WHOLE = make_fields()
@@ -186,3 +193,33 @@ def test_read_secret_refuses_a_whole_answer_with_several_identities():
     two = ManagedIdentityCredentials(explicit_identities=(UserAssignedIdentityCredentials(**WHOLE),) * 2)
     with pytest.raises(StoreError, match="explicit_identities: 2 of them"):
         read("msi-1", render_model(two).decode())
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "credential"),
+    [
+        ("uamsi-a", None, True),
+        ("UAMSI-A", None, True),
+        ("Msi-a", {}, True),
+        ("a-cert", {"renew_after": "", "cannot_renew_after": ""}, True),
+        ("a-cert", {"renew_after": ""}, False),
+        ("a-cert", ["renew_after", "cannot_renew_after"], False),
+        ("my-uamsi-a", None, False),
+        ("uamsi", None, False),
+    ],
+)
+def test_read_stored_tells_a_credential_by_its_name_in_any_case_or_by_both_tags(
+    name: str, tags: Any, *, credential: bool
+):
+    properties = SecretProperties(vault_id=f"https://v.example/secrets/{name}", tags=tags)
+    stored = read_stored(properties)
+    assert (stored is not None) == credential
+    assert stored is None or stored.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier"),
+    [("msi-A", "a"), ("UAMSI-a-B", "a-b"), ("uamsi-", ""), ("amsi-a", None), ("cert", None)],
+)
+def test_get_identifier_is_what_follows_the_prefix(name: str, identifier: str | None):
+    assert get_identifier(name) == identifier
