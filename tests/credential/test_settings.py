@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.credential.conftest import SCOPE, Identity, Make
+from tests.credential.files import wait_until
 
 from hcpcreds.credential.file import MAX_FILE_BYTES
 from hcpcreds.credential.settings import read_cloud_config, read_environment
@@ -138,7 +139,9 @@ def test_null_is_as_good_as_absent_when_a_cloud_config_has_it(
 
 def test_credential_is_made_when_a_cloud_config_names_the_cloud_in_capitals(make: Make, tmp_path: Path):
     config = write_config(tmp_path, aadMSIDataPlaneIdentityPath=str(tmp_path / "x"), cloud="AZUREPUBLICCLOUD")
-    assert "does not exist" in str(make.from_cloud_config(config).status().last_error)
+    credential = make.from_cloud_config(config)
+    wait_until(lambda: credential.status().last_error)  # the asyncio one is read in the background
+    assert "does not exist" in str(credential.status().last_error)
 
 
 def test_cloud_is_checked_when_a_cloud_config_names_it(make: Make, tmp_path: Path):

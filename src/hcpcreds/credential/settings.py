@@ -82,8 +82,10 @@ def read_cloud_config(path: str | os.PathLike[str]) -> CloudConfig:
         raise InputError(
             where, ["aadMSIDataPlaneIdentityPath: missing; expected the path of the credential file"]
         )
-    if "\0" in config.identity_path:
-        raise InputError(where, ["aadMSIDataPlaneIdentityPath: holds a NUL character, which no path can"])
+    if not config.identity_path.isprintable():
+        raise InputError(
+            where, ["aadMSIDataPlaneIdentityPath: holds a NUL, a line break or another control character"]
+        )
     winners = {
         "useFederatedWorkloadIdentityExtension": config.use_federated_workload_identity_extension,
         "useManagedIdentityExtension": config.use_managed_identity_extension,

@@ -11,6 +11,7 @@ from hcpcreds.manifests.inject.identify import identify
 from hcpcreds.manifests.inject.options import InjectOptions
 from hcpcreds.manifests.inject.workloads import Workload, find_workloads
 from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
+from hcpcreds.text import make_safe
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
     problems = [problem for diff in diffs for problem in diff.problems]
     lacks_container = bool(additions.containers) and not placed
     if lacks_container:
-        names = ", ".join(name for name, _ in workload.get_containers()) or "none"
+        names = ", ".join(make_safe(name) for name, _ in workload.get_containers()) or "none"
         expected = options.container or " or ".join(additions.containers)
         problems.append(f"no container {expected}; there are: {names}")
     if problems:
