@@ -198,7 +198,7 @@ def _make_text_targets() -> list[Target]:
             read=read_issued,
             seeds=(
                 b"200\n" + whole,
-                b'403\n{"error":{"code":"Forbidden","message":"no Bearer @OPAQUE@"}}',
+                b'403\n{"error":{"code":"Forbidden","message":"no @BEARER@"}}',
                 b"500\n<html>",
             ),
         ),
@@ -282,7 +282,7 @@ def _make_answer_targets(azure: LocalAzure, reader: "_TokenReader") -> list[Targ
     secret = b"200\n" + item + b',"value":' + json.dumps(_CREDENTIAL.decode()).encode() + b"}"
     token = b'200\n{"token_type":"Bearer","expires_in":3600,"refresh_in":1800,"access_token":"@JWT@"}'
     refused = (
-        b'400\n{"error":"invalid_client","error_description":"AADSTS700027: no @JWT@ Bearer @OPAQUE@",'
+        b'400\n{"error":"invalid_client","error_description":"AADSTS700027: no @JWT@ @BEARER@",'
         b'"error_codes":[700027],"correlation_id":"c"}'
     )
     return [

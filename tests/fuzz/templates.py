@@ -1,7 +1,7 @@
 """Inputs as templates: short enough to commit and to read, with a secret in them that is never committed.
 
 In a template, `@KEY@` stands for a real certificate with its key (base64), `@PEM@`, `@CERT@`, `@DER@` and
-`@P12@` for it in other forms, `@JWT@` and `@OPAQUE@` for tokens, and `@1000*[@` for 1,000 times what follows
+`@P12@` for it in other forms, `@JWT@` and `@BEARER@` for tokens, and `@1000*[@` for 1,000 times what follows
 the star. Mutations change templates, so a secret is always whole: whatever shred of it comes out, came out of
 a whole one.
 """
@@ -23,7 +23,7 @@ _SHRED: Final = 20
 ODD_JSON: Final = (
     b"null true -1 0 1e400 -1e400 1e300 NaN Infinity -Infinity [] {} [null] 0.1 1e13 -0 5000000000 "
     b'"" "inf" "NaN" "\\u0000" "\\ud800" "\\u001b]0;x\\u0007" "\\u202e" "\\nFORGED" "@JWT@" "@KEY@" '
-    b'"Bearer\\t@OPAQUE@" @400*9@ @100000*[@ "@100000*a@" "9999-12-31T23:59:59-14:00" "0001-01-01T00:00:00Z"'
+    b'"@BEARER@" @400*9@ @100000*[@ "@100000*a@" "9999-12-31T23:59:59-14:00" "0001-01-01T00:00:00Z"'
 ).split(b" ")
 _TOKENS: Final = (
     *ODD_JSON,
@@ -38,7 +38,7 @@ _TOKENS: Final = (
     b"\xe2\x80\xa8FORGED ",
     b"@JWT@",
     b"@KEY@",
-    b"Bearer @OPAQUE@",
+    b"@BEARER@",
     b"@16000* @",
     b"@16000*a @",
     b"@16000*a,@",
@@ -83,7 +83,7 @@ def _get_values() -> dict[bytes, bytes]:
     return {
         b"@KEY@": get_key().encode(),
         b"@JWT@": JWT.encode(),
-        b"@OPAQUE@": OPAQUE.encode(),
+        b"@BEARER@": f"Bearer {OPAQUE}".encode(),
         b"@CERT@": issued.certificate_pem,
         b"@PEM@": issued.certificate_pem + issued.key_pem,
         b"@DER@": issued.certificate.public_bytes(Encoding.DER),
@@ -105,7 +105,7 @@ def _get_shreds() -> tuple[str, ...]:
     pem = issued.key_pem.decode().splitlines()[1:-1]
     texts = [get_key(), *pem]
     shreds = [text[at : at + _SHRED] for text in texts for at in range(0, len(text) - _SHRED, _SHRED)]
-    return (*shreds, JWT[:_SHRED], JWT[-_SHRED:], OPAQUE[:_SHRED])
+    return (*shreds, JWT[:_SHRED], JWT[-_SHRED:], OPAQUE)
 
 
 def find_secrets(shown: str) -> list[str]:

@@ -34,7 +34,6 @@ NAMES = (
     "workload",
     "running",
 )
-WAITING = {"token-answer", "challenge"}  # for their fixes
 GROWING = (
     b" ",
     b"a",
@@ -63,21 +62,21 @@ def test_every_target_is_fuzzed_here(targets: dict[str, Target]):
     assert set(targets) == set(NAMES)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - WAITING))
+@pytest.mark.parametrize("name", NAMES)
 def test_parser_stands_what_was_found_before(targets: dict[str, Target], name: str):
     for file in sorted((CORPUS / name).glob("*")):
         judge(targets[name], file.read_bytes())
         judge(targets[name], file.read_bytes(), measure_memory=True)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - WAITING))
+@pytest.mark.parametrize("name", NAMES)
 def test_parser_takes_time_and_memory_in_proportion_when_inputs_grow(targets: dict[str, Target], name: str):
     for unit in GROWING:
         for beginning in (b"", targets[name].seeds[0][:-1]):
             judge(targets[name], beginning + b"@300000*%b@" % unit)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - WAITING))
+@pytest.mark.parametrize("name", NAMES)
 def test_parser_stands_what_is_nearly_right(targets: dict[str, Target], name: str):
     @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.one_of(mutations(targets[name].seeds), st.binary(max_size=60)))
