@@ -45,9 +45,19 @@ def oid(text: str) -> bytes:
     return tlv(0x06, bytes(content))
 
 
-def pbkdf2(iterations: int, *, salt: bytes = SALT) -> bytes:
-    prf = sequence(oid("1.2.840.113549.2.9"), tlv(0x05))
-    return sequence(oid("1.2.840.113549.1.5.12"), sequence(octets(salt), integer(iterations), prf))
+PRFS = {
+    "sha224": "1.2.840.113549.2.8",
+    "sha256": "1.2.840.113549.2.9",
+    "sha384": "1.2.840.113549.2.10",
+    "sha512": "1.2.840.113549.2.11",
+}
+
+
+def pbkdf2(iterations: int, *, salt: bytes = SALT, hash_name: str = "sha256") -> bytes:
+    """Of SHA-1, the default, nothing is said."""
+    prf = b"" if hash_name == "sha1" else sequence(oid(PRFS[hash_name]), tlv(0x05))
+    parameters = sequence(octets(salt), integer(iterations), integer(32), prf)
+    return sequence(oid("1.2.840.113549.1.5.12"), parameters)
 
 
 def scrypt(cost: int) -> bytes:
@@ -64,9 +74,9 @@ def pkcs12_pbe(iterations: int) -> bytes:
     return sequence(oid("1.2.840.113549.1.12.1.3"), sequence(octets(SALT), integer(iterations)))
 
 
-def encrypt(plain: bytes, *, iterations: int = 1) -> bytes:
+def encrypt(plain: bytes, *, iterations: int = 1, hash_name: str = "sha256") -> bytes:
     """Encrypt with the empty password, as PBES2 with AES-256 does."""
-    key = hashlib.pbkdf2_hmac("sha256", b"", SALT, iterations, 32)
+    key = hashlib.pbkdf2_hmac(hash_name, b"", SALT, iterations, 32)
     padding = 16 - len(plain) % 16
     encryptor = Cipher(AES(key), CBC(bytes(16))).encryptor()
     return encryptor.update(plain + bytes([padding]) * padding) + encryptor.finalize()
@@ -80,8 +90,11 @@ def key_bag(pkcs8: bytes) -> bytes:
     return bag(1, pkcs8)
 
 
-def shrouded_key_bag(pkcs8: bytes, algorithm: bytes, *, iterations: int = 1) -> bytes:
-    return bag(2, sequence(algorithm, octets(encrypt(pkcs8, iterations=iterations))))
+def shrouded_key_bag(
+    pkcs8: bytes, algorithm: bytes, *, iterations: int = 1, hash_name: str = "sha256"
+) -> bytes:
+    ciphertext = encrypt(pkcs8, iterations=iterations, hash_name=hash_name)
+    return bag(2, sequence(algorithm, octets(ciphertext)))
 
 
 def certificate_bag(certificate: bytes) -> bytes:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.credential import pfx
 from tests.credential.files import CLIENT, Issued, issue, make_key, render_file
 
-from hcpcreds.credential.certificate import MAX_CERTIFICATES, MAX_SECRET_BYTES, parse_certificate
+from hcpcreds.credential.certificate import MAX_SECRET_BYTES, parse_certificate
 from hcpcreds.credential.file import parse_credential_file
 from hcpcreds.credential.inspection import inspect_credential_file
 from hcpcreds.credential.rc2 import decipher
@@ -50,6 +50,14 @@ def test_pkcs12_is_opened_when_its_parts_are_encrypted_or_not():
         [pfx.data(pfx.bag(5, pfx.octets(b"a secret bag")), pfx.bag(4, pfx.sequence())), PLAIN],
     ):
         assert parse_certificate(pfx.pfx(*parts, mac=pfx.mac(2048))).thumbprint == ISSUED.thumbprint
+
+
+@pytest.mark.parametrize("hash_name", ["sha1", *pfx.PRFS])
+def test_pkcs12_is_opened_when_its_key_is_derived_with(hash_name: str):
+    algorithm = pfx.pbes2(pfx.pbkdf2(3, hash_name=hash_name))
+    key = pfx.shrouded_key_bag(KEY, algorithm, iterations=3, hash_name=hash_name)
+    bundle = pfx.pfx(pfx.data(key, pfx.certificate_bag(DER)))
+    assert parse_certificate(bundle).thumbprint == ISSUED.thumbprint
 
 
 EXPENSIVE = {
@@ -107,9 +115,14 @@ def test_bundle_is_refused_with_its_reason_when_it_is(bundle: bytes, says: str):
 
 
 def test_bundle_is_refused_when_it_holds_too_many_certificates():
-    many = b"".join(issue(days=90 + each).certificate_pem for each in range(MAX_CERTIFICATES + 1))
+    first, *others = (issue(days=90 + each).certificate_pem for each in range(33))
+    assert parse_certificate(b"".join(others) + ISSUED.key_pem).passed_over == 31
     with pytest.raises(ValueError, match="more than 32 certificates"):
-        parse_certificate(many + ISSUED.key_pem)
+        parse_certificate(b"".join([first, *others]) + ISSUED.key_pem)
+
+
+def test_bundle_is_opened_when_it_is_as_large_as_it_may_be():
+    assert parse_certificate(PEM + b"\n" * (128 * 1024 - len(PEM))).thumbprint == ISSUED.thumbprint
 
 
 @given(st.data())

@@ -91,7 +91,10 @@ def test_nothing_is_logged_when_no_other_setting_wins(tmp_path: Path, caplog: py
         (b'{"aadMSIDataPlaneIdentityPath": ""}', "aadMSIDataPlaneIdentityPath: missing"),
         (b'{"aadMSIDataPlaneIdentityPath": 5}', r"aadMSIDataPlaneIdentityPath"),
         (b'{"aadMSIDataPlaneIdentityPath": null}', "aadMSIDataPlaneIdentityPath: missing"),
-        (b'{"aadMSIDataPlaneIdentityPath": "/a\\u0000b"}', "aadMSIDataPlaneIdentityPath: holds a NUL"),
+        (
+            b'{"aadMSIDataPlaneIdentityPath": "/a\\u0000b"}',
+            "aadMSIDataPlaneIdentityPath: holds a NUL, a line break",
+        ),
         (b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b" " * (MAX_FILE_BYTES + 1), "larger than 1048576 bytes"),
     ],
@@ -119,6 +122,26 @@ def test_cloud_config_is_refused_at_once_when_it_is_no_file(tmp_path: Path, plac
     (tmp_path / "directory").mkdir()
     with pytest.raises(InputError, match=says):
         read_cloud_config(tmp_path / place)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["sentinel" * 300, "eyJsentinel.eyJ9.c2ln", "-----BEGIN PRIVATE KEY-----\n" + "senti/nel\n" * 60],
+)
+def test_secret_is_not_repeated_when_it_stands_where_the_path_belongs(tmp_path: Path, secret: str):
+    config = write_config(tmp_path, aadMSIDataPlaneIdentityPath=secret)
+    says = (
+        f"expected a path, got {len(secret)} characters"
+        if secret.isprintable()
+        else "holds a NUL, a line break"
+    )
+    for read in (
+        lambda: read_cloud_config(config),
+        lambda: read_environment({"MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH": secret}),
+    ):
+        with pytest.raises(InputError, match=says) as raised:
+            read()
+        assert "senti" not in str(raised.value)
 
 
 def test_null_is_as_good_as_absent_when_a_cloud_config_has_it(

@@ -250,14 +250,11 @@ def _read_content(info: bytes, kind: bytes) -> bytes:
 
 
 def _open_blocks(cipher: _CipherSpec, ciphertext: bytes, key: bytes, iv: bytes) -> bytes | None:
-    """Decipher, and take the padding off; None if that is no sequence, and so the key another."""
+    """Decipher, and take the padding off; None if that is not one sequence, and so the key another."""
     if not ciphertext or len(ciphertext) % cipher.block_bytes:
         return None
     padded = cipher.decipher(ciphertext, key, iv)
-    padding = padded[-1]
-    if not 0 < padding <= cipher.block_bytes or padded[-padding:] != bytes([padding]) * padding:
-        return None
-    plain = padded[:-padding]
+    plain = padded[: -padded[-1]]
     try:
         return plain if [each.tag for each in read_elements(plain)] == [SEQUENCE] else None
     except ValueError:

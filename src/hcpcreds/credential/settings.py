@@ -3,13 +3,16 @@
 import logging
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
 from hcpcreds.credential.file import MAX_FILE_BYTES, read_small_file
 from hcpcreds.errors import InputError
+
+_MAX_NAME: Final = 255
+"""Characters of a file's name, at most."""
 
 _log = logging.getLogger("hcpcreds.credential")
 
@@ -48,7 +51,17 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> str:
             [f"{MANAGED_AZURE_CREDENTIALS_FILE_PATH}: not set; expected the path of the credential file"],
             hint="HyperShift sets it on the containers that mount a credential.",
         )
+    _check_path(path, "environment", MANAGED_AZURE_CREDENTIALS_FILE_PATH)
     return path if "/" in path else f"{MANAGED_AZURE_CERTIFICATE_MOUNT_PATH}/{path}"
+
+
+def _check_path(path: str, where: str, key: str) -> None:
+    """Refuse what is no path before an error shows it as one: it may be the credential itself."""
+    if not path.isprintable():
+        raise InputError(where, [f"{key}: holds a NUL, a line break or another control character"])
+    # A relative one of some length is base64 or PEM, and "eyJ" begins a JWT.
+    if path.startswith("eyJ") or (len(path) > _MAX_NAME and not path.startswith("/")):
+        raise InputError(where, [f"{key}: expected a path, got {len(path)} characters that are none"])
 
 
 def read_cloud_config(path: str | os.PathLike[str]) -> CloudConfig:
@@ -82,10 +95,7 @@ def read_cloud_config(path: str | os.PathLike[str]) -> CloudConfig:
         raise InputError(
             where, ["aadMSIDataPlaneIdentityPath: missing; expected the path of the credential file"]
         )
-    if not config.identity_path.isprintable():
-        raise InputError(
-            where, ["aadMSIDataPlaneIdentityPath: holds a NUL, a line break or another control character"]
-        )
+    _check_path(config.identity_path, where, "aadMSIDataPlaneIdentityPath")
     winners = {
         "useFederatedWorkloadIdentityExtension": config.use_federated_workload_identity_extension,
         "useManagedIdentityExtension": config.use_managed_identity_extension,
