@@ -311,7 +311,7 @@ def test_credential_is_ignored_when_it_is_not_later(
     status = change_and_wait(mount, credential, render_file(later(FIRST, minutes=minutes)), "not later")
     assert serves(credential, FIRST)
     assert (status.generation, status.rejected) == (1, 1)
-    assert "not later" in caplog.text
+    wait_until(lambda: "not later" in caplog.text)
 
 
 def test_earlier_credential_is_taken_when_the_current_one_has_expired(

@@ -5,9 +5,11 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tests.credential.files import Clock, issue, later, render_file, wait_until
@@ -20,6 +22,7 @@ from hcpcreds.credential.watcher import Watcher
 FIRST = issue()
 SECOND = later(FIRST)
 HOURS = 3600.0
+T = TypeVar("T")
 SIZE = max(len(render_file(FIRST)), len(render_file(SECOND)))
 
 
@@ -28,8 +31,10 @@ class Seconds:
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        self.asked = 0
 
     def __call__(self) -> float:
+        self.asked += 1
         return self.now
 
 
@@ -53,11 +58,16 @@ class Watch:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the thread has done what is due."""
-        for _ in range(2):
-            done = threading.Event()
-            self.watcher.post(done.set)
-            assert done.wait(8)
+        """Wait until the thread has done what is due: it does what was posted, asks for the time, reads."""
+        asked = self.do(lambda: self.seconds.asked)
+        wait_until(lambda: self.seconds.asked > asked)
+        self.do(lambda: None)
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Have the watcher's thread call something, and wait for it."""
+        result: Future[T] = Future()
+        self.watcher.post(lambda: result.set_result(work()))
+        return result.result(8)
 
     def get_generation_after(self, seconds: float) -> int:
         self.seconds.now += seconds
@@ -116,8 +126,9 @@ def test_file_is_read_each_second_when_polling_is_asked_for(path: Path, watch: W
 def test_file_is_read_each_second_when_it_could_not_be_read(path: Path, watch: Watch, tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(render_file(FIRST))
-    unused = os.dup(0)
-    os.close(unused)
+    unused = 700
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(unused)
     path.symlink_to(f"/proc/self/fd/{unused}")  # what comes and goes there tells nobody
     watch.begin()
     assert watch.source.status().last_error is not None
@@ -127,8 +138,8 @@ def test_file_is_read_each_second_when_it_could_not_be_read(path: Path, watch: W
         assert watch.get_generation_after(0.9) == 0
         assert watch.get_generation_after(0.2) == 1
     finally:
-        for each in {descriptor, unused}:
-            os.close(each)
+        os.close(descriptor)
+        os.close(unused)
 
 
 def test_credential_of_the_future_is_looked_at_each_minute_when_the_clock_may_be_set(

@@ -5,9 +5,11 @@ Whatever it is, files go on being read, `status()` says how, and what belongs to
 
 import asyncio
 import ctypes
+import gc
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,23 @@ def folder(tmp_path: Path) -> Path:
 
 def no_watcher() -> bool:
     return "hcpcreds-watcher" not in {thread.name for thread in threading.enumerate()}
+
+
+Open = Callable[..., UserAssignedIdentityCredential]
+
+
+@pytest.fixture
+def open_credential() -> Iterator[Open]:
+    """Opens credentials in a process that watches nothing yet, and closes them."""
+    gc.collect()
+    wait_until(no_watcher)
+    with ExitStack() as stack:
+        yield lambda path, **options: stack.enter_context(UserAssignedIdentityCredential(path, **options))
+
+
+def has_inotify() -> bool:
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return any("inotify" in str(link.readlink()) for link in links)
 
 
 # Descriptors
@@ -210,34 +229,30 @@ with open(path, "r+b") as file:
 # Threads
 
 
-def test_status_says_stopped_and_reloads_begin_when_a_thread_can_be_had_again(mount: Mount):
-    wait_until(no_watcher)
+def test_status_says_stopped_and_reloads_begin_when_a_thread_can_be_had_again(
+    mount: Mount, open_credential: Open
+):
     mount.swap(render_file(FIRST))
     with no_new_threads():
-        credential = UserAssignedIdentityCredential(mount.path)
+        credential = open_credential(mount.path)
         assert credential.status().watch_mode == "stopped"
         assert credential.status().generation == 1, "it was read here and now"
     mount.swap(render_file(SECOND))
     wait_for_generation(credential, 2)
-    assert credential.status().watch_mode == "watching"
-    credential.close()
+    wait_until(lambda: credential.status().watch_mode == "watching")
 
 
-def test_file_is_read_for_each_request_when_no_thread_can_be_started(mount: Mount):
-    wait_until(no_watcher)
+def test_file_is_read_for_each_request_when_no_thread_can_be_started(mount: Mount, open_credential: Open):
     with no_new_threads():
-        credential = UserAssignedIdentityCredential(
-            mount.path, authority="https://127.0.0.1:1", retry_total=0
-        )
+        credential = open_credential(mount.path, authority="https://127.0.0.1:1", retry_total=0)
         mount.swap(render_file(FIRST))
         with pytest.raises(TokenUnavailableError):
             credential.get_token("scope")
         assert credential.status().generation == 1
-    credential.close()
 
 
+@pytest.mark.usefixtures("open_credential")
 def test_asyncio_credential_waits_for_no_thread_when_none_can_be_started(mount: Mount):
-    wait_until(no_watcher)
     mount.swap(render_file(FIRST))
 
     async def use() -> Status:
@@ -257,21 +272,20 @@ class ThreadDied(BaseException):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_watcher_is_started_again_when_its_thread_has_ended(mount: Mount):
-    wait_until(no_watcher)
+def test_watcher_is_started_again_when_its_thread_has_ended(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
-    with UserAssignedIdentityCredential(mount.path) as credential:
-        wait_until(lambda: credential.status().watch_mode == "watching")
-        (thread,) = (each for each in threading.enumerate() if each.name == "hcpcreds-watcher")
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(ThreadDied)
-        )
-        (mount.directory / "something").touch()  # wakes it
-        thread.join(8)
-        assert credential.status().watch_mode == "stopped"
-        mount.swap(render_file(SECOND))
-        wait_for_generation(credential, 2)
-        assert credential.status().watch_mode == "watching"
+    credential = open_credential(mount.path)
+    wait_until(has_inotify)
+    (thread,) = (each for each in threading.enumerate() if each.name == "hcpcreds-watcher")
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(ThreadDied)
+    )
+    (mount.directory / "something").touch()  # wakes it
+    thread.join(8)
+    assert credential.status().watch_mode == "stopped"
+    mount.swap(render_file(SECOND))
+    wait_for_generation(credential, 2)
+    wait_until(lambda: credential.status().watch_mode == "watching")
 
 
 def test_reloads_go_on_when_on_reload_exits(mount: Mount, caplog: pytest.LogCaptureFixture):
@@ -283,7 +297,7 @@ def test_reloads_go_on_when_on_reload_exits(mount: Mount, caplog: pytest.LogCapt
 
     mount.swap(render_file(FIRST))
     with UserAssignedIdentityCredential(mount.path, on_reload=on_reload) as credential:
-        wait_until(lambda: credential.status().watch_mode == "watching")
+        wait_until(has_inotify)
         mount.swap(render_file(SECOND))
         assert called.wait(8)
         mount.swap(render_file(THIRD))
@@ -431,7 +445,7 @@ def test_rotation_is_noticed_when_the_queue_of_events_overflows(mount: Mount):
 
     mount.swap(render_file(FIRST))
     with UserAssignedIdentityCredential(mount.path, on_reload=on_reload) as credential:
-        wait_until(lambda: credential.status().watch_mode == "watching")
+        wait_until(has_inotify)
         mount.swap(render_file(SECOND))
         assert held.wait(8)
         one, other = mount.directory / "one", mount.directory / "other"
@@ -472,7 +486,7 @@ def test_file_is_noticed_when_it_was_written_before_it_was_linked(
 ):
     mount.directory.mkdir()
     with UserAssignedIdentityCredential(mount.path) as credential:
-        wait_until(lambda: credential.status().watch_mode == "watching")
+        wait_until(has_inotify)
         link(mount.path, render_file(FIRST))
         wait_for_generation(credential, 1)
         mount.path.unlink()
