@@ -71,6 +71,31 @@ def test_token_is_for_the_clouds_arm_unless_a_scope_is_given(run, issue):
     assert json.loads(result.stdout)["scope"] == "https://management.core.usgovcloudapi.net//.default"
 
 
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_token_trusts_whom_the_component_trusts(issue, local_azure, monkeypatch, variable):
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    file = str(issue())
+    result = CliRunner().invoke(hcpcreds, ["token", file])
+    assert result.exit_code == 1
+    assert "the CA certificates in use are those of" in result.stderr
+    monkeypatch.setenv(variable, str(local_azure.ca_file))
+    result = CliRunner().invoke(hcpcreds, ["token", file])
+    assert result.exit_code == 0, result.output
+
+
+def test_token_refuses_a_proxy_that_cannot_be_used(issue, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pq7#zkx@proxy:3128")
+    monkeypatch.delenv("https_proxy", raising=False)
+    result = CliRunner().invoke(
+        hcpcreds, ["token", "--authority", "https://login.example.test", str(issue())]
+    )
+    assert result.exit_code == 2
+    assert "HTTPS_PROXY: unusable URL of a proxy" in result.stderr
+    assert "pq7" not in result.output
+    assert "zkx" not in result.output
+
+
 def test_token_gives_a_program_one_document(run, issue):
     file = issue()
     result = run("--output", "json", file)

@@ -1,7 +1,10 @@
 """Credentials in Key Vault, stored and loaded through the real SDK's clients, sync and asyncio."""
 
 import asyncio
+import json
+import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,12 +14,19 @@ from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
 from tests.dataplane.credentials import make_fields
 from tests.local.clients import AsyncCaller, Caller
 
+from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.credential.encoding import Encoding
 from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials, vault
 from hcpcreds.dataplane.aio import vault as aio_vault
 from hcpcreds.dataplane.models import parse_model, render_model
 from hcpcreds.dataplane.vault_secret import StoredCredential, render_identifier
-from hcpcreds.errors import InputError, SecretNotFoundError, StoreError, StoreRefusedError
+from hcpcreds.errors import (
+    InputError,
+    SecretNotFoundError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from hcpcreds.local.azure import LocalAzure
 
 CREDENTIALS = UserAssignedIdentityCredentials(**make_fields())
@@ -233,6 +243,36 @@ def test_refusal_of_the_vault_says_what_would_help(
     assert "(Some) said" in str(caught.value)
     assert hint in (caught.value.hint or "")
     assert bool(caught.value.hint) == bool(hint)
+
+
+@pytest.mark.parametrize("body", [b"<html>sentinel</html>", b"", b'{"message": "sentinel"}', b"[]"])
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 407])
+def test_page_of_a_firewall_is_told_as_one_and_not_as_a_missing_role(
+    local_azure: LocalAzure, twin: Twin, status: int, body: bytes
+):
+    local_azure.faults.add("vault", status=status, body=body, headers=JSON)
+    with pytest.raises(StoreUnavailableError) as caught:
+        twin.call("load", "absent")
+    assert f"HTTP {status} with what is not an answer of Key Vault" in str(caught.value)
+    assert "proxy or a firewall" in str(caught.value)
+    assert "sentinel" not in str(caught.value)
+
+
+def test_refusal_of_the_authority_is_not_taken_for_a_firewalls(local_azure: LocalAzure, tmp_path: Path):
+    client_id = str(uuid.uuid4())
+    file = tmp_path / "credential"
+    file.write_text(json.dumps(local_azure.issue(client_id)))
+    local_azure.directory.remove_application(client_id)
+    options: Any = {"connection_verify": str(local_azure.ca_file)}
+    with (
+        UserAssignedIdentityCredential(file, **options) as credential,
+        SecretClient(
+            local_azure.vault_url(), credential, verify_challenge_resource=False, **options
+        ) as client,
+        pytest.raises(StoreRefusedError, match="AADSTS") as caught,
+    ):
+        vault.load(client, "absent")
+    assert "firewall" not in str(caught.value)
 
 
 def test_message_of_the_vault_is_shown_safely(local_azure: LocalAzure, twin: Twin):

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceNotFoundError,
+)
 from azure.keyvault.secrets import SecretClient, SecretProperties
 
 from hcpcreds.credential.encoding import Encoding
@@ -68,7 +73,13 @@ def explain(error: Exception, vault_url: str, name: str | None = None) -> StoreE
     if not isinstance(error, AzureError):
         return StoreUnavailableError(f"{where}: the answer is unreadable")
     code = getattr(getattr(error, "error", None), "code", None)
-    if isinstance(error, HttpResponseError) and not code and is_intercepted(error.status_code or 0):
+    if (
+        isinstance(error, HttpResponseError)
+        # Why there is no token to ask with, the authority has said, and not the vault.
+        and not isinstance(error, ClientAuthenticationError)
+        and not code
+        and is_intercepted(error.status_code or 0)
+    ):
         return StoreUnavailableError(
             f"{where}: HTTP {error.status_code} with what is not an answer of Key Vault", hint=INTERCEPTED
         )
