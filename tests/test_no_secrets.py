@@ -55,6 +55,7 @@ SECRET_WORDS = {"client_secret", "content", "credentials", "key", "private_key",
 """Names of fields that hold a secret somewhere in the package."""
 HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
+    "ExtraObject": "content: which object a component needs",
     "FlightKey": "token: what a token is for",
     "Variable": "value: a template in the component table",
     "_Vault": "credentials: dates, by the names of secrets",
