@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,15 @@ def test_store_takes_hypershifts_own_name_and_encoding(twin: Twin, encoding: Enc
     name = f"cpo-cert-{encoding}-{twin.kind}"
     assert twin.call("store", CREDENTIALS, name=name, encoding=encoding).name == name
     assert twin.call("load", name).credentials == CREDENTIALS
+
+
+def test_secrets_that_one_new_client_stores_at_once_are_all_there(make_azure: Any):
+    azure: LocalAzure = make_azure()
+    names = [f"uamsi-{number}" for number in range(8)]
+    options = Twin(azure, "sync").options
+    with SecretClient(credential=Caller(azure), **options) as client, ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: vault.store(client, CREDENTIALS, name=name), names))
+        assert [stored.name for stored in vault.list_stored(client)] == names
 
 
 def test_load_gives_an_older_version_with_all_that_it_had(twin: Twin):
