@@ -90,7 +90,7 @@ def _soak(azure: LocalAzure, folder: Path, seconds: float) -> int:
     files = FileFaults(azure, folder / "certs")
     process = Process(folder / "log", str(files.path), str(azure.ca_file))
     try:
-        time.sleep(2)
+        process.ask("wait_until_warm")
         authority, inside = AuthorityFaults(azure), ComponentFaults(process.ask, process.pid)
         first: dict[str, Any] | None = None
         started = time.monotonic()
