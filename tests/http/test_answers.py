@@ -41,6 +41,17 @@ def make_bomb(encoding: str) -> bytes:
     return b"".join(packer.compress(block) for _ in range(300)) + packer.flush()
 
 
+def make_fault(kind: str) -> dict[str, Any]:
+    if kind == "not packed":
+        return {"body": b" " * 5 * MEBIBYTE}
+    encoding = "deflate" if kind == "deflate" else "gzip"
+    fault: dict[str, Any] = {"body": make_bomb(encoding), "headers": {"Content-Encoding": encoding}}
+    if kind == "redirect":
+        fault |= {"status": 307}
+        fault["headers"]["Location"] = "https://127.0.0.1:1/"
+    return fault
+
+
 def measure(call: Callable[[], object]) -> int:
     """The most memory that a call held at a time, in bytes."""
     tracemalloc.start()
@@ -130,24 +141,11 @@ WAYS = [
 
 
 @pytest.mark.parametrize(("way", "service", "kibibytes"), WAYS)
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"body": make_bomb("gzip"), "headers": {"Content-Encoding": "gzip"}},
-        {"body": make_bomb("deflate"), "headers": {"Content-Encoding": "deflate"}},
-        {"body": b" " * 5 * MEBIBYTE},
-        {
-            "status": 307,
-            "body": make_bomb("gzip"),
-            "headers": {"Content-Encoding": "gzip", "Location": "https://127.0.0.1:1/"},
-        },
-    ],
-    ids=["gzip", "deflate", "not packed", "redirect"],
-)
+@pytest.mark.parametrize("kind", ["gzip", "deflate", "not packed", "redirect"])
 def test_answer_that_is_too_long_is_refused_before_it_is_in_memory(
-    asker: Asker, way: str, service: str, kibibytes: int, fault: dict[str, Any]
+    asker: Asker, way: str, service: str, kibibytes: int, kind: str
 ):
-    bomb = asker.azure.faults.add(service, **fault)
+    bomb = asker.azure.faults.add(service, **make_fault(kind))
     said: list[str] = []
     assert measure(lambda: said.append(getattr(asker, way)())) < 32 * MEBIBYTE
     assert f"no usable answer: it is longer than {kibibytes} KiB" in said[0]
@@ -162,7 +160,7 @@ def test_answer_that_is_too_long_is_refused_before_it_is_in_memory(
         ("gzip, gzip", b"anything", "Content-Encoding"),
         ("gzip", b"anything", "cannot be unpacked"),
         ("deflate", b"\x07anything", "cannot be unpacked"),
-        ("gzip", gzip.compress(b"{}")[:-9], "ends too early"),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-9], "ends too early"),
     ],
 )
 def test_answer_that_cannot_be_unpacked_is_told_as_such(

@@ -12,6 +12,10 @@ from tests.http.network import HOST, ConnectProxy
 
 import hcpcreds.aio
 import hcpcreds.credential
+import hcpcreds.http.aio
+import hcpcreds.http.sync
+from hcpcreds.dataplane.renewal_loop import Access, open_renewers
+from hcpcreds.dataplane.renewer import RenewalSettings
 from hcpcreds.errors import InputError, TokenUnavailableError
 
 SCOPE = "https://management.azure.com/.default"
@@ -158,6 +162,11 @@ def test_requests_go_through_the_proxy_that_is_named(make: Make, net: Net, varia
     assert all("proxy-authorization" not in headers for headers in net.web.requests)
 
 
+def test_proxy_that_is_given_and_unusable_is_refused_at_once(make: Make):
+    with pytest.raises(InputError, match=r"proxies\['https'\]: unusable URL of a proxy"):
+        make(proxies={"https": "socks5://proxy:1080"})
+
+
 def test_requests_go_straight_when_no_proxy_says_so_or_the_proxy_is_given_as_none(make: Make, net: Net):
     with ConnectProxy() as proxy:
         net.environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
@@ -260,3 +269,24 @@ def test_transport_that_is_given_stays_its_givers(net: Net):
 
     asyncio.run(ask())
     assert len(net.web.requests) == 2
+
+
+def test_connections_and_answers_are_waited_for_half_a_minute_unless_the_caller_says():
+    for module in (hcpcreds.http.sync, hcpcreds.http.aio):
+        usual: Any = module.make_transport({}, max_answer=1)
+        assert (usual.connection_config.timeout, usual.connection_config.read_timeout) == (30, 30)
+        told: Any = module.make_transport({"connection_timeout": 3, "read_timeout": 4}, max_answer=1)
+        assert (told.connection_config.timeout, told.connection_config.read_timeout) == (3, 4)
+
+
+def test_renewer_refuses_a_proxy_that_cannot_be_used_before_it_begins(net: Net):
+    net.environment.setenv("HTTPS_PROXY", "http://user:pq7#zkx@proxy:3128")
+    access = Access(vault_urls=["https://harbour.vault.azure.net"], audience="https://identity.azure.net")
+
+    async def begin() -> None:
+        async with open_renewers(access, RenewalSettings()):
+            pass
+
+    with pytest.raises(InputError, match="HTTPS_PROXY: unusable URL of a proxy") as caught:
+        asyncio.run(begin())
+    assert "pq7" not in str(caught.value)

@@ -18,6 +18,7 @@ from hcpcreds.credential.settings import read_cloud_config, read_environment
 from hcpcreds.credential.source import Snapshot
 from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError, InputError, SourceClosedError
+from hcpcreds.fork_locks import first_use
 
 FLIGHT_SECONDS: Final = 120.0
 """How long a request for a token may take in all, with everything that is tried again."""
@@ -107,6 +108,11 @@ class CredentialBase:
         self._authority = check_authority(authority)
         if backstop <= timedelta(0):
             raise InputError("backstop", ["expected more than zero seconds"])
+        if settings.get("proxies"):
+            with first_use:
+                from hcpcreds.http.proxies import Proxies  # noqa: PLC0415
+
+            Proxies(settings["proxies"], None)
         self._on_reload = on_reload
         self._clock = clock
         self._monotonic = monotonic

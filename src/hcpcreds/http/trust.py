@@ -69,10 +69,10 @@ class Trust:
         Raises:
             InputError: A file is missing or unusable; names it and what named it.
         """
-        # A bundle in a mounted volume is replaced while the process runs.
-        signature = [
-            _sign(path) for path in (self._location.file, self._location.directory, *self._certificate)
-        ]
+        # A bundle in a mounted volume is replaced while the process runs. And a forked child may have got the
+        # settings in the middle of another thread's handshake.
+        paths = (self._location.file, self._location.directory, *self._certificate)
+        signature = [os.getpid(), *map(_sign, paths)]
         if self._context is None or signature != self._signature:
             try:
                 with first_use:
