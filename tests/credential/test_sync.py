@@ -1,6 +1,8 @@
 """What is the sync credential's own: threads that refresh, and callers who take over from them."""
 
+import sys
 import threading
+from typing import Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
@@ -82,3 +84,20 @@ def test_token_is_fetched_when_no_thread_can_be_started(identity: Identity):
 
 def has_thread() -> bool:
     return any(thread.name in {"hcpcreds-token", "hcpcreds-refresh"} for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("options", [None, {}, {"enable_cae": False}, {"tenant_id": None}], ids=str)
+def test_cached_token_takes_one_step_when_it_is_asked_for_with_its_times(identity: Identity, options: Any):
+    identity.rotate()
+    with make(identity) as credential:
+        token = credential.get_token(SCOPE)
+        calls = []
+        sys.setprofile(
+            lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None
+        )
+        try:
+            info = credential.get_token_info(SCOPE, options=options)
+        finally:
+            sys.setprofile(None)
+        assert info.token == token.token
+        assert calls == ["get_token_info"], "azure-core's policies call this one for each request"
