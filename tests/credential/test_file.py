@@ -376,3 +376,12 @@ def test_assertion_is_what_entra_asks_for_when_it_is_signed():
     assert (claims["nbf"], claims["exp"] - claims["nbf"]) == (1_700_000_000, 600)
     again = certificate.sign_assertion(client_id=CLIENT, audience="https://a/token", now=1_700_000_000.7)
     assert jwt.decode(again, options={"verify_signature": False})["jti"] != claims["jti"]
+
+
+def test_assertion_has_no_padding_when_its_parts_are_of_any_length():
+    """RFC 7515, section 2: base64url with all trailing '=' characters omitted."""
+    certificate = parse_credential_file(GOOD, path="p").certificate
+    for length in range(3):
+        assertion = certificate.sign_assertion(client_id=CLIENT, audience="a" * length, now=0)
+        assert "=" not in assertion
+        assert "=" not in jwt.get_unverified_header(assertion)["x5t#S256"]

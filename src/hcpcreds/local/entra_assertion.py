@@ -121,6 +121,7 @@ class AssertionJudge:
 
 
 def _parse(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    # Padded ones too, against RFC 7515: azure-identity's asyncio credentials send them, and Entra takes them.
     try:
         decoded = jwt.decode_complete(assertion, options={"verify_signature": False})
     except jwt.InvalidTokenError:
