@@ -9,7 +9,7 @@ import pytest
 from tests.dataplane.renewals import DAY, HOUR, Renewals, get_outcome, list_results, render_time
 from tests.local.clients import make_key
 
-from hcpcreds.dataplane.possession import choose_authority
+from hcpcreds.dataplane.possession import choose_authority, choose_scope
 from hcpcreds.dataplane.renewal import Result, Walk
 from hcpcreds.dataplane.vault_secret import render_identifier
 
@@ -256,6 +256,20 @@ def test_secret_of_somebody_else_with_the_same_tags_is_told_what_to_do(renewals:
 )
 def test_authority_is_entra_ids_or_the_operators_own(named: str, own: list[str], asked: str | None):
     assert choose_authority(named, own) == asked
+
+
+@pytest.mark.parametrize(
+    ("authority", "scope"),
+    [
+        ("https://login.microsoftonline.com", "https://management.core.windows.net//.default"),
+        ("https://westus2.login.microsoft.com", "https://management.core.windows.net//.default"),
+        ("https://login.microsoftonline.us", "https://management.core.usgovcloudapi.net//.default"),
+        ("https://login.partner.microsoftonline.cn", "https://management.core.chinacloudapi.cn//.default"),
+        ("https://127.0.0.1:8443", None),
+    ],
+)
+def test_proof_asks_for_a_token_of_the_authoritys_own_cloud(authority: str, scope: str | None):
+    assert choose_scope(authority) == scope
 
 
 def test_walk_that_is_stopped_while_the_authority_is_asked_ends(secret: Secret):

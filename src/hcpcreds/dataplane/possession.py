@@ -16,7 +16,7 @@ from azure.core import AsyncPipelineClient
 from azure.core.exceptions import AzureError
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from hcpcreds.clouds import is_entra_host
+from hcpcreds.clouds import CLOUDS, is_entra_host, is_same_authority
 from hcpcreds.credential.authority import (
     Attempt,
     Failure,
@@ -43,7 +43,8 @@ class KeyProver:
     """Asks the authority whether a key is an identity's. For one event loop.
 
     Args:
-        scope: What the tokens are for; any resource that every tenant knows. They are dropped at once.
+        scope: What the tokens are for when the authority is in none of Azure's clouds; else it is that cloud's
+            ARM. They are dropped at once.
         list_own: Gives the authorities (`https` URLs) that the operator trusts besides Entra ID's hosts. May
             read files; called in a thread.
         clock: Unix time.
@@ -58,7 +59,7 @@ class KeyProver:
         clock: Callable[[], float] = time.time,
         **kwargs: Any,
     ) -> None:
-        self._key = TokenKey((scope,), None, enable_cae=False)
+        self._scope = scope
         self._list_own = list_own
         self._clock = clock
         transport = make_transport(kwargs, max_answer=MAX_TOKEN_ANSWER)
@@ -109,10 +110,11 @@ class KeyProver:
                 "renewer's own credential comes from, so it cannot say whose the key is",
                 hint=STORE_ANEW,
             )
+        key = TokenKey((choose_scope(authority) or self._scope,), None, enable_cae=False)
         snapshot = Snapshot(file=file, digest=b"", generation=0)
         return Attempt(
             url=f"{authority}/{file.tenant_id}/oauth2/v2.0/token",
-            form=build_form(snapshot, self._key, claims=None),
+            form=build_form(snapshot, key, claims=None),
             snapshot=snapshot,
             now=lambda: Moment(self._clock(), time.monotonic()),
         )
@@ -149,3 +151,12 @@ def choose_authority(named: str, own: Collection[str]) -> str | None:
             return each.rstrip("/")
     # Not its path: Entra ID's token endpoints stand at the root, and this one is the value's word.
     return f"https://{place}" if is_entra_host(urlsplit(named).hostname or "") else None
+
+
+def choose_scope(authority: str) -> str | None:
+    """Choose a scope that an authority's every tenant knows: its cloud's ARM; None when it is in no cloud."""
+    host = urlsplit(authority).hostname or ""
+    for cloud in CLOUDS.values():
+        if is_same_authority(host, urlsplit(cloud.authority).hostname or ""):
+            return cloud.resource_manager_scope
+    return None
