@@ -43,8 +43,8 @@ class KeyProver:
     """Asks the authority whether a key is an identity's. For one event loop.
 
     Args:
-        scope: What the tokens are for when the authority is in none of Azure's clouds; else it is that cloud's
-            ARM. They are dropped at once.
+        scope: What the tokens are for, unless the authority is of one of Azure's clouds: then it is that
+            cloud's ARM. They are dropped at once.
         list_own: Gives the authorities (`https` URLs) that the operator trusts besides Entra ID's hosts. May
             read files; called in a thread.
         clock: Unix time.
