@@ -25,7 +25,7 @@ those not counted that it answered 429; it is a step of {LIMIT_SECONDS:.0f} s fo
 memory: VmHWM, read every {_POLL_SECONDS * 1000:.0f} ms. \
 Peer: list, then get, renew and set each due one with the same SDK clients and connections, {_CONCURRENCY} at once, the \
 SDK's own retries, after which it gives one up; it looks at nothing before or after it writes, judges nothing, and so \
-makes 2 requests a renewal where hcpcreds makes 4."""
+makes 2 requests a renewal where hcpcreds makes 4, and one to the authority, which proves whose the key is."""
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,18 @@ def test_tag_later_than_the_expiry_is_looked_through(renewals: Renewals):
     assert list_results(renewals.walk()) == {name: Result.RENEWED}
 
 
+def test_expiry_that_no_certificate_has_is_looked_through(renewals: Renewals):
+    name = renewals.add(due=False)
+    said = renewals.latest(name)
+    lie(
+        renewals,
+        name,
+        renew_after=said["renew_after"],
+        expires_on=render_time(renewals.now() + 401 * DAY),
+    )
+    assert renewals.walk().credentials[name].expires_on == parse_time(said["not_after"])
+
+
 def test_value_is_looked_at_once_for_each_version(renewals: Renewals):
     name = renewals.add(due=False)
     said = renewals.latest(name)
@@ -186,8 +198,9 @@ def test_value_that_became_due_is_renewed_whatever_its_tags_say(make_renewals: C
     assert list_results(second) == {name: Result.RENEWED}
 
 
-def test_credential_whose_dates_are_within_ninety_days_is_not_looked_at(renewals: Renewals):
-    days = {"renew_after": 88, "not_after": 89}
+@pytest.mark.parametrize("not_after", [89, 399])
+def test_credential_whose_dates_can_be_its_own_is_not_looked_at(renewals: Renewals, not_after: int):
+    days = {"renew_after": 88, "not_after": not_after}
     dates: Any = {field: render_time(renewals.now() + number * DAY) for field, number in days.items()}
     name = renewals.add(due=False, **dates)
     renewals.azure.requests.clear()

@@ -45,6 +45,8 @@ _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 _LONGEST_TRUST: Final = timedelta(days=90)
 """How long after a version was written what its writer says of it is believed without a look at its value."""
+_LONGEST_LIFE: Final = timedelta(days=400)
+"""No certificate that the data plane issues lives for so long."""
 _LAST: Final = float("inf")
 """Sorts behind every credential in the queue."""
 
@@ -351,4 +353,7 @@ def _is_plausible(listed: StoredCredential) -> bool:
     expires_on, renew_after = listed.expires_on, listed.renew_after
     if listed.created_on is None or expires_on is None or renew_after is None:
         return False
-    return renew_after <= expires_on <= listed.created_on + _LONGEST_TRUST
+    return (
+        renew_after <= min(expires_on, listed.created_on + _LONGEST_TRUST)
+        and expires_on <= listed.created_on + _LONGEST_LIFE
+    )
