@@ -80,6 +80,12 @@ def test_server_is_trusted_when_a_variable_names_its_authority(
             make(use_env_settings=False).get_token(SCOPE)
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_any_server_is_trusted_when_the_caller_says_so(make: Make, net: Net):
+    net.environment.setenv("REQUESTS_CA_BUNDLE", str(net.make_other_authority().file))
+    assert make(connection_verify=False).get_token(SCOPE)
+
+
 def test_failure_names_the_ca_certificates_in_use_when_they_lack_the_servers(make: Make, net: Net):
     other = net.make_other_authority()
     net.environment.setenv("SSL_CERT_FILE", str(other.file))

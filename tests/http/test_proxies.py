@@ -94,8 +94,10 @@ def test_no_proxy_exempts_hosts_addresses_networks_and_ports(exempt: str, url: s
     assert (find(url, HTTPS_PROXY=PROXY, NO_PROXY=exempt) is None) is is_exempt
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:5", "127.8.8.8", "[::1]:5"])
-def test_loopback_is_left_to_proxies_that_are_given(host: str):
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1:5", "127.8.8.8", "[::1]:5", "169.254.169.254", "[fe80::1]"]
+)
+def test_own_machine_and_link_are_left_to_proxies_that_are_given(host: str):
     assert find(f"https://{host}/", HTTPS_PROXY=PROXY) is None
     assert find(f"https://{host}/", {"https": PROXY}, HTTPS_PROXY=PROXY) == PROXY
 

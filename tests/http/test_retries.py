@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.credential.files import Mount, issue, render_file
 from tests.http.conftest import Make, Net
+from tests.local.clients import Caller
 
 import hcpcreds.aio
 import hcpcreds.credential
-from hcpcreds.errors import TokenError, TokenUnavailableError
+from hcpcreds import dataplane
+from hcpcreds.errors import IssueUnavailableError, TokenError, TokenUnavailableError
 from hcpcreds.http.retries import LONGEST_WAIT, read_wait
+from hcpcreds.local.azure import LocalAzure
 
 SCOPE = "https://management.azure.com/.default"
 NOW = 1_780_000_000.0
@@ -147,3 +150,19 @@ def test_service_is_waited_for_a_minute_at_most(net: Net, twin: str, said: str, 
         slept = asyncio.run(ask())
     assert slept[-1] == pytest.approx(waited)
     assert max(slept) <= LONGEST_WAIT
+
+
+def test_refusal_is_told_at_once_when_its_wait_would_end_after_the_timeout(local_azure: LocalAzure):
+    throttled = local_azure.faults.add("data_plane", status=429, retry_after=50)
+    with (
+        dataplane.ManagedIdentityDataPlaneClientFactory(
+            Caller(local_azure),
+            local_azure.settings.data_plane_audience,
+            hosts=["127.0.0.1"],
+            connection_verify=str(local_azure.ca_file),
+            timeout=5,
+        ) as factory,
+        pytest.raises(IssueUnavailableError, match="answered 429"),
+    ):
+        factory.create_client(local_azure.identity_url).get_system_assigned_identity_credentials()
+    assert throttled.met == 1

@@ -68,7 +68,8 @@ class Proxies:
     def find(self, url: str) -> Proxy | None:
         """Find the proxy for a request's URL; None when it is to go straight.
 
-        The environment's are not for loopback addresses, which no proxy can reach.
+        The environment's are not for loopback and link-local addresses: no proxy reaches this machine's own,
+        and what the instance metadata (169.254.169.254) answers is nobody else's.
 
         Raises:
             InputError: The environment names one that cannot be used. It is not passed by: what is behind a
@@ -79,7 +80,7 @@ class Proxies:
         for key in (f"{parts.scheme}://{host}", parts.scheme, f"all://{host}", "all"):
             if key in self._given:
                 return self._given[key]
-        if _is_loopback(host) or self._is_exempt(parts, host):
+        if _is_near(host) or self._is_exempt(parts, host):
             return None
         for name in (f"{parts.scheme}_proxy", "all_proxy"):
             variable, value = self._read(name)
@@ -115,9 +116,9 @@ def _covers(entry: str, host: str, port: int) -> bool:
     return bool(entry) and (host == entry or (address is None and host.endswith(f".{entry}")))
 
 
-def _is_loopback(host: str) -> bool:
+def _is_near(host: str) -> bool:
     address = _parse_address(host)
-    return host == "localhost" if address is None else address.is_loopback
+    return host == "localhost" if address is None else address.is_loopback or address.is_link_local
 
 
 def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

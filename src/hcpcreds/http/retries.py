@@ -63,12 +63,19 @@ class _Bounded(RetryPolicyBase):
         return read_wait(response.http_response.headers)
 
     @override
+    def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
+        settings = super().configure_retries(options)
+        return {**settings, "deadline": time.monotonic() + settings["timeout"]}
+
+    @override
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
-        # azure-core repeats whatever has a Retry-After, a 400 too.
+        # azure-core repeats whatever has a Retry-After, a 400 too; and it waits beyond its own timeout, which
+        # is all that it tells then.
         status = response.http_response.status_code
-        return (status >= 500 or status in self._retry_on_status_codes) and super().is_retry(  # noqa: PLR2004
-            settings, response
-        )
+        may_pass = status >= 500 or status in self._retry_on_status_codes  # noqa: PLR2004
+        wait = self.get_retry_after(response) or 0.0
+        in_time = time.monotonic() + wait < settings["deadline"]
+        return may_pass and in_time and super().is_retry(settings, response)
 
     @override
     def increment(
