@@ -23,8 +23,9 @@ settings.load_profile("any-machine")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name long values by what they are: keys made at import differ in each worker, and names must not."""
-    return argname if isinstance(val, str | bytes) and len(val) > 80 else None
+    """Name binary and long values by what they are: what is made at import differs in each worker."""
+    is_made = isinstance(val, bytes) and not val.isascii()
+    return argname if is_made or (isinstance(val, str | bytes) and len(val) > 80) else None
 
 
 @pytest.fixture(autouse=True)
