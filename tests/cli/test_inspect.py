@@ -162,7 +162,7 @@ def test_watch_prints_a_line_for_each_change_and_ends_with_ctrl_c(mount):
     first = issue()
     second = later(first)
     with watching(mount.directory.parent) as process:
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate()
         assert process.returncode == 2, "nothing to watch"
         assert "no file in this directory" in err
     mount.swap(render_file(first))
@@ -177,7 +177,7 @@ def test_watch_prints_a_line_for_each_change_and_ends_with_ctrl_c(mount):
         mount.swap(render_file(second))
         assert f"generation 2: certificate {second.thumbprint[:12]}" in read_line(process)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate()
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -212,7 +212,7 @@ def test_watch_redraws_a_terminal_and_leaves_it_usable(mount):
             while True:
                 shown += os.read(terminal, 65536)
         os.close(terminal)
-        assert process.wait(10) == 0
+        assert process.wait() == 0
     assert shown.rindex(b"\x1b[?1049l") > shown.rindex(b"\x1b[?1049h"), "the screen is back"
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is back"
     assert_shows_none(shown.decode(errors="replace"), render_file(second))

@@ -184,7 +184,7 @@ def test_claims_are_none_for_a_token_that_cannot_be_read(token):
     assert parse_claims(token) is None
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_local_finds_the_running_chain_by_component_and_forgets_it_when_it_is_gone(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
 

@@ -103,7 +103,7 @@ def test_process_ends_with_0_and_removes_its_directory_when_told_to(tmp_path: Pa
     with run_process(write_config(tmp_path)) as process:
         ready = read_ready(process)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate()
         assert (process.returncode, errors) == (0, "")
         assert not Path(ready["ca_file"]).parent.exists()
 
@@ -111,7 +111,7 @@ def test_process_ends_with_0_and_removes_its_directory_when_told_to(tmp_path: Pa
 def test_process_ends_with_0_when_whoever_started_it_is_gone(tmp_path: Path):
     with run_process(write_config(tmp_path)) as process:
         read_ready(process)
-        _, errors = process.communicate(timeout=10)  # closes its standard input
+        _, errors = process.communicate()  # closes its standard input
         assert (process.returncode, errors) == (0, "")
 
 
@@ -144,7 +144,7 @@ def test_process_ends_with_2_when_its_configuration_is_wrong(tmp_path: Path, con
     config = tmp_path / "azure.json"
     config.write_text(content)
     with run_process(config) as process:
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate()
     assert (process.returncode, output) == (2, "")
     assert str(config) in errors
     assert problem in errors
@@ -159,7 +159,7 @@ def test_process_ends_with_1_and_the_reason_when_it_cannot_start(tmp_path: Path)
     file = tmp_path / "file"
     file.write_text("")
     with run_process(write_config(tmp_path, state_directory=str(file / "below"))) as process:
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate()
     assert (process.returncode, output) == (1, "")
     assert errors.startswith("the local Azure failed: ")
 

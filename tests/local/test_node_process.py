@@ -48,7 +48,7 @@ class NodeProcess:
 
     def end(self) -> tuple[int, str]:
         """Wait for its end; answer its exit status and what it said on standard error."""
-        status = self.process.wait(timeout=10)
+        status = self.process.wait()
         assert self.process.stderr is not None
         return status, self.process.stderr.read().decode()
 
@@ -200,7 +200,7 @@ def test_process_ends_when_nobody_reads_its_events_any_more(
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(timeout=10) == 0
+        assert process.wait() == 0
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,6 @@ def run_python(code: str, *arguments: object) -> str:
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=15,
         check=False,
     )
     assert done.returncode == 0, done.stderr
