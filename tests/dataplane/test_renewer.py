@@ -331,6 +331,19 @@ def test_unexpected_error_in_one_stops_no_other(renewals: Renewals, caplog: pyte
     assert renewals.check_kept(before)[bad] == before[bad]
 
 
+def test_unexpected_error_while_listing_ends_no_walk(renewals: Renewals):
+    names = [renewals.add() for _ in range(30)]
+
+    async def fail() -> None:
+        raise LookupError
+
+    renewals.meanwhile("GET", "/secrets", fail, nth=2, whole=True)
+    walk = renewals.walk()
+    assert walk.problem == f"vault {renewals.vault.vault_url}: LookupError; the log says where"
+    assert walk.count(Result.RENEWED) == 25
+    assert renewals.walk().count(Result.RENEWED) == len(names) - 25
+
+
 def test_stop_finishes_what_is_under_way_and_begins_nothing(renewals: Renewals):
     names = [renewals.add(not_after=render_time(renewals.now() + days * DAY)) for days in (1, 2, 3, 4, 5)]
     before = renewals.read()

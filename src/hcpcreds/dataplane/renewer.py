@@ -159,6 +159,8 @@ class VaultRenewer:
                     self._note_listed(round_, listed)
         except HcpCredsError as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001 - what is listed so far is renewed
+            problem = _tell_unexpected(error, self.vault_url)
         for name, stored in self._known.items():
             if name not in round_.seen:
                 # After a whole list it was deleted, or forgotten between two pages: it has to be looked at.
@@ -216,12 +218,7 @@ class VaultRenewer:
             except HcpCredsError as error:
                 reason = str(error)
             except Exception as error:  # noqa: BLE001 - no fault of one may stop the others
-                # Only where it happened: the text of an unknown error could hold anything.
-                where = "".join(traceback.format_tb(error.__traceback__))
-                _log.error("%s: %s\n%s", stored.name, type(error).__name__, where)
-                reason = (
-                    f"{describe(self.vault_url, stored.name)}: {type(error).__name__}; the log says where"
-                )
+                reason = _tell_unexpected(error, self.vault_url, stored.name)
             found = round_.seen.get(stored.name.lower(), stored)
             self._settle(round_, found, Result.FAILED, reason=reason)
 
@@ -343,6 +340,13 @@ class VaultRenewer:
         with suppress(TimeoutError):
             async with asyncio.timeout(random.uniform(0, longest)):  # noqa: S311 - no secret
                 await (stop or asyncio.Event()).wait()
+
+
+def _tell_unexpected(error: Exception, vault_url: str, name: str | None = None) -> str:
+    # Only where it happened: the text of an unknown error could hold anything.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s: %s\n%s", name or vault_url, type(error).__name__, frames)
+    return f"{describe(vault_url, name)}: {type(error).__name__}; the log says where"
 
 
 def _is_plausible(listed: StoredCredential) -> bool:
