@@ -22,8 +22,8 @@ from benchmarks.volumes import FILE_NAME, Writer, write
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds.credential import Status
 from hcpcreds.credential.source import CredentialSource
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.azure_settings import Settings
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.settings import Settings
 
 ARM_SCOPE: Final = "https://management.azure.com/.default"
 VAULT_SCOPE: Final = "https://vault.azure.net/.default"

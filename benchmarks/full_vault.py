@@ -14,9 +14,9 @@ import msgspec
 
 from hcpcreds.dataplane import UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import parse_model
-from hcpcreds.dataplane.vault_secret import VaultSecret, build_secret, render_identifier
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.azure_settings import Settings
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.settings import Settings
+from hcpcreds.vault.secret import VaultSecret, build_secret, render_identifier
 
 STORED: Final = 10_000
 DUE: Final = 1_000

@@ -18,11 +18,11 @@ from kubernetes.client import ApiClient
 from benchmarks.many_clusters import KEY_VAULT_USER
 from benchmarks.measure import Row, compare, format_seconds, print_rows, seconds_per_call
 from hcpcreds import azureutil
-from hcpcreds.chain.run import EXAMPLE
 from hcpcreds.components import COMPONENTS, WORKLOADS
 from hcpcreds.hosted_cluster import HostedCluster, read_hosted_cluster
 from hcpcreds.kubernetes.writing import render_yaml
 from hcpcreds.manifests import build_pod_additions, render
+from hcpcreds.up.run import EXAMPLE
 
 CLUSTERS: Final = 10_000
 PEER_CLUSTERS: Final = 200

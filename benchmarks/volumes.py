@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from hcpcreds.local.atomic_writer import DATA_LINK, NEW_DATA_LINK, PayloadFile, write_payload
+from hcpcreds.local.node.atomic_writer import DATA_LINK, NEW_DATA_LINK, PayloadFile, write_payload
 
 FILE_NAME: Final = "credential"
 

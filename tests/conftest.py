@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 from tests.support.processes import end_children, let_children_be_interrupted, list_children
 
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.azure_settings import Settings
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.settings import Settings
 
 # Everything is on this machine: the proxy that a company's machine names must not be asked for it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hcpcreds.cli.renew import command
-from hcpcreds.dataplane.metrics import RenewalMetrics
+from hcpcreds.renewal.metrics import RenewalMetrics
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "renew"
 MONITORING = "monitoring.coreos.com/v1"

@@ -430,7 +430,7 @@ class TestFile:
 
     def test_example_in_the_package_has_all_nine_identities_in_three_encodings(self):
         cluster = parse_hosted_cluster(
-            files("hcpcreds.chain").joinpath("example-hosted-cluster.yaml").read_bytes()
+            files("hcpcreds.up").joinpath("example-hosted-cluster.yaml").read_bytes()
         )
         identities = [getattr(cluster.identities, name) for name in cluster.identities.__struct_fields__]
         assert len({identity.credentials_secret_name for identity in identities}) == 9

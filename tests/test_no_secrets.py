@@ -26,29 +26,29 @@ from azure.keyvault.secrets import KeyVaultSecret, SecretProperties
 import hcpcreds
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds import aio as hcpcreds_aio
-from hcpcreds.chain.service_owner import Issued, OwnIdentity
 from hcpcreds.credential.authority import Attempt, Moment, Token
-from hcpcreds.credential.certificate import parse_certificate
-from hcpcreds.credential.der import Element
-from hcpcreds.credential.file import parse_credential_file
-from hcpcreds.credential.pkcs12 import Contents
 from hcpcreds.credential.source import Snapshot
+from hcpcreds.credential_file.certificate import parse_certificate
+from hcpcreds.credential_file.der import Element
+from hcpcreds.credential_file.file import parse_credential_file
+from hcpcreds.credential_file.pkcs12 import Contents
 from hcpcreds.dataplane.models import (
     DelegatedResource,
     ManagedIdentityCredentials,
     UserAssignedIdentityCredentials,
 )
 from hcpcreds.dataplane.protocol import Answer
-from hcpcreds.dataplane.renewal import Walk
-from hcpcreds.dataplane.vault_secret import build_secret, read_secret
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.kubernetes.documents import Document
-from hcpcreds.local.atomic_writer import PayloadFile
-from hcpcreds.local.identity_certificates import IssuedCertificate
-from hcpcreds.local.node_provider import FetchedObject
-from hcpcreds.local.vault import _NewSecret
-from hcpcreds.local.vault_store import SecretVersion
+from hcpcreds.local.azure.identity_certificates import IssuedCertificate
+from hcpcreds.local.azure.vault import _NewSecret
+from hcpcreds.local.azure.vault_store import SecretVersion
+from hcpcreds.local.node.atomic_writer import PayloadFile
+from hcpcreds.local.node.provider import FetchedObject
 from hcpcreds.manifests import check
+from hcpcreds.renewal.outcomes import Walk
+from hcpcreds.up.service_owner import Issued, OwnIdentity
+from hcpcreds.vault.secret import build_secret, read_secret
 
 SCOPE = "https://management.azure.com/.default"
 SECRET_WORDS = {"client_secret", "content", "credentials", "key", "private_key", "secret", "token", "value"}

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_readme_python_runs_as_it_stands(tmp_path, monkeypatch):
-    shutil.copy(ROOT / "src/hcpcreds/chain/example-hosted-cluster.yaml", tmp_path / "hosted-cluster.yaml")
+    shutil.copy(ROOT / "src/hcpcreds/up/example-hosted-cluster.yaml", tmp_path / "hosted-cluster.yaml")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}

@@ -22,8 +22,8 @@ from typing import Any, Final
 from benchmarks.measure import format_seconds
 from benchmarks.soak.component import CALLERS
 from benchmarks.soak.faults import AuthorityFaults, ComponentFaults, FileFaults
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.azure_settings import Settings
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.settings import Settings
 
 _GRACE: Final = 1.0
 """Seconds after a fault in which what it has begun may still fail."""

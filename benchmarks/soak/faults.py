@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.volumes import FILE_NAME, write
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 _DATA: Final = "..data"
 

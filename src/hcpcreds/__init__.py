@@ -6,11 +6,11 @@ first name that needs them, because the package goes into processes that may nev
 
 from typing import TYPE_CHECKING
 
+from hcpcreds._version import __version__
+
 if TYPE_CHECKING:
     from hcpcreds.credential import UserAssignedIdentityCredential
     from hcpcreds.errors import HcpCredsError
-
-__version__ = "0.1.0"
 
 __all__ = ["HcpCredsError", "UserAssignedIdentityCredential", "__version__"]
 

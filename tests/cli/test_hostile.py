@@ -16,14 +16,14 @@ import yaml
 from click.testing import CliRunner
 from tests.manifests.examples import KEY_VAULT_USER, make_manifest
 
-from hcpcreds.chain.record import ComponentRecord
 from hcpcreds.cli.check_report import render_findings
 from hcpcreds.cli.renew_report import RenewalReport
 from hcpcreds.cli.root import hcpcreds
 from hcpcreds.cli.up_report import LinesReporter, TableReporter
-from hcpcreds.dataplane.renewal import Outcome, Result, Walk
 from hcpcreds.errors import IssueError
 from hcpcreds.manifests.check import check, read_documents
+from hcpcreds.renewal.outcomes import Outcome, Result, Walk
+from hcpcreds.up.record import ComponentRecord
 
 HOSTILE = "x\x1b]0;owned\x07\x1b[2J\x9b2J\x7f\u202eevil\u2066\u2028y"
 FIXTURES = Path(__file__).parents[1] / "manifests" / "check_fixtures"

@@ -20,11 +20,12 @@ import pytest
 from azure.keyvault.secrets import SecretClient
 from tests.local.clients import Caller, make_key
 
+from hcpcreds import vault
 from hcpcreds.cli.renew import command
-from hcpcreds.dataplane import UserAssignedIdentityCredentials, vault
+from hcpcreds.dataplane import UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import parse_model
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.lease_api import LeaseApi
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.kubernetes.lease_api import LeaseApi
 
 LONG_AGO = "2026-11-01T00:00:00Z"
 OWN = "cccccccc-0000-0000-0000-000000000001"

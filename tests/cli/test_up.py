@@ -24,7 +24,7 @@ from tests.support.processes import start
 
 from hcpcreds.components import COMPONENTS
 
-EXAMPLE = Path(__file__).parents[2] / "src/hcpcreds/chain/example-hosted-cluster.yaml"
+EXAMPLE = Path(__file__).parents[2] / "src/hcpcreds/up/example-hosted-cluster.yaml"
 
 
 def running(tmp_path: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
@@ -204,9 +204,7 @@ def test_up_leaves_no_process_behind_when_it_is_killed(tmp_path, renew):
     with running(tmp_path, *renew) as process:
         wait_for_line(process, "first call")
         if renew:
-            wait_until(
-                lambda: any("hcpcreds.chain.tether" in command for command in children(process).values())
-            )
+            wait_until(lambda: any("hcpcreds.up.tether" in command for command in children(process).values()))
         pids = list(children(process))
         process.kill()
         process.communicate()
@@ -231,8 +229,8 @@ def test_up_reports_a_killed_component_goes_on_and_fails(tmp_path):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ("hcpcreds.local.azure", "the local Azure is gone: was killed by SIGKILL"),
-        ("hcpcreds.local.node", "the node is gone: was killed by SIGKILL"),
+        ("hcpcreds.local.azure.azure", "the local Azure is gone: was killed by SIGKILL"),
+        ("hcpcreds.local.node.node", "the node is gone: was killed by SIGKILL"),
     ],
 )
 def test_up_ends_and_says_why_when_what_everything_stands_on_is_killed(tmp_path, module, message):

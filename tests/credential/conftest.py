@@ -13,9 +13,9 @@ from tests.credential.subjects import AioSubject, Loop, Subject
 
 import hcpcreds.aio
 import hcpcreds.credential
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.azure_settings import Settings
-from hcpcreds.local.entra_tokens import CERTIFICATE_CLAIM
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.entra_tokens import CERTIFICATE_CLAIM
+from hcpcreds.local.azure.settings import Settings
 
 SCOPE = "https://management.azure.com/.default"
 OTHER_SCOPE = "https://vault.azure.net/.default"

@@ -17,7 +17,7 @@ from tests.credential.subjects import Loop
 
 from hcpcreds.aio import UserAssignedIdentityCredential
 from hcpcreds.errors import SourceClosedError
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 CHALLENGE = '{"access_token": {}}'
 

@@ -17,11 +17,11 @@ from tests.credential.files import Clock, issue, render_file, wait_until
 
 import hcpcreds
 from hcpcreds.credential.authority import Attempt, Failure, Moment, Token, read_answer
-from hcpcreds.credential.file import parse_credential_file
 from hcpcreds.credential.source import Snapshot
 from hcpcreds.credential.token_errors import CERTIFICATE_REFUSED, HINTS, IDENTITY_GONE
+from hcpcreds.credential_file.file import parse_credential_file
 from hcpcreds.errors import TokenRefusedError, TokenUnavailableError
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 SENTINEL = "SENTINEL-3f9d"
 PACKAGE = str(Path(hcpcreds.__file__).parent)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tests.credential import pfx
 from tests.credential.files import CLIENT, Issued, issue, make_key, render_file
 
-from hcpcreds.credential.certificate import MAX_SECRET_BYTES, parse_certificate
-from hcpcreds.credential.file import parse_credential_file
-from hcpcreds.credential.inspection import inspect_credential_file
-from hcpcreds.credential.rc2 import decipher
+from hcpcreds.credential_file.certificate import MAX_SECRET_BYTES, parse_certificate
+from hcpcreds.credential_file.file import parse_credential_file
+from hcpcreds.credential_file.inspection import inspect_credential_file
+from hcpcreds.credential_file.rc2 import decipher
 from hcpcreds.errors import MountFormatError
 
 BUNDLES = Path(__file__).parent / "bundles"

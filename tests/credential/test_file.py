@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.credential.files import CLIENT, TENANT, encode, issue, make_key, render_file
 
-from hcpcreds.credential.file import MAX_FILE_BYTES, parse_authority, parse_credential_file
+from hcpcreds.credential_file.file import MAX_FILE_BYTES, parse_authority, parse_credential_file
 from hcpcreds.errors import MountFormatError
 
 ISSUED = issue()

@@ -16,7 +16,7 @@ from tests.credential.files import Clock, Steps, wait_until
 import hcpcreds
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.errors import InputError, SourceClosedError, TokenRefusedError, TokenUnavailableError
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 PACKAGE = str(Path(hcpcreds.__file__).parent)
 CHALLENGE = '{"access_token": {}}'

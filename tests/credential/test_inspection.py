@@ -28,7 +28,7 @@ from tests.credential.files import (
 )
 from tests.test_no_secrets import assert_shows_none
 
-from hcpcreds.credential.inspection import (
+from hcpcreds.credential_file.inspection import (
     Inspection,
     find_credential_files,
     inspect_credential_file,

@@ -13,7 +13,7 @@ from tests.credential.files import wait_until
 
 import hcpcreds.aio
 import hcpcreds.credential
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 CALLERS = 64
 ROTATIONS = 1000

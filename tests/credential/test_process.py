@@ -17,7 +17,7 @@ from tests.support.processes import run_python
 
 import hcpcreds.aio
 from hcpcreds.credential import UserAssignedIdentityCredential
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 FIRST = issue()
 

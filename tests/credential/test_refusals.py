@@ -23,7 +23,7 @@ from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.credential.base import CachedToken
 from hcpcreds.credential.registry import open_source
 from hcpcreds.errors import MountFormatError, MountNotReadyError, TokenRefusedError
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 CHALLENGE = '{"access_token": {}}'
 

@@ -11,10 +11,10 @@ import pytest
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make
 from tests.credential.files import wait_for_generation
 
-from hcpcreds.credential.file import parse_credential_file
 from hcpcreds.credential.source import Snapshot
+from hcpcreds.credential_file.file import parse_credential_file
 from hcpcreds.errors import HcpCredsError
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 JWT = re.compile(r"eyJ[\w-]{20,}")
 

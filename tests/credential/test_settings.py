@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.credential.conftest import SCOPE, Identity, Make
 from tests.credential.files import wait_until
 
-from hcpcreds.credential.file import MAX_FILE_BYTES
 from hcpcreds.credential.settings import read_cloud_config, read_environment
+from hcpcreds.credential_file.file import MAX_FILE_BYTES
 from hcpcreds.errors import InputError
 
 

@@ -24,7 +24,7 @@ from tests.credential.files import (
 )
 
 from hcpcreds.credential import Status, UserAssignedIdentityCredential
-from hcpcreds.credential.file import MAX_FILE_BYTES
+from hcpcreds.credential_file.file import MAX_FILE_BYTES
 from hcpcreds.errors import HcpCredsError
 
 FIRST = issue()

@@ -11,7 +11,7 @@ from tests.credential.conftest import SCOPE, Identity
 from tests.credential.files import Clock, Mount, no_new_threads, wait_until
 
 from hcpcreds.credential import UserAssignedIdentityCredential
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 
 def make(identity: Identity, **options: object) -> UserAssignedIdentityCredential:

@@ -7,9 +7,9 @@ import pytest
 from tests.credential.files import Mount, encode, issue, later, render_file
 
 from hcpcreds.credential import UserAssignedIdentityCredential
-from hcpcreds.credential.file import MAX_FILE_BYTES, parse_credential_file
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.source import DEFAULT_BACKSTOP, CredentialSource
+from hcpcreds.credential_file.file import MAX_FILE_BYTES, parse_credential_file
 from hcpcreds.errors import CredentialExpiredError
 
 FIRST = issue()

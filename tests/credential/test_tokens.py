@@ -22,8 +22,8 @@ from hcpcreds.errors import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.azure_settings import Settings
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.settings import Settings
 
 
 def test_credential_signs_with_the_new_certificate_when_the_file_has_rotated(identity: Identity, make: Make):

@@ -17,7 +17,7 @@ from tests.credential.files import Clock, issue, later, render_file, wait_until
 import hcpcreds.aio
 import hcpcreds.credential
 from hcpcreds.credential.source import DEFAULT_BACKSTOP, CredentialSource
-from hcpcreds.credential.watcher import Watcher
+from hcpcreds.watch.watcher import Watcher
 
 FIRST = issue()
 SECOND = later(FIRST)

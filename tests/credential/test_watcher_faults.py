@@ -26,9 +26,9 @@ from tests.support.processes import run_python
 
 import hcpcreds.aio
 from hcpcreds.credential import Status, UserAssignedIdentityCredential
-from hcpcreds.credential.descriptors import Descriptor
-from hcpcreds.credential.inotify import Inotify, load_libc
 from hcpcreds.errors import InputError, TokenUnavailableError
+from hcpcreds.watch.descriptors import Descriptor
+from hcpcreds.watch.inotify import Inotify, load_libc
 
 FIRST = issue()
 SECOND = later(FIRST)

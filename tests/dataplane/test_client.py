@@ -24,7 +24,7 @@ from hcpcreds.dataplane import (
 )
 from hcpcreds.dataplane.models import render_model
 from hcpcreds.errors import InputError, IssueError
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 CLIENT = "aaaaaaaa-0000-0000-0000-000000000001"
 

@@ -24,23 +24,22 @@ from tests.local.clients import Caller
 from tests.manifests.examples import make_manifest
 
 import hcpcreds.aio
-from hcpcreds import UserAssignedIdentityCredential
-from hcpcreds.chain.running import RunningChain, RunningVault, announce, find_running_chain
-from hcpcreds.credential.file import parse_credential_file
-from hcpcreds.credential.inspection import inspect_credential_file
-from hcpcreds.dataplane import vault
+from hcpcreds import UserAssignedIdentityCredential, vault
+from hcpcreds.credential_file.file import parse_credential_file
+from hcpcreds.credential_file.inspection import inspect_credential_file
 from hcpcreds.dataplane.challenge import find_tenant, parse_challenges
-from hcpcreds.dataplane.judgement import build_renewal_request
 from hcpcreds.dataplane.models import ManagedIdentityCredentials
 from hcpcreds.dataplane.protocol import Answer, check_identity_url, read_answer
-from hcpcreds.dataplane.vault_secret import build_secret, read_secret
 from hcpcreds.hosted_cluster import parse_hosted_cluster
-from hcpcreds.lease import Leases
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.azure_settings import Settings
+from hcpcreds.kubernetes.lease import Leases
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.settings import Settings
 from hcpcreds.manifests.check import Document, check, read_documents
 from hcpcreds.manifests.inject import InjectOptions
 from hcpcreds.manifests.inject.stream import inject_stream
+from hcpcreds.renewal.acceptance import build_renewal_request
+from hcpcreds.up.running import RunningChain, RunningVault, announce, find_running_chain
+from hcpcreds.vault.secret import build_secret, read_secret
 
 _SCOPE: Final = "https://management.azure.com/.default"
 _NOW: Final = datetime(2026, 11, 23, 10, tzinfo=UTC)

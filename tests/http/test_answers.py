@@ -21,12 +21,12 @@ import hcpcreds.aio
 import hcpcreds.credential
 from hcpcreds import dataplane
 from hcpcreds.dataplane import aio
-from hcpcreds.dataplane.renewal_loop import Access, open_renewers
-from hcpcreds.dataplane.renewer import RenewalSettings
 from hcpcreds.errors import IssueUnavailableError, TokenUnavailableError
 from hcpcreds.http.answers import Unpacker
 from hcpcreds.http.failures import UnusableAnswerError
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.renewal.service import Access, open_renewers
+from hcpcreds.renewal.walk import RenewalSettings
 
 MEBIBYTE = 1024 * 1024
 LIMIT = 5000

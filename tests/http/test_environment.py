@@ -14,9 +14,9 @@ import hcpcreds.aio
 import hcpcreds.credential
 import hcpcreds.http.aio
 import hcpcreds.http.sync
-from hcpcreds.dataplane.renewal_loop import Access, open_renewers
-from hcpcreds.dataplane.renewer import RenewalSettings
 from hcpcreds.errors import InputError, TokenUnavailableError
+from hcpcreds.renewal.service import Access, open_renewers
+from hcpcreds.renewal.walk import RenewalSettings
 
 SCOPE = "https://management.azure.com/.default"
 LOGIN = "basic dxnlcjpwqhnz"

@@ -18,7 +18,7 @@ import hcpcreds.credential
 from hcpcreds import dataplane
 from hcpcreds.errors import IssueUnavailableError, TokenError, TokenUnavailableError
 from hcpcreds.http.retries import LONGEST_WAIT, read_wait
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 SCOPE = "https://management.azure.com/.default"
 NOW = 1_780_000_000.0

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.identity_certificates import CertificateIssuer
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.identity_certificates import CertificateIssuer
 
 ARM = "https://management.azure.com"
 VAULT = "https://vault.azure.net"

@@ -5,7 +5,7 @@ from typing import Any, Final
 from azure.keyvault.secrets import SecretClient
 from tests.local.clients import Caller
 
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 NODE_IDENTITY: Final = "dddddddd-0000-0000-0000-000000000001"
 VAULT: Final = "hcpcreds-local"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcpcreds.errors import InputError
-from hcpcreds.local.atomic_writer import PayloadFile, write_payload
+from hcpcreds.local.node.atomic_writer import PayloadFile, write_payload
 
 NOW = datetime(2026, 11, 23, 10, 15, 42, tzinfo=UTC)
 
@@ -181,7 +181,7 @@ def test_write_payload_shows_whole_content_and_leaves_no_old_key_when_writers_ar
         import itertools, sys
         from datetime import UTC, datetime
         from pathlib import Path
-        from hcpcreds.local.atomic_writer import PayloadFile, write_payload
+        from hcpcreds.local.node.atomic_writer import PayloadFile, write_payload
         for number in itertools.count():
             content = str(number).encode()
             payload = {"a": PayloadFile(content), "b": PayloadFile(content)}

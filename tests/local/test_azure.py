@@ -25,9 +25,9 @@ from tests.local.clients import ARM, VAULT, Client, bearer, make_certificate, se
 from typing_extensions import override
 
 from hcpcreds.errors import ChainError, InputError
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.azure_settings import Settings, read_settings
-from hcpcreds.local.faults import Faults, RequestLog
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.faults import Faults, RequestLog
+from hcpcreds.local.azure.settings import Settings, read_settings
 from hcpcreds.local.service import Service
 
 EXAMPLE: dict[str, Any] = {
@@ -45,7 +45,7 @@ EXAMPLE: dict[str, Any] = {
 @contextmanager
 def run_process(config: Path, **environment: str) -> "Iterator[subprocess.Popen[str]]":
     with subprocess.Popen(
-        [sys.executable, "-m", "hcpcreds.local.azure", "--config", str(config)],
+        [sys.executable, "-m", "hcpcreds.local.azure.azure", "--config", str(config)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, p
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.local.clients import ARM, Clock, bearer, connect, make_key, send
 
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 VERSION = "api-version=2024-01-01"
 

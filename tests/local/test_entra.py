@@ -33,8 +33,8 @@ from tests.local.clients import (
     send,
 )
 
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.entra_directory import build_thumbprint
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.entra_directory import build_thumbprint
 
 HOUR = timedelta(hours=1)
 

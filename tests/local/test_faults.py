@@ -11,7 +11,7 @@ from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.core.rest import HttpRequest, HttpResponse
 from tests.local.clients import ARM, VAULT, bearer, connect, send
 
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 NAMES = ["entra", "vault", "data_plane", "resource_manager", "instance_metadata"]
 

@@ -13,7 +13,7 @@ from azure.identity.aio import ManagedIdentityCredential as AioManagedIdentityCr
 from azure.keyvault.secrets import SecretClient
 from tests.local.clients import VAULT, send
 
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 NODE = "dddddddd-0000-0000-0000-000000000001"
 RESOURCE_ID = (

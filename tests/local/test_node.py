@@ -11,8 +11,8 @@ import pytest
 from tests.local.node_cluster import NODE_IDENTITY, VAULT, build_class, build_pod, build_secret_client
 
 from hcpcreds.errors import InputError
-from hcpcreds.local.azure import LocalAzure
-from hcpcreds.local.node import Node, NodeEvent
+from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.node.node import Node, NodeEvent
 
 
 class Cluster:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcpcreds.errors import InputError, MountError
-from hcpcreds.local.node_objects import VaultObject, decode_content, parse_objects, parse_parameters
+from hcpcreds.local.node.objects import VaultObject, decode_content, parse_objects, parse_parameters
 
 NAMES = st.from_regex(r"\A[a-zA-Z0-9-]{1,127}\Z").filter(lambda name: name.lower() != "null")
 BLANKS = st.sampled_from(["", " ", "\t", "  \n"])

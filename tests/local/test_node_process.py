@@ -17,7 +17,7 @@ import pytest
 from azure.keyvault.secrets import SecretClient
 from tests.local.node_cluster import NODE_IDENTITY, VAULT, build_class, build_pod, build_secret_client
 
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 
 class NodeProcess:
@@ -25,7 +25,7 @@ class NodeProcess:
 
     def __init__(self, azure: LocalAzure, config: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hcpcreds.local.node", "--config", str(config)],
+            [sys.executable, "-m", "hcpcreds.local.node.node", "--config", str(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -192,7 +192,7 @@ def test_process_ends_when_nobody_reads_its_events_any_more(
         "ready"
     )  # writes the configuration, of a mount that fails at each poll
     with subprocess.Popen(
-        [sys.executable, "-m", "hcpcreds.local.node", "--config", str(tmp_path / "node.json")],
+        [sys.executable, "-m", "hcpcreds.local.node.node", "--config", str(tmp_path / "node.json")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "AZURE_POD_IDENTITY_AUTHORITY_HOST": local_azure.instance_metadata},

@@ -12,7 +12,7 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from tests.local.clients import ARM, VAULT, Clock, bearer, make_key, send
 
 from hcpcreds.clouds import CLOUDS
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 
 class Static:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.local.clients import ARM, VAULT, AsyncCaller, Caller, Clock, bearer, send
 from typing_extensions import override
 
-from hcpcreds.local.azure import LocalAzure
+from hcpcreds.local.azure.azure import LocalAzure
 
 
 def make_client(azure: LocalAzure, credential: Caller | None = None, **options: Any) -> SecretClient:

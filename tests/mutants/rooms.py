@@ -27,10 +27,13 @@ class Room:
 
 ROOMS: Final = {
     "credential": Room(
-        ("credential", "aio.py", "fork_locks.py"), ("tests/credential", "tests/test_no_secrets.py")
+        ("credential", "credential_file", "watch", "fork_locks.py", "workers.py"),
+        ("tests/credential", "tests/test_workers.py", "tests/test_no_secrets.py"),
     ),
     "http": Room(("http",), ("tests/http", "tests/credential")),
     "dataplane": Room(("dataplane",), ("tests/dataplane",)),
+    "vault": Room(("vault",), ("tests/vault",)),
+    "renewal": Room(("renewal",), ("tests/renewal",)),
     "manifests": Room(("manifests",), ("tests/manifests",)),
     "documents": Room(
         ("kubernetes", "hosted_cluster.py", "components.py", "azureutil.py"),
@@ -43,7 +46,7 @@ ROOMS: Final = {
         ),
     ),
     "names": Room(
-        ("clouds.py", "constants.py", "errors.py", "text.py"),
+        ("_version.py", "clouds.py", "constants.py", "errors.py", "text.py"),
         (
             "tests/test_clouds.py",
             "tests/test_constants.py",
@@ -52,9 +55,8 @@ ROOMS: Final = {
             "tests/credential",
         ),
     ),
-    "lease": Room(("lease.py", "kubeconfig.py"), ("tests/test_lease.py",)),
     "local": Room(("local",), ("tests/local",)),
-    "chain": Room(("chain",), ("tests/chain", "tests/cli")),
+    "up": Room(("up",), ("tests/up", "tests/cli")),
     "cli": Room(("cli",), ("tests/cli",)),
 }
 

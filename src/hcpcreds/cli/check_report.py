@@ -9,7 +9,7 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from hcpcreds import __version__
+from hcpcreds._version import __version__
 from hcpcreds.manifests.check import RULES, Finding
 from hcpcreds.text import make_printable
 

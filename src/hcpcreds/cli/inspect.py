@@ -44,10 +44,10 @@ def command(file: str, output: str, *, watch: bool, local: bool) -> None:
     The secret is never shown. The exit status is 0 when nothing is wrong, 1 when something is, and 2 when a
     file cannot be read.
     """
-    from hcpcreds.credential.inspection import find_credential_files, inspect_credential_file
+    from hcpcreds.credential_file.inspection import find_credential_files, inspect_credential_file
 
     if local:
-        from hcpcreds.chain.running import find_running_chain
+        from hcpcreds.up.running import find_running_chain
 
         file = find_running_chain().find_file(file)
     if watch:
@@ -104,7 +104,7 @@ class _Watch:
 
 
 def _watch(file: str, output: str) -> None:
-    from hcpcreds.credential.inspection import find_credential_files
+    from hcpcreds.credential_file.inspection import find_credential_files
 
     # What is wrong is told here in its own words.
     logging.getLogger("hcpcreds").addHandler(logging.NullHandler())
@@ -144,7 +144,7 @@ def _show_live(files: list[str], stack: ExitStack) -> "Tell":
     from rich.text import Text
 
     from hcpcreds.cli.inspect_report import render_change, render_report
-    from hcpcreds.credential.inspection import inspect_credential_file
+    from hcpcreds.credential_file.inspection import inspect_credential_file
 
     changes: deque[str] = deque(maxlen=_SHOWN_CHANGES)
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import click
 
 from hcpcreds.credential import Status
-from hcpcreds.credential.inspection import CertificateDetails, Inspection, render_relative
-from hcpcreds.credential.mount import Mount
+from hcpcreds.credential_file.inspection import CertificateDetails, Inspection, render_relative
+from hcpcreds.credential_file.mount import Mount
 from hcpcreds.text import make_printable
 
 _BAR_WIDTH: Final = 72

@@ -18,9 +18,9 @@ from hcpcreds.text import make_safe
 
 if TYPE_CHECKING:
     from hcpcreds.cli.renew_report import RenewalReport
-    from hcpcreds.dataplane.metrics import RenewalMetrics
-    from hcpcreds.dataplane.renewal_loop import Access
-    from hcpcreds.dataplane.renewer import RenewalSettings
+    from hcpcreds.renewal.metrics import RenewalMetrics
+    from hcpcreds.renewal.service import Access
+    from hcpcreds.renewal.walk import RenewalSettings
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST: Final = timedelta(days=366)
@@ -147,12 +147,12 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     if interval is not None and interval <= timedelta(0):
         raise click.UsageError("--interval must be longer than nothing.")
     from hcpcreds.cli.renew_report import make_report
-    from hcpcreds.dataplane.metrics import RenewalMetrics, serve_metrics
-    from hcpcreds.dataplane.renewal_loop import Access
-    from hcpcreds.dataplane.renewer import RenewalSettings
+    from hcpcreds.renewal.metrics import RenewalMetrics, serve_metrics
+    from hcpcreds.renewal.service import Access
+    from hcpcreds.renewal.walk import RenewalSettings
 
     if local:
-        from hcpcreds.chain.running import find_running_chain
+        from hcpcreds.up.running import find_running_chain
 
         if vaults or audience or data_plane_hosts or credential_file or ca_file:
             raise click.UsageError("--local says by itself where everything is.")
@@ -207,8 +207,8 @@ async def _run(  # noqa: PLR0913 - what was said on the command line
     report: "RenewalReport",
 ) -> bool:
     """Renew until done or told to stop; says whether all went well."""
-    from hcpcreds.dataplane.renewal import Observers, Result
-    from hcpcreds.dataplane.renewal_loop import open_leases, open_renewers, renew_for_ever, renew_once
+    from hcpcreds.renewal.outcomes import Observers, Result
+    from hcpcreds.renewal.service import open_leases, open_renewers, renew_for_ever, renew_once
 
     stop = asyncio.Event()
     loop, main = asyncio.get_running_loop(), asyncio.current_task()

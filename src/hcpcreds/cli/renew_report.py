@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from typing_extensions import override
 
-from hcpcreds.credential.inspection import render_relative
-from hcpcreds.dataplane.renewal import Observer, Outcome, Result, Walk
-from hcpcreds.dataplane.vault_secret import StoredCredential
+from hcpcreds.credential_file.inspection import render_relative
+from hcpcreds.renewal.outcomes import Observer, Outcome, Result, Walk
 from hcpcreds.text import make_lines_printable, make_printable
+from hcpcreds.vault.secret import StoredCredential
 
 
 class RenewalReport(Observer):

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 import click
 from typing_extensions import override
 
-from hcpcreds import __version__
+from hcpcreds._version import __version__
 from hcpcreds.errors import HcpCredsError, InputError, locate
 from hcpcreds.text import make_safe
 

@@ -71,7 +71,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     if raw and output == "json":
         raise click.UsageError("--raw prints the token alone, so it does not go with --output json")
     if local:
-        from hcpcreds.chain.running import find_running_chain
+        from hcpcreds.up.running import find_running_chain
 
         chain = find_running_chain()
         file = chain.find_file(file)
@@ -141,7 +141,7 @@ def parse_claims(token: str) -> dict[str, Any] | None:
 
 
 def _check_readable(file: str) -> None:
-    from hcpcreds.credential.file import read_credential_file
+    from hcpcreds.credential_file.file import read_credential_file
 
     try:
         read_credential_file(file)

@@ -62,9 +62,9 @@ def command(
         raise click.UsageError(
             f"With --renew, --rotate-every must be at least {_SHORTEST_RENEWAL_SECONDS:g}."
         )
-    from hcpcreds.chain.run import EXAMPLE, Chain
-    from hcpcreds.chain.settings import Settings
     from hcpcreds.cli.up_report import LinesReporter, StepsReporter, TableReporter
+    from hcpcreds.up.run import EXAMPLE, Chain
+    from hcpcreds.up.settings import Settings
 
     if output == "json":
         reporter = StepsReporter()

@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from typing_extensions import override
 
-from hcpcreds.chain.record import ComponentRecord
-from hcpcreds.chain.settings import Reporter
 from hcpcreds.text import make_lines_printable
+from hcpcreds.up.record import ComponentRecord
+from hcpcreds.up.settings import Reporter
 
 _PLAIN_WIDTH: Final = 280
 """Wide enough that no column of a table on a pipe or file is ever cut."""

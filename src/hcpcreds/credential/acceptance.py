@@ -4,8 +4,8 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from hcpcreds.clouds import is_same_authority
-from hcpcreds.credential.certificate import CLOCK_SKEW
-from hcpcreds.credential.file import CredentialFile
+from hcpcreds.credential_file.certificate import CLOCK_SKEW
+from hcpcreds.credential_file.file import CredentialFile
 from hcpcreds.errors import CredentialExpiredError, HcpCredsError, MountFormatError, MountNotReadyError
 
 

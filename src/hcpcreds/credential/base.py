@@ -12,11 +12,11 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 
 from hcpcreds.clouds import get_cloud
 from hcpcreds.credential.authority import Failure, Moment, Token, TokenKey, merge_claims
-from hcpcreds.credential.file import check_authority
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.settings import read_cloud_config, read_environment
 from hcpcreds.credential.source import Snapshot
 from hcpcreds.credential.status import Status
+from hcpcreds.credential_file.file import check_authority
 from hcpcreds.errors import HcpCredsError, InputError, SourceClosedError
 from hcpcreds.fork_locks import first_use
 

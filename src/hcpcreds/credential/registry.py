@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from hcpcreds.credential.source import CredentialSource, Listener
-from hcpcreds.credential.watcher import Watcher
 from hcpcreds.errors import InputError
 from hcpcreds.fork_locks import first_use, signing
 from hcpcreds.text import make_safe
+from hcpcreds.watch.watcher import Watcher
 
 _watcher = Watcher()
 _sources: dict[str, CredentialSource] = {}

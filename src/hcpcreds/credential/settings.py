@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
-from hcpcreds.credential.file import MAX_FILE_BYTES, read_small_file
+from hcpcreds.credential_file.file import MAX_FILE_BYTES, read_small_file
 from hcpcreds.errors import InputError
 
 _MAX_NAME: Final = 255

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from hcpcreds.credential.acceptance import find_fault, find_foreign, is_expired
-from hcpcreds.credential.certificate import CLOCK_SKEW, Certificate
-from hcpcreds.credential.file import CredentialFile, parse_credential_file, read_credential_file
-from hcpcreds.credential.status import PreviousCertificate, Status, WatchMode
+from hcpcreds.credential.status import PreviousCertificate, Status
+from hcpcreds.credential_file.certificate import CLOCK_SKEW, Certificate
+from hcpcreds.credential_file.file import CredentialFile, parse_credential_file, read_credential_file
 from hcpcreds.errors import (
     CredentialExpiredError,
     HcpCredsError,
@@ -25,6 +25,7 @@ from hcpcreds.errors import (
     MountFormatError,
     MountNotReadyError,
 )
+from hcpcreds.watch.watcher import WatchMode
 
 DEFAULT_BACKSTOP: Final = timedelta(hours=6)
 _REREAD_SECONDS: Final = 1.0

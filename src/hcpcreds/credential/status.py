@@ -2,11 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
-WatchMode = Literal["watching", "polling", "stopped"]
-"""How changes of the file are noticed: at once; by reading it every second; not at all, until the next use
-starts the watcher's thread again."""
+from hcpcreds.watch.watcher import WatchMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from azure.core.pipeline.policies import (
     UserAgentPolicy,
 )
 
-from hcpcreds import __version__
+from hcpcreds._version import __version__
 
 
 def build_policies(retry_policy: Any, *own_policies: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 (sync or not)

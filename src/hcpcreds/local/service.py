@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from hcpcreds.local.faults import Faults, RequestLog
+from hcpcreds.local.azure.faults import Faults, RequestLog
 
 NOTICE: Final = "for development and tests only"
 NOTICE_HEADER: Final = "x-ms-hcpcreds-local"

@@ -1,0 +1,343 @@
+# ruff: noqa: PLC0415 (the HTTP library is imported when the first token is needed)
+"""The credential for asyncio code: same class name, arguments and behaviour as in `hcpcreds.credential`."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import time
+import weakref
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
+from azure.core.exceptions import AzureError, ServiceRequestError
+from azure.core.rest import AsyncHttpResponse
+
+from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
+from hcpcreds.credential.azure_errors import build_error
+from hcpcreds.credential.base import (
+    BEHIND_SECONDS,
+    FLIGHT_SECONDS,
+    CachedToken,
+    CredentialBase,
+    FlightKey,
+    Outcome,
+)
+from hcpcreds.credential.source import DEFAULT_BACKSTOP
+from hcpcreds.credential.status import Status
+from hcpcreds.errors import HcpCredsError
+from hcpcreds.fork_locks import first_use
+from hcpcreds.workers import Workers
+
+__all__ = ["UserAssignedIdentityCredential"]
+
+T = TypeVar("T")
+
+
+class UserAssignedIdentityCredential(CredentialBase):
+    """Azure tokens for a managed identity, from its mounted credential file, in asyncio code.
+
+    As `hcpcreds.credential.UserAssignedIdentityCredential`, whose file it shares when both have the same
+    path. It blocks no event loop: files are read in another thread, and signing takes 0.3 ms, about as long
+    as handing it to one. Several event loops may use it, also at once: each asks for itself, and all share
+    the tokens. It needs nothing of a loop's default executor.
+
+    Args:
+        path: The credential file inside its mount, for instance `/mnt/certs/ingress`.
+        cloud: Name of the Azure cloud. The file itself names its authority, and wins.
+        authority: `https` URL of the token authority, instead of the file's.
+        backstop: How often the file is read even if nothing seems to have happened to it.
+        poll: Read the file every second instead of watching it: for network file systems.
+        on_reload: Called with the status whenever a later credential has replaced another one (so not for the
+            first), in the watcher's thread: return soon. What it raises is logged.
+        clock: Unix time; for tests.
+        monotonic: Seconds on a clock that nobody sets; for tests.
+        **kwargs: azure-core's usual ones (`transport`, `connection_verify`, `proxies`, `retry_total`,
+            `connection_timeout`, ...). A `transport` that is given stays its giver's to close. The timeouts
+            are 30 s unless given; bodies are never logged, for they hold assertions and tokens.
+
+    Raises:
+        InputError: An argument is wrong.
+    """
+
+    def __init__(  # noqa: PLR0913 (the sync one's)
+        self,
+        path: str | os.PathLike[str],
+        *,
+        cloud: str | None = None,
+        authority: str | None = None,
+        backstop: timedelta = DEFAULT_BACKSTOP,
+        poll: bool = False,
+        on_reload: Callable[[Status], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            path,
+            cloud=cloud,
+            authority=authority,
+            backstop=backstop,
+            poll=poll,
+            read=False,
+            on_reload=on_reload,
+            clock=clock,
+            monotonic=monotonic,
+            settings=kwargs,
+        )
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, FlightKey], _Flight] = {}
+        self._finalizer = weakref.finalize(self, self._give_back)
+        self._finalizer.atexit = False
+
+    async def get_token(
+        self,
+        *scopes: str,
+        claims: str | None = None,
+        tenant_id: str | None = None,
+        enable_cae: bool = False,
+        **kwargs: Any,  # noqa: ARG002 (the protocol's)
+    ) -> AccessToken:
+        """Get an access token, from memory if there is one.
+
+        Args:
+            *scopes: What it is for; for instance `https://management.azure.com/.default`.
+            claims: A claims challenge; asks for a new token.
+            tenant_id: Another tenant than the identity's own.
+            enable_cae: Ask for a token under continuous access evaluation.
+            **kwargs: Ignored.
+
+        Raises:
+            MountAbsentError: There is no credential file yet; also azure-identity's
+                CredentialUnavailableError.
+            MountNotReadyError, MountFormatError, CredentialExpiredError, TokenRefusedError,
+                TokenUnavailableError: As they say; each is also azure-core's ClientAuthenticationError.
+            SourceClosedError: After `close()`.
+
+        Waits for the authority when there is no token in memory that is good for a while: two minutes at
+        most.
+        """
+        if claims is None:
+            cached = self._cached.get((scopes, tenant_id, enable_cae))
+            if (
+                cached is not None
+                and self._clock() < cached.refresh_on
+                and self._monotonic() < cached.refresh_at
+            ):
+                return cached.access_token
+        return (await self._get("get_token", scopes, claims, tenant_id, enable_cae=enable_cae)).access_token
+
+    async def get_token_info(
+        self, *scopes: str, options: TokenRequestOptions | None = None
+    ) -> AccessTokenInfo:
+        """Get an access token with the time to refresh it, from memory if there is one.
+
+        Args:
+            *scopes: As for `get_token`.
+            options: `claims`, `tenant_id`, `enable_cae`, as for `get_token`.
+
+        Raises:
+            HcpCredsError: As `get_token` does.
+        """
+        claims, tenant_id, enable_cae = None, None, False
+        if options:
+            claims, tenant_id = options.get("claims"), options.get("tenant_id")
+            enable_cae = options.get("enable_cae", False)
+        if claims is None:
+            cached = self._cached.get((scopes, tenant_id, enable_cae))
+            if (
+                cached is not None
+                and self._clock() < cached.refresh_on
+                and self._monotonic() < cached.refresh_at
+            ):
+                return cached.info
+        return (await self._get("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae)).info
+
+    async def close(self) -> None:
+        """Stop watching, forget the tokens, let go who waits for one. More than once is no error."""
+        self._closed = True
+        self._cached.clear()
+        self._finalizer()
+        here = asyncio.get_running_loop()
+        ended = []
+        for (loop, _), flight in self._flights.copy().items():
+            if loop is here:
+                flight.task.cancel()
+                ended.append(flight.task)
+            else:
+                with contextlib.suppress(RuntimeError):  # that loop is closed already
+                    loop.call_soon_threadsafe(flight.task.cancel)
+        await asyncio.gather(*ended, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+    async def _get(
+        self,
+        method: str,
+        scopes: tuple[str, ...],
+        claims: str | None,
+        tenant_id: str | None,
+        *,
+        enable_cae: bool,
+    ) -> CachedToken:
+        key = self._get_key(method, scopes, claims, tenant_id, enable_cae=enable_cae)
+        self._check_open()
+        servable = self._get_servable(key)
+        gone = self._get_gone(key)
+        if servable is not None:
+            if gone is None and servable.is_due(self._now()):
+                self._join(key, patient=False)
+            return servable
+        if gone is not None:
+            raise build_error(gone)
+        outcome, patient = await self._wait(key)
+        if not patient and isinstance(outcome, Failure) and not outcome.refused:
+            # Somebody else's refresh tried once only, for there was a token still.
+            outcome, _ = await self._wait(key)
+        self._check_open()
+        if isinstance(outcome, CachedToken):
+            return outcome
+        # In a thread, for it may import azure.identity.
+        raise await _call_in_thread(build_error, outcome)
+
+    async def _wait(self, key: FlightKey) -> tuple[Outcome, bool]:
+        flight = self._join(key, patient=True)
+        try:
+            # Who waits may be cancelled; the others who wait for the same token are not.
+            return await asyncio.shield(flight.task), flight.is_patient
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if not flight.task.cancelled() or (me is not None and me.cancelling()):
+                raise
+            return self._describe_overdue(), flight.is_patient
+
+    def _join(self, key: FlightKey, *, patient: bool) -> "_Flight":
+        """Get this event loop's request under way, or start it."""
+        loop, now = asyncio.get_running_loop(), self._monotonic()
+        flight = self._flights.get((loop, key))
+        if flight is not None and now < flight.deadline:
+            return flight
+        if flight is not None:
+            flight.task.cancel()
+        for each in self._flights.copy():
+            if each[0].is_closed():
+                self._flights.pop(each, None)
+        deadline = now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS)
+        task = loop.create_task(self._fly(key, deadline, patient=patient))
+        flight = self._flights[loop, key] = _Flight(task, deadline, patient)
+        return flight
+
+    async def _fly(self, key: FlightKey, deadline: float, *, patient: bool) -> Outcome:
+        result: CachedToken | Failure | HcpCredsError
+        try:
+            async with asyncio.timeout(deadline - self._monotonic()):
+                result = await self._ask(key, deadline, patient=patient)
+        except TimeoutError:
+            result = self._describe_overdue()
+        finally:
+            place = (asyncio.get_running_loop(), key)
+            flight = self._flights.get(place)
+            if flight is not None and flight.task is asyncio.current_task():
+                self._flights.pop(place, None)
+        return self._land(key, result)
+
+    async def _ask(
+        self, key: FlightKey, deadline: float, *, patient: bool
+    ) -> CachedToken | Failure | HcpCredsError:
+        try:
+            if not self._source.was_read:
+                await _call_in_thread(functools.partial(self._source.reload, deliver=self._source.post))
+            asking = ask_for_token(
+                self._source, key.token, claims=key.claims, authority=self._authority, now=self._now
+            )
+            async with contextlib.aclosing(_Sender(self._build_pipeline, is_own=self._is_own)) as sender:
+                attempt = next(asking)
+                while True:
+                    seconds = deadline - self._monotonic()
+                    attempt = asking.send(await sender.send(attempt, seconds=seconds, patient=patient))
+        except StopIteration as stop:
+            return CachedToken(stop.value) if isinstance(stop.value, Token) else stop.value
+        except Exception as error:  # noqa: BLE001 (nothing foreign leaves; its frames could hold a token)
+            return self._describe_unexpected(error)
+
+    def _build_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's own)
+        with first_use:
+            from azure.core.pipeline import AsyncPipeline
+
+            from hcpcreds.credential.pipeline import SigningPolicy
+            from hcpcreds.http.aio import make_transport
+            from hcpcreds.http.answers import MAX_TOKEN_ANSWER
+            from hcpcreds.http.policies import build_policies
+            from hcpcreds.http.retries import AsyncBoundedRetryPolicy
+
+            settings = self._settings
+            transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER, network=self._get_network())
+            retries = AsyncBoundedRetryPolicy(**settings)
+            return AsyncPipeline(transport, build_policies(retries, SigningPolicy(), **settings))
+
+
+class _Flight(NamedTuple):
+    """One request under way, for all in its event loop who wait for the same token. Its task never raises."""
+
+    task: "asyncio.Task[Outcome]"
+    deadline: float
+    """Monotonic time from which on nobody waits for it."""
+    is_patient: bool
+    """Whether failures are tried again; a refresh behind a caller that has a token still is not."""
+
+
+class _Sender:
+    """Sends one flight's requests through an azure-core pipeline, and closes its connections.
+
+    They are not kept for the next flight: tokens are asked for once an hour or so, and a connection that
+    outlives its event loop can only be complained about.
+    """
+
+    def __init__(self, build: Callable[[], Any], *, is_own: bool) -> None:
+        self._build = build
+        self._is_own = is_own
+        self._pipeline: Any = None
+
+    async def send(
+        self, attempt: Attempt, *, seconds: float, patient: bool
+    ) -> AsyncHttpResponse | AzureError:
+        """Send, with azure-core's retries."""
+        request, options = build_request(attempt, seconds=seconds, patient=patient)
+        try:
+            if self._pipeline is None:
+                # Importing takes a quarter of a second, which no event loop has.
+                self._pipeline = await _call_in_thread(self._build)
+            response: AsyncHttpResponse = (await self._pipeline.run(request, **options)).http_response
+        except AzureError as error:
+            return error
+        except HcpCredsError:
+            raise
+        except (OSError, ValueError) as error:
+            return ServiceRequestError(str(error))
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections, unless they are the transport's of somebody else."""
+        if self._pipeline is not None and self._is_own:
+            await self._pipeline.__aexit__()
+            # The connections close in the loop's next round, and a loop that ended before would warn of them.
+            await asyncio.sleep(0)
+
+
+async def _call_in_thread(function: Callable[..., T], *arguments: object) -> T:
+    # Not by asyncio.to_thread: its threads may all wait for what this is needed for.
+    return await asyncio.wrap_future(_workers.call(functools.partial(function, *arguments)))
+
+
+_workers = Workers("hcpcreds-asyncio")

@@ -1,0 +1,207 @@
+"""The certificate and private key inside a credential file, and the assertions that it signs."""
+
+import base64
+import binascii
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from hcpcreds.credential_file.pkcs12 import open_pkcs12
+from hcpcreds.credential_file.rsa_key import read_rsa_key
+from hcpcreds.fork_locks import signing
+
+ASSERTION_SECONDS: Final = 600
+"""How long an assertion can be used; the Microsoft identity platform advises 5 to 10 minutes."""
+MAX_SECRET_BYTES: Final = 128 << 10
+"""Key Vault takes 25 KB; no real one comes near."""
+MAX_CERTIFICATES: Final = 32
+"""A chain has three or four."""
+CLOCK_SKEW: Final = timedelta(minutes=5)
+"""How far the clock here and the authority's may stand apart: a certificate is used so much before its
+not_before and after its not_after. The authority has the last word."""
+
+_PSS = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=SHA256.digest_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate with its chain and its private key."""
+
+    thumbprint: str
+    """SHA-256 of the certificate's DER, lower-case hex."""
+    not_before: datetime
+    not_after: datetime
+    chain: tuple[bytes, ...] = field(repr=False)
+    """DER, the certificate itself first."""
+    key: rsa.RSAPrivateKey = field(repr=False)
+    passed_over: int = 0
+    """How many other certificates for the same key stand beside it."""
+
+    def sign_assertion(self, *, client_id: str, audience: str, now: float) -> str:
+        """Sign a client assertion: proof to the authority that the bearer holds the private key.
+
+        Blocks for about 0.3 ms (RSA 2048), with the interpreter's lock released.
+
+        Args:
+            client_id: The identity; both issuer and subject.
+            audience: URL of the token endpoint.
+            now: Unix time.
+
+        Source: learn.microsoft.com, "Microsoft identity platform application authentication certificate
+        credentials".
+        """
+        header = {
+            "alg": "PS256",
+            "typ": "JWT",
+            "x5t#S256": _encode(bytes.fromhex(self.thumbprint)),
+            "x5c": [base64.b64encode(certificate).decode() for certificate in self.chain],
+        }
+        issued = int(now)
+        claims = {
+            "aud": audience,
+            "iss": client_id,
+            "sub": client_id,
+            "jti": str(uuid.uuid4()),
+            "nbf": issued,
+            "iat": issued,
+            "exp": issued + ASSERTION_SECONDS,
+        }
+        signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(claims).encode())}"
+        with signing:
+            signature = self.key.sign(signed.encode(), _PSS, SHA256())
+        return f"{signed}.{_encode(signature)}"
+
+
+def parse_certificate(secret: bytes, *, now: datetime | None = None) -> Certificate:
+    """Open a PEM bundle, or a PKCS#12 without a password.
+
+    Args:
+        secret: The bundle.
+        now: Which of several certificates for one key is used: the latest that is valid then; the current
+            time if not given.
+
+    Raises:
+        ValueError: There is no certificate with its own RSA key in it. The text tells nothing of the secret.
+    """
+    keys, certificates = _open_bundle(secret)
+    if len(keys) != 1:
+        raise ValueError(f"the bundle holds {len(keys) or 'no'} private keys; expected one")
+    key = read_rsa_key(keys[0])
+    if not certificates:
+        raise ValueError("there is a private key, but no certificate")
+    # The chain can stand in any order: what makes the leaf is that the key is its own.
+    public_key = key.public_key()
+    own = [each for each in certificates if _get_public_key(each) == public_key]
+    if not own:
+        raise ValueError("the private key belongs to another certificate")
+    leaf = _choose(own, now or datetime.now(UTC))
+    try:
+        ordered = _order_chain(leaf, certificates)
+    except ValueError:
+        raise ValueError("a certificate in the bundle does not parse") from None
+    chain = tuple(each.public_bytes(Encoding.DER) for each in ordered)
+    return Certificate(
+        thumbprint=hashlib.sha256(chain[0]).hexdigest(),
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        chain=chain,
+        key=key,
+        passed_over=len(own) - 1,
+    )
+
+
+def find_certificates(secret: bytes) -> list[x509.Certificate]:
+    """Find the certificates in a PEM bundle or a PKCS#12, whatever its keys are.
+
+    Raises:
+        ValueError: It cannot be opened, or one of them does not parse.
+    """
+    return _open_bundle(secret)[1]
+
+
+def _open_bundle(secret: bytes) -> tuple[Sequence[bytes], list[x509.Certificate]]:
+    """Open a bundle: the keys as they are, in DER, and the certificates, each once."""
+    if len(secret) > MAX_SECRET_BYTES:
+        raise ValueError(f"larger than {MAX_SECRET_BYTES} bytes")
+    contents: tuple[Sequence[bytes], Sequence[bytes]]
+    contents = _read_pem(secret) if b"-----BEGIN " in secret else open_pkcs12(secret)
+    keys, certificates = contents
+    if len(certificates) > MAX_CERTIFICATES:
+        raise ValueError(f"more than {MAX_CERTIFICATES} certificates")
+    try:
+        return keys, [x509.load_der_x509_certificate(each) for each in dict.fromkeys(certificates)]
+    except (ValueError, x509.InvalidVersion):
+        raise ValueError("a certificate in the bundle does not parse") from None
+
+
+def _read_pem(secret: bytes) -> tuple[list[bytes], list[bytes]]:
+    keys, certificates = [], []
+    for label, body in _split_pem(secret):
+        if label.endswith(b"PRIVATE KEY"):
+            if b"ENCRYPTED" in label or b"ENCRYPTED" in body:
+                raise ValueError("the private key is encrypted; a mounted one must not be")
+            keys.append(_decode_pem(body, "the private key"))
+        elif label in (b"CERTIFICATE", b"X509 CERTIFICATE"):
+            certificates.append(_decode_pem(body, "a certificate"))
+    return keys, certificates
+
+
+def _split_pem(secret: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Split into blocks, each with its label; what stands between them (bag attributes) is comment."""
+    for part in secret.split(b"-----BEGIN ")[1:]:
+        label, _, rest = part.partition(b"-----")
+        body, end, _ = rest.partition(b"-----END " + label + b"-----")
+        yield label, body if end else b"?"
+
+
+def _decode_pem(body: bytes, what: str) -> bytes:
+    try:
+        return base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error:
+        raise ValueError(f"{what} in the PEM bundle does not parse") from None
+
+
+def _choose(own: list[x509.Certificate], now: datetime) -> x509.Certificate:
+    """Choose among the certificates of one key: the latest that is valid, or else the latest."""
+
+    def rank(each: x509.Certificate) -> tuple[bool, datetime]:
+        is_valid = (
+            each.not_valid_before_utc <= now + CLOCK_SKEW and now - CLOCK_SKEW < each.not_valid_after_utc
+        )
+        return is_valid, each.not_valid_after_utc
+
+    return max(own, key=rank)
+
+
+def _order_chain(leaf: x509.Certificate, certificates: list[x509.Certificate]) -> list[x509.Certificate]:
+    """Put each issuer after what it issued, and leave out what belongs to no one."""
+    chain = [leaf]
+    while len(chain) < len(certificates) and chain[-1].subject != chain[-1].issuer:
+        issuer = next(
+            (each for each in certificates if each.subject == chain[-1].issuer and each not in chain), None
+        )
+        if issuer is None:
+            break
+        chain.append(issuer)
+    return chain
+
+
+def _get_public_key(certificate: x509.Certificate) -> object:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None  # somebody else's, of a kind that is unknown here
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,341 @@
+"""A credential file explained: everything that can be said of it but its secret, and all that is wrong."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+
+from hcpcreds.credential_file.certificate import find_certificates
+from hcpcreds.credential_file.encoding import Encoding, undo_encoding
+from hcpcreds.credential_file.file import (
+    CredentialFile,
+    assume_utc,
+    decode_secret,
+    parse_authority,
+    parse_credential_file,
+    read_credential_file,
+)
+from hcpcreds.credential_file.mount import MOUNTINFO, Mount, Problem, read_mount
+from hcpcreds.errors import InputError, MountError, MountFormatError
+from hcpcreds.text import RESOURCE_ID, UUID, make_safe
+
+RENEWAL_GRACE: Final = timedelta(days=1)
+"""How long after renew_after a renewal is merely due: whatever renews walks the vault once in a while."""
+
+
+_ROUNDING: Final = timedelta(seconds=1)
+"""Certificates count whole seconds, and the file's times may have fractions."""
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateDetails:
+    """What is public of one certificate."""
+
+    subject: str
+    issuer: str
+    serial_number: str
+    """Hex."""
+    sha256: bytes
+    """Thumbprint: the digest of the certificate's DER."""
+    sha1: bytes
+    """The older thumbprint, which Entra ID's portal shows."""
+    key_type: str
+    """`RSA`, or the type and the curve."""
+    key_bits: int | None
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """A credential file explained. What the file does not say, or what cannot be read, is None."""
+
+    path: str
+    inspected_at: datetime
+    mount: Mount
+    is_readable: bool
+    is_object: bool = False
+    """Whether it holds a JSON object; what does not is somebody else's file."""
+    encoding: Encoding = "utf-8"
+    """In what the JSON was found; anything but utf-8 is a problem."""
+    authority: str | None = None
+    client_id: str | None = None
+    tenant_id: str | None = None
+    object_id: str | None = None
+    resource_id: str | None = None
+    not_before: datetime | None = None
+    renew_after: datetime | None = None
+    not_after: datetime | None = None
+    cannot_renew_after: datetime | None = None
+    certificates: tuple[CertificateDetails, ...] = ()
+    """The identity's own first, then its issuers."""
+    problems: tuple[Problem, ...]
+
+    @property
+    def status(self) -> Literal["fine", "wrong", "unreadable"]:
+        """What it comes to."""
+        if not self.is_readable:
+            return "unreadable"
+        return "wrong" if self.problems else "fine"
+
+
+def find_credential_files(path: str) -> list[str]:
+    """Find the credential files that a path stands for: itself, or all in the volume mounted there.
+
+    Raises:
+        InputError: There is nothing at the path, or no file in the directory.
+    """
+    _check_path(path)
+    try:
+        if not os.path.isdir(path):  # noqa: PTH112 (pathlib hides that it may not be looked at)
+            os.lstat(path)
+            return [path]
+        names = sorted(os.listdir(path))  # noqa: PTH208 (the names as they are)
+    except OSError as error:
+        raise InputError(
+            path, [os.strerror(error.errno or 0)], hint="Expected a credential file, or its mount."
+        ) from None
+    files = [f"{path.rstrip('/')}/{name}" for name in names if not name.startswith(".")]
+    files = [file for file in files if not Path(file).is_dir()]
+    if not files:
+        raise InputError(
+            path, ["no file in this directory"], hint="If it is a mount: see the pod's events for the volume."
+        )
+    return files
+
+
+def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNTINFO) -> Inspection:
+    """Explain a credential file, however broken.
+
+    Args:
+        path: The file.
+        now: Aware time to judge by.
+        mountinfo: The kernel's table of this process's mounts.
+
+    Raises:
+        InputError: The path holds a NUL character.
+
+    Blocks on one small read.
+    """
+    _check_path(path)
+    mount = read_mount(path, mountinfo=mountinfo)
+    problems = list(mount.problems)
+    try:
+        content = read_credential_file(path)
+    except MountError as error:
+        problems.append(Problem(error.message, error.hint))
+        return Inspection(
+            path=path, inspected_at=now, mount=mount, is_readable=False, problems=tuple(problems)
+        )
+    encoding, content = undo_encoding(content)
+    if encoding != "utf-8":
+        problems.append(
+            Problem(
+                f"the file holds the {encoding} text of a credential, not the credential itself",
+                f"Set objectEncoding to {encoding} for this object, so that the provider decodes it.",
+            )
+        )
+    fields = _Fields(content, problems)
+    file = _parse(content, path, now, fields, problems)
+    inspection = Inspection(
+        path=path,
+        inspected_at=now,
+        mount=mount,
+        is_readable=True,
+        is_object=fields.is_object,
+        encoding=encoding,
+        authority=file.authority if file else fields.get_authority(),
+        client_id=fields.get_id("client_id"),
+        tenant_id=fields.get_id("tenant_id"),
+        object_id=fields.get_object_id(),
+        resource_id=fields.get_resource_id(),
+        not_before=file.not_before if file else fields.get_time("not_before"),
+        renew_after=fields.get_renewal_time("renew_after"),
+        not_after=file.not_after if file else fields.get_time("not_after"),
+        cannot_renew_after=fields.get_renewal_time("cannot_renew_after"),
+        certificates=tuple(_describe(each) for each in _find_certificates(file, fields)),
+        problems=(),
+    )
+    return replace(inspection, problems=(*problems, *_judge_times(inspection)))
+
+
+def render_relative(at: datetime, now: datetime) -> str:
+    """Render how far a time is off, in its largest unit: `in 43 days`, `3 hours ago`."""
+    seconds = (at - now).total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        number = int(abs(seconds) // length)
+        if number:
+            words = f"{number} {unit}{'' if number == 1 else 's'}"
+            return f"in {words}" if seconds > 0 else f"{words} ago"
+    return "now"
+
+
+def _check_path(path: str) -> None:
+    if "\0" in path:
+        raise InputError("path", ["holds a NUL character, which no path can"])
+
+
+class _Fields:
+    """The fields of a file that may be broken: each by itself, and only in a shape that no secret has."""
+
+    def __init__(self, content: bytes, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._raw: dict[str, msgspec.Raw] = {}
+        self.is_object = True
+        try:
+            self._raw = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.is_object = False
+
+    def __contains__(self, name: str) -> bool:
+        return bytes(self._raw.get(name, b"null")) != b"null"
+
+    def get_text(self, name: str) -> str:
+        return self._get(name, str) or ""
+
+    def get_authority(self) -> str | None:
+        try:
+            return parse_authority(self.get_text("authentication_endpoint"))
+        except ValueError:
+            return None
+
+    def get_id(self, name: str) -> str | None:
+        text = self.get_text(name)
+        return text.lower() if UUID.fullmatch(text) else None
+
+    def get_time(self, name: str) -> datetime | None:
+        time = self._get(name, datetime)
+        try:
+            return None if time is None else assume_utc(time)
+        except ValueError:
+            return None
+
+    # What the pod does not need, parse_credential_file does not judge: these do.
+
+    def get_object_id(self) -> str | None:
+        return self._expect("object_id", self.get_id("object_id"), "a UUID")
+
+    def get_resource_id(self) -> str | None:
+        text = self.get_text("resource_id")
+        return self._expect(
+            "resource_id",
+            text if RESOURCE_ID.fullmatch(text) else None,
+            "the ARM resource id of a user-assigned identity",
+        )
+
+    def get_renewal_time(self, name: str) -> datetime | None:
+        return self._expect(name, self.get_time(name), "an RFC 3339 time")
+
+    def _expect(self, name: str, value: _Value | None, expected: str) -> _Value | None:
+        if value is None and name in self:
+            self._problems.append(Problem(f"{name}: expected {expected}"))
+        return value
+
+    def _get(self, name: str, kind: type[_Value]) -> _Value | None:
+        try:
+            return msgspec.json.decode(self._raw[name], type=kind) if name in self else None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+
+def _parse(
+    content: bytes, path: str, now: datetime, fields: _Fields, problems: list[Problem]
+) -> CredentialFile | None:
+    try:
+        file = parse_credential_file(content, path=path, now=now)
+    except MountFormatError as error:
+        shape = _recognize(content, fields)
+        *others, last = error.problems
+        problems += [shape] if shape else [*map(Problem, others), Problem(last, error.hint)]
+        return None
+    problems += [Problem(warning) for warning in file.warnings]
+    return file
+
+
+def _recognize(content: bytes, fields: _Fields) -> Problem | None:
+    """Recognize what is mounted by mistake in the place of a credential."""
+    if content.lstrip().startswith(b"-----BEGIN "):
+        return Problem(
+            "the file holds PEM text, not the JSON of a credential",
+            "Mount the secret that the data plane's answer was stored in (objectType: secret).",
+        )
+    if "explicit_identities" in fields and "client_secret" not in fields:
+        return Problem(
+            "the file holds the data plane's whole answer, not one identity's credential",
+            "Store each object of explicit_identities in a secret of its own.",
+        )
+    return None
+
+
+def _find_certificates(file: CredentialFile | None, fields: _Fields) -> Iterable[x509.Certificate]:
+    if file is not None:
+        return [x509.load_der_x509_certificate(each) for each in file.certificate.chain]
+    try:
+        return find_certificates(decode_secret(fields.get_text("client_secret")))
+    except ValueError:
+        return []
+
+
+def _describe(certificate: x509.Certificate) -> CertificateDetails:
+    key_type, key_bits = _describe_public_part(certificate)
+    return CertificateDetails(
+        subject=_render_name(certificate.subject),
+        issuer=_render_name(certificate.issuer),
+        serial_number=f"{certificate.serial_number:x}",
+        sha256=certificate.fingerprint(SHA256()),
+        sha1=certificate.fingerprint(SHA1()),  # noqa: S303 (a name, not a proof)
+        key_type=key_type,
+        key_bits=key_bits,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _render_name(name: x509.Name) -> str:
+    return make_safe(name.rfc4514_string())
+
+
+def _describe_public_part(certificate: x509.Certificate) -> tuple[str, int | None]:
+    try:
+        public = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return "unknown", None
+    if isinstance(public, rsa.RSAPublicKey):
+        return "RSA", public.key_size
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        return f"EC {public.curve.name}", public.key_size
+    return type(public).__name__.removesuffix("PublicKey"), None
+
+
+def _judge_times(inspection: Inspection) -> list[Problem]:
+    now = inspection.inspected_at
+    not_before, not_after = inspection.not_before, inspection.not_after
+    problems = []
+
+    def say(what: str, at: datetime, hint: str) -> None:
+        problems.append(Problem(f"{what} {at:%Y-%m-%dT%H:%M:%SZ}, {render_relative(at, now)}", hint))
+
+    if not_before and now < not_before:
+        say("not valid before", not_before, "Is the clock here right? Else it is used when its time comes.")
+    if not_after and now >= not_after:
+        say("expired at", not_after, "Did the renewal write a new version to the vault, and is it mounted?")
+    own = inspection.certificates[0] if inspection.certificates else None
+    if own and not_after and not_after - own.not_after > _ROUNDING:
+        say("not_after: later than the certificate's own end at", own.not_after, "The certificate's counts.")
+    if own and not_before and own.not_before - not_before > _ROUNDING:
+        say("not_before: earlier than the certificate's own,", own.not_before, "The certificate's counts.")
+    last, due = inspection.cannot_renew_after, inspection.renew_after
+    if last and now >= last:
+        say("it could last be renewed at", last, "Ask the data plane for a new credential.")
+    elif due and now - due >= RENEWAL_GRACE:
+        say("its renewal was due at", due, "Does whatever renews the vault's credentials run?")
+    return problems

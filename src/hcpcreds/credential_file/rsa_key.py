@@ -1,0 +1,81 @@
+"""The private key of a credential: an RSA key that can sign, in a time that a caller can wait for."""
+
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from hcpcreds.credential_file.der import (
+    INTEGER,
+    OCTET_STRING,
+    OID,
+    SEQUENCE,
+    read_all,
+    read_elements,
+    read_first,
+)
+
+MIN_BITS: Final = 2048
+MAX_BITS: Final = 8192
+"""A signature takes 0.1 s with 8,192 bits, and 0.9 s with 16,384."""
+MAX_EXPONENT: Final = (1 << 32) - 1
+
+_RSA_ALGORITHMS: Final = (
+    bytes.fromhex("2a864886f70d010101"),  # rsaEncryption, 1.2.840.113549.1.1.1
+    bytes.fromhex("2a864886f70d01010a"),  # id-RSASSA-PSS, 1.2.840.113549.1.1.10
+)
+_PKCS1_NUMBERS: Final = 9
+
+
+def read_rsa_key(der: bytes) -> rsa.RSAPrivateKey:
+    """Read a private key, PKCS#8 or PKCS#1, and check that it can sign.
+
+    Nothing opens the key before it is known to be RSA: a DSA key may ask for work without end. That its
+    numbers fit together is checked, that its primes are prime is not, which would cost 36 ms.
+
+    Raises:
+        ValueError: It is another key, too short, too long, or not sound. Tells nothing of it.
+    """
+    n, e, d, p, q, dmp1, dmq1, iqmp = _read_numbers(der)
+    if not MIN_BITS <= n.bit_length() <= MAX_BITS:
+        raise ValueError(
+            f"the private key is RSA with {n.bit_length()} bits; expected {MIN_BITS} to {MAX_BITS}"
+        )
+    if not 1 < e <= MAX_EXPONENT:
+        raise ValueError(f"the private key's public exponent is not below {MAX_EXPONENT + 1}")
+    fits = (
+        min(p, q) > 1
+        and p & q & e & 1
+        and p * q == n
+        and 0 < d < n
+        and d * e % (p - 1) == 1
+        and d * e % (q - 1) == 1
+        and dmp1 == d % (p - 1)
+        and dmq1 == d % (q - 1)
+        and 0 < iqmp < p
+        and iqmp * q % p == 1
+    )
+    try:
+        if fits:
+            numbers = rsa.RSAPrivateNumbers(p, q, d, dmp1, dmq1, iqmp, rsa.RSAPublicNumbers(e, n))
+            return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    except ValueError:
+        pass
+    raise ValueError("the private key is not sound: its numbers do not fit together")
+
+
+def _read_numbers(der: bytes) -> tuple[int, ...]:
+    try:
+        top = list(read_elements(read_first(der, SEQUENCE)))
+        if [each.tag for each in top[:3]] == [INTEGER, SEQUENCE, OCTET_STRING]:
+            is_rsa = read_first(top[1].content, OID) in _RSA_ALGORITHMS
+            numbers = read_all(read_first(top[2].content, SEQUENCE), INTEGER) if is_rsa else []
+        else:
+            is_rsa = [each.tag for each in top] == [INTEGER] * _PKCS1_NUMBERS
+            numbers = [each.content for each in top]
+    except ValueError:
+        raise ValueError("the private key does not parse") from None
+    if not is_rsa:
+        raise ValueError("the private key is not RSA, and Entra ID takes only RSA keys in assertions")
+    if len(numbers) != _PKCS1_NUMBERS:
+        raise ValueError("the private key does not parse")
+    return tuple(int.from_bytes(each, signed=True) for each in numbers[1:])

@@ -1,0 +1,1 @@
+"""A small Azure on this machine, for development and tests only."""

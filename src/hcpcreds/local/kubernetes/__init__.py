@@ -1,0 +1,1 @@
+"""A small API server on this machine, for development and tests only."""

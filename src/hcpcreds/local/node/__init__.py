@@ -1,0 +1,1 @@
+"""A small node on this machine, for development and tests only."""

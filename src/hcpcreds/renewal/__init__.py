@@ -1,0 +1,1 @@
+"""Renewing what is due in Key Vaults."""

@@ -1,0 +1,253 @@
+"""Renews in several vaults, once or for ever, alone or as one of several replicas."""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from azure.identity.aio import DefaultAzureCredential
+from azure.keyvault.secrets.aio import SecretClient
+
+from hcpcreds.clouds import DEFAULT_CLOUD, LOOPBACK, get_cloud
+from hcpcreds.credential.aio import UserAssignedIdentityCredential
+from hcpcreds.credential_file.file import parse_credential_file, read_credential_file
+from hcpcreds.dataplane.aio import ManagedIdentityDataPlaneClientFactory
+from hcpcreds.errors import HcpCredsError, MountError
+from hcpcreds.http.aio import open_transports
+from hcpcreds.http.answers import MAX_ANSWER, MAX_TOKEN_ANSWER
+from hcpcreds.renewal.outcomes import Observer, Walk
+from hcpcreds.renewal.possession import KeyProver
+from hcpcreds.renewal.throttle import ThrottleGate
+from hcpcreds.renewal.walk import RenewalSettings, VaultRenewer
+
+if TYPE_CHECKING:
+    from hcpcreds.kubernetes.lease import Leases
+
+_CONNECT_SECONDS: Final = 10
+_JITTER: Final = 0.1
+"""Part of the interval by which the walks of several replicas and vaults drift apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What a renewer reaches, and as whom."""
+
+    vault_urls: Sequence[str]
+    audience: str
+    """The data plane's, as configured."""
+    data_plane_hosts: Sequence[str] | None = None
+    """Where a token for the data plane may go; see `ManagedIdentityDataPlaneClientFactory`."""
+    credential_file: str | None = None
+    """A credential file of the application that may do it; azure-identity's DefaultAzureCredential else."""
+    cloud: str = DEFAULT_CLOUD
+    ca_file: str | None = None
+    """PEM file of the authorities to trust, instead of the machine's."""
+
+
+@asynccontextmanager
+async def open_renewers(
+    access: Access,
+    settings: RenewalSettings,
+    *,
+    observer: Observer | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> AsyncIterator[list[VaultRenewer]]:
+    """Open a renewer for each vault; all of their connections are closed at the end.
+
+    Raises:
+        InputError: A value of `Access` cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        connections = {"connection_verify": access.ca_file or True, "connection_timeout": _CONNECT_SECONDS}
+        make_transport = await stack.enter_async_context(open_transports(connections, urls=access.vault_urls))
+
+        def build_options(max_answer: int = MAX_ANSWER) -> dict[str, Any]:
+            # Its own retries have jitter, which the SDK's have not, and look first whether a write was done.
+            return {"transport": make_transport(max_answer), "retry_total": 0}
+
+        credential = await stack.enter_async_context(
+            _open_credential(access, build_options(MAX_TOKEN_ANSWER))
+        )
+        data_plane = await stack.enter_async_context(
+            ManagedIdentityDataPlaneClientFactory(
+                credential,
+                access.audience,
+                hosts=access.data_plane_hosts,
+                per_retry_policies=[ThrottleGate()],
+                **build_options(),
+            )
+        )
+        prover = await stack.enter_async_context(
+            KeyProver(
+                get_cloud(access.cloud).resource_manager_scope,
+                list_own=partial(_list_own_authorities, access),
+                per_retry_policies=[ThrottleGate()],
+                **build_options(MAX_TOKEN_ANSWER),
+            )
+        )
+        renewers = []
+        for url in access.vault_urls:
+            vault = SecretClient(
+                url,
+                credential,
+                # A vault on this machine has no host name of Key Vault's, which the challenge would have.
+                verify_challenge_resource=not _is_local(url),
+                per_retry_policies=[ThrottleGate()],
+                **build_options(),
+            )
+            await stack.enter_async_context(vault)
+            renewers.append(VaultRenewer(vault, data_plane, prover, settings, observer=observer, now=now))
+        yield renewers
+
+
+def _open_credential(access: Access, options: dict[str, Any]) -> Any:  # noqa: ANN401 - two without a base
+    if access.credential_file is not None:
+        return UserAssignedIdentityCredential(access.credential_file, cloud=access.cloud, **options)
+    # In the public cloud left to AZURE_AUTHORITY_HOST, which workload identity sets in a pod.
+    authority = {} if access.cloud == DEFAULT_CLOUD else {"authority": get_cloud(access.cloud).authority}
+    return DefaultAzureCredential(
+        **authority,
+        additionally_allowed_tenants=["*"],  # the vault and the data plane say which
+        **options,
+    )
+
+
+def _list_own_authorities(access: Access) -> list[str]:
+    """List where the renewer's own tokens come from; it trusts that as its operator does."""
+    if access.credential_file is None:
+        host = os.environ.get("AZURE_AUTHORITY_HOST")
+        return [host if "://" in host else f"https://{host}"] if host else []
+    try:
+        content = read_credential_file(access.credential_file)
+        return [parse_credential_file(content, path=access.credential_file).authority]
+    except MountError:  # asked for a token, it says so itself
+        return []
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in LOOPBACK
+
+
+@asynccontextmanager
+async def open_leases(namespace: str | None) -> "AsyncIterator[Leases | None]":
+    """Open what replicas share the vaults by: Leases in a cluster, nothing elsewhere; released at the end.
+
+    Args:
+        namespace: Where the Leases are; None means the pod's own namespace in a cluster.
+
+    Raises:
+        InputError: A namespace was given, and there is no way to a cluster.
+    """
+    if namespace is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        yield None
+        return
+    from hcpcreds.kubernetes.lease import Leases  # noqa: PLC0415 - lightkube is only for this
+
+    async with Leases.open(namespace) as leases:
+        yield leases
+
+
+async def renew_once(
+    renewers: Sequence[VaultRenewer], *, leases: "Leases | None", stop: asyncio.Event
+) -> list[Walk]:
+    """Walk over each vault once, all at the same time.
+
+    Args:
+        renewers: One for each vault.
+        leases: What replicas share the vaults by; a vault that another holds is left to it.
+        stop: Ends the walks early; what is under way is finished.
+
+    Returns:
+        The walks, without those of vaults that another replica holds.
+
+    Raises:
+        LeaseError: A Lease could not be had, or it could not be known who holds it.
+    """
+
+    async def walk(renewer: VaultRenewer) -> Walk | None:
+        if leases is None:
+            return await renewer.walk(stop)
+        held = await leases.try_hold(renewer.vault_url, stop)
+        if held is None:
+            return None
+        async with held:
+            return await _walk_while_held(renewer, stop, held.lost)
+
+    walks = await asyncio.gather(*map(walk, renewers))
+    return [walk for walk in walks if walk is not None]
+
+
+async def renew_for_ever(
+    renewers: Sequence[VaultRenewer],
+    *,
+    interval: float,
+    leases: "Leases | None",
+    stop: asyncio.Event,
+    on_lost: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Walk over each vault again and again until told to stop.
+
+    Args:
+        renewers: One for each vault.
+        interval: Seconds from the end of one walk to the beginning of the next, about.
+        leases: What replicas share the vaults by; a vault is walked only while its Lease is held.
+        stop: Ends it; what is under way is finished.
+        on_lost: Is told the URL of a vault that is left to another replica from now on.
+
+    Raises:
+        LeaseRefusedError: The API server refuses the Leases.
+    """
+
+    async def walk_again(renewer: VaultRenewer, lost: asyncio.Event) -> None:
+        while not (stop.is_set() or lost.is_set()):
+            await _walk_while_held(renewer, stop, lost)
+            pause = interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+            await _wait_for_any(stop, lost, seconds=pause)
+
+    async def keep(renewer: VaultRenewer) -> None:
+        if leases is None:
+            await walk_again(renewer, asyncio.Event())
+            return
+        while not stop.is_set():
+            held = await leases.hold(renewer.vault_url, stop)
+            if held is not None:
+                async with held:
+                    await walk_again(renewer, held.lost)
+                on_lost(renewer.vault_url)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for renewer in renewers:
+                tasks.create_task(keep(renewer))
+    except* HcpCredsError as group:  # no Lease can be had for one vault, nor then for the others
+        raise group.exceptions[0] from None
+
+
+async def _walk_while_held(renewer: VaultRenewer, stop: asyncio.Event, lost: asyncio.Event) -> Walk:
+    """Walk until told to stop, or until the Lease is lost."""
+    either = asyncio.Event()
+
+    async def watch() -> None:
+        await _wait_for_any(stop, lost)
+        either.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await renewer.walk(either)
+    finally:
+        watching.cancel()
+
+
+async def _wait_for_any(*events: asyncio.Event, seconds: float | None = None) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,162 @@
+"""One component of a control plane, reduced to what matters here: it finds its credential and calls ARM.
+
+Run as ``python -m hcpcreds.up.component``. It is given what its manifest gives it and no more: the files
+below ``--root`` stand for its container's file system, the environment is its container's, and the options
+say which of its configuration objects names its credential file. ``--resource-manager`` and ``--ca-file``
+stand for DNS and the machine's trust roots, which a laptop does not have for the local Azure.
+
+It prints an event a line: ``credential`` when it has taken a snapshot, ``call`` for each call.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from azure.core import PipelineClient
+from azure.core.exceptions import AzureError
+from azure.core.pipeline.policies import (
+    BearerTokenCredentialPolicy,
+    HeadersPolicy,
+    RequestIdPolicy,
+    RetryPolicy,
+    UserAgentPolicy,
+)
+from azure.core.rest import HttpRequest, HttpResponse
+
+from hcpcreds.clouds import get_cloud
+from hcpcreds.constants import (
+    ARO_HCP_CLIENT_CREDENTIALS_PATH,
+    MANAGED_AZURE_CERTIFICATE_PATH,
+    MANAGED_AZURE_CREDENTIALS_FILE_PATH,
+)
+from hcpcreds.credential import Status, UserAssignedIdentityCredential
+from hcpcreds.errors import HcpCredsError, InputError
+from hcpcreds.hosted_cluster import read_hosted_cluster
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Call ARM until SIGTERM or the end of standard input, then exit with status 0."""
+    options = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    try:
+        path = find_credential_file(options, os.environ)
+    except HcpCredsError as error:
+        sys.exit(str(error))
+    with UserAssignedIdentityCredential(
+        options.root + path,
+        cloud=options.cloud,
+        on_reload=_print_credential,
+        connection_verify=options.ca_file,
+    ) as credential:
+        _print_credential(credential.status())
+        _call_for_ever(credential, options)
+
+
+def find_credential_file(options: argparse.Namespace, environment: Mapping[str, str]) -> str:
+    """Find the credential file as the component itself does: by its configuration, else its environment.
+
+    Raises:
+        InputError: Nothing that this component was given names a credential file.
+    """
+    if options.cloud_config is not None:
+        path = _read_json(options.root + options.cloud_config).get("aadMSIDataPlaneIdentityPath")
+    elif options.azure_cluster_identity is not None:
+        identity = _read_json(options.root + options.azure_cluster_identity)
+        path = identity["spec"].get("userAssignedIdentityCredentialsPath")
+    elif options.hosted_control_plane is not None:
+        cluster = read_hosted_cluster(Path(options.root + options.hosted_control_plane))
+        path = (
+            MANAGED_AZURE_CERTIFICATE_PATH + cluster.identities.control_plane_operator.credentials_secret_name
+        )
+    else:
+        path = environment.get(MANAGED_AZURE_CREDENTIALS_FILE_PATH) or environment.get(
+            ARO_HCP_CLIENT_CREDENTIALS_PATH
+        )
+    if not path:
+        raise InputError(
+            "component", ["neither its configuration nor its environment names a credential file"]
+        )
+    return str(path)
+
+
+def _call_for_ever(credential: UserAssignedIdentityCredential, options: argparse.Namespace) -> NoReturn:
+    scope = get_cloud(options.cloud).resource_manager_scope
+    policies = [
+        RequestIdPolicy(),
+        HeadersPolicy(),
+        UserAgentPolicy("hcpcreds-up"),
+        RetryPolicy(),
+        BearerTokenCredentialPolicy(credential, scope),
+    ]
+    path = f"/subscriptions/{options.subscription}/resourcegroups?api-version=2021-04-01"
+    client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
+        options.resource_manager, policies=policies, connection_verify=options.ca_file
+    )
+    with client:
+        due = time.monotonic()
+        while True:
+            _call(client, options.resource_manager + path)
+            now = time.monotonic()
+            due = max(due + options.interval, now)
+            time.sleep(due - now)
+
+
+def _call(client: "PipelineClient[HttpRequest, HttpResponse]", url: str) -> None:
+    try:
+        response = client.send_request(HttpRequest("GET", url))
+        response.raise_for_status()
+    except (AzureError, HcpCredsError) as error:
+        _print_event("call", ok=False, error=str(error))
+    else:
+        # The local ARM says which certificate the token was got with: the far end's word, not our own.
+        _print_event("call", ok=True, thumbprint=response.headers["x-ms-hcpcreds-certificate"])
+
+
+def _print_credential(status: Status) -> None:
+    if status.thumbprint is not None:
+        _print_event("credential", thumbprint=status.thumbprint, generation=status.generation)
+
+
+def _print_event(event: str, **values: Any) -> None:
+    # One write for a whole line: reloads are told from another thread.
+    sys.stdout.write(json.dumps({"event": event, "at": time.time(), **values}) + "\n")
+    sys.stdout.flush()
+
+
+def _stop_with_parent() -> None:
+    # Past Python's buffers, whose lock a daemon thread would hold while the interpreter ends.
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return content
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hcpcreds.up.component", description=__doc__)
+    parser.add_argument("--root", required=True, help="the container's file system")
+    parser.add_argument("--resource-manager", required=True, help="ARM's endpoint")
+    parser.add_argument("--ca-file", required=True, help="PEM file of the authorities to trust")
+    parser.add_argument("--cloud", required=True, help="name of the Azure cloud")
+    parser.add_argument("--subscription", required=True, help="subscription whose resource groups to list")
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds between two calls")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--cloud-config", help="path of a cloud config")
+    source.add_argument("--azure-cluster-identity", help="path of an AzureClusterIdentity")
+    source.add_argument("--hosted-control-plane", help="path of a HostedControlPlane")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Hears what the chain's processes say, keeps the records, and tells the reporter."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from hcpcreds.errors import HcpCredsError
+from hcpcreds.up.processes import Event
+from hcpcreds.up.record import CertificateUse, ComponentRecord
+from hcpcreds.up.service_owner import ServiceOwner
+from hcpcreds.up.settings import Reporter
+
+
+class Listener:
+    """Everything that is heard of a running chain.
+
+    Args:
+        records: By workload.
+        secret_names: The name of each workload's secret.
+        reporter: Is told what happens, on the event loop.
+        stop: Ends the run.
+
+    Attributes:
+        problems: What went wrong so far.
+        changed: Set whenever a record may have changed.
+    """
+
+    def __init__(
+        self,
+        records: Mapping[str, ComponentRecord],
+        *,
+        secret_names: Mapping[str, str],
+        reporter: Reporter,
+        stop: Callable[[], None],
+    ) -> None:
+        self.problems: list[str] = []
+        self.changed = asyncio.Event()
+        self._records = records
+        self._secret_names = secret_names
+        self._reporter = reporter
+        self._stop = stop
+        self._owner: ServiceOwner | None = None
+        self._lookups: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def looking_up(self, owner: ServiceOwner) -> AsyncIterator[None]:
+        """Look up in the vault what the node mounts and nobody here has stored."""
+        self._owner = owner
+        try:
+            yield
+        finally:
+            self._owner = None
+            for task in self._lookups:
+                task.cancel()
+            await asyncio.gather(*self._lookups, return_exceptions=True)
+
+    def add_problem(self, text: str) -> None:
+        """Something went wrong."""
+        self.problems.append(text)
+        self._reporter.problem(text)
+
+    def hear_node(self, event: Event) -> None:
+        """The node mounted or could not."""
+        record = self._records.get(event.get("pod", ""))
+        if record is None or event["volume"] != record.volume:
+            return
+        if event["event"] == "failed":
+            self._tell(record, f"the node could not mount {record.volume}: {event['reason']}")
+            return
+        record.swapped(event["version"], event["at"])
+        if self._owner is not None and not record.knows(event["version"]):
+            # A renewer stored it: `up --renew`, or somebody's `renew --local`.
+            task = asyncio.create_task(self._look_up(record, event["version"], self._owner))
+            self._lookups.add(task)
+            task.add_done_callback(self._lookups.discard)
+
+    def hear_component(self, record: ComponentRecord, event: Event) -> None:
+        """A component took a new snapshot, or made a call."""
+        first_use = False
+        if event["event"] == "credential":
+            record.reloaded(event["thumbprint"], event["generation"], event["at"])
+        elif event["ok"]:
+            first_use = record.called(event["thumbprint"], event["at"])
+        else:
+            record.failed(event["error"], event["at"])
+            self._tell(record, f"call failed: {event['error']}")
+        if first_use:
+            self._tell(record, record.describe_newest())
+        self.changed.set()
+
+    def hear_renewer(self, event: Event) -> None:
+        """The renewer ended a walk."""
+        for outcome in event["outcomes"]:
+            if outcome["result"] == "failed":
+                self.add_problem(f"not renewed: {outcome['reason']}")
+        if event["problem"] is not None:
+            self.add_problem(f"the renewer's walk is not complete: {event['problem']}")
+
+    def end_component(self, record: ComponentRecord, reason: str) -> None:
+        """A component's process is gone."""
+        record.ended = reason
+        self.add_problem(f"{record.component}: its process {reason}")
+        self.changed.set()
+
+    async def _look_up(self, record: ComponentRecord, version: str, owner: ServiceOwner) -> None:
+        try:
+            issued = await asyncio.to_thread(owner.load, self._secret_names[record.workload], version)
+        except HcpCredsError as error:
+            self.add_problem(str(error))
+            return
+        if record.expect(CertificateUse(issued.thumbprint, issued.expires, version)):
+            self._tell(record, record.describe_newest())
+        self.changed.set()
+
+    def _tell(self, record: ComponentRecord, text: str) -> None:
+        try:
+            self._reporter.happened(record, text)
+        except BrokenPipeError:
+            # Nobody reads the output any more: that ends the run as a Ctrl-C does.
+            self._reporter = Reporter()
+            self._stop()

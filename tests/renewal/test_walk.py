@@ -1,0 +1,475 @@
+"""Walks over a vault in which nothing goes wrong, or only one credential is unusual."""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.local.clients import make_key
+from tests.renewal.renewals import DAY, HOUR, Renewals, get_outcome, list_results, parse_time, render_time
+from typing_extensions import override
+
+from hcpcreds.renewal.outcomes import Observer, Outcome, Result, Walk
+from hcpcreds.vault.secret import StoredCredential
+
+
+def test_walk_renews_what_is_due_and_nothing_else(renewals: Renewals, tmp_path: Path):
+    by_name = renewals.add()
+    by_tags = renewals.add("control-plane-cert")
+    current = [renewals.add(due=False), renewals.add("another-cert", due=False)]
+    renewals.vault.set_secret("a-password", "none of our business", tags={"renew_after": "always"})
+    before = renewals.read()
+    walk = renewals.walk()
+    assert walk.complete
+    assert list_results(walk) == {by_name: Result.RENEWED, by_tags: Result.RENEWED}
+    assert sorted(walk.credentials) == sorted([by_name, by_tags, *current])
+    after = renewals.check_kept(before)
+    for name in (by_name, by_tags):
+        assert len(after[name].versions) == 2
+        assert after[name].latest.parse().not_before > before[name].latest.parse().not_before
+        assert walk.credentials[name].expires_on == after[name].latest.expires_on
+        assert get_outcome(walk, name).expires_on == after[name].latest.expires_on
+        renewals.check_token(name, tmp_path)
+    for name in current:
+        assert after[name] == before[name]
+    assert renewals.vault.get_secret("a-password").value == "none of our business"
+
+
+def test_second_walk_renews_nothing(renewals: Renewals):
+    names = [renewals.add() for _ in range(3)]
+
+    async def walk_twice() -> tuple[Walk, Walk]:
+        async with renewals.renewer() as renewer:
+            return await renewer.walk(), await renewer.walk()
+
+    first, second = asyncio.run(walk_twice())
+    assert first.count(Result.RENEWED) == 3
+    assert second.outcomes == []
+    assert second.complete
+    assert sorted(second.credentials) == sorted(names)
+    assert second.credentials == first.credentials
+
+
+def test_empty_vault_is_a_complete_walk(renewals: Renewals):
+    walk = renewals.walk()
+    assert walk.complete
+    assert (walk.credentials, walk.outcomes) == ({}, [])
+    assert walk.started_at <= walk.finished_at
+
+
+def test_many_pages_are_walked_over(renewals: Renewals):
+    names = [renewals.add(due=number % 20 == 0) for number in range(60)]
+    walk = renewals.walk()
+    assert sorted(walk.credentials) == sorted(names)
+    assert walk.count(Result.RENEWED) == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
+def test_new_version_keeps_what_is_not_the_credentials(renewals: Renewals, encoding: str):
+    name = renewals.add(
+        "Its-Own-Name", encoding=encoding, tags={"owner": "team-a", "cost": "7"}, content_type="text/x-json"
+    )
+    before = renewals.read()
+    assert renewals.walk().count(Result.RENEWED) == 1
+    latest = renewals.check_kept(before)[name].latest
+    said = latest.decode()
+    assert latest.content_type == "text/x-json"
+    assert latest.tags == {
+        "owner": "team-a",
+        "cost": "7",
+        "renew_after": said["renew_after"],
+        "cannot_renew_after": said["cannot_renew_after"],
+    }
+    assert latest.not_before == parse_time(said["not_before"])
+    assert latest.expires_on == parse_time(said["not_after"])
+    first_character = {"utf-8": "{", "hex": "7", "base64": "e"}[encoding]
+    assert (latest.value or "").startswith(first_character)
+
+
+def test_pkcs12_takes_the_place_of_pkcs12(make_renewals: Callable[..., Renewals], tmp_path: Path):
+    renewals = make_renewals(secret_format="pkcs12")
+    name = renewals.add()
+    before = renewals.read()
+    assert renewals.walk().count(Result.RENEWED) == 1
+    renewals.check_kept(before)
+    renewals.check_token(name, tmp_path)
+
+
+def test_whole_answer_keeps_what_is_around_its_one_identity(renewals: Renewals):
+    name = renewals.add(whole=True)
+    before = renewals.read()
+    walk = renewals.walk()
+    assert list_results(walk) == {name: Result.RENEWED}
+    latest = renewals.check_kept(before)[name].latest
+    assert '"internal_id":"the resource\'s"' in (latest.value or "")
+    assert latest.decode()["client_id"] == renewals.client_ids[name]
+
+
+def test_system_assigned_identity_is_renewed_at_the_top(renewals: Renewals):
+    name = renewals.add(system_assigned=True)
+    before = renewals.read()
+    assert list_results(renewals.walk()) == {name: Result.RENEWED}
+    latest = renewals.check_kept(before)[name].latest
+    assert latest.decode()["client_id"] == renewals.client_ids[name]
+    assert not latest.decode().get("explicit_identities")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_custom_claims_are_asked_for_anew(renewals: Renewals, whole: bool):  # noqa: FBT001 - a parameter
+    claims = {"xms_az_nwperimid": ["a", "b"], "xms_az_tm": "user"}
+    name = renewals.add(whole=whole, custom_claims=claims)
+    before = renewals.read()
+    assert list_results(renewals.walk()) == {name: Result.RENEWED}
+    renewals.check_kept(before)
+    assert renewals.latest(name)["custom_claims"] == claims
+    own = renewals.client_ids[name]
+    assert renewals.azure.requests.count("data_plane", match=own, method="POST") == 1
+    assert renewals.azure.requests.count("data_plane", match=own, method="GET") == 0
+
+
+def test_before_renews_ahead_of_time(renewals: Renewals):
+    soon, later = renewals.add(due=False), renewals.add(renew_after=render_time(renewals.now() + 30 * DAY))
+    assert renewals.walk(before=9 * DAY).outcomes == []
+    assert list_results(renewals.walk(before=11 * DAY)) == {soon: Result.RENEWED}
+    assert list_results(renewals.walk(before=31 * DAY, dry_run=True)) == {later: Result.DUE}
+
+
+def test_data_plane_has_none_yet_before_its_time(make_renewals: Callable[..., Renewals]):
+    renewals = make_renewals(renew_early=False)
+    name = renewals.add(due=False)
+    before = renewals.read()
+    walk = renewals.walk(before=11 * DAY)
+    assert list_results(walk) == {name: Result.UNCHANGED}
+    assert walk.complete
+    assert renewals.check_kept(before) == before
+
+
+def test_dry_run_says_what_is_due_and_asks_for_nothing(renewals: Renewals):
+    due, untagged = renewals.add(), renewals.add(renew_after=None)
+    renewals.add(due=False)
+    before = renewals.read()
+    renewals.azure.requests.clear()
+    walk = renewals.walk(dry_run=True)
+    assert list_results(walk) == {due: Result.DUE, untagged: Result.DUE}
+    assert renewals.azure.requests.count("vault", method="PUT") == 0
+    assert renewals.azure.requests.count("data_plane", match="managedIdentity") == 0
+    assert renewals.read() == before
+
+
+def test_disabled_secret_is_left_alone(renewals: Renewals):
+    name = renewals.add()
+    renewals.vault.update_secret_properties(name, enabled=False)
+    renewals.azure.requests.clear()
+    walk = renewals.walk()
+    assert list_results(walk) == {name: Result.DISABLED}
+    assert not walk.credentials[name].enabled
+    assert renewals.azure.requests.count("vault", match=name) == 0
+
+
+def test_secret_without_tags_is_looked_at(renewals: Renewals):
+    due, current = renewals.add(), renewals.add(due=False)
+    for name in (due, current):
+        renewals.vault.update_secret_properties(name, tags={})
+    walk = renewals.walk()
+    assert list_results(walk) == {due: Result.RENEWED}
+    held = renewals.look(due)
+    assert held is not None
+    assert held.latest.tags["renew_after"] == renewals.latest(due)["renew_after"]
+
+
+def test_tag_that_says_less_than_the_value_is_looked_through(renewals: Renewals):
+    name = renewals.add(due=False)
+    renewals.vault.update_secret_properties(
+        name, tags={"renew_after": "soon", "cannot_renew_after": "much later"}
+    )
+    assert renewals.walk().outcomes == []
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("", "unreadable"),
+        ("no JSON", "no credential"),
+        ("[]", "no credential"),
+        ('{"client_secret": 7}', "client_secret"),
+        ('{"client_id": "a"}', "client_secret_url"),
+        ("{" * 10_000, "no credential"),
+    ],
+)
+def test_value_that_is_no_credential_stops_no_other(renewals: Renewals, value: str, reason: str):
+    good = renewals.add()
+    renewals.vault.set_secret("uamsi-bad", value)
+    walk = renewals.walk(attempts=2)
+    assert list_results(walk) == {good: Result.RENEWED, "uamsi-bad": Result.FAILED}
+    said = get_outcome(walk, "uamsi-bad").reason or ""
+    assert "uamsi-bad" in said
+    assert reason in said
+    assert [each.version for each in renewals.vault.list_properties_of_secret_versions("uamsi-bad")] == [
+        renewals.vault.get_secret("uamsi-bad").properties.version
+    ]
+
+
+def test_several_identities_in_one_secret_are_not_guessed_at(renewals: Renewals):
+    good = renewals.add()
+    several = [renewals.issue(good), renewals.issue(good)]
+    renewals.vault.set_secret("msi-several", f'{{"explicit_identities": {several}}}'.replace("'", '"'))
+    walk = renewals.walk()
+    assert list_results(walk) == {good: Result.RENEWED, "msi-several": Result.FAILED}
+    assert "2 of them" in (get_outcome(walk, "msi-several").reason or "")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (None, "no client_secret_url"),
+        ("http://insecure.example/credentials", "https"),
+        ("https:///", "url"),
+        ("https://elsewhere.example/credentials", "elsewhere.example"),
+        ("https://127.0.0.1:9/nobody", "127.0.0.1:9"),
+    ],
+)
+def test_credential_that_cannot_be_renewed_says_so(renewals: Renewals, url: str | None, reason: str):
+    name, good = renewals.add(client_secret_url=url), renewals.add()
+    before = renewals.read()
+    walk = renewals.walk(attempts=2)
+    assert list_results(walk) == {name: Result.FAILED, good: Result.RENEWED}
+    said = get_outcome(walk, name).reason or ""
+    assert name in said
+    assert reason in said.lower()
+    assert renewals.check_kept(before)[name] == before[name]
+    assert get_outcome(walk, name).expires_on == before[name].latest.expires_on
+
+
+def test_certificate_past_renewal_is_refused_and_kept(make_renewals: Callable[..., Renewals]):
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    clock = [at]
+    renewals = make_renewals(now=lambda: clock[0], token_lifetime=400 * 86400.0)
+    name = renewals.add()
+    before = renewals.read()
+    clock[0] = at + 200 * DAY
+    walk = renewals.walk()
+    assert list_results(walk) == {name: Result.FAILED}
+    assert "can no longer be renewed" in (get_outcome(walk, name).reason or "")
+    assert renewals.check_kept(before) == before
+
+
+def test_expired_credential_is_renewed_while_it_can_be(make_renewals: Callable[..., Renewals]):
+    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+    renewals = make_renewals(now=lambda: clock[0])
+    name = renewals.add()
+    before = renewals.read()
+    clock[0] += 100 * DAY
+    assert list_results(renewals.walk()) == {name: Result.RENEWED}
+    assert renewals.check_kept(before)[name].latest.parse().not_after > clock[0]
+
+
+class Notes(Observer):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    @override
+    def walk_started(self, vault_url: str) -> None:
+        self.notes.append(("started", vault_url))
+
+    @override
+    def listed(self, vault_url: str, credential: StoredCredential, *, due: bool) -> None:
+        self.notes.append(("listed", credential.name, due))
+
+    @override
+    def settled(self, vault_url: str, outcome: Outcome) -> None:
+        self.notes.append(("settled", outcome.name, outcome.result))
+
+    @override
+    def walk_finished(self, walk: Walk) -> None:
+        self.notes.append(walk)
+
+
+def test_observer_is_told_everything_in_order(renewals: Renewals):
+    due, current = renewals.add("cert-a"), renewals.add("cert-b", due=False)
+    notes = Notes()
+    walk = renewals.walk(observer=notes)
+    url = renewals.vault.vault_url
+    assert notes.notes == [
+        ("started", url),
+        ("listed", due, True),
+        ("listed", current, False),
+        ("settled", due, Result.RENEWED),
+        walk,
+    ]
+
+
+def test_most_urgent_is_renewed_first(renewals: Renewals):
+    names = {
+        days: renewals.add(not_after=render_time(renewals.now() + days * DAY)) for days in (30, 2, 20, 3)
+    }
+    walk = renewals.walk(concurrency=1)
+    # The first page was known whole before the one worker began.
+    assert [outcome.name for outcome in walk.outcomes] == [names[days] for days in sorted(names)]
+
+
+def test_unexpected_error_in_one_stops_no_other(renewals: Renewals, caplog: pytest.LogCaptureFixture):
+    bad, good = renewals.add(), renewals.add()
+    before = renewals.read()
+
+    async def fail() -> None:
+        raise LookupError(before[bad].latest.value)
+
+    renewals.meanwhile("PUT", bad, fail)
+    walk = renewals.walk()
+    assert list_results(walk) == {bad: Result.FAILED, good: Result.RENEWED}
+    assert get_outcome(walk, bad).reason == (
+        f"secret {bad} in {renewals.vault.vault_url}: LookupError; the log says where"
+    )
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert f"{bad}: LookupError" in record.getMessage()
+    assert renewals.check_kept(before)[bad] == before[bad]
+
+
+def test_unexpected_error_while_listing_ends_no_walk(renewals: Renewals):
+    names = [renewals.add() for _ in range(30)]
+
+    async def fail() -> None:
+        raise LookupError
+
+    renewals.meanwhile("GET", "/secrets", fail, nth=2, whole=True)
+    walk = renewals.walk()
+    assert walk.problem == f"vault {renewals.vault.vault_url}: LookupError; the log says where"
+    assert walk.count(Result.RENEWED) == 25
+    assert renewals.walk().count(Result.RENEWED) == len(names) - 25
+
+
+def test_stop_finishes_what_is_under_way_and_begins_nothing(renewals: Renewals):
+    names = [renewals.add(not_after=render_time(renewals.now() + days * DAY)) for days in (1, 2, 3, 4, 5)]
+    before = renewals.read()
+
+    async def walk() -> tuple[Walk, Walk]:
+        stop = asyncio.Event()
+
+        async def request_stop() -> None:
+            stop.set()
+
+        renewals.meanwhile("GET", renewals.client_ids[names[1]], request_stop)
+        async with renewals.renewer(concurrency=2) as renewer:
+            return await renewer.walk(stop), await renewer.walk()
+
+    stopped, next_one = asyncio.run(walk())
+    assert stopped.problem == "stopped before its end"
+    assert not stopped.complete
+    done = [outcome.name for outcome in stopped.outcomes]
+    assert names[1] in done
+    assert len(done) in {2, 3}
+    assert stopped.count(Result.RENEWED) == len(done)
+    assert next_one.complete
+    assert next_one.count(Result.RENEWED) == 5 - len(done)
+    after = renewals.check_kept(before)
+    assert all(len(held.versions) == 2 for held in after.values())
+
+
+def test_stop_cuts_waiting_for_another_attempt_short(renewals: Renewals):
+    name = renewals.add()
+    renewals.azure.faults.add("data_plane", match=renewals.client_ids[name], status=500)
+
+    async def walk() -> Walk:
+        stop = asyncio.Event()
+
+        async def request_stop() -> None:
+            stop.set()
+
+        renewals.meanwhile("GET", renewals.client_ids[name], request_stop, after=True)
+        async with renewals.renewer(backoff_seconds=3600.0, attempts=9) as renewer:
+            return await renewer.walk(stop)
+
+    assert list_results(asyncio.run(walk())) == {name: Result.FAILED}
+
+
+def test_stop_that_was_set_before_lists_nothing(renewals: Renewals):
+    renewals.add()
+    renewals.azure.requests.clear()
+    stop = asyncio.Event()
+    stop.set()
+    walk = renewals.walk(stop=stop)
+    assert not walk.complete
+    assert renewals.azure.requests.count("vault") == 0
+
+
+@pytest.mark.parametrize("ahead", [-HOUR * 3, -timedelta(minutes=4), timedelta(minutes=4), 3 * HOUR])
+def test_clock_that_is_wrong_stores_nothing_that_cannot_be_used(renewals: Renewals, ahead: timedelta):
+    name = renewals.add()
+    before = renewals.read()
+    # Issued by Azure's clock, which says that it begins just now.
+    renewals.answer(name, renewals.issue(name))
+    walk = renewals.walk(now=lambda: datetime.now(UTC) + ahead)
+    too_slow = ahead < -timedelta(minutes=5)
+    # Three hours slow it is not even due: it became so an hour ago.
+    assert list_results(walk) == ({} if too_slow else {name: Result.RENEWED})
+    renewals.check_kept(before)
+
+
+def test_clock_that_is_years_ahead_refuses_what_is_expired_for_it(renewals: Renewals):
+    name = renewals.add()
+    before = renewals.read()
+    walk = renewals.walk(now=lambda: datetime.now(UTC) + 400 * DAY, attempts=2)
+    assert list_results(walk) == {name: Result.FAILED}
+    assert "is this machine's clock right?" in (get_outcome(walk, name).reason or "")
+    assert renewals.check_kept(before) == before
+
+
+def test_clock_that_is_slow_refuses_what_is_of_its_future(renewals: Renewals):
+    name = renewals.add(renew_after=render_time(renewals.now() - DAY))
+    before = renewals.read()
+    walk = renewals.walk(now=lambda: datetime.now(UTC) - 3 * HOUR, attempts=2)
+    assert list_results(walk) == {name: Result.FAILED}
+    assert "valid only from" in (get_outcome(walk, name).reason or "")
+    assert renewals.check_kept(before) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"client_id": "aaaaaaaa-0000-0000-0000-000000000009"}, "client_id"),
+        ({"tenant_id": "aaaaaaaa-0000-0000-0000-000000000009"}, "tenant_id"),
+        ({"not_before": "2020-01-01T00:00:00Z"}, "not_before"),
+        ({"not_after": "2020-01-01T00:00:00Z"}, "expired"),
+        ({"not_before": "2999-01-01T00:00:00Z", "not_after": "2999-02-01T00:00:00Z"}, "valid only from"),
+        ({"not_after": None}, "not_after"),
+        ({"renew_after": "soon"}, "renew_after"),
+        ({"client_secret": "AAAA"}, "client_secret"),
+        ({"client_secret": None}, "client_secret"),
+        ({"authentication_endpoint": "http://insecure.example/"}, "authentication_endpoint"),
+    ],
+)
+def test_answer_that_is_no_renewal_is_not_stored(renewals: Renewals, changes: dict[str, Any], reason: str):
+    name, good = renewals.add(), renewals.add()
+    before = renewals.read()
+    renewals.answer(name, renewals.issue(name, **changes))
+    walk = renewals.walk(attempts=2)
+    assert list_results(walk) == {name: Result.FAILED, good: Result.RENEWED}
+    said = get_outcome(walk, name).reason or ""
+    assert name in said
+    assert reason in said
+    assert renewals.check_kept(before)[name] == before[name]
+
+
+def test_key_of_another_certificate_is_not_stored(renewals: Renewals):
+    name = renewals.add()
+    before = renewals.read()
+    fresh = renewals.issue(name)
+    other = renewals.azure.issue(renewals.client_ids[name], private_key=make_key(2))
+    mixed = _mix(fresh["client_secret"], other["client_secret"])
+    renewals.answer(name, {**fresh, "client_secret": mixed})
+    walk = renewals.walk(attempts=2)
+    assert list_results(walk) == {name: Result.FAILED}
+    assert "client_secret" in (get_outcome(walk, name).reason or "")
+    assert renewals.check_kept(before) == before
+
+
+def _mix(certificate_of: str, key_of: str) -> str:
+    certificate = base64.b64decode(certificate_of).partition(b"-----BEGIN PRIVATE KEY")[0]
+    _, head, key = base64.b64decode(key_of).partition(b"-----BEGIN PRIVATE KEY")
+    return base64.b64encode(certificate + head + key).decode()

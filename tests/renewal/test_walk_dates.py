@@ -1,0 +1,218 @@
+"""Dates that a secret's writer sets: they can be anything, and neither stop a walk nor keep it quiet."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from azure.keyvault.secrets import SecretProperties
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.renewal.renewals import DAY, HOUR, Renewals, get_outcome, list_results, parse_time, render_time
+from tests.renewal.test_metrics import NOT_AFTER, read
+from tests.renewal.test_walk_races import JSON, change_list
+
+from hcpcreds.renewal.metrics import RenewalMetrics
+from hcpcreds.renewal.outcomes import Result, Walk
+from hcpcreds.vault.secret import read_properties, read_stored
+
+FAR = "9999-12-31T23:59:59Z"
+BEYOND = 253402300800  # the year 10000
+
+
+@pytest.mark.parametrize("attribute", ["exp", "nbf", "created"])
+@pytest.mark.parametrize("value", [BEYOND, -(10**12), 10**400, "soon", True])
+def test_listed_date_that_is_none_fails_its_own_secret_only(renewals: Renewals, attribute: str, value: Any):
+    bad, good = renewals.add("uamsi-bad-one"), renewals.add()
+    before = renewals.read()
+    entry = {"attributes": {"enabled": True, attribute: value}}
+    change_list(
+        renewals.azure, lambda entries: [each | entry if bad in each["id"] else each for each in entries]
+    )
+    walk = renewals.walk()
+    assert walk.complete
+    assert get_outcome(walk, good).result is Result.RENEWED
+    outcome = get_outcome(walk, bad)
+    if value is True:  # the SDK takes it for the first second of 1970
+        assert outcome.result is Result.RENEWED
+    else:
+        assert outcome.result is Result.FAILED
+        assert f"its {attribute} is not a time" in (outcome.reason or "")
+        assert "issued anew" in (outcome.reason or "")
+        assert renewals.check_kept(before)[bad] == before[bad]
+
+
+def test_name_that_none_can_have_is_not_asked_for(renewals: Renewals):
+    good = renewals.add()
+    url = f"{renewals.vault.vault_url}/secrets/uamsi-\x1b[2J"
+    change_list(renewals.azure, lambda entries: [*entries, {"id": url, "attributes": {}}])
+    walk = renewals.walk()
+    assert get_outcome(walk, good).result is Result.RENEWED
+    (failed,) = [outcome for outcome in walk.outcomes if outcome.result is Result.FAILED]
+    assert "its name is none" in (failed.reason or "")
+    assert "\x1b" not in f"{failed.name}{failed.reason}"
+
+
+def test_answer_with_a_date_that_is_none_fails_its_own_secret_only(renewals: Renewals):
+    bad, good = renewals.add("uamsi-bad-one"), renewals.add()
+    body = {
+        "id": f"{renewals.vault.vault_url}/secrets/{bad}/0123",
+        "value": msgspec.json.encode(renewals.latest(bad)).decode(),
+        "attributes": {"enabled": True, "exp": BEYOND},
+    }
+    renewals.azure.faults.add(
+        "vault", method="GET", match=f"/secrets/{bad}", body=msgspec.json.encode(body), headers=JSON
+    )
+    walk = renewals.walk()
+    assert list_results(walk) == {bad: Result.FAILED, good: Result.RENEWED}
+    assert "its exp is not a time" in (get_outcome(walk, bad).reason or "")
+
+
+def test_version_with_a_date_that_is_none_does_not_hide_a_newer_one(renewals: Renewals):
+    name = renewals.add()
+    newest = renewals.issue(name, age=-timedelta(minutes=1))
+    url = f"{renewals.vault.vault_url}/secrets/{name}"
+
+    async def bury() -> None:
+        await asyncio.to_thread(renewals.write, name, newest)
+        begins = parse_time(newest["not_before"])
+        listed = renewals.vault.list_properties_of_secret_versions(name)
+        (version,) = [each.version for each in listed if each.not_before == begins]
+        newer = {
+            "id": f"{url}/{version}",
+            "attributes": {
+                "enabled": True,
+                "nbf": int(begins.timestamp()),
+                "exp": int(parse_time(newest["not_after"]).timestamp()),
+            },
+        }
+        bad = {"id": f"{url}/0123", "attributes": {"enabled": True, "nbf": BEYOND}}
+        body = msgspec.json.encode({"value": [bad, newer]})
+        renewals.azure.faults.add(
+            "vault", method="GET", match=f"/secrets/{name}/versions", body=body, headers=JSON
+        )
+
+    renewals.meanwhile("PUT", name, bury)
+    assert list_results(renewals.walk()) == {name: Result.SUPERSEDED}
+    renewals.azure.faults.clear()
+    assert renewals.latest(name)["client_secret"] == newest["client_secret"]
+
+
+ATTRIBUTES: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just([])
+)
+
+
+@given(
+    attributes=st.dictionaries(st.sampled_from(["exp", "nbf", "created", "enabled"]), ATTRIBUTES),
+    tags=ATTRIBUTES,
+)
+def test_properties_are_read_whatever_they_are(attributes: dict[str, Any], tags: Any):
+    from azure.keyvault.secrets._generated.models import SecretAttributes  # noqa: PLC0415 - as the SDK makes them
+
+    properties = SecretProperties(
+        attributes=SecretAttributes(attributes), vault_id="https://v.example/secrets/uamsi-a/1", tags=tags
+    )
+    stored = read_stored(properties)
+    assert stored == read_properties(properties)
+    assert stored is not None
+    for time in (stored.not_before, stored.expires_on, stored.created_on, stored.renew_after):
+        assert time is None or isinstance(time, datetime)
+
+
+def lie(renewals: Renewals, name: str, *, renew_after: str = FAR, expires_on: str = FAR) -> None:
+    """Say of a stored credential that there is time."""
+    tags = {"renew_after": renew_after, "cannot_renew_after": FAR}
+    renewals.vault.update_secret_properties(name, tags=tags, expires_on=parse_time(expires_on))
+
+
+@pytest.mark.parametrize("renew_after_days", [91, 365 * 1000])
+def test_tags_of_the_far_future_keep_nothing_from_being_renewed(renewals: Renewals, renew_after_days: int):
+    name = renewals.add()
+    lie(renewals, name, renew_after=render_time(renewals.now() + renew_after_days * DAY))
+    assert list_results(renewals.walk()) == {name: Result.RENEWED}
+
+
+def test_tag_later_than_the_expiry_is_looked_through(renewals: Renewals):
+    name = renewals.add()
+    lie(
+        renewals,
+        name,
+        renew_after=render_time(renewals.now() + 3 * DAY),
+        expires_on=render_time(renewals.now() + 2 * DAY),
+    )
+    assert list_results(renewals.walk()) == {name: Result.RENEWED}
+
+
+def test_expiry_that_no_certificate_has_is_looked_through(renewals: Renewals):
+    name = renewals.add(due=False)
+    said = renewals.latest(name)
+    lie(
+        renewals,
+        name,
+        renew_after=said["renew_after"],
+        expires_on=render_time(renewals.now() + 401 * DAY),
+    )
+    assert renewals.walk().credentials[name].expires_on == parse_time(said["not_after"])
+
+
+def test_value_is_looked_at_once_for_each_version(renewals: Renewals):
+    name = renewals.add(due=False)
+    said = renewals.latest(name)
+    lie(renewals, name)
+    renewals.azure.requests.clear()
+    metrics = RenewalMetrics(now=renewals.now)
+
+    async def walk() -> list[Walk]:
+        async with renewals.renewer(observer=metrics) as renewer:
+            walks = [await renewer.walk() for _ in range(3)]
+            await asyncio.to_thread(renewals.store, name, renew_after=FAR, not_after=said["not_after"])
+            await asyncio.to_thread(lie, renewals, name)
+            return [*walks, await renewer.walk(), await renewer.walk()]
+
+    walks = asyncio.run(walk())
+    assert [each.outcomes for each in walks] == [[]] * 5
+    assert renewals.azure.requests.count("vault", match=f"/secrets/{name}/", method="GET") == 2
+    for each in walks:
+        assert each.credentials[name].expires_on == parse_time(said["not_after"])
+    assert set(read(metrics, NOT_AFTER).values()) == {parse_time(said["not_after"]).timestamp()}
+
+
+def test_value_that_became_due_is_renewed_whatever_its_tags_say(make_renewals: Callable[..., Renewals]):
+    start = datetime.fromisoformat("2026-01-01T00:00:00Z")
+    clock = [start]
+    renewals = make_renewals(now=lambda: clock[0])
+    name = renewals.add(due=False)
+    lie(renewals, name)
+
+    async def walk() -> list[Walk]:
+        async with renewals.renewer() as renewer:
+            first = await renewer.walk()
+            clock[0] = start + 10 * DAY + HOUR
+            return [first, await renewer.walk()]
+
+    first, second = asyncio.run(walk())
+    assert first.outcomes == []
+    assert list_results(second) == {name: Result.RENEWED}
+
+
+@pytest.mark.parametrize("not_after", [89, 399])
+def test_credential_whose_dates_can_be_its_own_is_not_looked_at(renewals: Renewals, not_after: int):
+    days = {"renew_after": 88, "not_after": not_after}
+    dates: Any = {field: render_time(renewals.now() + number * DAY) for field, number in days.items()}
+    name = renewals.add(due=False, **dates)
+    renewals.azure.requests.clear()
+    assert renewals.walk().outcomes == []
+    assert renewals.azure.requests.count("vault", match=f"/secrets/{name}") == 0
+
+
+def test_outcome_says_when_the_value_expires(renewals: Renewals):
+    name = renewals.add(client_secret_url=None)
+    said = renewals.latest(name)
+    lie(renewals, name)
+    outcome = get_outcome(renewals.walk(), name)
+    assert outcome.result is Result.FAILED
+    assert outcome.expires_on == parse_time(said["not_after"])
+    assert outcome.cannot_renew_after == parse_time(said["cannot_renew_after"])

@@ -1,0 +1,225 @@
+"""What a credential looks like as a secret of Key Vault, before anything is sent."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from azure.keyvault.secrets import KeyVaultSecret, SecretProperties
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.dataplane.credentials import make_client_secret, make_fields
+
+from hcpcreds.credential_file.encoding import Encoding
+from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials
+from hcpcreds.dataplane.models import render_model
+from hcpcreds.errors import InputError, StoreError, StoreUnavailableError
+from hcpcreds.vault.secret import (
+    LoadedSecret,
+    build_secret,
+    get_identifier,
+    read_secret,
+    read_stored,
+    render_identifier,
+)
+
+WHOLE = make_fields()
+OBJECT_ID: str = WHOLE["object_id"]
+NEEDED = sorted(set(WHOLE) - {"object_id"})
+
+
+def test_render_identifier_is_the_sha_224_in_base_36():
+    # printf abc | sha224sum = 23097d22 3405d822 8642a477 bda255b3 2aadbce4 bda0b3f7 e36c9da7
+    number = 0x23097D22_3405D822_8642A477_BDA255B3_2AADBCE4_BDA0B3F7_E36C9DA7
+    assert int(render_identifier("abc"), 36) == number
+    assert render_identifier("abc").islower()
+
+
+@given(object_id=st.text(st.characters(exclude_categories=["Cs"])))
+def test_render_identifier_makes_a_name_that_key_vault_takes(object_id: str):
+    assert len("uamsi-" + render_identifier(object_id)) <= 127
+    assert render_identifier(object_id).isalnum()
+
+
+def test_build_secret_records_the_times_where_the_renewer_and_the_vault_look():
+    secret = build_secret(UserAssignedIdentityCredentials(**WHOLE))
+    assert secret.name == "uamsi-" + render_identifier(OBJECT_ID)
+    assert secret.not_before == datetime(2026, 11, 23, 10, tzinfo=UTC)
+    assert secret.expires_on == datetime(2027, 2, 21, 10, tzinfo=UTC)
+    assert secret.tags == {
+        "renew_after": WHOLE["renew_after"],
+        "cannot_renew_after": "2027-05-22T10:00:00Z",
+    }
+    assert msgspec.json.decode(secret.value) == WHOLE
+    assert WHOLE["client_secret"] not in repr(secret)
+
+
+def test_build_secret_takes_a_whole_answer_with_none_or_one_explicit_identity():
+    assert build_secret(ManagedIdentityCredentials(**WHOLE)).name == "msi-" + render_identifier(OBJECT_ID)
+
+    one = ManagedIdentityCredentials(explicit_identities=(UserAssignedIdentityCredentials(**WHOLE),))
+    secret = build_secret(one)
+    assert secret.name == "msi-" + render_identifier(OBJECT_ID)
+    assert secret.tags["renew_after"] == WHOLE["renew_after"]
+    assert read(secret.name, secret.value).credentials == one
+
+    two = UserAssignedIdentityCredentials(**WHOLE)
+    with pytest.raises(InputError, match="explicit_identities: 2 of them"):
+        build_secret(ManagedIdentityCredentials(explicit_identities=(two, two)))
+
+
+@given(missing=st.sets(st.sampled_from(NEEDED), min_size=1), nested=st.booleans())
+def test_build_secret_names_every_missing_field(missing: set[str], *, nested: bool):
+    fields = {name: value for name, value in WHOLE.items() if name not in missing}
+    one = UserAssignedIdentityCredentials(**fields)
+    credentials = ManagedIdentityCredentials(explicit_identities=(one,)) if nested else one
+    with pytest.raises(InputError) as caught:
+        build_secret(credentials)
+    prefix = "explicit_identities[0]." if nested else ""
+    assert caught.value.problems == tuple(
+        f"{prefix}{name}: missing" for name in NEEDED_ORDER if name in missing
+    )
+
+
+NEEDED_ORDER = [
+    "authentication_endpoint", "client_id", "client_secret", "tenant_id",
+    "not_before", "not_after", "renew_after", "cannot_renew_after",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("not_before", "2026-11-23T10:00:00", "expected an RFC 3339 time with a zone"),
+        ("not_after", "tomorrow", "expected an RFC 3339 time with a zone"),
+        ("not_after", "9999-12-31T23:59:59-12:00", "expected an RFC 3339 time with a zone"),
+        ("renew_after", "2026-02-30T00:00:00Z", "expected an RFC 3339 time with a zone"),
+        ("not_after", "2026-11-23T10:00:00Z", "later than not_before"),
+        ("client_secret", "-----BEGIN PRIVATE KEY-----", "expected base64"),
+        ("client_secret", make_client_secret(key_of=1), "belongs to another certificate"),
+        ("client_secret", "c2VudGluZWw=", "neither a PEM bundle nor a PKCS#12"),
+        ("client_id", "me", "expected a UUID"),
+        ("not_before", "-----BEGIN PRIVATE KEY-----", "expected an RFC 3339 time with a zone"),
+        ("authentication_endpoint", "http://login.example/", "expected an https URL"),
+    ],
+)
+def test_build_secret_refuses_an_unusable_field_without_showing_secrets(field: str, value: str, said: str):
+    with pytest.raises(InputError, match=rf"{field}: .*{said}") as caught:
+        build_secret(UserAssignedIdentityCredentials(**{**WHOLE, field: value}))
+    assert "BEGIN" not in str(caught.value)
+
+
+def test_build_secret_needs_an_object_id_or_a_name():
+    nameless = UserAssignedIdentityCredentials(**{**WHOLE, "object_id": None})
+    with pytest.raises(InputError, match="object_id"):
+        build_secret(nameless)
+    assert build_secret(nameless, name="cpo-cert").name == "cpo-cert"
+
+
+@pytest.mark.parametrize("name", ["", "a_b", "a/b", "x" * 128, "ü"])
+def test_build_secret_refuses_a_name_that_key_vault_has_not(name: str):
+    with pytest.raises(InputError, match="name: "):
+        build_secret(UserAssignedIdentityCredentials(**WHOLE), name=name)
+
+
+def test_build_secret_keeps_other_tags_and_the_content_type():
+    credentials = UserAssignedIdentityCredentials(**WHOLE)
+    secret = build_secret(
+        credentials, tags={"owner": "harbour", "renew_after": "once"}, content_type="application/json"
+    )
+    assert secret.tags["owner"] == "harbour"
+    assert secret.tags["renew_after"] == WHOLE["renew_after"]
+    assert secret.as_arguments()["content_type"] == "application/json"
+
+
+def test_build_secret_refuses_what_is_more_than_a_vault_takes():
+    credentials = UserAssignedIdentityCredentials(**WHOLE, resource_id="x" * 25_600)
+    with pytest.raises(InputError, match="takes at most 25600") as caught:
+        build_secret(credentials, tags={str(number): "" for number in range(14)})
+    assert "tags: 16 of them" in caught.value.problems[1]
+
+
+def read(name: str, value: str | None) -> LoadedSecret:
+    identifier = f"https://harbour.vault.azure.net/secrets/{name}/0123456789abcdef"
+    properties = SecretProperties(name=name, vault_id=identifier)
+    return read_secret(KeyVaultSecret(properties, value), where="secret here")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
+@pytest.mark.parametrize("name", ["uamsi-1", "cpo-cert"])
+def test_read_secret_gives_back_what_was_built_in_any_encoding(encoding: Encoding, name: str):
+    credentials = UserAssignedIdentityCredentials(**WHOLE)
+    secret = build_secret(credentials, name=name, encoding=encoding)
+    loaded = read(name, secret.value)
+    assert (loaded.credentials, loaded.encoding, loaded.version) == (
+        credentials, encoding, "0123456789abcdef"
+    )  # fmt: skip
+    assert WHOLE["client_secret"] not in repr(loaded)
+
+
+@pytest.mark.parametrize("encode", [str, lambda text: text.encode().hex()])
+@pytest.mark.parametrize("value", ["sentinel{", '{"client_id": ["sentinel"]}', '{"client_id": "\\ud800"}'])
+def test_read_secret_names_the_secret_and_not_its_value_when_unreadable(value: str, encode: Any):
+    with pytest.raises(StoreError, match="secret here: its value is no credential") as caught:
+        read("cert", encode(value))
+    assert "sentinel" not in str(caught.value)
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_read_secret_takes_an_answer_without_a_value_for_a_passing_fault(value: str | None):
+    with pytest.raises(StoreUnavailableError, match="secret here"):
+        read("cert", value)
+
+
+@given(value=st.text(), name=st.sampled_from(["msi-1", "uamsi-1", "cert"]))
+def test_read_secret_says_nothing_but_that_a_text_is_no_credential(value: str, name: str):
+    said = ""
+    try:
+        read(name, value)
+    except StoreError as error:
+        said = str(error)
+    assert len(value) < 4 or value not in said
+
+
+def test_read_secret_takes_one_identitys_credential_under_the_name_of_a_whole_answer():
+    one = UserAssignedIdentityCredentials(**WHOLE, resource_id="/subscriptions/s/one")
+    assert read("msi-1", render_model(one).decode()).credentials == one
+    system_assigned = ManagedIdentityCredentials(**WHOLE)
+    assert read("msi-1", render_model(system_assigned).decode()).credentials == system_assigned
+
+
+def test_read_secret_refuses_a_whole_answer_with_several_identities():
+    two = ManagedIdentityCredentials(explicit_identities=(UserAssignedIdentityCredentials(**WHOLE),) * 2)
+    with pytest.raises(StoreError, match="explicit_identities: 2 of them"):
+        read("msi-1", render_model(two).decode())
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "credential"),
+    [
+        ("uamsi-a", None, True),
+        ("UAMSI-A", None, True),
+        ("Msi-a", {}, True),
+        ("a-cert", {"renew_after": "", "cannot_renew_after": ""}, True),
+        ("a-cert", {"renew_after": ""}, False),
+        ("a-cert", ["renew_after", "cannot_renew_after"], False),
+        ("my-uamsi-a", None, False),
+        ("uamsi", None, False),
+    ],
+)
+def test_read_stored_tells_a_credential_by_its_name_in_any_case_or_by_both_tags(
+    name: str, tags: Any, *, credential: bool
+):
+    properties = SecretProperties(vault_id=f"https://v.example/secrets/{name}", tags=tags)
+    stored = read_stored(properties)
+    assert (stored is not None) == credential
+    assert stored is None or stored.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier"),
+    [("msi-A", "a"), ("UAMSI-a-B", "a-b"), ("uamsi-", ""), ("amsi-a", None), ("cert", None)],
+)
+def test_get_identifier_is_what_follows_the_prefix(name: str, identifier: str | None):
+    assert get_identifier(name) == identifier
