@@ -20,6 +20,7 @@ from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.local.azure.azure import LocalAzure
 
 FIRST = issue()
+_NAMES = {"hcpcreds-watcher", "hcpcreds-refresh", "hcpcreds-token", "hcpcreds-asyncio"}
 
 
 def count_descriptors() -> int:
@@ -27,23 +28,33 @@ def count_descriptors() -> int:
 
 
 def has_thread() -> bool:
-    names = {thread.name for thread in threading.enumerate()}
-    return bool(names & {"hcpcreds-watcher", "hcpcreds-refresh", "hcpcreds-token", "hcpcreds-asyncio"})
+    return bool(list_threads())
 
 
-def is_as_before(descriptors: int) -> bool:
-    gc.collect()
-    return not has_thread() and count_descriptors() == descriptors
+def list_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name in _NAMES}
+
+
+class Before:
+    """What there was before a test: an earlier one may have left a request that hangs, until it times out."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        self._threads = list_threads()
+        self._descriptors = count_descriptors()
+
+    def is_back(self) -> bool:
+        """Whether there is nothing more now."""
+        gc.collect()
+        return list_threads() <= self._threads and count_descriptors() <= self._descriptors
 
 
 @pytest.fixture
-def descriptors() -> int:
-    gc.collect()
-    wait_until(lambda: not has_thread())
-    return count_descriptors()
+def before() -> Before:
+    return Before()
 
 
-def test_nothing_is_left_when_a_credential_is_closed(identity: Identity, azure: LocalAzure, descriptors: int):
+def test_nothing_is_left_when_a_credential_is_closed(identity: Identity, azure: LocalAzure, before: Before):
     identity.rotate()
     for _ in range(3):
         with UserAssignedIdentityCredential(
@@ -51,11 +62,11 @@ def test_nothing_is_left_when_a_credential_is_closed(identity: Identity, azure: 
         ) as credential:
             credential.get_token(SCOPE)
     # The local Azure lives in this process too, and closes its ends of the connections in its own time.
-    wait_until(lambda: is_as_before(descriptors))
+    wait_until(before.is_back)
 
 
 def test_nothing_is_left_when_an_asyncio_credential_is_closed(
-    identity: Identity, azure: LocalAzure, descriptors: int
+    identity: Identity, azure: LocalAzure, before: Before
 ):
     identity.rotate()
 
@@ -66,7 +77,7 @@ def test_nothing_is_left_when_an_asyncio_credential_is_closed(
             await credential.get_token(SCOPE)
 
     asyncio.run(use())
-    wait_until(lambda: is_as_before(descriptors))
+    wait_until(before.is_back)
 
 
 class Component:
@@ -80,13 +91,13 @@ class Component:
         self.reports.append(status)
 
 
-def test_nothing_is_left_when_credentials_are_collected(mount: Mount, descriptors: int):
+def test_nothing_is_left_when_credentials_are_collected(mount: Mount, before: Before):
     mount.swap(render_file(FIRST))
     components = [Component(mount.path)]
     mount.swap(render_file(later(FIRST)))
     wait_until(lambda: components[0].reports)
     components.clear()
-    wait_until(lambda: is_as_before(descriptors))
+    wait_until(before.is_back)
 
 
 def test_transport_stays_open_when_it_was_given(identity: Identity, azure: LocalAzure):

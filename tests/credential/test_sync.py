@@ -64,7 +64,7 @@ def test_token_is_served_when_no_thread_can_be_started_to_refresh_it(
     with make(identity, clock=clock) as credential:
         token = credential.get_token(SCOPE)
         clock.ahead = 3400.0
-        wait_until(lambda: not has_thread())
+        wait_until(lambda: not has_thread(), seconds=40)  # an earlier test's request may hang
         with no_new_threads():
             assert credential.get_token(SCOPE) == token
             assert credential.get_token(SCOPE) == token
@@ -77,7 +77,7 @@ def test_token_is_served_when_no_thread_can_be_started_to_refresh_it(
 def test_token_is_fetched_when_no_thread_can_be_started(identity: Identity):
     identity.rotate()
     with make(identity) as credential:
-        wait_until(lambda: not has_thread())
+        wait_until(lambda: not has_thread(), seconds=40)  # an earlier test's request may hang
         with no_new_threads():
             assert credential.get_token(SCOPE)
 
