@@ -68,8 +68,8 @@ def _open(volume: Path) -> CredentialSource:
 
 
 def _wait_until_watching(sources: list[CredentialSource]) -> None:
-    """Wait until the kernel holds a watch for the directory of each."""
-    while _count_watches() < len(sources):
+    """Wait until the kernel holds the watches of each: on its volume, and on the directory of its data."""
+    while _count_watches() < 2 * len(sources):
         time.sleep(0.01)
 
 

@@ -26,6 +26,7 @@ from hcpcreds.text import UUID
 
 MAX_FILE_BYTES: Final = 1 << 20
 """No real credential file comes near; anything larger is something else."""
+_CHUNK_BYTES: Final = 1 << 16  # clearing room for the most there may be takes longer than all else of it
 
 _AUTHORITY: Final = re.compile(
     r"(?P<host>[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*|\[[0-9A-Fa-f:.]{2,45}\])"
@@ -88,10 +89,8 @@ def read_small_file(path: str) -> bytes:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("is not a regular file")
-        content = os.read(descriptor, MAX_FILE_BYTES + 1)
-        while more := len(content) <= MAX_FILE_BYTES and os.read(
-            descriptor, MAX_FILE_BYTES + 1 - len(content)
-        ):
+        content = b""
+        while more := os.read(descriptor, min(_CHUNK_BYTES, MAX_FILE_BYTES + 1 - len(content))):
             content += more
         return content
     finally:

@@ -14,7 +14,7 @@ import os
 import selectors
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Final, Literal, Protocol
 
@@ -26,7 +26,8 @@ from hcpcreds.watch.watches import Watches
 POLL_SECONDS: Final = 1.0
 _MAX_WAIT_SECONDS: Final = 60.0
 """So long at most until a closed descriptor is noticed that nothing has told of."""
-_MAX_WALKS: Final = 10
+_MAX_WORK: Final = 16
+"""So much is done for files that nothing has happened to before changes of others are looked for again."""
 _LIMITS: Final = {
     errno.ENOSPC: "fs.inotify.max_user_watches",
     errno.EMFILE: "fs.inotify.max_user_instances, or RLIMIT_NOFILE",
@@ -63,7 +64,7 @@ class _Entry:
     def __init__(self, item: Watched) -> None:
         self.item = item
         self.poll = False
-        self.due = 0.0
+        self.due = math.inf
 
 
 class Watcher:
@@ -89,6 +90,8 @@ class Watcher:
         self._watches: Watches[_Entry] | None = None
         self._has_missed = True
         """Whether something may have happened to any file, of which nothing was told."""
+        self._unwalked: OrderedDict[_Entry, None] = OrderedDict()
+        """Whose path has to be walked, to watch what it depends on now."""
 
     def add(self, item: Watched, *, poll: bool) -> None:
         """Watch an item's file from now on; `poll` reads it every second instead."""
@@ -184,11 +187,11 @@ class Watcher:
     def _step(self) -> None:
         """Do what there is to do, and wait for more."""
         self._open_what_is_missing()
-        while self._inbox:
+        for _ in range(min(len(self._inbox), _MAX_WORK)):
             self._call(self._inbox.popleft())
         self._reload_due()
-        if self._inbox:
-            return
+        for _ in range(min(len(self._unwalked), _MAX_WORK)):
+            self._walk(self._unwalked.popitem(last=False)[0])
         with self._lock:
             if not self._items and not self._inbox:
                 self._thread = None
@@ -250,6 +253,7 @@ class Watcher:
             descriptors.append(self._watches.inotify.descriptor)
         _close_all(each for each in descriptors if each is not None)
         self._wake = self._mounts = self._watches = None
+        self._unwalked.clear()
         self._next_due = math.inf
         self._has_missed = True
 
@@ -266,6 +270,8 @@ class Watcher:
     # Timers
 
     def _get_timeout(self) -> float:
+        if self._inbox or self._unwalked:
+            return 0.0
         longest = _MAX_WAIT_SECONDS if self._wake is not None else POLL_SECONDS
         return max(0.0, min(self._next_due - self._clock(), longest))
 
@@ -282,19 +288,19 @@ class Watcher:
         self._check([entry for entry in entries if entry.due <= now])
 
     def _check(self, entries: list[_Entry]) -> None:
+        """Reload what may have changed; the paths are walked later, for that takes longer and may wait."""
         for entry in entries:
+            entry.due = math.inf
             self._call(entry.item.reload)
-        for entry in entries:
-            if self._items.get(entry.item) is not entry:
-                continue
-            # What changed before a directory was watched has told nobody: read again, walk the path again,
-            # until the walk finds only what is watched already. In a storm the events go on telling.
-            for _ in range(_MAX_WALKS):
-                if not self._watch(entry):
-                    break
-                self._call(entry.item.reload)
-            delay = entry.item.get_delay()
-            self._set_timer(entry, min(delay, POLL_SECONDS) if entry.item.watch_mode == "polling" else delay)
+            self._unwalked[entry] = None
+
+    def _walk(self, entry: _Entry) -> None:
+        if self._items.get(entry.item) is not entry:
+            return
+        if self._watch(entry):
+            self._call(entry.item.reload)
+        delay = entry.item.get_delay()
+        self._set_timer(entry, min(delay, POLL_SECONDS) if entry.item.watch_mode == "polling" else delay)
 
     # inotify
 

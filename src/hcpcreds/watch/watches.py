@@ -1,4 +1,4 @@
-# ruff: noqa: PTH115, PTH118, PTH120 (paths are walked at every event; Path objects cost more than the walk)
+# ruff: noqa: PTH115, PTH120 (paths are walked at every event; Path objects cost more than the walk)
 """Which directories are watched, and who wants to know of which of their entries.
 
 What is watched are directories, not files: the CSI driver never writes to a mounted file, it swaps a symlink
@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 from hcpcreds.watch import inotify as events
 from hcpcreds.watch.inotify import Inotify
 
+_MAX_WALKS: Final = 10
 _MAX_SYMLINKS: Final = 40  # Linux's own limit, path_resolution(7)
 _SELF: Final = events.DELETE_SELF | events.MOVE_SELF | events.UNMOUNT | events.IGNORED
 _MASK: Final = (
@@ -59,15 +60,22 @@ class Watches(Generic[U]):
         Raises:
             OSError: It cannot be watched.
         """
-        found = self._add(path)
-        before = self._users.get(user, ())
-        if found == before:
-            return False
-        for watch, name in found:
-            self._directories[watch].names.setdefault(name, set()).add(user)
-        self._users[user] = found
-        self._drop(user, set(before) - set(found))
-        return True
+        has_changed = False
+        for _ in range(_MAX_WALKS):
+            steps = resolve_entries(path)
+            found = self._add(steps)
+            before = self._users.get(user, ())
+            if found == before:
+                break
+            for watch, name in found:
+                self._directories[watch].names.setdefault(name, set()).add(user)
+            self._users[user] = found
+            self._drop(user, set(before) - set(found))
+            has_changed = True
+            # What changed before its directory was watched has told nobody. In a storm the events go on.
+            if resolve_entries(path) == steps:
+                break
+        return has_changed
 
     def forget(self, user: U) -> None:
         """Watch nothing for a user any more."""
@@ -101,17 +109,16 @@ class Watches(Generic[U]):
                 (begun if is_begun else touched).update(dict.fromkeys(directory.names[name]))
         return list(touched), list(begun)
 
-    def _add(self, path: str) -> _Entries:
+    def _add(self, steps: list[tuple[str, str]]) -> _Entries:
         found: list[tuple[int, str]] = []
-        places = resolve_entries(path)
         added: dict[str, int] = {}
-        for directory, name in places:
+        for directory, name in steps:
             try:
                 watch = added.get(directory) or self.inotify.add_watch(directory, _MASK)
             except OSError as error:
                 vanished = error.errno in (errno.ENOENT, errno.ENOTDIR)
                 # A parent that may be passed but not listed cannot be watched; it hardly ever changes.
-                if vanished or (error.errno == errno.EACCES and (directory, name) != places[-1]):
+                if vanished or (error.errno == errno.EACCES and (directory, name) != steps[-1]):
                     continue
                 self._remove_unused(watch for watch, _ in found)
                 raise
@@ -158,7 +165,7 @@ def resolve_entries(path: str) -> list[tuple[str, str]]:
             here = os.path.dirname(here)
             continue
         steps.append((here, name))
-        step = os.path.join(here, name)
+        step = f"{here}/{name}" if here != "/" else f"/{name}"
         try:
             target = os.readlink(step)
         except OSError as error:
@@ -175,7 +182,7 @@ def resolve_entries(path: str) -> list[tuple[str, str]]:
 
 def _is_being_written(directory: str, name: str) -> bool:
     try:
-        found = os.lstat(os.path.join(directory, name))
+        found = os.lstat(f"{directory}/{name}")
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
