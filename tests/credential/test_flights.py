@@ -93,7 +93,7 @@ def test_caller_is_told_when_an_answer_takes_longer_than_a_request_may(
 ):
     steps = Steps()
     identity.rotate()
-    credential = make(monotonic=steps, retry_total=0)
+    credential = make(monotonic=steps, retry_total=0, read_timeout=3)
     azure.faults.add("entra", hang=True)
     steps.step = 119.9
     begun = time.perf_counter()
@@ -110,7 +110,7 @@ def test_caller_asks_anew_when_the_request_under_way_is_overdue(
 ):
     steps = Steps()
     identity.rotate()
-    credential = make(monotonic=steps)
+    credential = make(monotonic=steps, read_timeout=3)
     hung = azure.faults.add("entra", hang=True, times=1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(credential.get_token, SCOPE)
@@ -162,7 +162,7 @@ def test_those_who_wait_are_told_when_the_credential_is_closed(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()
-    credential = make()
+    credential = make(read_timeout=3, retry_total=0)
     hung = azure.faults.add("entra", hang=True)
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(credential.get_token, SCOPE) for _ in range(2)]

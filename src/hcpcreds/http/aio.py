@@ -15,10 +15,25 @@ from hcpcreds.http.network import TIMEOUTS, Network, strip_settings
 from hcpcreds.http.resolver import Resolver
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Drops connections that it closes, as aiohttp itself does with those of a session that is closed.
+
+    One whose request was cancelled would else wait for its peer's part of TLS's farewell, for half a minute,
+    and be complained about when its event loop ends before. There is no public way to say so.
+    """
+
+    @override
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False, **options: Any) -> None:
+        if should_close or protocol.should_close:
+            protocol.abort()
+            should_close = True
+        super()._release(key, protocol, should_close=should_close, **options)
+
+
 def open_session() -> aiohttp.ClientSession:
     """Open a session that reads neither ~/.netrc nor the environment; only where an event loop runs."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=Resolver()),
+        connector=_Connector(resolver=Resolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": ACCEPT_ENCODING},
         auto_decompress=False,
