@@ -239,14 +239,15 @@ class CredentialBase:
             self._note_known(key)
             self._keep(key.token, result)
             return result
+        failure = result if isinstance(result, Failure) else None
         seconds = REFRESH_RETRY_SECONDS
-        if isinstance(result, Failure) and result.is_gone and key.token.tenant_id is None:
-            seconds = self._note_gone(result)
-        elif isinstance(result, Failure):
-            _log.warning("%s", result.message, extra={"event": "token_failed", "path": self._source.path})
+        if failure is not None and failure.is_gone and key.token.tenant_id is None:
+            seconds, failure = self._note_gone(failure), None
         servable = self._get_servable(key)
         if servable is not None:
             servable.put_off_refresh(self._now(), seconds)
+        if failure is not None:
+            _log.warning("%s", failure.message, extra={"event": "token_failed", "path": self._source.path})
         return result
 
     def _keep(self, key: TokenKey, cached: CachedToken) -> None:
