@@ -543,3 +543,86 @@ def test_absolute_path_is_followed_when_the_working_directory_is_gone(
     with UserAssignedIdentityCredential(mount.path) as credential:
         mount.swap(render_file(SECOND))
         wait_for_generation(credential, 2)
+
+
+def test_rotation_is_noticed_at_once_when_hundreds_are_being_opened(
+    mount: Mount, tmp_path: Path, open_credential: Open
+):
+    held, release = threading.Event(), threading.Event()
+    opened: list[hcpcreds.aio.UserAssignedIdentityCredential] = []
+    read_before: list[int] = []
+
+    def on_reload(status: Status) -> None:
+        if status.generation == 2:
+            held.set()
+            assert release.wait(60)
+        else:
+            read_before.append(sum(each.status().generation == 1 for each in opened))
+
+    mount.swap(render_file(FIRST))
+    credential = open_credential(mount.path, on_reload=on_reload)
+    wait_until(has_inotify)
+    mount.swap(render_file(SECOND))
+    assert held.wait(8)
+    (tmp_path / "new").write_bytes(render_file(FIRST))
+    for number in range(300):
+        (tmp_path / str(number)).symlink_to("new")
+        opened.append(hcpcreds.aio.UserAssignedIdentityCredential(tmp_path / str(number)))
+    mount.swap(render_file(THIRD))
+    release.set()
+    wait_for_generation(credential, 3)
+    wait_until(lambda: all(each.status().generation == 1 for each in opened))
+    assert read_before
+    assert read_before[0] < 100
+    for each in opened:
+        asyncio.run(each.close())
+
+
+# Forks
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_children_have_watchers_of_their_own_when_threads_open_and_close_meanwhile(folder: Path):
+    printed = run_python(
+        PRELUDE
+        + """
+import shutil, threading
+from hcpcreds.credential import UserAssignedIdentityCredential
+first = open(path, "rb").read()
+later = open(f"{folder}/2", "rb").read()
+stop = threading.Event()
+latest = [UserAssignedIdentityCredential(path)]
+def churn(thread):
+    number = 0
+    while not stop.is_set():
+        number += 1
+        place = f"{folder}/{thread}-{number}"
+        with open(place, "wb") as file:
+            file.write(first)
+        latest.append(UserAssignedIdentityCredential(place))
+        if len(latest) > 20:
+            latest.pop(0).close()
+threads = [threading.Thread(target=churn, args=(number,), daemon=True) for number in "ab"]
+for thread in threads:
+    thread.start()
+statuses = []
+for _ in range(15):
+    time.sleep(0.01)
+    pid = os.fork()
+    if pid == 0:
+        for credential in list(latest)[-3:]:
+            with open(credential.status().path, "wb") as file:
+                file.write(later)
+            deadline = time.monotonic() + 8
+            while credential.status().generation < 2 and time.monotonic() < deadline:
+                time.sleep(0.005)
+            if credential.status().generation < 2:
+                os._exit(1)
+        os._exit(0)
+    statuses.append(os.waitpid(pid, 0)[1])
+stop.set()
+print(set(statuses))
+""",
+        folder,
+    )
+    assert printed == "{0}"
