@@ -30,6 +30,8 @@ from tests.mutants.rooms import ROOMS, ROOT, Room, describe, read_equivalent
 _REACH: Final = 92.0
 """Percent of the mutations that are not equivalent."""
 _LONGEST_SECONDS: Final = 900
+_FEW: Final = 0.01
+"""What part of a room's tests may fail before anything is changed: those that a busy machine disturbs."""
 _QUICK: Final = 150
 """So many of the tests that execute a line run before the rest of the room, the fastest ones first."""
 _PLAIN: Final = (
@@ -93,7 +95,7 @@ class Knowledge:
         """The tests that execute the changed lines, the faster before the slower."""
         lines = range(mutation.first, mutation.last + 1)
         found = {test for line in lines for test in self.tests.get((mutation.file, line), ())}
-        return sorted(found, key=self._get_time)
+        return sorted(found & self.times.keys(), key=self._get_time)
 
     def order_rest(self, tried: list[str]) -> list[str]:
         """All other tests of the room."""
@@ -164,7 +166,7 @@ def _judge(copy: Copy, room: Room, knowledge: Knowledge, mutation: Mutation, sou
         for tests in (quick, rest):
             order = copy.root / "order.json"
             order.write_text(json.dumps(tests))
-            if tests and copy.run(*room.tests, **{ORDER: str(order)}) != 0:
+            if tests and copy.run("-x", *room.tests, **{ORDER: str(order)}) != 0:
                 return "killed"
     finally:
         (copy.root / file).write_bytes(source)
@@ -191,21 +193,19 @@ def _learn(copy: Copy, room: Room) -> Knowledge:
     """Run the room's tests as they are, and see what each of them executes.
 
     Raises:
-        SystemExit: They do not pass, so nothing could be learned from a failure.
+        SystemExit: More than a few do not pass, so nothing could be learned from a failure.
     """
     times = copy.root / "times.json"
-    status = copy.run(
-        *room.tests,
-        "--cov=hcpcreds",
-        "--cov-context=test",
-        "--cov-report=",
-        "--cov-fail-under=0",
-        **{TIMES: str(times)},
-    )
-    if status != 0:
+    options = ("--cov=hcpcreds", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
+    copy.run(*room.tests, *options, **{TIMES: str(times)})
+    seconds: dict[str, float | None] = json.loads(times.read_text()) if times.exists() else {}
+    failed = sorted(test for test, taken in seconds.items() if taken is None)
+    if failed or not seconds:
+        print("\n".join([*failed, "do not pass as they are, and are left out"]), flush=True)
+    if not seconds or len(failed) > len(seconds) * _FEW:
         log = (copy.root / "pytest.log").read_text(errors="replace").splitlines()[-15:]
-        sys.exit("\n".join([*log, "the tests do not pass as they are"]))
-    knowledge = Knowledge(json.loads(times.read_text()))
+        sys.exit("\n".join(log))
+    knowledge = Knowledge({test: taken for test, taken in seconds.items() if taken is not None})
     data = CoverageData(str(copy.root / ".coverage"))
     data.read()
     for path in data.measured_files():

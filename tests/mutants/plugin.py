@@ -10,8 +10,9 @@ import pytest
 ORDER: Final = "HCPCREDS_MUTANTS_ORDER"
 """A file with a list of node ids: only they run, in this order."""
 TIMES: Final = "HCPCREDS_MUTANTS_TIMES"
-"""A file that gets the seconds of each."""
+"""A file that gets the seconds of each that passes, and None for one that does not."""
 
+_failed: set[str] = set()
 _times: dict[str, float] = {}
 
 
@@ -27,9 +28,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add a phase of a test."""
     _times[report.nodeid] = _times.get(report.nodeid, 0.0) + report.duration
+    if report.failed:
+        _failed.add(report.nodeid)
 
 
 def pytest_sessionfinish() -> None:
     """Write the times."""
     if TIMES in os.environ:
-        Path(os.environ[TIMES]).write_text(json.dumps(_times))
+        times = {test: None if test in _failed else seconds for test, seconds in _times.items()}
+        Path(os.environ[TIMES]).write_text(json.dumps(times))
