@@ -421,7 +421,8 @@ class TestFile:
         path = f"{tmp_path}/{name}"
         with pytest.raises(InputError) as caught:
             read_hosted_cluster(path)
-        assert str(caught.value).startswith(f"{path}: cannot be read: ")
+        shown = path.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        assert str(caught.value).startswith(f"{shown}: cannot be read: ")
         assert reason in str(caught.value)
 
     def test_endless_file_is_refused(self):
