@@ -172,7 +172,8 @@ class Watcher:
                     self._step()
                 except Exception as error:  # noqa: BLE001 (whatever it is, the files go on being read)
                     self._tell(f"cannot watch files ({locate(error)}); reads them every {POLL_SECONDS} s")
-                    self._close()
+                    with self._lock:
+                        self._close()
                     for entry in self._get_entries():
                         entry.item.watch_mode = "polling"
                     time.sleep(POLL_SECONDS)
