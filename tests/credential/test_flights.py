@@ -1,6 +1,7 @@
 """Requests under way: each ends whatever happens, and nobody waits for one without end."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -169,6 +170,21 @@ def test_those_who_wait_are_told_when_the_credential_is_closed(
         wait_until(lambda: hung.met)
         credential.close()
         assert all(isinstance(each.exception(8), SourceClosedError) for each in waiting)
+
+
+def test_nothing_is_sent_again_when_the_credential_was_closed_meanwhile(
+    identity: Identity, make: Make, azure: LocalAzure
+):
+    identity.rotate()
+    credential = make()
+    told = azure.faults.add("entra", status=429, retry_after=1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(credential.get_token, SCOPE)
+        wait_until(lambda: told.met)
+        credential.close()
+        assert isinstance(waiting.exception(8), SourceClosedError)
+    wait_until(lambda: not any(thread.name == "hcpcreds-token" for thread in threading.enumerate()))
+    assert identity.count_requests() == 1
 
 
 @pytest.mark.parametrize(

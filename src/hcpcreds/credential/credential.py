@@ -5,20 +5,18 @@ import contextlib
 import contextvars
 import functools
 import os
-import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
-from azure.core.exceptions import AzureError, ServiceRequestError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
 from azure.core.rest import HttpResponse
 
-from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
+from hcpcreds.credential.authority import Attempt, Failure, Moment, Token, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import (
     BEHIND_SECONDS,
@@ -29,6 +27,7 @@ from hcpcreds.credential.base import (
     FlightKey,
     Outcome,
 )
+from hcpcreds.credential.flight import Flight
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError
@@ -91,7 +90,7 @@ class UserAssignedIdentityCredential(CredentialBase):
             monotonic=monotonic,
             settings=kwargs,
         )
-        self._flights: dict[FlightKey, _Flight] = {}
+        self._flights: dict[FlightKey, Flight] = {}
         _credentials.add(self)
         self._finalizer = weakref.finalize(self, self._give_back)
         self._finalizer.atexit = False
@@ -227,41 +226,53 @@ class UserAssignedIdentityCredential(CredentialBase):
                 work()
         outcome = flight.wait(flight.deadline - self._monotonic())
         if outcome is None:
-            outcome = self._describe_overdue()
-            self._end(key, flight, outcome)
+            outcome = self._give_up(key, flight)
         return outcome, flight.is_patient
 
-    def _join(self, key: FlightKey, *, patient: bool) -> "tuple[_Flight, bool]":
+    def _join(self, key: FlightKey, *, patient: bool) -> tuple[Flight, bool]:
         """Get the request under way, or a new one that its caller has to start, and whether it is new."""
         now = self._monotonic()
         flight = self._flights.get(key)
         if flight is not None and now >= flight.deadline:
-            self._end(key, flight, self._describe_overdue())
+            self._give_up(key, flight)
             flight = None
         if flight is not None:
             return flight, False
-        mine = _Flight(now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS), is_patient=patient)
+        mine = Flight(now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS), is_patient=patient)
         flight = self._flights.setdefault(key, mine)
         return flight, flight is mine
 
-    def _fly(self, key: FlightKey, flight: "_Flight") -> None:
+    def _fly(self, key: FlightKey, flight: Flight) -> None:
         if not flight.begin():
             return
         outcome: Outcome = self._describe("the request was interrupted")
         try:
-            outcome = self._land(key, self._ask(key, flight))
+            result = self._ask(key, flight)
+            # Of one that was given up only a token matters still.
+            if flight.outcome is None or isinstance(result, CachedToken):
+                outcome = self._land(key, result)
         finally:
             self._end(key, flight, outcome)
 
-    def _end(self, key: FlightKey, flight: "_Flight", outcome: Outcome) -> None:
+    def _give_up(self, key: FlightKey, flight: Flight) -> Outcome:
+        outcome = flight.outcome or self._land(key, self._describe_overdue())
+        self._end(key, flight, outcome)
+        return outcome
+
+    def _end(self, key: FlightKey, flight: Flight, outcome: Outcome) -> None:
         if self._flights.get(key) is flight:
             self._flights.pop(key, None)
         flight.end(outcome)
 
-    def _ask(self, key: FlightKey, flight: "_Flight") -> CachedToken | Failure | HcpCredsError:
+    def _ask(self, key: FlightKey, flight: Flight) -> CachedToken | Failure | HcpCredsError:
+        def now() -> Moment:
+            if flight.outcome is not None:
+                raise _AbandonedError
+            return self._now()
+
         try:
             asking = ask_for_token(
-                self._source, key.token, claims=key.claims, authority=self._authority, now=self._now
+                self._source, key.token, claims=key.claims, authority=self._authority, now=now
             )
             with contextlib.closing(_Sender(self._build_pipeline, is_own=self._is_own)) as sender:
                 attempt = next(asking)
@@ -289,52 +300,8 @@ class UserAssignedIdentityCredential(CredentialBase):
             return Pipeline(transport, build_policies(retries, SigningPolicy(), **settings))
 
 
-class _Flight:
-    """One request under way, for all who wait for the same token.
-
-    No lock is held here by one who waits: an exception may hit it between any two lines.
-    """
-
-    __slots__ = ("_begun", "_waiting", "deadline", "is_patient", "outcome")
-
-    def __init__(self, deadline: float, *, is_patient: bool) -> None:
-        self.deadline = deadline
-        """Monotonic time from which on nobody waits for it."""
-        self.is_patient = is_patient
-        """Whether failures are tried again; a refresh behind a caller that has a token still is not."""
-        self.outcome: Outcome | None = None
-        self._begun = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a thread is at it."""
-        return self._begun.locked()
-
-    def begin(self) -> bool:
-        """Whether the caller is the first, and so the one to send."""
-        return self._begun.acquire(blocking=False)
-
-    def make_patient(self, deadline: float) -> None:
-        """Have it try again, for somebody waits for it; before it has begun."""
-        self.is_patient, self.deadline = True, deadline
-
-    def wait(self, seconds: float) -> Outcome | None:
-        """Wait until it has ended, or until the time is over; then there is no outcome."""
-        mine = threading.Lock()
-        mine.acquire()
-        self._waiting.append(mine)
-        if self.outcome is None:
-            mine.acquire(timeout=max(seconds, 0.0))
-        return self.outcome
-
-    def end(self, outcome: Outcome) -> None:
-        """Tell all who wait; the first outcome stays."""
-        if self.outcome is None:
-            self.outcome = outcome
-        with contextlib.suppress(IndexError):
-            while True:
-                self._waiting.popleft().release()
+class _AbandonedError(ClientAuthenticationError):
+    """The credential is closed, or nobody waits any more: nothing is signed and sent again."""
 
 
 class _Sender:
