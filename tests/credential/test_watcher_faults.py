@@ -29,6 +29,7 @@ from hcpcreds.credential import Status, UserAssignedIdentityCredential
 from hcpcreds.errors import InputError, TokenUnavailableError
 from hcpcreds.watch.descriptors import Descriptor
 from hcpcreds.watch.inotify import Inotify, load_libc
+from hcpcreds.watch.watcher import Watcher, WatchMode
 
 FIRST = issue()
 SECOND = later(FIRST)
@@ -303,6 +304,41 @@ def test_reloads_go_on_when_on_reload_exits(mount: Mount, caplog: pytest.LogCapt
         mount.swap(render_file(THIRD))
         wait_for_generation(credential, 3)
         assert "SystemExit" in caplog.text
+
+
+class Faulty:
+    """Something watched that fails once, where the watcher does not expect it."""
+
+    watch_mode: WatchMode = "watching"
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.reloads: list[WatchMode] = []
+        self.has_failed = False
+
+    def reload(self) -> None:
+        self.reloads.append(self.watch_mode)
+
+    def get_delay(self) -> float:
+        if not self.has_failed:
+            self.has_failed = True
+            raise ZeroDivisionError
+        return 3600.0
+
+
+def test_all_files_are_read_again_when_the_watcher_meets_what_nobody_foresaw(
+    mount: Mount, caplog: pytest.LogCaptureFixture
+):
+    mount.swap(render_file(FIRST))
+    watcher, faulty = Watcher(), Faulty(mount.path)
+    watcher.add(faulty, poll=False)
+    wait_until(lambda: "polling" in faulty.reloads)
+    wait_until(lambda: faulty.watch_mode == "watching")
+    assert "cannot watch files (ZeroDivisionError in hcpcreds.watch.watcher" in caplog.text
+    reloads = len(faulty.reloads)
+    mount.swap(render_file(SECOND))
+    wait_until(lambda: len(faulty.reloads) > reloads)
+    watcher.post(lambda: watcher.remove(faulty))
 
 
 # What is missing in the process
