@@ -11,7 +11,7 @@ TABLE = {
         "node_pool_management nodepool-management capi-provider nodepool-management-cert /mnt/certs"
     ),
     "cloud-controller-manager": (
-        "cloud_provider cloud-provider cloud-controller-manager cloud-provider-cert /mnt/certs"
+        "cloud_provider cloud-provider azure-cloud-controller-manager cloud-provider-cert /mnt/certs"
     ),
     "ingress-operator": "ingress ingress ingress-operator ingress-cert /mnt/certs",
     "cluster-image-registry-operator": (
@@ -50,8 +50,9 @@ def test_each_identity_belongs_to_one_component():
 def test_workloads_are_those_that_hypershift_deploys():
     assert list(WORKLOADS) == [
         "control-plane-operator",
+        "hosted-cluster-config-operator",
         "capi-provider",
-        "cloud-controller-manager",
+        "azure-cloud-controller-manager",
         "ingress-operator",
         "cluster-image-registry-operator",
         "cluster-network-operator",

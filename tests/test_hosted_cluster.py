@@ -9,11 +9,22 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.manifests.examples import AZURE, CONTROL_PLANE, KMS, REMOVED, make_manifest, manifests, probe
+from tests.manifests.examples import (
+    AZURE,
+    CONTROL_PLANE,
+    IDENTITIES,
+    KMS,
+    REMOVED,
+    VAULT_TENANT,
+    make_manifest,
+    manifests,
+    probe,
+)
 
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import (
     HostedCluster,
+    KeyVault,
     KmsKey,
     ManagedIdentity,
     parse_hosted_cluster,
@@ -47,7 +58,7 @@ class TestValue:
         assert (cluster.vnet_name, cluster.vnet_resource_group) == ("otter-vnet", "net-rg")
         assert cluster.subnet_name == "otter-subnet"
         assert (cluster.security_group_name, cluster.security_group_resource_group) == ("otter-nsg", "nsg-rg")
-        assert cluster.key_vault.name == "otter-vault"
+        assert cluster.key_vault == KeyVault(name="otter-vault", tenant_id=VAULT_TENANT)
         assert cluster.identities.ingress == ManagedIdentity(credentials_secret_name="otter-ingress")
         assert cluster.identities.kms == ManagedIdentity(
             credentials_secret_name="otter-kms", object_encoding="base64"
@@ -60,8 +71,9 @@ class TestValue:
     def test_defaults_are_those_of_the_api(self):
         cluster = parse()
         assert cluster.cloud == "AzurePublicCloud"
-        assert cluster.identities.disk.object_encoding == "utf-8"
-        assert cluster.identities.disk.client_id is None
+        assert cluster.identities.disk == ManagedIdentity(
+            credentials_secret_name="otter-disk", object_encoding="utf-8", client_id=None
+        )
         assert (cluster.health_probe_mode, cluster.health_probe_path, cluster.health_probe_port) == (
             "shared",
             None,
@@ -77,7 +89,7 @@ class TestValue:
         changes = {
             "items": [],
             "spec.futureField": {"a": [1]},
-            f"{AZURE}.topology": 5,
+            f"{AZURE}.futureField": 5,
             f"{CONTROL_PLANE}.disk.extra": True,
         }
         assert parse(changes) == parse()
@@ -115,15 +127,11 @@ class TestValue:
         assert (cluster.vnet_resource_group, cluster.vnet_name) == ("rg", "v")
 
     def test_container_registry_identity_is_kept_as_written(self):
-        provider = "/subscriptions/s/resourceGroups/r/providers/Microsoft.ManagedIdentity"
-        resource_id = f"{provider}/userAssignedIdentities/Pull"
+        resource_id = f"{IDENTITIES}/Pull".replace("Microsoft.ManagedIdentity", "MICROSOFT.managedidentity")
         registry = {
             "credentials": {"type": "ManagedIdentity", "managedIdentity": {"resourceID": resource_id}}
         }
         assert parse({f"{AZURE}.containerRegistry": registry}).container_registry_identity_id == resource_id
-        assert (
-            parse({f"{AZURE}.containerRegistry": {"credentials": {}}}).container_registry_identity_id is None
-        )
 
     @pytest.mark.parametrize(
         ("annotations", "expected"),
@@ -165,8 +173,8 @@ class TestProblems:
             ({f"{CONTROL_PLANE}.managedIdentitiesKeyVault.name": "ab"}, "got 'ab', expected 3-24 letters"),
             ({f"{CONTROL_PLANE}.managedIdentitiesKeyVault.tenantID": "x"}, "got 'x', expected a UUID"),
             (
-                {f"{AZURE}.azureAuthenticationConfig.azureAuthenticationConfigType": "WorkloadIdentities"},
-                "ManagedId",
+                {f"{AZURE}.azureAuthenticationConfig.azureAuthenticationConfigType": "ServicePrincipal"},
+                "got 'ServicePrincipal', expected ManagedIdentities or WorkloadIdentities",
             ),
             ({f"{AZURE}.azureAuthenticationConfig.managedIdentities": REMOVED}, "required, but not set"),
             (
@@ -215,7 +223,7 @@ class TestProblems:
         assert problem.startswith("metadata.annotations.hypershift.openshift.io/")
 
     def test_resource_id_of_the_container_registry_is_checked_once(self):
-        registry = {"credentials": {"managedIdentity": {"resourceID": VNET}}}
+        registry = {"credentials": {"type": "ManagedIdentity", "managedIdentity": {"resourceID": VNET}}}
         [problem] = problems_of(make_manifest({f"{AZURE}.containerRegistry": registry}))
         assert problem.startswith(
             f"{AZURE}.containerRegistry.credentials.managedIdentity.resourceID: got '/sub"
@@ -370,7 +378,7 @@ class TestDocuments:
     @pytest.mark.parametrize("plain", ["2026-11-23", "1-2", "null-x", "e3", "no-1"])
     def test_value_without_quotes_is_text_when_kubectl_takes_it_for_text(self, plain):
         cluster = parse_hosted_cluster(yaml.safe_dump(make_manifest()).replace("otter-disk", plain))
-        assert cluster.identities.disk.credentials_secret_name == plain
+        assert cluster.identities.disk == ManagedIdentity(credentials_secret_name=plain)
 
     def test_anchors_aliases_and_merge_keys_are_followed(self):
         text = yaml.safe_dump(make_manifest())
@@ -382,8 +390,8 @@ class TestDocuments:
         )
         assert "*file" in text
         identities = parse_hosted_cluster(text).identities
-        assert identities.ingress.credentials_secret_name == "otter-file"
-        assert identities.network.credentials_secret_name == "otter-cpo"
+        assert identities.ingress == ManagedIdentity(credentials_secret_name="otter-file")
+        assert identities.network == ManagedIdentity(credentials_secret_name="otter-cpo")
 
     def test_aliases_that_multiply_do_no_harm(self):
         bomb = "a: &a0 [x, x]\n" + "".join(

@@ -22,4 +22,4 @@ def test_readme_python_runs_as_it_stands(tmp_path, monkeypatch):
     assert names["volume"]["csi"]["volumeAttributes"] == {"secretProviderClass": "managed-azure-ingress"}
     assert names["mount"]["mountPath"] == "/mnt/certs"
     assert names["environment"][0]["value"] == "/mnt/certs/ingress-credentials"
-    assert len(names["objects"]) == 15
+    assert len(names["objects"]) == 16

@@ -81,11 +81,11 @@ def is_aro_hcp_by_hcp(
     """Whether a HostedControlPlane is one of managed Azure.
 
     Args:
-        hosted_control_plane: The object in the API's shape, or one that was parsed (always managed Azure).
+        hosted_control_plane: The object in the API's shape, or one that was parsed.
         environ: Asked only when the object is of Azure and has no ``spec.platform.azure``.
     """
     if isinstance(hosted_control_plane, HostedCluster):
-        return True
+        return not hosted_control_plane.is_self_managed
     platform = _get_mapping(_get_mapping(hosted_control_plane, "spec"), "platform")
     if platform.get("type") != "Azure":
         return False

@@ -180,7 +180,7 @@ def test_render_writes_nothing_when_the_input_is_wrong(tmp_path, text, message):
 def test_render_refuses_an_output_that_there_is_not(cluster, output):
     result = run(cluster, "--output", output)
     assert (result.returncode, result.stdout) == (2, "")
-    assert f"{output!r} is none of yaml, json, dir=PATH" in result.stderr
+    assert f"{output!r} is not one of yaml, json, dir=PATH" in result.stderr
 
 
 def test_render_says_that_a_file_is_missing():

@@ -14,6 +14,10 @@ AZURE = "spec.platform.azure"
 CONTROL_PLANE = f"{AZURE}.azureAuthenticationConfig.managedIdentities.controlPlane"
 KMS = "spec.secretEncryption.kms.azure"
 
+IDENTITIES = (
+    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/identities/providers/Microsoft.ManagedIdentity"
+    "/userAssignedIdentities"
+)
 _NETWORK = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/net-rg/providers/Microsoft.Network"
 _FIELDS = {
     "controlPlaneOperator": "cpo",
@@ -50,7 +54,12 @@ _MANIFEST: dict[str, Any] = {
                                 field: {"credentialsSecretName": f"otter-{name}"}
                                 for field, name in _FIELDS.items()
                             },
-                        }
+                        },
+                        "dataPlane": {
+                            "imageRegistryMSIClientID": "dddddddd-0000-4000-8000-000000000001",
+                            "diskMSIClientID": "dddddddd-0000-4000-8000-000000000002",
+                            "fileMSIClientID": "dddddddd-0000-4000-8000-000000000003",
+                        },
                     },
                 },
             },
@@ -69,6 +78,30 @@ _MANIFEST: dict[str, Any] = {
     },
 }
 REMOVED = object()
+AUTHENTICATION = f"{AZURE}.azureAuthenticationConfig"
+CLIENT_ID = "cccccccc-0000-4000-8000-00000000000"
+_CLIENT_IDS = {
+    "controlPlaneOperator": f"{CLIENT_ID}1",
+    "nodePoolManagement": f"{CLIENT_ID}2",
+    "cloudProvider": f"{CLIENT_ID}3",
+    "ingress": f"{CLIENT_ID}4",
+    "network": f"{CLIENT_ID}5",
+    "imageRegistry": f"{CLIENT_ID}6",
+    "disk": f"{CLIENT_ID}7",
+    "file": f"{CLIENT_ID}8",
+}
+WITH_WORKLOAD_IDENTITIES: dict[str, Any] = {
+    AUTHENTICATION: {
+        "azureAuthenticationConfigType": "WorkloadIdentities",
+        "workloadIdentities": {field: {"clientID": client_id} for field, client_id in _CLIENT_IDS.items()},
+    },
+}
+SELF_MANAGED: dict[str, Any] = {
+    **WITH_WORKLOAD_IDENTITIES,
+    f"{KMS}.kms": REMOVED,
+    f"{KMS}.workloadIdentity": {"clientID": f"{CLIENT_ID}9"},
+}
+"""What makes the hosted cluster one with workload identities, for KMS too."""
 
 
 def make_manifest(changes: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -82,7 +115,7 @@ def make_manifest(changes: dict[str, Any] | None = None) -> dict[str, Any]:
         if value is REMOVED:
             mapping.pop(key)
         else:
-            mapping[key] = value
+            mapping[key] = copy.deepcopy(value)
     return manifest
 
 
@@ -119,6 +152,8 @@ names = st.text(
     min_size=1,
     max_size=20,
 ).filter(lambda name: name == name.strip())
+# Names that ARM takes, which HyperShift's CRD asks for in a subnetID and a resource group.
+arm_names = st.from_regex(r"[a-zA-Z0-9][-a-zA-Z0-9_.]{0,18}[a-zA-Z0-9]", fullmatch=True)
 labels = st.text("abcxyz0189", min_size=1, max_size=20)
 clouds = st.sampled_from(["AzurePublicCloud", "AzureUSGovernmentCloud", "AzureChinaCloud"])
 
@@ -138,7 +173,9 @@ def identities(draw: st.DrawFn) -> dict[str, str]:
 def manifests(draw: st.DrawFn) -> dict[str, Any]:
     """Any valid hosted cluster, as a mapping."""
     network = f"/subscriptions/{draw(uuids)}/resourceGroups/{draw(names)}/providers/Microsoft.Network"
-    vnet = f"{network}/virtualNetworks/{draw(names)}"
+    subnet_network = (
+        f"/subscriptions/{draw(uuids)}/resourceGroups/{draw(arm_names)}/providers/Microsoft.Network"
+    )
     changes: dict[str, Any] = {
         "kind": draw(st.sampled_from(["HostedCluster", "HostedControlPlane"])),
         "metadata.name": draw(labels),
@@ -146,9 +183,9 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
         "spec.infraID": draw(labels),
         f"{AZURE}.cloud": draw(clouds),
         f"{AZURE}.location": draw(names),
-        f"{AZURE}.resourceGroup": draw(names),
-        f"{AZURE}.vnetID": vnet,
-        f"{AZURE}.subnetID": f"{vnet}/subnets/{draw(names)}",
+        f"{AZURE}.resourceGroup": draw(arm_names),
+        f"{AZURE}.vnetID": f"{network}/virtualNetworks/{draw(names)}",
+        f"{AZURE}.subnetID": f"{subnet_network}/virtualNetworks/{draw(arm_names)}/subnets/{draw(arm_names)}",
         f"{AZURE}.securityGroupID": f"{network}/networkSecurityGroups/{draw(names)}",
         **{f"{CONTROL_PLANE}.{field}": draw(identities()) for field in _FIELDS},
     }

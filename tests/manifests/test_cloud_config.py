@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from tests.manifests.examples import (
     AZURE,
+    IDENTITIES,
     SUBSCRIPTION,
     TENANT,
     make_labels,
@@ -153,10 +154,8 @@ def test_config_map_for_nodes_holds_the_config_to_the_byte():
 
 
 def test_optional_keys_come_last_when_they_are_set():
-    identity = (
-        "/subscriptions/s/resourceGroups/r/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull"
-    )
-    registry = {"credentials": {"managedIdentity": {"resourceID": identity}}}
+    identity = f"{IDENTITIES}/pull"
+    registry = {"credentials": {"type": "ManagedIdentity", "managedIdentity": {"resourceID": identity}}}
     changes = {f"{AZURE}.containerRegistry": registry, **probe(path="/healthz", port="10256")}
     cluster = parse_hosted_cluster(make_manifest(changes))
     probes = """,
@@ -190,6 +189,7 @@ def test_config_of_any_cluster_is_json_that_reads_the_mounted_file(manifest):
     config = json.loads(text)
     assert config["location"] == cluster.location
     assert config["vnetName"] == cluster.vnet_name
+    assert cluster.identities.cloud_provider is not None
     secret_name = cluster.identities.cloud_provider.credentials_secret_name
     assert config["aadMSIDataPlaneIdentityPath"] == f"/mnt/certs/{secret_name}"
     # Any of these would win over the mounted file in cloud-provider-azure.

@@ -22,6 +22,7 @@ def test_azure_cluster_identity_names_the_mounted_file():
         },
         "spec": {
             "type": "UserAssignedIdentityCredential",
+            "clientID": "",
             "tenantID": TENANT,
             "userAssignedIdentityCredentialsPath": "/mnt/certs/otter-nodepool",
             "userAssignedIdentityCredentialsCloudType": "public",

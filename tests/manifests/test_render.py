@@ -38,6 +38,7 @@ def test_render_gives_every_object_in_a_fixed_order():
         "SecretProviderClass/managed-azure-file-csi",
         "SecretProviderClass/managed-azure-kms",
         "Secret/azure-cloud-config",
+        "Secret/cloud-network-config-controller-creds",
         "Secret/azure-disk-csi-config",
         "Secret/azure-file-csi-config",
         "Secret/azure-kms-config",
@@ -106,7 +107,21 @@ def test_every_object_goes_to_another_namespace_when_told_to():
                 "Secret/azure-file-csi-config",
             ],
         ),
-        (["cloud-network-config-controller"], ["SecretProviderClass/managed-azure-network"]),
+        (
+            ["cloud-network-config-controller"],
+            [
+                "SecretProviderClass/managed-azure-network",
+                "Secret/cloud-network-config-controller-creds",
+            ],
+        ),
+        (
+            ["azure-cloud-controller-manager"],
+            [
+                "SecretProviderClass/managed-azure-cloud-provider",
+                "Secret/azure-cloud-config",
+                "ConfigMap/azure-cloud-config",
+            ],
+        ),
         (["control-plane-operator"], ["SecretProviderClass/managed-azure-cpo"]),
     ],
 )

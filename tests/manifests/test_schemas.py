@@ -70,9 +70,10 @@ CUSTOM = {
         "infrastructure.cluster.x-k8s.io/v1beta1",
         "AzureClusterIdentity",
         {
-            "required": ["type", "tenantID"],
+            "required": ["clientID", "type", "tenantID"],
             "properties": {
-                "type": {"const": "UserAssignedIdentityCredential"},
+                "type": {"enum": ["UserAssignedIdentityCredential", "WorkloadIdentity"]},
+                "clientID": TEXT,
                 "tenantID": TEXT,
                 "userAssignedIdentityCredentialsPath": TEXT,
                 "userAssignedIdentityCredentialsCloudType": {"enum": ["public", "usgovernment", "china"]},

@@ -41,6 +41,9 @@ EXPECTED = {
             )
         },
     ),
+    "hosted-cluster-config-operator": PodAdditions(
+        [], {"hosted-cluster-config-operator": container(MANAGED_SERVICE="ARO-HCP")}
+    ),
     "capi-provider": PodAdditions(
         [volume("nodepool-management-cert", "nodepool-management")],
         {
@@ -49,7 +52,7 @@ EXPECTED = {
             )
         },
     ),
-    "cloud-controller-manager": PodAdditions(
+    "azure-cloud-controller-manager": PodAdditions(
         [volume("cloud-provider-cert", "cloud-provider")],
         {"cloud-controller-manager": container(("cloud-provider-cert", "/mnt/certs"))},
     ),
@@ -171,7 +174,7 @@ def test_capi_provider_is_refused_when_the_vault_user_is_not_known(client_id):
 
 def test_unknown_workload_is_refused_and_the_known_are_listed():
     with pytest.raises(
-        InputError, match="unknown workload 'etcd'; expected one of control-plane-operator, capi-"
+        InputError, match="unknown workload 'etcd'; expected one of control-plane-operator, hosted-"
     ):
         build_pod_additions(CLUSTER, "etcd")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -13,13 +13,18 @@ from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
 from hcpcreds.errors import HcpCredsError, InputError
 from hcpcreds.text import make_printable
 
+if TYPE_CHECKING:
+    from hcpcreds.hosted_cluster import HostedCluster
+    from hcpcreds.manifests.secret_provider_class import VaultAccess
+
+_VAULT_ACCESS_MODES: Final = ("vm-identity", "workload-identity", "identity-binding")
 _TO_FILES: Final = "dir="
 
 
 def _parse_output(_context: click.Context, _parameter: click.Parameter, output: str) -> str:
     if output in ("yaml", "json") or output.removeprefix(_TO_FILES) not in ("", output):
         return output
-    raise click.BadParameter(f"{output!r} is none of yaml, json, dir=PATH")
+    raise click.BadParameter(f"{output!r} is not one of yaml, json, dir=PATH")
 
 
 def _complete_output(
@@ -52,6 +57,8 @@ Examples:
   hcpcreds render hosted-cluster.yaml | kubectl diff -f -
   hcpcreds render hosted-cluster.yaml --output dir=manifests
   hcpcreds render - --component ingress-operator --output json < hosted-cluster.yaml
+  hcpcreds render --guest hosted-cluster.yaml | kubectl --kubeconfig guest.kubeconfig apply -f -
+  hcpcreds render --roles hosted-cluster.yaml
 """,
 )
 @click.argument("file", type=click.Path(allow_dash=True), metavar="FILE|-")
@@ -82,6 +89,37 @@ Examples:
 )
 @click.option("--namespace", metavar="NAME", help="Instead of the control plane's own namespace.")
 @click.option(
+    "--vault-access",
+    type=click.Choice(_VAULT_ACCESS_MODES),
+    default="vm-identity",
+    show_default=True,
+    help="How the CSI driver's provider logs in to the vault: as an identity assigned to the node, as is"
+    " HyperShift's way; as a workload identity that trusts each pod's service account; or through an identity"
+    " binding of AKS.",
+)
+@click.option(
+    "--guest",
+    is_flag=True,
+    help="Print the Secrets of the guest cluster that name its operators' and drivers' identities instead.",
+)
+@click.option(
+    "--rbac",
+    is_flag=True,
+    help="Print the Role and RoleBinding with which the control-plane-operator manages SecretProviderClasses"
+    " instead.",
+)
+@click.option(
+    "--roles",
+    is_flag=True,
+    help="Print the Azure role assignments that the identities need instead: a JSON array, whose keys are the"
+    " options of az role assignment create.",
+)
+@click.option(
+    "--dns-zone-resource-group",
+    metavar="NAME",
+    help="With --roles: resource group of the public DNS zone.  [default: that of spec.dns.publicZoneID]",
+)
+@click.option(
     "--output",
     default="yaml",
     show_default=True,
@@ -98,32 +136,90 @@ def command(  # noqa: PLR0913 - one parameter for each option
     components: tuple[str, ...],
     kinds: tuple[str, ...],
     namespace: str | None,
+    vault_access: "VaultAccess",
+    guest: bool,
+    rbac: bool,
+    roles: bool,
+    dns_zone_resource_group: str | None,
     output: str,
 ) -> None:
     """Print every object that the hosted cluster in FILE needs for its credentials, ready to be applied.
 
-    FILE holds a HostedCluster or HostedControlPlane, as YAML or JSON; - is standard input. Order and bytes
-    are the same each time. The Secrets among the objects are cloud configs: they name credential files and
-    hold no secret value. Credentials stay in the vault until the CSI driver mounts them.
+    FILE holds a HostedCluster or HostedControlPlane with managed or workload identities, as YAML or JSON;
+    - is standard input. Order and bytes are the same each time. The Secrets among the objects name identities
+    and credential files, and hold no secret value. Credentials stay in the vault until the CSI driver mounts
+    them.
     """
     from hcpcreds.hosted_cluster import parse_hosted_cluster
     from hcpcreds.kubernetes.writing import render_json, render_yaml
-    from hcpcreds.manifests.render import render
+    from hcpcreds.manifests.rbac import build_rbac
+    from hcpcreds.manifests.render import render, render_guest
 
-    source, where = read_file_or_stdin(file)
-    objects = render(
-        parse_hosted_cluster(source, where=where),
-        key_vault_user_client_id=key_vault_user_client_id,
-        namespace=namespace,
-        components=components,
-        kinds=kinds,
+    _check_combination(
+        {"guest": guest, "rbac": rbac, "roles": roles},
+        {
+            "component": bool(components) and not guest,
+            "kind": bool(kinds),
+            "namespace": namespace is not None and not rbac,
+            "output": output != "yaml" and roles,
+            "vault-access": vault_access != "vm-identity",
+        },
+        dns_zone_resource_group,
     )
+    source, where = read_file_or_stdin(file)
+    cluster = parse_hosted_cluster(source, where=where)
+    if roles:
+        click.echo(_render_roles(cluster, dns_zone_resource_group))
+        return
+    if guest:
+        objects = render_guest(cluster, components=components)
+    elif rbac:
+        objects = build_rbac(cluster, namespace=namespace)
+    else:
+        objects = render(
+            cluster,
+            key_vault_user_client_id=key_vault_user_client_id,
+            namespace=namespace,
+            components=components,
+            kinds=kinds,
+            vault_access=vault_access,
+        )
     if output.startswith(_TO_FILES):
         for path in _write_files(objects, Path(output.removeprefix(_TO_FILES)).expanduser()):
             click.echo(make_printable(path))
     else:
         text = render_json(objects) if output == "json" else render_yaml(objects)
         click.echo(text.encode(), nl=False)
+
+
+def _check_combination(
+    instead: Mapping[str, bool], given: Mapping[str, bool], dns_zone_resource_group: str | None
+) -> None:
+    """Check that options go together: what to print instead, and what narrows the usual objects."""
+    chosen = [name for name, is_chosen in instead.items() if is_chosen]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{name}' for name in chosen)} are mutually exclusive.")
+    unfit = [f"--{name}" for name, is_given in given.items() if is_given]
+    if chosen and unfit:
+        raise click.UsageError(f"--{chosen[0]} cannot be combined with {', '.join(unfit)}.")
+    if dns_zone_resource_group is not None and chosen != ["roles"]:
+        raise click.UsageError("--dns-zone-resource-group goes with --roles only.")
+
+
+def _render_roles(cluster: "HostedCluster", dns_zone_resource_group: str | None) -> str:
+    """The role assignments as JSON; what the cluster does not say is named on standard error."""
+    import msgspec
+
+    from hcpcreds.roles import list_role_assignments, needs_dns_zone
+
+    group = dns_zone_resource_group or cluster.dns_zone_resource_group
+    assignments = list_role_assignments(cluster, dns_zone_resource_group=group)
+    for name in dict.fromkeys(item.component for item in assignments if item.assignee is None):
+        click.echo(f"{name}: its identity has no clientID; fill in the assignee", err=True)
+    if group is None and needs_dns_zone(cluster):
+        note = "the role on the DNS zone's resource group is left out; give --dns-zone-resource-group"
+        click.echo(f"ingress-operator: {note}", err=True)
+    return msgspec.json.format(msgspec.json.encode(assignments), indent=2).decode()
 
 
 def _write_files(objects: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from hcpcreds.kubernetes.documents import PlainScalar
 from hcpcreds.text import make_safe
 
 _LONGEST_ECHO: Final = 80
-_LONGEST_RESOURCE_ID: Final = 355
+LONGEST_RESOURCE_ID: Final = 355
+_MAX_RESOURCE_ID: Final = 255
 _RESOURCE_ID: Final = "/subscriptions/{subscription}/resourceGroups/{group}/providers/"
 _KINDS: Final = {
     type(None): "nothing",
@@ -25,6 +26,8 @@ class Form(NamedTuple):
 
     pattern: re.Pattern[str]
     expected: str
+    longest_echo: int = _LONGEST_ECHO
+    """Characters of a wrong value that are repeated in the message."""
 
 
 TEXT: Final = Form(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+"), "text without control characters")
@@ -47,6 +50,10 @@ class Fields:
             return any(field not in (None, "") for field in value.values())
         return value is not None
 
+    def is_present(self, key: str) -> bool:
+        """Whether the API server sees the field, be it empty; null is the same as absent."""
+        return self._values.get(key) is not None
+
     def fields(self, key: str, *, required: bool = True) -> "Fields":
         """The mapping in a field; empty when it is missing or wrong, and then nothing more is noted."""
         value = self._values.get(key)
@@ -66,23 +73,38 @@ class Fields:
         if value is None:
             self.note(key, f"required, but not set; expected {form.expected}")
         else:
-            self.note(key, f"got {describe(value)}, expected {form.expected}")
+            self.note(key, f"got {describe(value, longest=form.longest_echo)}, expected {form.expected}")
         return ""
 
     def optional(self, key: str, form: Form = TEXT) -> str | None:
         """The text in a field that may be missing."""
         return None if self._values.get(key) is None else self.text(key, form)
 
+    def texts(self, key: str, form: Form = TEXT) -> list[str]:
+        """The texts in a field that holds a list, or may be missing."""
+        entries = self._find_entries(key) or {}
+        named = Fields(entries, self._path, self._problems)
+        return [named.text(name, form) for name in entries]
+
+    def items(self, key: str) -> "list[Fields] | None":
+        """The mappings in a field that holds a list of them; None when it is missing or wrong."""
+        entries = self._find_entries(key)
+        if entries is None:
+            return None
+        named = Fields(entries, self._path, self._problems)
+        return [named.fields(name) for name in entries]
+
     def resource(self, key: str, tail: str) -> tuple[str, str]:
         """Resource group and name out of the ARM resource id in a required field.
 
         As Go's arm.ParseResourceID does, compares types without regard to case and skips empty segments.
+        HyperShift's CRD takes at most 255 characters.
         """
         expected = (_RESOURCE_ID + tail).split("/")[1:]
         value = self.text(key, Form(TEXT.pattern, _RESOURCE_ID + tail))
         parts = [part.strip() for part in value.split("/") if part.strip()]
         names = {}
-        if value.startswith("/") and len(parts) == len(expected):
+        if value.startswith("/") and len(parts) == len(expected) and len(value) <= _MAX_RESOURCE_ID:
             for part, word in zip(parts, expected, strict=True):
                 if word.startswith("{"):
                     names[word] = part
@@ -91,13 +113,24 @@ class Fields:
             else:
                 return names["{group}"], names["{name}"]
         if value:
-            echo = describe(value, longest=_LONGEST_RESOURCE_ID)
-            self.note(key, f"got {echo}, expected {_RESOURCE_ID}{tail}")
+            echo = describe(value, longest=LONGEST_RESOURCE_ID)
+            self.note(
+                key, f"got {echo}, expected {_RESOURCE_ID}{tail}, at most {_MAX_RESOURCE_ID} characters"
+            )
         return "", ""
 
     def note(self, key: str, problem: str) -> None:
         """Note a problem with a field."""
         self._problems.append(f"{self._path}{key}: {problem}")
+
+    def _find_entries(self, key: str) -> dict[str, Any] | None:
+        """The entries of a list, each under a key that says which it is; None when there is no list."""
+        values = self._values.get(key)
+        if isinstance(values, list):
+            return {f"{key}[{index}]": value for index, value in enumerate(values)}
+        if values is not None:
+            self.note(key, f"expected a list, got {describe(values)}")
+        return None
 
 
 def describe(value: object, *, longest: int = _LONGEST_ECHO) -> str:

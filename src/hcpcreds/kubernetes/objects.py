@@ -1,7 +1,7 @@
 """Kubernetes objects: their typed shapes, what a List holds, and where a workload's pod template is."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypedDict
+from typing import Any, Final, NotRequired, TypedDict
 
 from hcpcreds.errors import InputError
 
@@ -34,11 +34,18 @@ class CSIVolumeSource(TypedDict):
     volumeAttributes: dict[str, str]
 
 
+class EmptyDirVolumeSource(TypedDict):
+    """A directory that lives as long as its pod (core/v1)."""
+
+    medium: NotRequired[str]
+
+
 class Volume(TypedDict):
-    """A pod's CSI volume (core/v1)."""
+    """A pod's volume: of a CSI driver, or a directory of its own (core/v1)."""
 
     name: str
-    csi: CSIVolumeSource
+    csi: NotRequired[CSIVolumeSource]
+    emptyDir: NotRequired[EmptyDirVolumeSource]
 
 
 class VolumeMount(TypedDict):
@@ -46,7 +53,7 @@ class VolumeMount(TypedDict):
 
     name: str
     mountPath: str
-    readOnly: bool
+    readOnly: NotRequired[bool]
 
 
 class EnvVar(TypedDict):
@@ -112,9 +119,10 @@ class AzureClusterIdentitySpec(TypedDict):
     """An identity (infrastructure.cluster.x-k8s.io/v1beta1)."""
 
     type: str
+    clientID: str
     tenantID: str
-    userAssignedIdentityCredentialsPath: str
-    userAssignedIdentityCredentialsCloudType: str
+    userAssignedIdentityCredentialsPath: NotRequired[str]
+    userAssignedIdentityCredentialsCloudType: NotRequired[str]
     allowedNamespaces: AllowedNamespaces
 
 

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from hcpcreds.components import Content
+from hcpcreds.components import TOKEN_FILE, Content
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
-from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
+from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity, WorkloadIdentity
 
 CLOUD_CONFIG_KEY: Final = "cloud.conf"
 _BACKOFF_SECONDS: Final = 6
@@ -24,7 +24,7 @@ _GO_ESCAPES: Final = tuple((character, f"\\u{ord(character):04x}") for character
 
 
 class _CloudConfig(msgspec.Struct, kw_only=True, rename="camel"):
-    """What cloud-provider-azure reads: every key is always there, in this order, but for the last three."""
+    """cloud-provider-azure's settings: every key is always there, in this order, but for the last three."""
 
     cloud: str
     tenant_id: str
@@ -35,7 +35,7 @@ class _CloudConfig(msgspec.Struct, kw_only=True, rename="camel"):
     aad_client_secret: str = ""
     aad_client_cert_path: str = ""
     aad_federated_token_file: str = ""
-    aad_msi_data_plane_identity_path: str = msgspec.field(name="aadMSIDataPlaneIdentityPath")
+    aad_msi_data_plane_identity_path: str = msgspec.field(name="aadMSIDataPlaneIdentityPath", default="")
     resource_group: str
     location: str
     vnet_name: str
@@ -57,7 +57,7 @@ class _CloudConfig(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class _KmsConfig(msgspec.Struct, kw_only=True, rename="camel"):
-    """What Azure's KMS plugin reads: the keys of an older cloud-provider-azure."""
+    """The KMS plugin's settings: the keys of an older cloud-provider-azure."""
 
     cloud: str
     tenant_id: str
@@ -66,7 +66,7 @@ class _KmsConfig(msgspec.Struct, kw_only=True, rename="camel"):
     subscription_id: str
     aad_client_id: str = ""
     aad_client_cert_path: str = ""
-    aad_msi_data_plane_identity_path: str = msgspec.field(name="aadMSIDataPlaneIdentityPath")
+    aad_msi_data_plane_identity_path: str = msgspec.field(name="aadMSIDataPlaneIdentityPath", default="")
     resource_group: str
     location: str
     vnet_name: str = ""
@@ -83,66 +83,83 @@ class _KmsConfig(msgspec.Struct, kw_only=True, rename="camel"):
     load_balancer_name: str
 
 
-def render_cloud_config(cluster: HostedCluster, content: Content, identity: ManagedIdentity) -> str:
+Identity = ManagedIdentity | WorkloadIdentity
+
+
+def render_cloud_config(cluster: HostedCluster, content: Content, identity: Identity) -> str:
     """Render a cloud config.
 
-    The cloud-controller-manager's names the mounted credential, and so ``useManagedIdentityExtension`` is
-    false in it: cloud-provider-azure would prefer that to the mounted file.
+    With a managed identity, the cloud-controller-manager's config names the mounted credential, and
+    ``useManagedIdentityExtension`` is false: cloud-provider-azure would prefer that to the mounted file.
 
     Args:
         cluster: The hosted cluster.
         content: Which of the cloud configs.
-        identity: Whose mounted credential it names; that for nodes names none.
+        identity: The component's identity in that cluster.
 
     Raises:
         KeyError: The content is not a cloud config.
     """
-    path = MANAGED_AZURE_CERTIFICATE_PATH + identity.credentials_secret_name
-    text = msgspec.json.format(msgspec.json.encode(_CONFIGS[content](cluster, path)), indent=2).decode()
+    text = msgspec.json.format(msgspec.json.encode(_CONFIGS[content](cluster, identity)), indent=2).decode()
     for character, escape in _GO_ESCAPES:
         text = text.replace(character, escape)
     return text
 
 
-def _build_node_config(cluster: HostedCluster, _path: str) -> _CloudConfig:
-    config = _build_cloud_provider_config(cluster, "")
-    config.use_managed_identity_extension = True
+def _build_node_config(cluster: HostedCluster, identity: Identity) -> _CloudConfig:
+    config = _build_network_config(cluster)
     config.use_instance_metadata = True
     config.user_assigned_identity_id = cluster.container_registry_identity_id or UNSET
+    if isinstance(identity, WorkloadIdentity):
+        _authenticate(config, identity)
+    else:
+        config.use_managed_identity_extension = True
     return config
 
 
-def _build_csi_config(cluster: HostedCluster, path: str) -> _CloudConfig:
-    return _CloudConfig(
+def _build_cloud_provider_config(cluster: HostedCluster, identity: Identity) -> _CloudConfig:
+    config = _build_network_config(cluster)
+    config.use_instance_metadata = isinstance(identity, WorkloadIdentity)
+    _authenticate(config, identity)
+    return config
+
+
+def _build_csi_config(cluster: HostedCluster, identity: Identity) -> _CloudConfig:
+    config = _CloudConfig(
         cloud=cluster.cloud,
         tenant_id=cluster.tenant_id,
         subscription_id=cluster.subscription_id,
-        aad_msi_data_plane_identity_path=path,
         resource_group=cluster.resource_group,
         location=cluster.location,
         vnet_name=cluster.vnet_name,
         vnet_resource_group=cluster.vnet_resource_group,
     )
+    _authenticate(config, identity)
+    return config
 
 
-def _build_kms_config(cluster: HostedCluster, path: str) -> _KmsConfig:
-    return _KmsConfig(
+def _build_kms_config(cluster: HostedCluster, identity: Identity) -> _KmsConfig:
+    config = _KmsConfig(
         cloud=cluster.cloud,
         tenant_id=cluster.tenant_id,
         subscription_id=cluster.subscription_id,
-        aad_msi_data_plane_identity_path=path,
         resource_group=cluster.resource_group,
         location=cluster.location,
         load_balancer_name=cluster.infra_id,
     )
+    if isinstance(identity, WorkloadIdentity):
+        config.use_workload_identity_extension = True  # the rest stands in the plugin's environment
+    else:
+        config.aad_msi_data_plane_identity_path = _find_path(identity)
+    return config
 
 
-def _build_cloud_provider_config(cluster: HostedCluster, path: str) -> _CloudConfig:
+def _build_network_config(cluster: HostedCluster) -> _CloudConfig:
+    """The cloud-controller-manager's and the nodes' config, without a credential."""
     return _CloudConfig(
         cloud=cluster.cloud,
         tenant_id=cluster.tenant_id,
         subscription_id=cluster.subscription_id,
-        aad_msi_data_plane_identity_path=path,
         resource_group=cluster.resource_group,
         location=cluster.location,
         vnet_name=cluster.vnet_name,
@@ -161,7 +178,20 @@ def _build_cloud_provider_config(cluster: HostedCluster, path: str) -> _CloudCon
     )
 
 
-_CONFIGS: Final[Mapping[Content, Callable[[HostedCluster, str], _CloudConfig | _KmsConfig]]] = {
+def _authenticate(config: _CloudConfig, identity: Identity) -> None:
+    if isinstance(identity, WorkloadIdentity):
+        config.use_federated_workload_identity_extension = True
+        config.aad_client_id = identity.client_id
+        config.aad_federated_token_file = TOKEN_FILE
+    else:
+        config.aad_msi_data_plane_identity_path = _find_path(identity)
+
+
+def _find_path(identity: ManagedIdentity) -> str:
+    return MANAGED_AZURE_CERTIFICATE_PATH + identity.credentials_secret_name
+
+
+_CONFIGS: Final[Mapping[Content, Callable[[HostedCluster, Identity], _CloudConfig | _KmsConfig]]] = {
     Content.CLOUD_PROVIDER_CONFIG: _build_cloud_provider_config,
     Content.NODE_CONFIG: _build_node_config,
     Content.CSI_CONFIG: _build_csi_config,

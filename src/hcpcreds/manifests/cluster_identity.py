@@ -1,4 +1,4 @@
-"""The AzureClusterIdentity: how cluster-api-provider-azure learns where its credential is.
+"""The AzureClusterIdentity: how cluster-api-provider-azure learns which credential to use.
 
 Source: openshift/hypershift, hypershift-operator/.../platform/azure/azure.go.
 """
@@ -7,9 +7,9 @@ from typing import Final
 
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_PATH
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
+from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity, WorkloadIdentity
 from hcpcreds.kubernetes.fields import describe
-from hcpcreds.kubernetes.objects import AzureClusterIdentity, ObjectMeta
+from hcpcreds.kubernetes.objects import AzureClusterIdentity, AzureClusterIdentitySpec, ObjectMeta
 
 CLOUD_TYPES: Final = {
     "azurepubliccloud": "public",
@@ -19,7 +19,7 @@ CLOUD_TYPES: Final = {
 
 
 def build_azure_cluster_identity(
-    cluster: HostedCluster, identity: ManagedIdentity, metadata: ObjectMeta
+    cluster: HostedCluster, identity: ManagedIdentity | WorkloadIdentity, metadata: ObjectMeta
 ) -> AzureClusterIdentity:
     """Build the AzureClusterIdentity of a hosted cluster.
 
@@ -29,23 +29,37 @@ def build_azure_cluster_identity(
         metadata: Of the object; its namespace is the one that may use it.
 
     Raises:
-        InputError: cluster-api-provider-azure does not know the cluster's cloud.
+        InputError: The identity is a managed one, and cluster-api-provider-azure does not know the cloud.
     """
+    return {
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
+        "kind": "AzureClusterIdentity",
+        "metadata": metadata,
+        "spec": _build_spec(cluster, identity, metadata["namespace"]),
+    }
+
+
+def _build_spec(
+    cluster: HostedCluster, identity: ManagedIdentity | WorkloadIdentity, namespace: str
+) -> AzureClusterIdentitySpec:
+    if isinstance(identity, WorkloadIdentity):
+        return {
+            "type": "WorkloadIdentity",
+            "clientID": identity.client_id,
+            "tenantID": cluster.tenant_id,
+            "allowedNamespaces": {"list": [namespace]},
+        }
     cloud_type = CLOUD_TYPES.get(cluster.cloud.strip().lower())
     if cloud_type is None:
         expected = "AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud"
         problem = f"spec.platform.azure.cloud: got {describe(cluster.cloud)}, expected {expected}"
         raise InputError(f"AzureClusterIdentity {cluster.name}", [problem])
     return {
-        "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
-        "kind": "AzureClusterIdentity",
-        "metadata": metadata,
-        "spec": {
-            "type": "UserAssignedIdentityCredential",
-            "tenantID": cluster.tenant_id,
-            "userAssignedIdentityCredentialsPath": MANAGED_AZURE_CERTIFICATE_PATH
-            + identity.credentials_secret_name,
-            "userAssignedIdentityCredentialsCloudType": cloud_type,
-            "allowedNamespaces": {"list": [metadata["namespace"]]},
-        },
+        "type": "UserAssignedIdentityCredential",
+        "clientID": "",  # not used with a mounted credential, but the CRD requires the key
+        "tenantID": cluster.tenant_id,
+        "userAssignedIdentityCredentialsPath": MANAGED_AZURE_CERTIFICATE_PATH
+        + identity.credentials_secret_name,
+        "userAssignedIdentityCredentialsCloudType": cloud_type,
+        "allowedNamespaces": {"list": [namespace]},
     }

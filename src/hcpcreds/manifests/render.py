@@ -11,44 +11,69 @@ from hcpcreds.hosted_cluster import HostedCluster
 from hcpcreds.kubernetes.objects import AzureClusterIdentity, ConfigMap, Secret
 from hcpcreds.manifests.cloud_config import CLOUD_CONFIG_KEY, render_cloud_config
 from hcpcreds.manifests.cluster_identity import build_azure_cluster_identity
+from hcpcreds.manifests.credentials import build_credentials, build_guest_secrets
 from hcpcreds.manifests.metadata import build_metadata, check_namespace
-from hcpcreds.manifests.secret_provider_class import build_secret_provider_class, check_key_vault_user
+from hcpcreds.manifests.secret_provider_class import (
+    VAULT_ACCESS_MODES,
+    VaultAccess,
+    build_secret_provider_class,
+    check_key_vault_user,
+)
 
 _COMPONENT_NAMES: Final = tuple(component.name for component in COMPONENTS)
 
 KINDS: Final = ("SecretProviderClass", "Secret", "ConfigMap", "AzureClusterIdentity")
 """The kinds of objects that there are, in the order in which they are rendered."""
-COMPONENT_CHOICES: Final = tuple(dict.fromkeys([*_COMPONENT_NAMES, *WORKLOADS]))
+COMPONENT_CHOICES: Final = tuple(
+    dict.fromkeys(
+        [
+            *_COMPONENT_NAMES,
+            *(name for name, rows in WORKLOADS.items() if any(pod.needs_credential for _, pod in rows)),
+        ]
+    )
+)
 """What may be named to render only a part: components, and workloads for all that their pods get."""
 
 
-def render(
+def render(  # noqa: PLR0913 (each by its name)
     cluster: HostedCluster,
     *,
     key_vault_user_client_id: str,
     namespace: str | None = None,
     components: Collection[str] = (),
     kinds: Collection[str] = (),
+    vault_access: VaultAccess = "vm-identity",
 ) -> list[dict[str, Any]]:
     """Build the objects that a hosted cluster needs, in an order that can be applied.
 
     Args:
         cluster: The hosted cluster.
-        key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault.
+        key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault; needed when there
+            are SecretProviderClasses among the objects.
         namespace: Where to put the objects instead of the control plane's namespace.
         components: Only what these need, of `COMPONENT_CHOICES`: a component, or a workload for every
             component whose credential its pods get. A name that both bear means the component.
         kinds: Only objects of these `KINDS`.
+        vault_access: How the CSI driver's provider logs in to the vault.
 
     Raises:
-        InputError: There is no such component or kind, the cluster has no identity for the component, nothing
-            is left to render, or a builder cannot express the cluster; see each of them.
+        InputError: There is no such component, kind or access, the cluster has no identity for the component,
+            nothing is left to render, or a builder cannot express the cluster; see each of them.
     """
+    wanted, problems = find_components(cluster, components)
     with_classes = not kinds or "SecretProviderClass" in kinds
-    wanted, problems = _find_components(cluster, components)
+    if not problems:
+        with_classes = with_classes and any(
+            component.get_identity(cluster) is not None
+            for component in COMPONENTS
+            if component.name in wanted
+        )
     problems += [
         f"kind: unknown {kind!r}; expected one of {', '.join(KINDS)}" for kind in kinds if kind not in KINDS
     ]
+    if vault_access not in VAULT_ACCESS_MODES:
+        expected = ", ".join(VAULT_ACCESS_MODES)
+        problems.append(f"vault access: unknown {vault_access!r}; expected one of {expected}")
     _check(
         problems,
         namespace=namespace,
@@ -58,23 +83,47 @@ def render(
     if with_classes:
         objects += [
             build_secret_provider_class(
-                cluster, component, key_vault_user_client_id=key_vault_user_client_id, namespace=namespace
+                cluster,
+                component,
+                key_vault_user_client_id=key_vault_user_client_id,
+                namespace=namespace,
+                vault_access=vault_access,
             )
             for component in COMPONENTS
-            if component.name in wanted
+            if component.name in wanted and component.get_identity(cluster) is not None
         ]
     extra = [
         build_object(cluster, component, item, namespace=namespace)
         for component in COMPONENTS
         if component.name in wanted
         for item in component.objects
-        if not kinds or item.kind in kinds
+        if (not kinds or item.kind in kinds) and (cluster.is_self_managed or not item.only_self_managed)
     ]
     objects += sorted(extra, key=lambda item: KINDS.index(item["kind"]))
     if not objects:
-        raise InputError(
-            "what to render", [f"{', '.join(components)}: no object of kind {' or '.join(kinds)}"]
-        )
+        subject = ", ".join(components) or f"hosted cluster {cluster.name}"
+        raise InputError("what to render", [f"{subject}: no object of kind {' or '.join(kinds)}"])
+    return objects
+
+
+def render_guest(cluster: HostedCluster, *, components: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Build the Secrets in the guest cluster that name the identities its operators and drivers use.
+
+    HyperShift's hosted-cluster-config-operator writes them. They hold no secret value.
+
+    Args:
+        cluster: The hosted cluster.
+        components: Only the Secrets of these, of `COMPONENT_CHOICES`.
+
+    Raises:
+        InputError: There is no such component, or none of them has a Secret there.
+    """
+    wanted, problems = find_components(cluster, components)
+    if problems:
+        raise InputError("what to render", problems)
+    objects: list[Any] = build_guest_secrets(cluster, wanted)
+    if not objects:
+        raise InputError("what to render", [f"{', '.join(components)}: no Secret in the guest cluster"])
     return objects
 
 
@@ -92,13 +141,16 @@ def build_object(
     Raises:
         InputError: The cluster has no identity for the component, or its cloud cannot be expressed.
     """
-    identity = component.get_identity(cluster)
+    identity = component.get_identity(cluster) or component.get_workload_identity(cluster)
     name = item.name or cluster.name
     if identity is None:
         raise InputError(name, [f"the hosted cluster {cluster.name} has no identity for {component.name}"])
     metadata = build_metadata(name, cluster, component=component.name, namespace=namespace)
     if item.content is Content.CLUSTER_IDENTITY:
         return build_azure_cluster_identity(cluster, identity, metadata)
+    if item.content is Content.CREDENTIALS:
+        data = build_credentials(cluster, identity)
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
     text = render_cloud_config(cluster, item.content, identity)
     if item.kind == "ConfigMap":
         return {
@@ -111,9 +163,13 @@ def build_object(
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {CLOUD_CONFIG_KEY: encoded}}
 
 
-def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[set[str], list[str]]:
-    """The components that are meant, and what is wrong with the names."""
-    there = {component.name for component in COMPONENTS if component.get_identity(cluster) is not None}
+def find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[set[str], list[str]]:
+    """Find the components that names of components or workloads stand for.
+
+    Returns:
+        Their names, all of the cluster's when none is given; and what is wrong with the names.
+    """
+    there = {component.name for component in COMPONENTS if component.is_in(cluster)}
     if not names:
         return there, []
     wanted: set[str] = set()
@@ -123,15 +179,15 @@ def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[se
             wanted.add(name)
         elif name in _COMPONENT_NAMES:
             problems.append(f"component: the hosted cluster {cluster.name} has no identity for {name}")
-        elif name in WORKLOADS:
+        elif name in COMPONENT_CHOICES:
             wanted.update(component.name for component, _ in WORKLOADS[name])
         else:
             problems.append(f"component: unknown {name!r}; expected one of {', '.join(COMPONENT_CHOICES)}")
-    return wanted, problems
+    return wanted & there if not problems else wanted, problems
 
 
 def _check(problems: list[str], *, namespace: str | None, key_vault_user_client_id: str | None) -> None:
-    """Raise every problem at once: those that were found, and those with what is given."""
+    """Raise every problem at once: those found so far, and those of the two names."""
     hint: str | None = None
     options: tuple[str, ...] = ()
     try:

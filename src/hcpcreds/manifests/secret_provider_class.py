@@ -1,9 +1,11 @@
-"""SecretProviderClasses: what the Secrets Store CSI driver mounts from the vault.
+"""SecretProviderClasses: which credential file the Secrets Store CSI driver mounts from the vault.
 
-Source: openshift/hypershift, support/secretproviderclass; Azure/secrets-store-csi-driver-provider-azure.
+Source: openshift/hypershift, support/secretproviderclass; Azure/secrets-store-csi-driver-provider-azure v1.8,
+pkg/provider and its pages on identity access modes.
 """
 
 from functools import lru_cache
+from typing import Final, Literal, get_args
 
 from hcpcreds.components import Component
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
@@ -20,6 +22,11 @@ from hcpcreds.kubernetes.objects import SecretProviderClass
 from hcpcreds.manifests.metadata import build_metadata
 from hcpcreds.text import show_id
 
+VaultAccess = Literal["vm-identity", "workload-identity", "identity-binding"]
+"""How the provider logs in to the vault: as an identity assigned to the node, as is HyperShift's way; as a
+workload identity that trusts each pod's service account; or through an identity binding of AKS."""
+VAULT_ACCESS_MODES: Final[tuple[VaultAccess, ...]] = get_args(VaultAccess)
+
 
 def build_secret_provider_class(
     cluster: HostedCluster,
@@ -27,6 +34,7 @@ def build_secret_provider_class(
     *,
     key_vault_user_client_id: str,
     namespace: str | None = None,
+    vault_access: VaultAccess = "vm-identity",
 ) -> SecretProviderClass:
     """Build the SecretProviderClass that mounts a component's credential file.
 
@@ -35,14 +43,21 @@ def build_secret_provider_class(
         component: A row of `COMPONENTS`.
         key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault.
         namespace: Where to put it instead of the control plane's namespace.
+        vault_access: How the provider logs in to the vault.
 
     Raises:
-        InputError: The cluster has no identity for the component; or a name, an encoding or the client id is
-            outside its alphabet: the text of ``objects`` quotes nothing, so nothing else may get in.
+        InputError: The cluster has no managed identity for the component, or no vault that holds its
+            credential; or a name, an encoding or the client id is outside its alphabet: the text of
+            ``objects`` quotes nothing, so nothing else may get in.
     """
     identity = component.get_identity(cluster)
     if identity is None:
-        raise InputError(component.name, [f"the hosted cluster {cluster.name} has no identity for it"])
+        problem = f"the hosted cluster {cluster.name} has no identity for it"
+        raise InputError(component.name, [problem])
+    if cluster.key_vault is None:
+        problem = f"the hosted cluster {cluster.name} has no managedIdentitiesKeyVault, which would hold it"
+        hint = "With WorkloadIdentities, give the KMS identity as kms.azure.workloadIdentity."
+        raise InputError(component.name, [problem], hint=hint)
     check_key_vault_user(key_vault_user_client_id)
     return {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
@@ -53,15 +68,27 @@ def build_secret_provider_class(
         "spec": {
             "provider": "azure",
             "parameters": {
-                "usePodIdentity": "false",
-                "useVMManagedIdentity": "true",
-                "userAssignedIdentityID": key_vault_user_client_id,
+                **_build_access(vault_access, key_vault_user_client_id),
                 "keyvaultName": cluster.key_vault.name,
                 "tenantId": cluster.key_vault.tenant_id,
                 "objects": render_objects(identity),
             },
         },
     }
+
+
+def _build_access(mode: VaultAccess, client_id: str) -> dict[str, str]:
+    match mode:
+        case "vm-identity":
+            return {
+                "usePodIdentity": "false",
+                "useVMManagedIdentity": "true",
+                "userAssignedIdentityID": client_id,
+            }
+        case "workload-identity":
+            return {"usePodIdentity": "false", "clientID": client_id}
+        case "identity-binding":
+            return {"useAzureTokenProxy": "true", "clientID": client_id}
 
 
 def render_objects(identity: ManagedIdentity) -> str:
@@ -90,7 +117,7 @@ def check_key_vault_user(client_id: str) -> None:
     """Check the client id of the identity that reads the vault.
 
     Raises:
-        InputError: It is no UUID. An empty one would make the driver take the node's own identity.
+        InputError: It is not a UUID. An empty one would make the driver take the node's own identity.
     """
     if not UUID.pattern.fullmatch(client_id):
         problem = f"got {show_id(client_id)}, expected a UUID" if client_id else "not set, expected a UUID"

@@ -1,22 +1,26 @@
-"""What the pods of a workload get: volumes, mounts, environment."""
+"""The volumes, mounts and variables that the pods of a workload get."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from hcpcreds.azureutil import create_volume_for_azure_secret_store_provider_class
-from hcpcreds.components import KMS_BACKUP_CONTAINER, WORKLOADS, Component, Pod
+from hcpcreds.components import (
+    KMS_BACKUP_CONTAINER,
+    TOKEN_MOUNT_PATH,
+    WORKLOADS,
+    Component,
+    Pod,
+    Variable,
+    find_workload,
+)
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
-from hcpcreds.kubernetes.objects import EnvVar, Volume, VolumeMount
-
-_NO_SECRET: Final = ""
-"""For what passes names on and needs no secret's name."""
+from hcpcreds.kubernetes.objects import EmptyDirVolumeSource, EnvVar, Volume, VolumeMount
 
 
 class ContainerAdditions(msgspec.Struct):
-    """What one container gets."""
+    """The mounts and variables that one container gets."""
 
     volume_mounts: list[VolumeMount] = []
     env: list[EnvVar] = []
@@ -36,27 +40,39 @@ def build_pod_additions(
     key_vault_user_client_id: str | None = None,
     managed_service: str | None = None,
 ) -> PodAdditions:
-    """Build what a control plane's workload gets so that its credentials are there.
+    """Build what a control plane's workload needs so that its program finds its credential.
+
+    With a managed identity that is the volume with the credential file; with a workload identity, the volume
+    with the token. The sidecar that writes the token is HyperShift's, and not among the additions.
 
     Args:
         cluster: The hosted cluster. A workload gets nothing for components that the cluster does not have.
-        workload: One of `WORKLOADS`, for instance ``capi-provider``.
+        workload: One of `WORKLOADS`, for instance ``capi-provider``, or another name of it.
         key_vault_user_client_id: Value of ``ARO_HCP_KEY_VAULT_USER_CLIENT_ID``, which some workloads hand on;
-            capi-provider must have it.
-        managed_service: Value of ``MANAGED_SERVICE``, which the control-plane-operator hands on.
+            capi-provider needs it in a cluster with managed identities.
+        managed_service: Value of ``MANAGED_SERVICE``, which two workloads hand on.
 
     Raises:
         InputError: There is no such workload, or it needs the client id and there is none.
     """
+    values = {
+        "key_vault_user": key_vault_user_client_id or "",
+        "managed_service": managed_service or "",
+        "tenant_id": cluster.tenant_id,
+    }
     has_backup = cluster.kms_keys is not None and cluster.kms_keys.backup is not None
     left_out = "" if has_backup else KMS_BACKUP_CONTAINER
-    rows = []
-    for component, pod in _find_rows(workload):
+    additions = PodAdditions()
+    for component, pod in get_rows(workload):
         identity = component.get_identity(cluster)
+        workload_identity = component.get_workload_identity(cluster)
         if identity is not None:
-            rows.append((component, pod, identity.credentials_secret_name))
-    values = {"key_vault_user": key_vault_user_client_id or "", "managed_service": managed_service or ""}
-    return _build_additions(rows, values, left_out)
+            values["secret"] = identity.credentials_secret_name
+            _add_credential(additions, component, pod, values, left_out)
+        elif workload_identity is not None:
+            values["client_id"] = workload_identity.client_id
+            _add_token(additions, pod, values, left_out)
+    return additions
 
 
 def build_pod_additions_for_secret(
@@ -66,55 +82,85 @@ def build_pod_additions_for_secret(
     key_vault_user_client_id: str | None = None,
     managed_service: str | None = None,
 ) -> PodAdditions:
-    """Build what a workload gets where only the name of its own secret is known, and not the hosted cluster.
+    """Build what a workload needs where only the name of its own secret is known, and not the hosted cluster.
 
     The control-plane-operator then gets its own credential and not that of KMS, which has another secret.
-    For the other arguments and what is raised, see `build_pod_additions`.
+    Where `needs_secret` is false, the name may be empty. For the other arguments and what is raised, see
+    `build_pod_additions`.
     """
-    own, *others = _find_rows(workload)
-    rows = [(*own, credentials_secret_name)]
-    rows += [(component, pod, _NO_SECRET) for component, pod in others if pod.mount is None]
-    values = {"key_vault_user": key_vault_user_client_id or "", "managed_service": managed_service or ""}
-    return _build_additions(rows, values, "")
-
-
-def _find_rows(workload: str) -> tuple[tuple[Component, Pod], ...]:
-    if workload not in WORKLOADS:
-        raise InputError(
-            "workload", [f"unknown workload {workload!r}; expected one of {', '.join(WORKLOADS)}"]
-        )
-    return WORKLOADS[workload]
-
-
-def _build_additions(
-    rows: list[tuple[Component, Pod, str]], values: Mapping[str, str], left_out: str
-) -> PodAdditions:
+    values = {
+        "secret": credentials_secret_name,
+        "key_vault_user": key_vault_user_client_id or "",
+        "managed_service": managed_service or "",
+    }
     additions = PodAdditions()
-    for component, pod, secret in rows:
-        if pod.mount is not None:
-            additions.volumes.append(
-                create_volume_for_azure_secret_store_provider_class(
-                    pod.mount.volume_name, component.secret_provider_class
-                )
-            )
-        for name in pod.containers:
-            if name == left_out:
-                continue
-            container = additions.containers.setdefault(name, ContainerAdditions())
-            if pod.mount is not None:
-                container.volume_mounts.append(
-                    {"name": pod.mount.volume_name, "mountPath": pod.mount.path, "readOnly": True}
-                )
-            container.env += _build_env(pod, {"secret": secret, **values})
+    own, *others = get_rows(workload)
+    for component, pod in (own, *(other for other in others if other[1].mount is None)):
+        _add_credential(additions, component, pod, values, "")
     return additions
 
 
-def _build_env(pod: Pod, values: dict[str, str]) -> list[EnvVar]:
+def needs_secret(workload: str) -> bool:
+    """Whether the name of a secret is needed to build what a workload gets."""
+    _, pod = get_rows(workload)[0]
+    return pod.mount is not None or any("{secret}" in variable.value for variable in pod.env)
+
+
+def get_rows(workload: str) -> tuple[tuple[Component, Pod], ...]:
+    """Get the rows of the table that a workload is in.
+
+    Raises:
+        InputError: There is no such workload.
+    """
+    found = find_workload(workload)
+    if found is None:
+        problem = f"unknown workload {workload!r}; expected one of {', '.join(WORKLOADS)}"
+        raise InputError("workload", [problem])
+    return WORKLOADS[found]
+
+
+def _add_credential(
+    additions: PodAdditions, component: Component, pod: Pod, values: Mapping[str, str], left_out: str
+) -> None:
+    if pod.mount is not None:
+        additions.volumes.append(
+            create_volume_for_azure_secret_store_provider_class(
+                pod.mount.volume_name, component.secret_provider_class
+            )
+        )
+    for name in pod.containers:
+        if name == left_out:
+            continue
+        container = additions.containers.setdefault(name, ContainerAdditions())
+        if pod.mount is not None:
+            container.volume_mounts.append(
+                {"name": pod.mount.volume_name, "mountPath": pod.mount.path, "readOnly": True}
+            )
+        container.env += _build_env(pod.workload, pod.env, values)
+
+
+def _add_token(additions: PodAdditions, pod: Pod, values: Mapping[str, str], left_out: str) -> None:
+    if pod.token is None:
+        return
+    source: EmptyDirVolumeSource = {"medium": "Memory"} if pod.token.in_memory else {}
+    additions.volumes.append({"name": pod.token.volume_name, "emptyDir": source})
+    for name in pod.containers:
+        if name == left_out:
+            continue
+        container = additions.containers.setdefault(name, ContainerAdditions())
+        mount: VolumeMount = {"name": pod.token.volume_name, "mountPath": TOKEN_MOUNT_PATH}
+        if pod.token.read_only:
+            mount["readOnly"] = True
+        container.volume_mounts.append(mount)
+        container.env += _build_env(pod.workload, pod.token.env, values)
+
+
+def _build_env(workload: str, variables: Iterable[Variable], values: Mapping[str, str]) -> list[EnvVar]:
     env: list[EnvVar] = []
-    for variable in pod.env:
+    for variable in variables:
         value = variable.value.format_map(values)
         if value:
             env.append({"name": variable.name, "value": value})
         elif not variable.optional:
-            raise InputError(pod.workload, [f"environment variable {variable.name} is not set"])
+            raise InputError(workload, [f"environment variable {variable.name} is not set"])
     return env

@@ -73,9 +73,8 @@ def find_credential_file(options: argparse.Namespace, environment: Mapping[str, 
         path = identity["spec"].get("userAssignedIdentityCredentialsPath")
     elif options.hosted_control_plane is not None:
         cluster = read_hosted_cluster(Path(options.root + options.hosted_control_plane))
-        path = (
-            MANAGED_AZURE_CERTIFICATE_PATH + cluster.identities.control_plane_operator.credentials_secret_name
-        )
+        operator = cluster.identities.control_plane_operator
+        path = MANAGED_AZURE_CERTIFICATE_PATH + operator.credentials_secret_name if operator else None
     else:
         path = environment.get(MANAGED_AZURE_CREDENTIALS_FILE_PATH) or environment.get(
             ARO_HCP_CLIENT_CREDENTIALS_PATH

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
-from hcpcreds.errors import ChainError, HcpCredsError
+from hcpcreds.errors import ChainError, HcpCredsError, InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.kubernetes.documents import read_source
 from hcpcreds.local.node.node import NodeConfig
@@ -64,6 +64,10 @@ class Chain:
     def __init__(self, file: Path, settings: Settings, reporter: Reporter) -> None:
         source = read_source(file)  # once: it may be a pipe
         self._cluster = parse_hosted_cluster(source, where=str(file))
+        if self._cluster.key_vault is None:
+            problem = "it uses workload identities, whose credentials are not mounted"
+            raise InputError(str(file), [problem], hint="Give a hosted cluster with managed identities.")
+        self._vault = self._cluster.key_vault
         self._settings = settings
         self._reporter = reporter
         self._key_vault_user = (
@@ -152,12 +156,13 @@ class Chain:
             number, _, said = text.partition(" ")
             self._reporter.step(f"{number}/{steps} {said}")
 
-        own_identity = OwnIdentity.make(self._cluster.key_vault.tenant_id)
+        own_identity = OwnIdentity.make(self._vault.tenant_id)
         azure = await self._start_server(
             "local Azure",
             "hcpcreds.local.azure.azure",
             build_azure_settings(
                 self._cluster,
+                self._vault,
                 identities=self._identities.values(),
                 service_owner=own_identity,
                 key_vault_user_client_id=self._key_vault_user,
@@ -174,7 +179,7 @@ class Chain:
                 own_identity,
                 authority=azure["authority"],
                 data_plane_audience=azure["data_plane_audience"],
-                vault_url=azure["vaults"][self._cluster.key_vault.name],
+                vault_url=azure["vaults"][self._vault.name],
                 ca_file=Path(azure["ca_file"]),
             )
         )
@@ -189,7 +194,7 @@ class Chain:
         step(f"2 issue   {len(issued)} certificates, one for each identity")
 
         await self._store(owner)
-        step(f"3 store   {len(issued)} secrets in the vault {self._cluster.key_vault.name}")
+        step(f"3 store   {len(issued)} secrets in the vault {self._vault.name}")
 
         node_root = folder / "node"
         for pod in self._pods:
@@ -296,7 +301,7 @@ class Chain:
                 for pod in self._pods
             ],
             vault=RunningVault(
-                vault_url=azure["vaults"][self._cluster.key_vault.name],
+                vault_url=azure["vaults"][self._vault.name],
                 data_plane_audience=azure["data_plane_audience"],
                 data_plane_host=str(urlsplit(azure["identity_url"]).hostname),
                 credential_file=str(folder / "service-owner.json"),

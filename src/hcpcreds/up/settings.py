@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import HostedCluster
+from hcpcreds.hosted_cluster import HostedCluster, KeyVault
 from hcpcreds.local.azure.settings import ApplicationSettings, IdentitySettings, NodeIdentitySettings
 from hcpcreds.local.azure.settings import Settings as AzureSettings
 from hcpcreds.up.pods import ComponentPod
@@ -90,6 +90,7 @@ def build_identities(
 
 def build_azure_settings(  # noqa: PLR0913 - each by its name
     cluster: HostedCluster,
+    vault: KeyVault,
     *,
     identities: Iterable[IdentitySettings],
     service_owner: OwnIdentity,
@@ -99,8 +100,8 @@ def build_azure_settings(  # noqa: PLR0913 - each by its name
 ) -> AzureSettings:
     """What there is in the local Azure: the cluster's tenants, its vault and its identities."""
     return AzureSettings(
-        tenant_ids=tuple(dict.fromkeys((cluster.key_vault.tenant_id, cluster.tenant_id))),
-        vaults=(cluster.key_vault.name,),
+        tenant_ids=tuple(dict.fromkeys((vault.tenant_id, cluster.tenant_id))),
+        vaults=(vault.name,),
         applications=(
             ApplicationSettings(
                 client_id=service_owner.client_id, certificates=(service_owner.certificate_pem.decode(),)

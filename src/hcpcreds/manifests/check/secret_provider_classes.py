@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hcpcreds.clouds import CLOUDS
-from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, OBJECT_ENCODING, HostedCluster
+from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, OBJECT_ENCODING, KeyVault
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import (
@@ -233,9 +233,9 @@ def _compare(item: Named, subjects: Subjects) -> Iterator[Finding]:
     component = COMPONENT_BY_CLASS.get(item.name)
     cluster = subjects.find_cluster(item.namespace)
     identity = component.get_identity(cluster) if component and cluster else None
-    if cluster is None or identity is None:
+    if cluster is None or cluster.key_vault is None or identity is None:
         return
-    yield from _compare_vault(item.node.at("spec", "parameters"), cluster)
+    yield from _compare_vault(item.node.at("spec", "parameters"), cluster.key_vault, cluster.name)
     entries = read_objects(item.node)
     names = [entry["objectName"].plain for entry in entries]
     if entries and identity.credentials_secret_name not in names and not any(map(is_placeholder, names)):
@@ -260,16 +260,16 @@ def _compare(item: Named, subjects: Subjects) -> Iterator[Finding]:
         )
 
 
-def _compare_vault(parameters: Node, cluster: HostedCluster) -> Iterator[Finding]:
+def _compare_vault(parameters: Node, vault: KeyVault, cluster: str) -> Iterator[Finding]:
     tenant = parameters["tenantID"] if parameters["tenantID"].plain else parameters["tenantId"]
     for node, expected in (
-        (parameters["keyvaultName"], cluster.key_vault.name),
-        (tenant, cluster.key_vault.tenant_id),
+        (parameters["keyvaultName"], vault.name),
+        (tenant, vault.tenant_id),
     ):
         if node.plain and node.plain.lower() != expected.lower() and not is_placeholder(node.plain):
             yield report(
                 "HC317",
                 node,
-                f"{node.path[-1]} is {node.plain!r}, but the hosted cluster {cluster.name} has {expected!r}",
+                f"{node.path[-1]} is {node.plain!r}, but the hosted cluster {cluster} has {expected!r}",
                 f"Set it to {expected}.",
             )

@@ -8,8 +8,7 @@ from typing import Final
 
 import msgspec
 
-from hcpcreds.azureutil import is_aro_hcp_by_hc
-from hcpcreds.components import COMPONENTS, WORKLOADS, Component
+from hcpcreds.components import COMPONENTS, WORKLOADS, Component, find_workload
 from hcpcreds.components import Pod as PodRow
 from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
 from hcpcreds.errors import InputError
@@ -78,7 +77,7 @@ class Pod(msgspec.Struct, frozen=True):
     @property
     def rows(self) -> tuple[tuple[Component, PodRow], ...]:
         """What the workload is to get, by its name in the table."""
-        return WORKLOADS.get(self.name, ())
+        return WORKLOADS.get(find_workload(self.name) or "", ())
 
     @property
     def credential_volumes(self) -> list[Node]:
@@ -245,7 +244,8 @@ def _read_pod(item: Named, template: tuple[str, ...]) -> Pod:
 
 def _read_cluster(item: Named, subjects: Subjects) -> None:
     value = item.node.value
-    if not is_aro_hcp_by_hc(value, {}):
+    platform = item.node.at("spec", "platform")
+    if platform["type"].text != "Azure" or not isinstance(platform["azure"].value, dict):
         return
     if not item.node.at("spec", "infraID").is_set:  # HyperShift sets it, so a folder of manifests lacks it
         value = {**value, "spec": {**value["spec"], "infraID": "not-set"}}

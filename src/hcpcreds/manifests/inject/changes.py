@@ -100,6 +100,8 @@ def render_path(path: Path) -> str:
 def _compare_volumes(found: Entry, wanted: Entry) -> str | None:
     if found.get("name") != wanted["name"]:
         return None
+    if "csi" not in wanted:
+        return _compare_token_volumes(found)
     attributes = wanted["csi"]["volumeAttributes"]
     expected = f"expected the SecretProviderClass {attributes[MANAGED_AZURE_SECRET_PROVIDER_CLASS]!r}"
     name = f"the volume {wanted['name']!r}"
@@ -116,6 +118,16 @@ def _compare_volumes(found: Entry, wanted: Entry) -> str | None:
     return "" if _is_true(csi.get("readOnly")) else f"{name} is not read-only, expected readOnly: true"
 
 
+def _compare_token_volumes(found: Entry) -> str:
+    """A token may also be one that kubelet projects; then nothing else need write it."""
+    sources = [key for key in found if key != "name"]
+    if not sources or "emptyDir" in found or "projected" in found:
+        return ""
+    return (
+        f"the volume {found['name']!r} is another ({', '.join(sources)}), expected an emptyDir for the token"
+    )
+
+
 def _compare_mounts(found: Entry, wanted: Entry) -> str | None:
     path = found.get("mountPath")
     if not isinstance(path, str) or posixpath.normpath(path) != posixpath.normpath(wanted["mountPath"]):
@@ -125,7 +137,9 @@ def _compare_mounts(found: Entry, wanted: Entry) -> str | None:
     for key in ("subPath", "subPathExpr"):
         if found.get(key):
             return f"{path} mounts a {key} ({describe(found[key])}), which never rotates; expected none"
-    return "" if _is_true(found.get("readOnly")) else f"{path} is mounted writable, expected readOnly: true"
+    if not wanted.get("readOnly") or _is_true(found.get("readOnly")):
+        return ""
+    return f"{path} is mounted writable, expected readOnly: true"
 
 
 def _compare_variables(found: Entry, wanted: Entry) -> str | None:

@@ -1,10 +1,10 @@
-"""Which component a workload is, and so what it is to get."""
+"""Which component a workload is, and so which entries it needs."""
 
 from hcpcreds.azureutil import (
     create_env_vars_for_azure_managed_identity,
     create_volume_for_azure_secret_store_provider_class,
 )
-from hcpcreds.components import KMS_BACKUP_CONTAINER, WORKLOADS
+from hcpcreds.components import KMS_BACKUP_CONTAINER, WORKLOADS, find_workload
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, ManagedIdentity
 from hcpcreds.kubernetes.fields import describe
@@ -21,11 +21,12 @@ from hcpcreds.manifests.workload import (
     PodAdditions,
     build_pod_additions,
     build_pod_additions_for_secret,
+    needs_secret,
 )
 
 
 def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
-    """Identify a workload's component, and build what it is to get.
+    """Identify a workload's component, and build the entries that it needs.
 
     Returns:
         The additions; None when it is not a component's.
@@ -36,8 +37,8 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
     if options.custom is not None:
         return _build_custom_additions(workload, options.custom, options.container)
     component = options.component or workload.get_note(COMPONENT_KEY, "annotations", "labels")
-    row = _find_row(workload, component) if component else workload.name
-    if row not in WORKLOADS:
+    row = _find_row(workload, component) if component else find_workload(workload.name)
+    if row is None:
         return None
     values = {
         "key_vault_user_client_id": options.key_vault_user_client_id,
@@ -47,7 +48,9 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
         _check_secret_name(workload, WORKLOADS[row][0][0].get_identity(options.cluster))
         additions = build_pod_additions(options.cluster, row, **values)
     else:
-        secret = options.credentials_secret_name or _get_secret_name(workload)
+        secret = options.credentials_secret_name or ""
+        if not secret and needs_secret(row):
+            secret = _get_secret_name(workload)
         additions = build_pod_additions_for_secret(secret, row, **values)
     # Whether the cluster has a backup key now or not: a container that is there needs its mount.
     if KMS_BACKUP_CONTAINER in WORKLOADS[row][0][1].containers and additions.containers:
@@ -77,11 +80,12 @@ def _build_custom_additions(
 
 def _find_row(workload: Workload, component: str) -> str:
     """Find the workload of the table that this one is."""
-    rows = COMPONENT_WORKLOADS.get(component, ())
+    rows = COMPONENT_WORKLOADS.get(find_workload(component) or component, ())
     if len(rows) == 1:
         return rows[0]
-    if workload.name in rows:
-        return workload.name
+    named = find_workload(workload.name)
+    if named in rows:
+        return named
     expected = ", ".join(rows or COMPONENT_WORKLOADS)
     problem = f"{COMPONENT_KEY}: got {describe(component)}, expected one of {expected}"
     raise InputError(workload.title, [problem])

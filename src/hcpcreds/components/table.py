@@ -1,13 +1,26 @@
-"""The one table: nine components, the identity of each, and what its pods get.
+"""The rows of the table: nine components, the identity of each, and everything that comes with it.
 
 Source: openshift/hypershift (control-plane-operator and hypershift-operator, August 2026), and for the
 controllers that operators deploy openshift/cluster-network-operator and openshift/csi-operator.
 """
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
+from hcpcreds.components.shapes import (
+    TOKEN_FILE,
+    CloudConfigFile,
+    Component,
+    Content,
+    ExtraObject,
+    GuestSecret,
+    Mount,
+    PathSource,
+    Pod,
+    Role,
+    Scope,
+    Token,
+    Variable,
+)
 from hcpcreds.constants import (
     ARO_HCP_CLIENT_CREDENTIALS_PATH,
     ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID,
@@ -34,133 +47,54 @@ from hcpcreds.constants import (
     MANAGED_AZURE_SECRET_PROVIDER_CLASS_FOR_FILE_ENV_VAR_KEY,
     MANAGED_SERVICE,
 )
-from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
 
 KMS_BACKUP_CONTAINER: Final = "azure-kms-provider-backup"
-"""The one container that is there only while a backup key is."""
-
-
-class PathSource(Enum):
-    """How a program learns the path of its credential file."""
-
-    ENVIRONMENT = "environment"
-    """An environment variable holds it."""
-    CLOUD_CONFIG = "cloud-config"
-    """``aadMSIDataPlaneIdentityPath`` of a cloud config holds it."""
-    AZURE_CLUSTER_IDENTITY = "azure-cluster-identity"
-    """``spec.userAssignedIdentityCredentialsPath`` of the AzureClusterIdentity holds it."""
-    HOSTED_CONTROL_PLANE = "hosted-control-plane"
-    """The program joins its mount and the secret's name in the HostedControlPlane."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """An environment variable that a pod gets.
-
-    In the value, ``{secret}`` stands for the identity's credentialsSecretName, ``{key_vault_user}`` for the
-    client id of the identity that reads the vault, and ``{managed_service}`` for what MANAGED_SERVICE is.
-    """
-
-    name: str
-    value: str
-    optional: bool = False
-    """Left out when its value is not known; else that is an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A credential volume, and where the pod's containers see it."""
-
-    volume_name: str
-    path: str
-    source: PathSource
-    cloud_config: "CloudConfigFile | None" = None
-    """With PathSource.CLOUD_CONFIG, the config that names the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class CloudConfigFile:
-    """A cloud config as a program sees it."""
-
-    secret_name: str
-    """The Secret, under whose key ``cloud.conf`` it stands."""
-    path: str
-    """The file in the container. That mount is the workload's own, and not added by hcpcreds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """What a workload's pods get for one component."""
-
-    workload: str
-    containers: tuple[str, ...]
-    mount: Mount | None = None
-    """None for an operator that only passes names on to the controller that it deploys."""
-    env: tuple[Variable, ...] = ()
-
-
-class Content(Enum):
-    """The content of an object that a component needs beside its SecretProviderClass."""
-
-    CLOUD_PROVIDER_CONFIG = "cloud-provider-config"
-    """The cloud config of the cloud-controller-manager."""
-    NODE_CONFIG = "node-config"
-    """The cloud config of nodes, which use their own identity."""
-    CSI_CONFIG = "csi-config"
-    """The cloud config of a CSI controller."""
-    KMS_CONFIG = "kms-config"
-    """The cloud config of Azure's KMS plugin."""
-    CLUSTER_IDENTITY = "cluster-identity"
-    """The identity with which Cluster API makes machines."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExtraObject:
-    """An object that a component needs beside its SecretProviderClass."""
-
-    kind: str
-    content: Content
-    name: str | None = None
-    """None: it is named after the hosted cluster."""
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """A part of the control plane that has an identity of its own."""
-
-    name: str
-    identity: str
-    """The attribute of `Identities`."""
-    secret_provider_class: str
-    pods: tuple[Pod, ...]
-    objects: tuple[ExtraObject, ...] = ()
-
-    def get_identity(self, cluster: HostedCluster) -> ManagedIdentity | None:
-        """The component's identity in a cluster; None where the cluster does not have the component."""
-        identity: ManagedIdentity | None = getattr(cluster.identities, self.identity)
-        return identity
-
-    @property
-    def consumer(self) -> Pod:
-        """The pods whose program calls Azure with this identity."""
-        return next(pod for pod in self.pods if pod.mount is not None)
-
+"""The one container that is there only while etcd moves from one key to another."""
 
 _CERTS = MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
 _CLOUD_CONFIG = "azure-cloud-config"
 _KMS_CONFIG = "azure-kms-config"
 _CLOUD_NETWORK = "/var/run/secrets/azure"
+_CONTRIBUTOR = "b24988ac-6180-42a0-ab88-20f7382dd24c"
+
+_HANDED_ON_SERVICE = Variable(MANAGED_SERVICE, "{managed_service}", optional=True)
 _CREDENTIALS_PATH = Variable(MANAGED_AZURE_CREDENTIALS_FILE_PATH, f"{_CERTS}/{{secret}}")
+_WORKLOAD_IDENTITY = (
+    Variable("AZURE_CLIENT_ID", "{client_id}"),
+    Variable("AZURE_TENANT_ID", "{tenant_id}"),
+    Variable("AZURE_FEDERATED_TOKEN_FILE", TOKEN_FILE),
+)
+"""By which Azure's SDKs find a workload identity."""
+
+
+def _operator(name: str, volume_name: str) -> Pod:
+    """An operator that finds its credential file by its environment."""
+    return Pod(
+        name, (name,), Mount(volume_name, _CERTS, PathSource.ENVIRONMENT), (_CREDENTIALS_PATH,), Token()
+    )
+
+
+def _storage_operator(variable: str, secret_provider_class: str) -> Pod:
+    name = "cluster-storage-operator"
+    return Pod(name, (name,), env=(Variable(variable, secret_provider_class),))
+
+
+def _csi_driver(kind: str) -> Pod:
+    config = CloudConfigFile(f"azure-{kind}-csi-config", "/etc/kubernetes/cloud.conf")
+    return Pod(
+        f"azure-{kind}-csi-driver-controller",
+        ("csi-driver",),
+        Mount(f"azure-{kind}", _CERTS, PathSource.CLOUD_CONFIG, config),
+        token=Token("bound-sa-token", read_only=True),
+    )
 
 
 def _csi_config(kind: str) -> ExtraObject:
     return ExtraObject("Secret", Content.CSI_CONFIG, f"azure-{kind}-csi-config")
 
 
-def _csi_driver(kind: str) -> Pod:
-    name = f"azure-{kind}-csi-driver-controller"
-    config = CloudConfigFile(f"azure-{kind}-csi-config", "/etc/kubernetes/cloud.conf")
-    return Pod(name, ("csi-driver",), Mount(f"azure-{kind}", _CERTS, PathSource.CLOUD_CONFIG, config))
+def _credentials(name: str, *, only_self_managed: bool = False) -> ExtraObject:
+    return ExtraObject("Secret", Content.CREDENTIALS, name, only_self_managed)
 
 
 COMPONENTS: Final = (
@@ -174,10 +108,23 @@ COMPONENTS: Final = (
                 ("control-plane-operator",),
                 Mount(MANAGED_AZURE_CPO_SECRET_STORE_VOLUME_NAME, _CERTS, PathSource.HOSTED_CONTROL_PLANE),
                 (
-                    Variable(MANAGED_SERVICE, "{managed_service}", optional=True),
+                    _HANDED_ON_SERVICE,
                     Variable(ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID, "{key_vault_user}", optional=True),
                 ),
+                Token(env=_WORKLOAD_IDENTITY),
             ),
+            # It calls no Azure API: by the service it decides what to write into the guest cluster.
+            Pod(
+                "hosted-cluster-config-operator",
+                ("hosted-cluster-config-operator",),
+                env=(_HANDED_ON_SERVICE,),
+            ),
+        ),
+        role=Role(
+            "cpo",
+            _CONTRIBUTOR,
+            (Scope.MANAGED, Scope.SECURITY_GROUP, Scope.VNET),
+            "7d8bb4e4-6fa7-4545-96cf-20fce11b705d",
         ),
     ),
     Component(
@@ -194,9 +141,16 @@ COMPONENTS: Final = (
                     PathSource.AZURE_CLUSTER_IDENTITY,
                 ),
                 (Variable(ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID, "{key_vault_user}"),),
+                Token(env=_WORKLOAD_IDENTITY),
             ),
         ),
         (ExtraObject("AzureClusterIdentity", Content.CLUSTER_IDENTITY),),
+        role=Role(
+            "capz",
+            _CONTRIBUTOR,
+            (Scope.MANAGED, Scope.VNET),
+            "Azure Red Hat OpenShift NodePool Management Role",
+        ),
     ),
     Component(
         "cloud-controller-manager",
@@ -204,7 +158,7 @@ COMPONENTS: Final = (
         MANAGED_AZURE_CLOUD_PROVIDER_SECRET_PROVIDER_CLASS_NAME,
         (
             Pod(
-                "cloud-controller-manager",
+                "azure-cloud-controller-manager",
                 ("cloud-controller-manager",),
                 Mount(
                     MANAGED_AZURE_CLOUD_PROVIDER_SECRET_STORE_VOLUME_NAME,
@@ -212,24 +166,34 @@ COMPONENTS: Final = (
                     PathSource.CLOUD_CONFIG,
                     CloudConfigFile(_CLOUD_CONFIG, "/etc/cloud/cloud.conf"),
                 ),
+                token=Token(),
+                aliases=(
+                    "cloud-controller-manager",
+                ),  # as HyperShift's own manifest calls it, before renaming it
             ),
         ),
         (
             ExtraObject("Secret", Content.CLOUD_PROVIDER_CONFIG, _CLOUD_CONFIG),
             ExtraObject("ConfigMap", Content.NODE_CONFIG, _CLOUD_CONFIG),
         ),
+        role=Role(
+            "cloud-provider",
+            "a1f96423-95ce-4224-ab27-4e3dc72facd4",
+            (Scope.MANAGED, Scope.SECURITY_GROUP, Scope.VNET),
+        ),
     ),
     Component(
         "ingress-operator",
         "ingress",
         MANAGED_AZURE_INGRESS_SECRET_STORE_PROVIDER_CLASS_NAME,
-        (
-            Pod(
-                "ingress-operator",
-                ("ingress-operator",),
-                Mount(MANAGED_AZURE_INGRESS_SECRET_STORE_VOLUME_NAME, _CERTS, PathSource.ENVIRONMENT),
-                (_CREDENTIALS_PATH,),
-            ),
+        (_operator("ingress-operator", MANAGED_AZURE_INGRESS_SECRET_STORE_VOLUME_NAME),),
+        (_credentials("azure-ingress-credentials", only_self_managed=True),),
+        capability="Ingress",
+        guest=GuestSecret("openshift-ingress-operator", "cloud-credentials"),
+        role=Role(
+            "ingress",
+            "0336e1d3-7a87-462b-b6db-342b63f7802c",
+            (Scope.MANAGED, Scope.VNET, Scope.DNS_ZONE),
         ),
     ),
     Component(
@@ -237,13 +201,14 @@ COMPONENTS: Final = (
         "image_registry",
         MANAGED_AZURE_IMAGE_REGISTRY_SECRET_STORE_PROVIDER_CLASS_NAME,
         (
-            Pod(
-                "cluster-image-registry-operator",
-                ("cluster-image-registry-operator",),
-                Mount(MANAGED_AZURE_IMAGE_REGISTRY_SECRET_STORE_VOLUME_NAME, _CERTS, PathSource.ENVIRONMENT),
-                (_CREDENTIALS_PATH,),
+            _operator(
+                "cluster-image-registry-operator", MANAGED_AZURE_IMAGE_REGISTRY_SECRET_STORE_VOLUME_NAME
             ),
         ),
+        (_credentials("azure-image-registry-credentials", only_self_managed=True),),
+        capability="ImageRegistry",
+        guest=GuestSecret("openshift-image-registry", "installer-cloud-credentials", "image_registry"),
+        role=Role("ciro", "8b32b316-c2f5-4ddf-b05b-83dacd2d08b5", (Scope.MANAGED,)),
     ),
     Component(
         "cluster-network-operator",
@@ -267,46 +232,45 @@ COMPONENTS: Final = (
                 ("controller",),
                 Mount("cncc-cert", _CLOUD_NETWORK, PathSource.ENVIRONMENT),
                 (Variable(ARO_HCP_CLIENT_CREDENTIALS_PATH, f"{_CLOUD_NETWORK}/{{secret}}"),),
+                Token(in_memory=False, read_only=True),
             ),
         ),
+        (_credentials("cloud-network-config-controller-creds"),),
+        role=Role("cncc", "be7a6435-15ae-4171-8f30-4a343eff9e8f", (Scope.MANAGED, Scope.VNET)),
     ),
     Component(
         "cluster-storage-operator-disk",
         "disk",
         MANAGED_AZURE_DISK_CSI_SECRET_STORE_PROVIDER_CLASS_NAME,
         (
-            Pod(
-                "cluster-storage-operator",
-                ("cluster-storage-operator",),
-                env=(
-                    Variable(
-                        MANAGED_AZURE_SECRET_PROVIDER_CLASS_FOR_DISK_ENV_VAR_KEY,
-                        MANAGED_AZURE_DISK_CSI_SECRET_STORE_PROVIDER_CLASS_NAME,
-                    ),
-                ),
+            _storage_operator(
+                MANAGED_AZURE_SECRET_PROVIDER_CLASS_FOR_DISK_ENV_VAR_KEY,
+                MANAGED_AZURE_DISK_CSI_SECRET_STORE_PROVIDER_CLASS_NAME,
             ),
             _csi_driver("disk"),
         ),
         (_csi_config("disk"),),
+        guest=GuestSecret("openshift-cluster-csi-drivers", "azure-disk-credentials", "disk"),
+        role=Role("azure-disk", "5b7237c5-45e1-49d6-bc18-a1f62f400748", (Scope.MANAGED,)),
     ),
     Component(
         "cluster-storage-operator-file",
         "file",
         MANAGED_AZURE_FILE_CSI_SECRET_STORE_PROVIDER_CLASS_NAME,
         (
-            Pod(
-                "cluster-storage-operator",
-                ("cluster-storage-operator",),
-                env=(
-                    Variable(
-                        MANAGED_AZURE_SECRET_PROVIDER_CLASS_FOR_FILE_ENV_VAR_KEY,
-                        MANAGED_AZURE_FILE_CSI_SECRET_STORE_PROVIDER_CLASS_NAME,
-                    ),
-                ),
+            _storage_operator(
+                MANAGED_AZURE_SECRET_PROVIDER_CLASS_FOR_FILE_ENV_VAR_KEY,
+                MANAGED_AZURE_FILE_CSI_SECRET_STORE_PROVIDER_CLASS_NAME,
             ),
             _csi_driver("file"),
         ),
         (_csi_config("file"),),
+        guest=GuestSecret("openshift-cluster-csi-drivers", "azure-file-credentials", "file"),
+        role=Role(
+            "azure-file",
+            "0d7aedc0-15fd-4a67-a412-efad370c947e",
+            (Scope.MANAGED, Scope.SECURITY_GROUP, Scope.VNET),
+        ),
     ),
     Component(
         "kube-apiserver",
@@ -322,6 +286,7 @@ COMPONENTS: Final = (
                     PathSource.CLOUD_CONFIG,
                     CloudConfigFile(_KMS_CONFIG, "/etc/kubernetes/azure.json"),
                 ),
+                token=Token("azure-kms-cloud-token", read_only=True, env=_WORKLOAD_IDENTITY),
             ),
             # The operator validates the key with the KMS identity, beside its own at /mnt/certs.
             Pod(
@@ -345,3 +310,17 @@ WORKLOADS: Final = {
     for name in dict.fromkeys(pod.workload for component in COMPONENTS for pod in component.pods)
 }
 """Each workload's name, with everything that its pods get, and for which component."""
+
+_ALIASES: Final = {
+    alias: pod.workload for component in COMPONENTS for pod in component.pods for alias in pod.aliases
+}
+
+
+def find_workload(name: str) -> str | None:
+    """Find a workload of the table by its name or another name of it.
+
+    Returns:
+        Its name in `WORKLOADS`; None when there is none.
+    """
+    name = _ALIASES.get(name, name)
+    return name if name in WORKLOADS else None

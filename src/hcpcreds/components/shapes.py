@@ -1,0 +1,207 @@
+"""What a row of the table of components is made of."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity, WorkloadIdentity
+
+TOKEN_MOUNT_PATH: Final = "/var/run/secrets/openshift/serviceaccount"  # noqa: S105 (a path, not a password)
+TOKEN_FILE: Final = f"{TOKEN_MOUNT_PATH}/token"
+"""Where a workload identity's token is: CloudTokenMountPath in openshift/hypershift, support/config."""
+
+
+class PathSource(Enum):
+    """How a program learns the path of its credential file."""
+
+    ENVIRONMENT = "environment"
+    """An environment variable holds it."""
+    CLOUD_CONFIG = "cloud-config"
+    """``aadMSIDataPlaneIdentityPath`` of a cloud config holds it."""
+    AZURE_CLUSTER_IDENTITY = "azure-cluster-identity"
+    """``spec.userAssignedIdentityCredentialsPath`` of the AzureClusterIdentity holds it."""
+    HOSTED_CONTROL_PLANE = "hosted-control-plane"
+    """The program joins its mount and the secret's name in the HostedControlPlane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable that a container gets.
+
+    In the value, ``{secret}`` stands for the identity's credentialsSecretName, ``{client_id}`` for its client
+    id, ``{tenant_id}`` for the cluster's tenant, ``{key_vault_user}`` for the client id of the identity that
+    reads the vault, and ``{managed_service}`` for the value of MANAGED_SERVICE.
+    """
+
+    name: str
+    value: str
+    optional: bool = False
+    """Left out when its value is not known; else that is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudConfigFile:
+    """A cloud config as a program sees it."""
+
+    secret_name: str
+    """The Secret, under whose key ``cloud.conf`` it stands."""
+    path: str
+    """The file in the container. That mount is the workload's own, and not added by hcpcreds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The volume with a managed identity's credential file, and where the pod's containers see it."""
+
+    volume_name: str
+    path: str
+    source: PathSource
+    cloud_config: CloudConfigFile | None = None
+    """With PathSource.CLOUD_CONFIG, the config that names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The volume with a service account token of the guest cluster, for a workload identity.
+
+    A sidecar of HyperShift's (``control-plane-operator token-minter``) writes the token; hcpcreds adds the
+    volume, the mount and the variables, and not the sidecar.
+    """
+
+    volume_name: str = "cloud-token"
+    in_memory: bool = True
+    read_only: bool = False
+    """Whether the container that uses the token mounts it read-only."""
+    env: tuple[Variable, ...] = ()
+    """Empty where a cloud config or a Secret says the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What the pods of a workload get for one component."""
+
+    workload: str
+    containers: tuple[str, ...]
+    mount: Mount | None = None
+    """None for an operator that only passes names on to the controller that it deploys."""
+    env: tuple[Variable, ...] = ()
+    """In a cluster with managed identities."""
+    token: Token | None = None
+    """In a cluster with workload identities."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the workload."""
+
+    @property
+    def needs_credential(self) -> bool:
+        """Whether the pod's program, or the one that it deploys, calls Azure with the identity."""
+        return self.mount is not None or any(not variable.optional for variable in self.env)
+
+
+class Content(Enum):
+    """The content of an object that a component needs beside its SecretProviderClass."""
+
+    CLOUD_PROVIDER_CONFIG = "cloud-provider-config"
+    """The cloud config of the cloud-controller-manager."""
+    NODE_CONFIG = "node-config"
+    """The cloud config of nodes, which use their own identity."""
+    CSI_CONFIG = "csi-config"
+    """The cloud config of a CSI controller."""
+    KMS_CONFIG = "kms-config"
+    """The cloud config of Azure's KMS plugin."""
+    CLUSTER_IDENTITY = "cluster-identity"
+    """The identity with which Cluster API makes machines."""
+    CREDENTIALS = "credentials"
+    """Subscription, tenant and resource group; with a workload identity, its client id and token file too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraObject:
+    """An object that a component needs beside its SecretProviderClass."""
+
+    kind: str
+    content: Content
+    name: str | None = None
+    """None: it is named after the hosted cluster."""
+    only_self_managed: bool = False
+    """Whether only clusters with workload identities have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSecret:
+    """A Secret in the guest cluster that tells an operator or a driver there which identity to use."""
+
+    namespace: str
+    name: str
+    data_plane: str | None = None
+    """The attribute of `DataPlaneIdentities`. None: managed Azure puts a placeholder there."""
+
+
+class Scope(Enum):
+    """A resource group on which an identity needs its role."""
+
+    MANAGED = "managed"
+    """That of the cluster's own resources."""
+    VNET = "vnet"
+    SECURITY_GROUP = "security group"
+    DNS_ZONE = "DNS zone"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """The Azure role that an identity needs."""
+
+    short_name: str
+    """HyperShift's name for the component; part of a role assignment's name."""
+    definition: str
+    """Id of the role definition."""
+    scopes: tuple[Scope, ...]
+    custom_definition: str | None = None
+    """Id or name of the narrower role that ARO HCP has registered in its own tenants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part of the control plane that has an identity of its own."""
+
+    name: str
+    identity: str
+    """The attribute of `Identities` and of `WorkloadIdentities`."""
+    secret_provider_class: str
+    pods: tuple[Pod, ...]
+    objects: tuple[ExtraObject, ...] = ()
+    capability: str | None = None
+    """The capability without which a cluster does not have the component."""
+    guest: GuestSecret | None = None
+    role: Role | None = None
+    """None for KMS, whose role is on a Key Vault that may be in any resource group."""
+
+    def get_identity(self, cluster: HostedCluster) -> ManagedIdentity | None:
+        """The managed identity whose credential the component's pods mount.
+
+        Returns:
+            None where the cluster does not have the component, or gives it a workload identity.
+        """
+        if self.capability in cluster.disabled_capabilities:
+            return None
+        identity: ManagedIdentity | None = getattr(cluster.identities, self.identity)
+        return identity
+
+    def get_workload_identity(self, cluster: HostedCluster) -> WorkloadIdentity | None:
+        """The component's workload identity.
+
+        Returns:
+            None where the cluster does not have the component, or gives it a managed identity.
+        """
+        if self.capability in cluster.disabled_capabilities:
+            return None
+        identity: WorkloadIdentity | None = getattr(cluster.workload_identities, self.identity)
+        return identity
+
+    def is_in(self, cluster: HostedCluster) -> bool:
+        """Whether the cluster has the component."""
+        return self.get_identity(cluster) is not None or self.get_workload_identity(cluster) is not None
+
+    @property
+    def consumer(self) -> Pod:
+        """The pods whose program calls Azure with this identity."""
+        return next(pod for pod in self.pods if pod.mount is not None)
