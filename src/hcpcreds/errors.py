@@ -48,7 +48,7 @@ class HcpCredsError(Exception):
     """
 
     retryable: ClassVar[bool] = False
-    """Whether the same call may succeed later without anything being mended."""
+    """Whether the same call may succeed later without anything being fixed."""
 
     options: tuple[str, ...] = ()
     """Names of arguments that would settle it: a command line spells them as its options."""

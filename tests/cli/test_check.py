@@ -24,7 +24,7 @@ def run(*arguments: str | Path, stdin: str = "", cwd: Path | None = None) -> sub
     )
 
 
-def test_check_says_where_why_and_how_to_mend():
+def test_check_says_where_why_and_how_to_fix():
     result = run(WRITABLE)
     assert result.returncode == 1
     line = WRITABLE.read_text().splitlines().index("            - name: ingress-cert") + 1
@@ -34,6 +34,11 @@ def test_check_says_where_why_and_how_to_mend():
         "    Set readOnly: true, as HyperShift does.\n"
     )
     assert result.stderr == "1 finding in 2 documents\n"
+
+
+def test_json_findings_have_stable_keys():
+    [finding] = json.loads(run("--output", "json", WRITABLE).stdout)
+    assert list(finding) == ["file", "line", "path", "code", "severity", "reason", "fix"]
 
 
 def test_check_is_silent_and_succeeds_when_nothing_is_found():

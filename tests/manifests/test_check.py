@@ -67,7 +67,7 @@ def test_failing_fixture_yields_its_code_and_no_other(file):
     assert finding.line >= 1
     assert finding.path.startswith("$")
     assert finding.reason
-    assert finding.mend.endswith(".")
+    assert finding.fix.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_every_code_has_fixtures_and_a_page_that_agrees_with_the_table():
         lines = (PAGES / f"{code}.md").read_text().splitlines()
         assert lines[:3] == [f"# {code}: {rule.title}", "", f"Severity: {rule.severity}"]
         headings = [line for line in lines if line.startswith("## ")]
-        assert headings == ["## What", "## Why it hurts at three in the morning", "## Mend", "## Source"]
+        assert headings == ["## What", "## Why it hurts at three in the morning", "## Fix", "## Source"]
         assert f"- [{code}]({code}.md) {rule.severity}: {rule.title}\n" in overview
 
 
@@ -200,7 +200,7 @@ def test_sample_of_the_reference_document_yields_the_shadowing():
 
 def test_findings_are_immutable_and_sort_by_where_they_stand():
     early, late = (
-        Finding(file=file, line=line, path="$", code="HC101", severity="error", reason="r", mend="m")
+        Finding(file=file, line=line, path="$", code="HC101", severity="error", reason="r", fix="m")
         for file, line in (("a", 9), ("b", 1))
     )
     assert sorted([late, early]) == [early, late]

@@ -12,7 +12,7 @@ from hcpcreds.manifests.check import RULES, read_documents
 
 FIXTURES = Path(__file__).parent / "check_fixtures"
 FINDINGS = Path(__file__).parent / "findings.json"
-"""For each failing fixture where the finding is, its reason and the mend."""
+"""For each failing fixture where the finding is, its reason and the fix."""
 
 TRUE = ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"]
 FALSE = ["false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"]
@@ -27,7 +27,7 @@ def codes(text: str) -> list[str]:
 
 def find(file: Path) -> list[str]:
     return [
-        f"{finding.line} {finding.path}: {finding.reason}. {finding.mend}"
+        f"{finding.line} {finding.path}: {finding.reason}. {finding.fix}"
         for finding in check(read_documents(file.read_bytes(), file=file.name))
     ]
 

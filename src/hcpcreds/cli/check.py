@@ -62,7 +62,7 @@ Examples:
 def command(
     files: tuple[str, ...], output: str, select: tuple[str, ...], ignore: tuple[str, ...], *, list_codes: bool
 ) -> None:
-    """Find what would not work, with the reason and the mend, before anything is applied.
+    """Find what would not work, with the reason and the fix, before anything is applied.
 
     All files are looked at together: workloads, SecretProviderClasses, Secrets and ConfigMaps with a cloud
     config, HostedClusters, AzureClusterIdentities, bare cloud configs, and the CSI driver's manifests, Helm

@@ -42,7 +42,7 @@ def _render_text(findings: Sequence[Finding]) -> str:
     return "\n".join(
         f"{make_printable(finding.file)}:{finding.line}: {_style(finding)}: {finding.reason}\n"
         f"    {finding.path}\n"
-        f"    {finding.mend}"
+        f"    {finding.fix}"
         for finding in findings
     )
 
@@ -71,7 +71,7 @@ def _render_sarif(findings: Sequence[Finding]) -> str:
             "ruleId": finding.code,
             "ruleIndex": codes.index(finding.code),
             "level": finding.severity,
-            "message": {"text": f"{finding.reason}. {finding.mend}"},
+            "message": {"text": f"{finding.reason}. {finding.fix}"},
             "locations": [_build_location(finding)],
         }
         for finding in findings
@@ -100,7 +100,7 @@ def _render_github(findings: Sequence[Finding]) -> str:
     return "\n".join(
         f"::{_GITHUB_COMMANDS[finding.severity]} file={_escape_property(make_printable(finding.file))},"
         f"line={finding.line},title={_escape_property(f'{finding.code}: {RULES[finding.code].title}')}"
-        f"::{_escape(f'{finding.path}: {finding.reason}. {finding.mend}')}"
+        f"::{_escape(f'{finding.path}: {finding.reason}. {finding.fix}')}"
         for finding in findings
     )
 

@@ -17,7 +17,7 @@ from hcpcreds.text import make_safe
 _COMMANDS: Final = {
     "render": "Print every object that a hosted cluster needs, ready to be applied.",
     "inject": "Add what a component's credential needs to workloads, and change nothing else.",
-    "check": "Find in manifests what would not work, with the reason and the mend.",
+    "check": "Find in manifests what would not work, with the reason and the fix.",
     "inspect": "Explain a credential file or mount: identity, certificate, validity, what is wrong.",
     "token": "Get a token as a component would, and show its claims.",
     "renew": "Renew the credentials in Key Vaults that are due, once or for ever.",

@@ -51,7 +51,7 @@ def _check_hosted_clusters(subjects: Subjects) -> Iterator[Finding]:
         path, _, reason = problem.partition(": ")
         field = node.at(*path.split("."))
         if not is_placeholder(field.plain):
-            yield report("HC507", field, reason, "Mend the field: nothing can be rendered.")
+            yield report("HC507", field, reason, "Fix the field: nothing can be rendered.")
 
 
 def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:

@@ -107,7 +107,7 @@ class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
     severity: Severity
     reason: str
     """What is wrong here."""
-    mend: str
+    fix: str
     """What to do about it."""
 
 
@@ -115,7 +115,7 @@ _LONGEST_TEXT: Final = 1000
 """Characters of a finding's text that are shown."""
 
 
-def report(code: str, node: Node, reason: str, mend: str) -> Finding:
+def report(code: str, node: Node, reason: str, fix: str) -> Finding:
     """Build a finding about what stands at a node."""
     return Finding(
         file=node.document.file,
@@ -124,5 +124,5 @@ def report(code: str, node: Node, reason: str, mend: str) -> Finding:
         code=code,
         severity=RULES[code].severity,
         reason=make_safe(reason, limit=_LONGEST_TEXT),
-        mend=make_safe(mend, limit=_LONGEST_TEXT),
+        fix=make_safe(fix, limit=_LONGEST_TEXT),
     )
