@@ -1,7 +1,9 @@
 """Work in the background: bounded threads, and none that is lost unseen."""
 
+import functools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,17 @@ def test_call_is_not_made_when_nobody_waits_for_it_any_more(workers: Workers):
     release.set()
     wait_until(lambda: not count_threads())
     assert not done.is_set()
+
+
+def test_everything_is_called_once_when_many_submit_at_once(workers: Workers):
+    done: list[int] = []
+    taken: list[int] = []
+
+    def submit(first: int) -> None:
+        numbers = range(first, first + 500)
+        taken.extend(each for each in numbers if workers.submit(functools.partial(done.append, each)))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(submit, range(0, 4_000, 500)))
+    wait_until(lambda: len(done) >= len(taken))
+    assert sorted(done) == sorted(taken)
