@@ -60,7 +60,6 @@ class Copy:
             "-m",
             "pytest",
             "-q",
-            "-x",
             "-p",
             "tests.mutants.plugin",
             *_PLAIN,
