@@ -1,8 +1,8 @@
 # ruff: noqa: T201 (printing is what it does with what it finds)
 """`make mutants ARGS="--room credential --sample 40 --seed 1"`: do the tests notice mistakes?
 
-Changes one small thing in a copy of the package, again and again, and runs the tests that execute that line;
-when they all pass, the room's other tests too. Prints the score of each room and every change that nobody has
+Changes one small thing in a copy of the package, again and again, and runs the tests that execute that line.
+Prints the score of each room and every change that nobody has
 noticed. Changes that cannot be noticed are listed in equivalent.json with a reason, and do not count.
 """
 
@@ -33,7 +33,7 @@ _LONGEST_SECONDS: Final = 900
 _FEW: Final = 0.01
 """What part of a room's tests may fail before anything is changed: those that a busy machine disturbs."""
 _QUICK: Final = 150
-"""So many of the tests that execute a line run before the rest of the room, the fastest ones first."""
+"""So many tests run before all others that can notice: most mutations are noticed by many."""
 _PLAIN: Final = (
     "-p",
     "tests.mutants.plugin",
@@ -60,8 +60,6 @@ class Copy:
             "-m",
             "pytest",
             "-q",
-            "-p",
-            "tests.mutants.plugin",
             *_PLAIN,
             *arguments,
         ]
@@ -89,16 +87,18 @@ class Knowledge:
 
     times: dict[str, float]
     tests: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+    elsewhere: set[tuple[str, int]] = field(default_factory=set)
+    """Lines that are executed outside tests too: when a module is imported, or in other processes."""
 
     def order(self, mutation: Mutation) -> list[str]:
-        """The tests that execute the changed lines, the faster before the slower."""
-        lines = range(mutation.first, mutation.last + 1)
-        found = {test for line in lines for test in self.tests.get((mutation.file, line), ())}
-        return sorted(found & self.times.keys(), key=self._get_time)
+        """The tests that can notice a mutation, the faster before the slower.
 
-    def order_rest(self, tried: list[str]) -> list[str]:
-        """All other tests of the room."""
-        return sorted(self.times.keys() - set(tried), key=self._get_time)
+        They are those that execute its lines; when others do so too, all other tests come after them.
+        """
+        lines = [(mutation.file, line) for line in range(mutation.first, mutation.last + 1)]
+        found = {test for line in lines for test in self.tests.get(line, ())} & self.times.keys()
+        rest = self.times.keys() - found if not found or self.elsewhere.intersection(lines) else ()
+        return [*sorted(found, key=self._get_time), *sorted(rest, key=self._get_time)]
 
     def _get_time(self, test: str) -> float:
         return self.times.get(test, 0.0)
@@ -160,9 +160,8 @@ def _judge(copy: Copy, room: Room, knowledge: Knowledge, mutation: Mutation, sou
         return "equivalent"
     (copy.root / file).write_bytes(mutation.apply(source))
     try:
-        first = knowledge.order(mutation)
-        quick, rest = first[:_QUICK], [*first[_QUICK:], *knowledge.order_rest(first)]
-        for tests in (quick, rest):
+        ordered = knowledge.order(mutation)
+        for tests in (ordered[:_QUICK], ordered[_QUICK:]):
             order = copy.root / "order.json"
             order.write_text(json.dumps(tests))
             if tests and copy.run("-x", *room.tests, **{ORDER: str(order)}) != 0:
@@ -211,6 +210,8 @@ def _learn(copy: Copy, room: Room) -> Knowledge:
         file = str(Path(path).relative_to(copy.root)) if Path(path).is_relative_to(copy.root) else path
         for line, contexts in data.contexts_by_lineno(path).items():
             knowledge.tests[file, line] = {name.rpartition("|")[0] for name in contexts if name}
+            if "" in contexts:
+                knowledge.elsewhere.add((file, line))
     return knowledge
 
 
