@@ -57,6 +57,7 @@ HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
     "ExtraObject": "content: which object a component needs",
     "FlightKey": "token: what a token is for",
+    "Pod": "token: which volume a service account token is in",
     "Variable": "value: a template in the component table",
     "_Vault": "credentials: dates, by the names of secrets",
 }
