@@ -36,10 +36,11 @@ ROOMS: Final = {
     "renewal": Room(("renewal",), ("tests/renewal",)),
     "manifests": Room(("manifests",), ("tests/manifests",)),
     "documents": Room(
-        ("kubernetes", "hosted_cluster.py", "components.py", "azureutil.py"),
+        ("kubernetes", "hosted_cluster", "components", "roles.py", "azureutil.py"),
         (
             "tests/kubernetes",
             "tests/test_hosted_cluster.py",
+            "tests/test_hosted_cluster_rules.py",
             "tests/test_components.py",
             "tests/test_azureutil.py",
             "tests/manifests",
