@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.manifests.examples import CONTROL_PLANE, KEY_VAULT_USER, REMOVED, make_manifest
+from tests.manifests.examples import CONTROL_PLANE, KEY_VAULT_USER, REMOVED, SELF_MANAGED, make_manifest
 
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.kubernetes.documents import parse_documents
 from hcpcreds.manifests import render
+from hcpcreds.manifests.rbac import build_rbac
+from hcpcreds.manifests.render import render_guest
 
 USER = "ARO_HCP_KEY_VAULT_USER_CLIENT_ID"
 ROOT = Path(__file__).parents[2]
@@ -208,3 +210,66 @@ def test_examples_of_the_help_and_the_readme_run_as_they_stand(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout
+
+
+def test_render_prints_guest_secrets_instead_when_asked(cluster):
+    result = run(cluster, "--guest", user=None)
+    assert result.returncode == 0, result.stderr
+    printed = parse_documents(result.stdout, where="output")
+    assert printed == render_guest(parse_hosted_cluster(make_manifest()))
+
+
+def test_render_prints_rbac_instead_when_asked(cluster):
+    result = run(cluster, "--rbac", "--namespace", "elsewhere", user=None)
+    printed = parse_documents(result.stdout, where="output")
+    assert printed == build_rbac(parse_hosted_cluster(make_manifest()), namespace="elsewhere")
+
+
+def test_render_prints_roles_as_json_and_says_what_is_not_known(cluster):
+    result = run(cluster, "--roles", user=None)
+    assert result.returncode == 0
+    printed = json.loads(result.stdout)
+    assert {tuple(item) for item in printed} == {
+        ("component", "identity", "name", "assignee", "role", "scope"),
+    }
+    assert "ingress-operator: its identity has no clientID; fill in the assignee\n" in result.stderr
+    assert (
+        "ingress-operator: the role on the DNS zone's resource group is left out; give"
+        " --dns-zone-resource-group\n"
+    ) in result.stderr
+    known = run(cluster, "--roles", "--dns-zone-resource-group", "dns", user=None)
+    assert len(json.loads(known.stdout)) == len(printed) + 1
+    assert "DNS zone" not in known.stderr
+
+
+def test_render_logs_in_to_the_vault_as_it_is_told(cluster):
+    result = run(cluster, "--vault-access", "workload-identity", "--component", "ingress-operator")
+    [item] = parse_documents(result.stdout, where="output")
+    assert item["spec"]["parameters"]["clientID"] == KEY_VAULT_USER
+    assert "useVMManagedIdentity" not in item["spec"]["parameters"]
+
+
+def test_render_takes_a_cluster_with_workload_identities():
+    result = run("-", text=json.dumps(make_manifest(SELF_MANAGED)), user=None)
+    assert result.returncode == 0, result.stderr
+    assert {item["kind"] for item in parse_documents(result.stdout, where="output")} == {
+        "Secret",
+        "ConfigMap",
+        "AzureClusterIdentity",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--guest", "--roles"], "--guest and --roles are mutually exclusive."),
+        (["--roles", "--output", "json"], "--roles cannot be combined with --output."),
+        (["--guest", "--kind", "Secret"], "--guest cannot be combined with --kind."),
+        (["--rbac", "--component", "ingress-operator"], "--rbac cannot be combined with --component."),
+        (["--dns-zone-resource-group", "dns"], "--dns-zone-resource-group goes with --roles only."),
+    ],
+)
+def test_render_is_refused_when_options_do_not_go_together(cluster, arguments, problem):
+    result = run(cluster, *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert problem in result.stderr

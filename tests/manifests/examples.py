@@ -170,6 +170,24 @@ def identities(draw: st.DrawFn) -> dict[str, str]:
 
 
 @st.composite
+def self_managed_manifests(draw: st.DrawFn) -> dict[str, Any]:
+    """Any valid hosted cluster with workload identities, as a mapping."""
+    manifest = draw(manifests())
+    azure = manifest["spec"]["platform"]["azure"]
+    azure["azureAuthenticationConfig"] = copy.deepcopy(WITH_WORKLOAD_IDENTITIES[AUTHENTICATION])
+    workload = azure["azureAuthenticationConfig"]["workloadIdentities"]
+    for field in list(workload):
+        workload[field] = {"clientID": draw(uuids)}
+    if draw(st.booleans()):
+        workload.pop("controlPlaneOperator")
+    if "secretEncryption" in manifest["spec"]:
+        kms = manifest["spec"]["secretEncryption"]["kms"]["azure"]
+        kms.pop("kms")
+        kms["workloadIdentity"] = {"clientID": draw(uuids)}
+    return manifest
+
+
+@st.composite
 def manifests(draw: st.DrawFn) -> dict[str, Any]:
     """Any valid hosted cluster, as a mapping."""
     network = f"/subscriptions/{draw(uuids)}/resourceGroups/{draw(names)}/providers/Microsoft.Network"

@@ -29,15 +29,16 @@ def build_credentials(cluster: HostedCluster, identity: ManagedIdentity | Worklo
     return _encode(cluster, None, token_file=None)
 
 
-def build_guest_secrets(cluster: HostedCluster, components: set[str]) -> list[Secret]:
+def build_guest_secrets(cluster: HostedCluster) -> dict[str, Secret]:
     """Build the Secrets in the guest cluster that name the identities to use there.
 
-    Args:
-        cluster: The hosted cluster.
-        components: Names of those whose Secrets to build.
+    They depend on the cluster's capabilities alone, and not on the identities of its control plane.
+
+    Returns:
+        The component's name → its Secret.
     """
-    return [
-        {
+    return {
+        component.name: {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {
@@ -48,8 +49,8 @@ def build_guest_secrets(cluster: HostedCluster, components: set[str]) -> list[Se
             "data": _encode(cluster, _find_guest_client_id(cluster, component), token_file=TOKEN_FILE),
         }
         for component in COMPONENTS
-        if component.guest is not None and component.name in components
-    ]
+        if component.guest is not None and component.capability not in cluster.disabled_capabilities
+    }
 
 
 def _find_guest_client_id(cluster: HostedCluster, component: Component) -> str:

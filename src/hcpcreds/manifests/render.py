@@ -60,7 +60,7 @@ def render(  # noqa: PLR0913 (each by its name)
         InputError: There is no such component, kind or access, the cluster has no identity for the component,
             nothing is left to render, or a builder cannot express the cluster; see each of them.
     """
-    wanted, problems = find_components(cluster, components)
+    wanted, problems = _find_components(cluster, components)
     with_classes = not kinds or "SecretProviderClass" in kinds
     if not problems:
         with_classes = with_classes and any(
@@ -118,10 +118,11 @@ def render_guest(cluster: HostedCluster, *, components: Collection[str] = ()) ->
     Raises:
         InputError: There is no such component, or none of them has a Secret there.
     """
-    wanted, problems = find_components(cluster, components)
+    wanted, problems = _find_components(cluster, components)
     if problems:
         raise InputError("what to render", problems)
-    objects: list[Any] = build_guest_secrets(cluster, wanted)
+    secrets = build_guest_secrets(cluster)
+    objects: list[Any] = [secret for name, secret in secrets.items() if not components or name in wanted]
     if not objects:
         raise InputError("what to render", [f"{', '.join(components)}: no Secret in the guest cluster"])
     return objects
@@ -163,7 +164,7 @@ def build_object(
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {CLOUD_CONFIG_KEY: encoded}}
 
 
-def find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[set[str], list[str]]:
+def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[set[str], list[str]]:
     """Find the components that names of components or workloads stand for.
 
     Returns:

@@ -26,6 +26,7 @@ from hcpcreds.manifests.check.subjects import (
 
 _SHADOWS: Final = (
     "useFederatedWorkloadIdentityExtension",
+    "useWorkloadIdentityExtension",  # the KMS plugin's name for it
     "useManagedIdentityExtension",
     "aadClientSecret",
     "aadClientCertPath",
@@ -33,6 +34,7 @@ _SHADOWS: Final = (
 """In the order in which cloud-provider-azure looks for a credential, all before the path."""
 _BOOLEANS: Final = (
     "useFederatedWorkloadIdentityExtension",
+    "useWorkloadIdentityExtension",
     "useManagedIdentityExtension",
     "useInstanceMetadata",
     "cloudProviderBackoff",
