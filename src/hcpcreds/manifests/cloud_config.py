@@ -101,6 +101,9 @@ def render_cloud_config(cluster: HostedCluster, content: Content, identity: Iden
         KeyError: The content is not a cloud config.
     """
     text = msgspec.json.format(msgspec.json.encode(_CONFIGS[content](cluster, identity)), indent=2).decode()
+    # Looking for each is ten times as fast as replacing each, and nearly no config has one.
+    if text.isascii() and "<" not in text and ">" not in text and "&" not in text:
+        return text
     for character, escape in _GO_ESCAPES:
         text = text.replace(character, escape)
     return text

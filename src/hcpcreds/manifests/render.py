@@ -90,7 +90,7 @@ def render(  # noqa: PLR0913 (each by its name)
                 vault_access=vault_access,
             )
             for component in COMPONENTS
-            if component.name in wanted and component.get_identity(cluster) is not None
+            if component.name in wanted and component.get_identity(cluster)
         ]
     extra = [
         build_object(cluster, component, item, namespace=namespace)

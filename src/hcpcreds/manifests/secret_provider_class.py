@@ -59,36 +59,30 @@ def build_secret_provider_class(
         hint = "With WorkloadIdentities, give the KMS identity as kms.azure.workloadIdentity."
         raise InputError(component.name, [problem], hint=hint)
     check_key_vault_user(key_vault_user_client_id)
+    parameters = _build_access(vault_access, key_vault_user_client_id)
+    parameters["keyvaultName"] = cluster.key_vault.name
+    parameters["tenantId"] = cluster.key_vault.tenant_id
+    parameters["objects"] = render_objects(identity)
     return {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClass",
         "metadata": build_metadata(
             component.secret_provider_class, cluster, component=component.name, namespace=namespace
         ),
-        "spec": {
-            "provider": "azure",
-            "parameters": {
-                **_build_access(vault_access, key_vault_user_client_id),
-                "keyvaultName": cluster.key_vault.name,
-                "tenantId": cluster.key_vault.tenant_id,
-                "objects": render_objects(identity),
-            },
-        },
+        "spec": {"provider": "azure", "parameters": parameters},
     }
 
 
 def _build_access(mode: VaultAccess, client_id: str) -> dict[str, str]:
-    match mode:
-        case "vm-identity":
-            return {
-                "usePodIdentity": "false",
-                "useVMManagedIdentity": "true",
-                "userAssignedIdentityID": client_id,
-            }
-        case "workload-identity":
-            return {"usePodIdentity": "false", "clientID": client_id}
-        case "identity-binding":
-            return {"useAzureTokenProxy": "true", "clientID": client_id}
+    if mode == "vm-identity":
+        return {
+            "usePodIdentity": "false",
+            "useVMManagedIdentity": "true",
+            "userAssignedIdentityID": client_id,
+        }
+    if mode == "workload-identity":
+        return {"usePodIdentity": "false", "clientID": client_id}
+    return {"useAzureTokenProxy": "true", "clientID": client_id}
 
 
 def render_objects(identity: ManagedIdentity) -> str:
