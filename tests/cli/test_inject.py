@@ -159,6 +159,28 @@ def test_credentials_secret_name_stands_for_the_hosted_cluster(deployment):
     assert b"value: /mnt/certs/mine" in result.stdout
 
 
+def test_workload_is_named_as_left_alone_when_only_its_container_has_a_components_name(cluster, deployment):
+    copy = make_workload(name="ingress-copy", containers=[{"name": "ingress-operator"}])
+    other = make_workload(name="other", containers=[{"name": "manager"}])
+    stream = (
+        deployment.read_bytes() + "".join(f"\n---\n{json.dumps(item)}" for item in (copy, other)).encode()
+    )
+    result = run("-", "--hosted-cluster", cluster, stdin=stream)
+    assert result.returncode == 0
+    assert result.stderr.decode() == (
+        "Deployment ingress-operator: 3 to change\n"
+        "Deployment ingress-copy: left alone; its name is not a component's, but that of its container "
+        "ingress-operator is\n"
+    )
+    assert list(yaml.safe_load_all(result.stdout))[1:] == [copy, other]
+    patch = run("-", "--hosted-cluster", cluster, "--output", "patch", stdin=stream)
+    assert [item["metadata"]["name"] for item in yaml.safe_load_all(patch.stdout)] == ["ingress-operator"]
+    alone = run("-", "--hosted-cluster", cluster, stdin=json.dumps(copy).encode())
+    assert (alone.returncode, alone.stdout) == (2, b"")
+    assert b"left alone" in alone.stderr
+    assert b"no workload in it is a component's" in alone.stderr
+
+
 def test_conflict_is_refused_and_replaced_when_asked(cluster):
     workload = json.dumps(make_workload(volumes=[{"name": "ingress-cert", "emptyDir": {}}])).encode()
     refused = run("-", "--hosted-cluster", cluster, stdin=workload)

@@ -163,21 +163,30 @@ def _render(file: str, options: "InjectOptions", output: str) -> bytes:
     source, where = read_file_or_stdin(file)
     if output in ("patch", "jsonpatch"):  # these need no text that can be edited
         planned = make_plans(parse_documents(source, where=where), options, where=where)
-        plans = [plan for plans in planned for plan in plans]
-        _report(plans, where)
+        plans = _report([plan for plans in planned for plan in plans], where)
         return _render_patch(plans, output, where).encode()
     stream = inject_stream(source, options, where=where)
     _report(stream.plans, where)
     return (stream.after if output == "yaml" else _render_diff(stream, file)).encode()
 
 
-def _report(plans: Sequence["Plan"], where: str) -> None:
-    """Say on standard error how many changes each workload gets."""
-    if not plans:
+def _report(plans: Sequence["Plan"], where: str) -> list["Plan"]:
+    """Say on standard error how many changes each workload gets, and which only look like a component's.
+
+    Returns:
+        The plans of workloads that are a component's.
+    """
+    for plan in plans:
+        if plan.suspect is None:
+            click.echo(f"{plan.workload.title}: {len(plan.changes) or 'nothing'} to change", err=True)
+        else:
+            reason = f"its name is not a component's, but that of its container {plan.suspect} is"
+            click.echo(f"{plan.workload.title}: left alone; {reason}", err=True)
+    known = [plan for plan in plans if plan.suspect is None]
+    if not known:
         hint = "Name its component, or label the workload with hcpcreds.io/component."
         raise InputError(where, ["no workload in it is a component's"], hint=hint, options=["component"])
-    for plan in plans:
-        click.echo(f"{plan.workload.title}: {len(plan.changes) or 'nothing'} to change", err=True)
+    return known
 
 
 def _render_patch(plans: Sequence["Plan"], output: str, where: str) -> str:

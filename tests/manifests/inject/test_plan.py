@@ -29,6 +29,10 @@ VOLUME: dict[str, Any] = {
 }
 MOUNT = {"name": "ingress-cert", "mountPath": "/mnt/certs", "readOnly": True}
 VARIABLE = {"name": "MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH", "value": "/mnt/certs/otter-ingress"}
+STATUS_KEY = {
+    "provider": "Azure",
+    "azure": {"keyVaultName": "otter-etcd", "keyName": "etcd", "keyVersion": "2"},
+}
 CUSTOM = CustomComponent(
     secret_provider_class="my.class",
     volume_name="my-cert",
@@ -128,6 +132,42 @@ def test_component_and_its_workload_are_the_same():
     assert inject(workload, make_options(component="cluster-api-provider-azure")) == inject(
         workload, make_options(component="capi-provider")
     )
+
+
+@pytest.mark.parametrize("name", ["azure-cloud-controller-manager", "cloud-controller-manager"])
+def test_cloud_controller_manager_is_recognized_by_either_name(name):
+    workload = make_workload(name=name, containers=[{"name": "cloud-controller-manager"}])
+    injected = inject(workload, make_options())
+    [container] = get_pod_spec(injected)["containers"]
+    assert container["volumeMounts"] == [
+        {"name": "cloud-provider-cert", "mountPath": "/mnt/certs", "readOnly": True}
+    ]
+
+
+def test_config_operator_gets_the_service_and_needs_no_identity():
+    workload = make_workload(name="hosted-cluster-config-operator")
+    expected = [{"name": "MANAGED_SERVICE", "value": "ARO-HCP"}]
+    for options in (make_options(), InjectOptions(managed_service="ARO-HCP")):
+        injected = inject(workload, options)
+        assert get_pod_spec(injected)["containers"][0]["env"] == expected
+        assert "volumes" not in get_pod_spec(injected)
+
+
+@pytest.mark.parametrize(
+    ("status", "containers"),
+    [
+        ({}, ["azure-kms-provider-active"]),
+        (
+            {"activeKey": STATUS_KEY, "targetKey": STATUS_KEY},
+            ["azure-kms-provider-active", "azure-kms-provider-backup"],
+        ),
+    ],
+    ids=["no rotation", "rotation"],
+)
+def test_kms_containers_are_those_of_the_status_when_a_key_rotates(status, containers):
+    changes = {f"{KMS}.backupKey": REMOVED, "status.secretEncryption": status}
+    cluster = parse_hosted_cluster(make_manifest(changes))
+    assert list(build_pod_additions(cluster, "kube-apiserver").containers) == containers
 
 
 def test_component_of_two_workloads_is_told_by_the_workloads_name():

@@ -7,7 +7,7 @@ from typing import Any
 from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.objects import Path
 from hcpcreds.manifests.inject.changes import Change, ListDiff, apply_change, diff_list
-from hcpcreds.manifests.inject.identify import identify
+from hcpcreds.manifests.inject.identify import find_suspect, identify
 from hcpcreds.manifests.inject.options import InjectOptions
 from hcpcreds.manifests.inject.workloads import Workload, find_workloads
 from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
@@ -23,6 +23,8 @@ class Plan:
     """Their paths start at the workload."""
     conflicts: tuple[str, ...]
     """What the changes replace, which needs `InjectOptions.replace`."""
+    suspect: str | None = None
+    """The workload is not a component's by its name, but this container of it has a component's name."""
 
     @property
     def document_changes(self) -> list[Change]:
@@ -59,7 +61,8 @@ def make_plans(documents: Sequence[Any], options: InjectOptions, *, where: str) 
         where: What error messages call the stream.
 
     Returns:
-        For each document, a plan for each of its workloads that is a component's.
+        For each document, a plan for each of its workloads that is a component's, or with a hosted cluster
+        might be one.
 
     Raises:
         InputError: As `inject`, with the problems of all documents.
@@ -119,14 +122,15 @@ def _check_choice(workloads: list[Workload], options: InjectOptions, where: str)
 
 
 def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
-    """Plan one workload; None when it is not a component's.
+    """Plan one workload; None when nothing suggests that it is a component's.
 
     Raises:
         InputError: Its component cannot be told, or it is written so that nothing can be added.
     """
     additions = identify(workload, options)
     if additions is None:
-        return None
+        suspect = find_suspect(workload) if options.cluster is not None else None
+        return Plan(workload, (), (), suspect) if suspect else None
     placed = list(_place(workload, additions, options)) if additions.containers else []
     diffs = [_diff(workload, workload.pod_spec, "volumes", additions.volumes)]
     for path, added in placed:
