@@ -35,6 +35,8 @@ _NEW: Final = 4
 _PAUSE: Final = 0.08
 """Seconds between two calls, at most."""
 _DESCRIPTORS: Final = 1024
+_MOMENT: Final = 7
+"""Seconds before its end from which on a token need not be served any more: it has to travel still."""
 _KEPT: Final = 500
 _STEPS: Final = 8
 """Buckets of durations for each doubling."""
@@ -52,30 +54,44 @@ class Record:
         self.durations = [0] * (40 * _STEPS)
 
     @contextmanager
-    def call(self) -> Iterator[None]:
-        """Time a call, and keep why it failed."""
+    def call(self, last: "Last | None" = None) -> Iterator[None]:
+        """Time a call, and keep why it failed.
+
+        Args:
+            last: The last token that there was for the same; once it has expired, a new one was asked for.
+        """
         began = self.began = time.monotonic()
         try:
             yield
         except Exception as error:  # noqa: BLE001 (a foreign one is what is looked for)
-            self.fail(f"{type(error).__name__}: {error}", began, is_ours=isinstance(error, HcpCredsError))
+            kind = "new" if last is not None and last.is_over() else self.kind
+            is_ours = isinstance(error, HcpCredsError)
+            self.fail(f"{type(error).__name__}: {error}", began, is_ours=is_ours, kind=kind)
         finally:
             self.began = None
             self.calls += 1
             self.durations[int(math.log2(1 + (time.monotonic() - began) * 1e9) * _STEPS)] += 1
 
-    def fail(self, why: str, began: float, *, is_ours: bool = True) -> None:
+    def fail(self, why: str, began: float, *, is_ours: bool = True, kind: str | None = None) -> None:
         """Keep a failure."""
         if len(self.failures) < _KEPT:
-            ended = time.monotonic()
-            failure = {
-                "kind": self.kind,
-                "began": began,
-                "ended": ended,
-                "is_ours": is_ours,
-                "why": why[:400],
-            }
-            self.failures.append(failure)
+            failure = {"kind": kind or self.kind, "began": began, "ended": time.monotonic()}
+            self.failures.append({**failure, "is_ours": is_ours, "why": why[:400]})
+
+
+class Last:
+    """Until when the last token could be served that a credential gave for a scope."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def keep(self, expires_on: int) -> None:
+        """Note a token."""
+        self._until = max(self._until, expires_on - _MOMENT)
+
+    def is_over(self) -> bool:
+        """Whether there is none any more that could be served."""
+        return time.time() > self._until
 
 
 class Component:
@@ -85,8 +101,9 @@ class Component:
         self._file = file
         self._options: dict[str, Any] = {"connection_verify": ca_file}
         self._credential = UserAssignedIdentityCredential(file, **self._options)
+        self._last = {scope: Last() for scope in SCOPES}
         for scope in SCOPES:
-            self._credential.get_token(scope)
+            self._last[scope].keep(self._credential.get_token(scope).expires_on)
         self._is_warm = threading.Event()
         self._stop = threading.Event()
         self._records: list[Record] = []
@@ -196,29 +213,34 @@ class Component:
         def run() -> None:
             while not self._stop.is_set():
                 claims = self._make_claims() if kind == "new" else None
-                with record.call():
+                options: Any = {"claims": claims} if claims else {}
+                scope = random.choice(SCOPES)
+                last = self._last[scope]
+                with record.call(last):
                     if random.random() < 0.5:
-                        self._credential.get_token(random.choice(SCOPES), claims=claims)
+                        last.keep(self._credential.get_token(scope, claims=claims).expires_on)
                     else:
-                        options: Any = {"claims": claims} if claims else {}
-                        self._credential.get_token_info(random.choice(SCOPES), options=options)
+                        last.keep(self._credential.get_token_info(scope, options=options).expires_on)
                 self._stop.wait(random.uniform(0, _PAUSE))
 
         return run
 
     async def _run_tasks(self) -> None:
         async with hcpcreds.aio.UserAssignedIdentityCredential(self._file, **self._options) as credential:
+            tokens = {scope: Last() for scope in SCOPES}
 
             async def call(kind: str) -> None:
                 record = self._record(kind)
                 while not self._stop.is_set():
                     claims = self._make_claims() if kind == "new" else None
-                    with record.call():
-                        await credential.get_token(random.choice(SCOPES), claims=claims)
+                    scope = random.choice(SCOPES)
+                    with record.call(tokens[scope]):
+                        token = await credential.get_token(scope, claims=claims)
+                        tokens[scope].keep(token.expires_on)
                     await asyncio.sleep(random.uniform(0, _PAUSE))
 
             for scope in SCOPES:
-                await credential.get_token(scope)
+                tokens[scope].keep((await credential.get_token(scope)).expires_on)
             self._is_warm.set()
             await asyncio.gather(*(call("new" if number < _NEW else "served") for number in range(CALLERS)))
 
@@ -260,7 +282,8 @@ class Component:
         served.calls += 1
         served.began = None
         if b"served;" not in said:
-            served.fail(f"in a forked child: {said.decode() or 'never returned'}", began)
+            kind = "new" if any(last.is_over() for last in self._last.values()) else "served"
+            served.fail(f"in a forked child: {said.decode() or 'never returned'}", began, kind=kind)
         said += _read_until(reading, began + LONGEST_WAIT, b"new;")
         new.calls += 1
         if b"served;" in said and b"new;" not in said:
