@@ -56,7 +56,7 @@ class Version:
         for decode in (bytes.fromhex, lambda text: base64.b64decode(text, validate=True), str.encode):
             try:
                 content: dict[str, Any] = msgspec.json.decode(decode(value))
-            except ValueError:
+            except (ValueError, msgspec.MsgspecError):
                 continue
             one: dict[str, Any] = (content.get("explicit_identities") or [content])[0]
             return one
