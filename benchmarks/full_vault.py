@@ -16,7 +16,8 @@ from hcpcreds.dataplane import UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import parse_model
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.settings import Settings
-from hcpcreds.vault.secret import VaultSecret, build_secret, render_identifier
+from hcpcreds.vault.naming import render_identifier
+from hcpcreds.vault.secret import VaultSecret, build_secret
 
 STORED: Final = 10_000
 DUE: Final = 1_000

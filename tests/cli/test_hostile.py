@@ -24,12 +24,19 @@ from hcpcreds.errors import IssueError
 from hcpcreds.manifests.check import check, read_documents
 from hcpcreds.renewal.outcomes import Outcome, Result, Walk
 from hcpcreds.up.record import ComponentRecord
+from hcpcreds.vault.secret import StoredCredential
 
 HOSTILE = "x\x1b]0;owned\x07\x1b[2J\x9b2J\x7f\u202eevil\u2066\u2028y"
 FIXTURES = Path(__file__).parents[1] / "manifests" / "check_fixtures"
 FILE_NAME = HOSTILE + "\n::error::forged"
 EVERYWHERE = re.compile(r"\x1b\[\d*m")
 """Our own colours, which stand around what is shown."""
+
+
+def make_credential(name: str, at: datetime) -> StoredCredential:
+    return StoredCredential(
+        name=name, enabled=True, not_before=at, expires_on=at, renew_after=at, cannot_renew_after=at
+    )
 
 
 def assert_is_safe(shown: str) -> None:
@@ -247,8 +254,7 @@ def test_token_shows_nothing_as_it_is_when_the_authority_is_hostile(
 def test_renew_reports_nothing_as_it_is_when_names_and_reasons_are_hostile(capsys, output):
     now = datetime.now(UTC)
     outcomes = tuple(
-        Outcome(name=HOSTILE, result=result, expires_on=now, cannot_renew_after=now, reason=HOSTILE)
-        for result in Result
+        Outcome(credential=make_credential(HOSTILE, now), result=result, reason=HOSTILE) for result in Result
     )
     report = RenewalReport(output)
     for outcome in outcomes:
@@ -288,7 +294,7 @@ def test_reports_keep_the_lines_of_a_list_of_problems(capsys):
     with LinesReporter() as reporter:
         reporter.problem(text)
     now = datetime.now(UTC)
-    outcome = Outcome(name="x", result=Result.FAILED, expires_on=now, cannot_renew_after=now, reason=text)
+    outcome = Outcome(credential=make_credential("x", now), result=Result.FAILED, reason=text)
     RenewalReport("text").settled("https://vault", outcome)
     shown = capsys.readouterr().err
     assert shown.count("\n  one\n  x") == 2

@@ -12,15 +12,9 @@ from multidict import CIMultiDict
 from hcpcreds import vault
 from hcpcreds.dataplane import MoveIdentityRequest, UserAssignedIdentitiesRequest, client
 from hcpcreds.dataplane import aio as aio_client
+from hcpcreds.dataplane.hosts import check_identity_url, choose_hosts
 from hcpcreds.dataplane.models import ManagedIdentityCredentials
-from hcpcreds.dataplane.protocol import (
-    Answer,
-    Tenants,
-    build_request,
-    check_identity_url,
-    choose_hosts,
-    read_answer,
-)
+from hcpcreds.dataplane.protocol import Answer, Tenants, build_request, read_answer
 from hcpcreds.errors import InputError, IssueError
 from hcpcreds.vault import aio as aio_vault
 
@@ -98,15 +92,15 @@ def test_tenants_learns_nothing_from_what_is_no_challenge(status: int, headers: 
 @pytest.mark.parametrize(
     ("status", "content", "said"),
     [
-        (400, b'{"error": {"code": "BadRequest", "message": "no ids"}}', "answered 400, BadRequest: no ids"),
-        (500, b"<html>sentinel</html>", "answered 500, no readable error"),
-        (302, b"", "HTTP 302 with what is not an answer of the data plane.*firewall"),
-        (403, b"<html>sentinel</html>", "HTTP 403 with what is not an answer of the data plane.*firewall"),
-        (403, b'{"error": null}', "HTTP 403 with what is not an answer of the data plane.*firewall"),
-        (401, b"", "answered 401, no readable error.*application"),
-        (200, b'{"client_secret": ["sentinel"]}', r"unreadable: .*\$\.client_secret"),
-        (200, b"", "the answer is unreadable"),
-        (204, b"", "answered 204"),
+        (400, b'{"error": {"code": "BadRequest", "message": "no ids"}}', "HTTP 400, BadRequest: no ids"),
+        (500, b"<html>sentinel</html>", "HTTP 500, no readable error"),
+        (302, b"", "HTTP 302, but not from the data plane.*firewall"),
+        (403, b"<html>sentinel</html>", "HTTP 403, but not from the data plane.*firewall"),
+        (403, b'{"error": null}', "HTTP 403, but not from the data plane.*firewall"),
+        (401, b"", "HTTP 401, no readable error.*application"),
+        (200, b'{"client_secret": ["sentinel"]}', r"unreadable answer: .*\$\.client_secret"),
+        (200, b"", "unreadable answer"),
+        (204, b"", "HTTP 204"),
     ],
 )
 def test_read_answer_says_what_came_without_its_content_or_the_query(status: int, content: bytes, said: str):
@@ -150,7 +144,7 @@ def test_check_identity_url_takes_the_audiences_host_and_its_subdomains(host: st
 
 @pytest.mark.parametrize("host", ["evilidentity.azure.net", "identity.azure.net.evil.example", "azure.net"])
 def test_check_identity_url_refuses_another_host_that_looks_alike(host: str):
-    with pytest.raises(InputError, match=r"is not one that a token may go to: identity\.azure\.net"):
+    with pytest.raises(InputError, match=r"is not among the allowed hosts: identity\.azure\.net"):
         check_identity_url(f"https://{host}/a", ["identity.azure.net"])
 
 
@@ -166,7 +160,7 @@ def test_check_identity_url_refuses_another_host_that_looks_alike(host: str):
     ],
 )
 def test_choose_hosts_needs_one(audience: str, hosts: list[str] | None):
-    with pytest.raises(InputError, match="none is named"):
+    with pytest.raises(InputError, match="no host given"):
         choose_hosts(audience, hosts)
 
 
@@ -179,7 +173,7 @@ def test_choose_hosts_needs_one(audience: str, hosts: list[str] | None):
     ],
 )
 def test_choose_hosts_refuses_what_is_not_a_host(host: str):
-    with pytest.raises(InputError, match="expected a host's name") as caught:
+    with pytest.raises(InputError, match="expected a host name") as caught:
         choose_hosts("https://identity.azure.net", ["fine.example", host])
     assert str(caught.value).isprintable()
 
@@ -215,9 +209,9 @@ def test_choose_hosts_takes_a_host_and_this_machine(host: str, chosen: str):
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        (401, "The credential must be of an application that may call the data plane"),
-        (403, "The application may not get this resource's credentials."),
-        (404, "There is no such identity; take the x-ms-identity-url from ARM again."),
+        (401, "Use a credential of an application that may call the data plane"),
+        (403, "The application may not get the credentials of this resource."),
+        (404, "The identity does not exist; get the x-ms-identity-url from ARM again."),
         (429, "Throttled; try again later."),
         (503, "Try again later."),
         (500, None),

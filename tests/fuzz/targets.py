@@ -28,8 +28,9 @@ from hcpcreds import UserAssignedIdentityCredential, vault
 from hcpcreds.credential_file.file import parse_credential_file
 from hcpcreds.credential_file.inspection import inspect_credential_file
 from hcpcreds.dataplane.challenge import find_tenant, parse_challenges
+from hcpcreds.dataplane.hosts import check_identity_url
 from hcpcreds.dataplane.models import ManagedIdentityCredentials
-from hcpcreds.dataplane.protocol import Answer, check_identity_url, read_answer
+from hcpcreds.dataplane.protocol import Answer, read_answer
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.kubernetes.lease import Leases
 from hcpcreds.local.azure.azure import LocalAzure
@@ -163,7 +164,7 @@ def _make_text_targets() -> list[Target]:
         )
         secret = KeyVaultSecret(properties, content.decode("utf-8", "surrogateescape"))
         loaded = read_secret(secret, where="secret uamsi-x")
-        build_renewal_request(loaded.credentials)
+        build_renewal_request(loaded.credential)
         return build_secret(loaded.credentials), loaded
 
     def read_issued(content: bytes) -> object:

@@ -162,7 +162,7 @@ def test_refusal_is_told_at_once_when_its_wait_would_end_after_the_timeout(local
             connection_verify=str(local_azure.ca_file),
             timeout=5,
         ) as factory,
-        pytest.raises(IssueUnavailableError, match="answered 429"),
+        pytest.raises(IssueUnavailableError, match="HTTP 429"),
     ):
         factory.create_client(local_azure.identity_url).get_system_assigned_identity_credentials()
     assert throttled.met == 1

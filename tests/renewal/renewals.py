@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,11 +28,12 @@ from hcpcreds.errors import IssueError
 from hcpcreds.http.aio import open_transports
 from hcpcreds.http.answers import MAX_ANSWER, MAX_TOKEN_ANSWER
 from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.renewal.issuance import Issuer
 from hcpcreds.renewal.outcomes import Observer, Outcome, Result, Walk
 from hcpcreds.renewal.possession import KeyProver
 from hcpcreds.renewal.throttle import ThrottleGate
 from hcpcreds.renewal.walk import RenewalSettings, VaultRenewer
-from hcpcreds.vault.secret import render_identifier
+from hcpcreds.vault.naming import render_identifier
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -322,7 +323,7 @@ class Renewals:
     async def renewer(
         self,
         *,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
         now: Callable[[], datetime] | None = None,
         **settings: Any,
     ) -> AsyncIterator[VaultRenewer]:
@@ -347,8 +348,8 @@ class Renewals:
             ) as data_plane,
             KeyProver(
                 f"{ARM}/.default",
-                list_own=lambda: [self.azure.authority],
-                clock=lambda: self.now().timestamp(),
+                list_own_authorities=lambda: [self.azure.authority],
+                now=self.now,
                 per_retry_policies=[ThrottleGate(), Meanwhile(self._rules)],
                 transport=make_transport(MAX_TOKEN_ANSWER),
                 retry_total=0,
@@ -359,13 +360,13 @@ class Renewals:
                 await data_plane.create_client(
                     f"{self.azure.data_plane.url}/nobody/credentials?a=b"
                 ).get_system_assigned_identity_credentials()
+            now = now or self.now
             yield VaultRenewer(
                 vault,
-                data_plane,
-                prover,
+                Issuer(data_plane, prover, now=now),
                 RenewalSettings(**{"backoff_seconds": 0.01, **settings}),
-                observer=observer,
-                now=now or self.now,
+                observers=observers,
+                now=now,
             )
 
     def walk(self, *, stop: asyncio.Event | None = None, **options: Any) -> Walk:
@@ -401,12 +402,12 @@ def parse_time(text: str) -> datetime:
 
 def list_results(walk: Walk) -> dict[str, Result]:
     """How it ended, by the secret's name; each has ended once."""
-    results = {outcome.name: outcome.result for outcome in walk.outcomes}
+    results = {outcome.credential.name: outcome.result for outcome in walk.outcomes}
     assert len(results) == len(walk.outcomes)
     return results
 
 
 def get_outcome(walk: Walk, name: str) -> Outcome:
     """The one outcome of a secret."""
-    (outcome,) = [outcome for outcome in walk.outcomes if outcome.name == name]
+    (outcome,) = [outcome for outcome in walk.outcomes if outcome.credential.name == name]
     return outcome

@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from azure.keyvault.secrets import KeyVaultSecret, SecretProperties
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.dataplane.credentials import make_fields
+from tests.dataplane.credentials import make_client_secret, make_fields
 
 from hcpcreds.dataplane import (
     CustomClaims,
@@ -15,9 +16,10 @@ from hcpcreds.dataplane import (
     UserAssignedIdentitiesRequest,
     UserAssignedIdentityCredentials,
 )
+from hcpcreds.dataplane.models import parse_model, render_model
 from hcpcreds.errors import IssueUnavailableError
-from hcpcreds.renewal.acceptance import CLOCK_TOLERANCE, build_renewal_request, take_renewed
-from hcpcreds.vault.secret import build_secret, parse_time
+from hcpcreds.renewal.acceptance import CLOCK_TOLERANCE, accept_answer, build_renewal_request
+from hcpcreds.vault.secret import Credentials, LoadedSecret, parse_time, read_secret
 
 NOW = datetime(2027, 1, 8, tzinfo=UTC)
 WHERE = "secret uamsi-a in https://vault.example"
@@ -29,7 +31,7 @@ STORED = UserAssignedIdentityCredentials(
     **make_fields(client_secret_url="https://dp.example/one", resource_id=RESOURCE_ID)
 )
 LATER: dict[str, Any] = {
-    "client_secret": "the new one",
+    "client_secret": make_client_secret(certificate_of=1, key_of=1),
     "not_before": "2027-01-07T23:55:00Z",
     "not_after": "2027-04-08T00:00:00Z",
     "renew_after": "2027-02-23T00:00:00Z",
@@ -49,14 +51,24 @@ def make_top() -> ManagedIdentityCredentials:
     return ManagedIdentityCredentials(**same, **LATER)
 
 
-def judge(
+def load(credentials: Credentials) -> LoadedSecret:
+    """A secret as it comes from a vault."""
+    name = "msi-a" if isinstance(credentials, ManagedIdentityCredentials) else "uamsi-a"
+    properties = SecretProperties(name=name, vault_id=f"https://vault.example/secrets/{name}/1")
+    return read_secret(KeyVaultSecret(properties, render_model(credentials).decode()), where=WHERE)
+
+
+def accept(
     answer: ManagedIdentityCredentials, stored: Any = STORED, now: datetime = NOW, **options: Any
 ) -> Any:
-    return take_renewed(stored, answer, where=WHERE, now=now, **options)
+    """The new value of a secret."""
+    current = load(stored)
+    secret = accept_answer(current, answer, now=now, **options)
+    return secret and parse_model(secret.value.encode(), type(current.credentials))
 
 
 def test_renewal_takes_what_is_new_and_keeps_what_is_not_said():
-    renewed = judge(make_answer())
+    renewed = accept(make_answer())
     assert isinstance(renewed, UserAssignedIdentityCredentials)
     assert {name: getattr(renewed, name) for name in LATER} == LATER
     for name in (
@@ -71,33 +83,33 @@ def test_renewal_takes_what_is_new_and_keeps_what_is_not_said():
 
 
 def test_what_the_answer_says_anew_is_taken():
-    renewed = judge(make_answer(client_secret_url="https://dp.example/two"))
+    renewed = accept(make_answer(client_secret_url="https://dp.example/two"))
     assert renewed.client_secret_url == "https://dp.example/two"
 
 
 def test_identity_is_told_by_its_client_id_whatever_its_case():
-    assert judge(make_answer(client_id=(STORED.client_id or "").upper())) is not None
-    assert judge(make_answer(resource_id=RESOURCE_ID.upper())) is not None
+    assert accept(make_answer(client_id=(STORED.client_id or "").upper())) is not None
+    assert accept(make_answer(resource_id=RESOURCE_ID.upper())) is not None
 
 
 def test_identity_is_found_among_others():
     other = UserAssignedIdentityCredentials(**{**make_fields(), "client_id": "someone else's"})
     own = make_answer().explicit_identities or ()
     assert (
-        judge(ManagedIdentityCredentials(explicit_identities=(other, *own))).not_after == LATER["not_after"]
+        accept(ManagedIdentityCredentials(explicit_identities=(other, *own))).not_after == LATER["not_after"]
     )
     at_the_top = make_top()
-    assert judge(at_the_top).not_after == LATER["not_after"]
+    assert accept(at_the_top).not_after == LATER["not_after"]
 
 
 def test_answer_that_is_stored_already_is_none():
     answer = make_answer(not_before=STORED.not_before, not_after=STORED.not_after)
-    assert judge(answer) is None
+    assert accept(answer) is None
 
 
 def test_whole_answer_keeps_what_is_around():
     stored = ManagedIdentityCredentials(internal_id="its own", explicit_identities=(STORED,))
-    renewed = judge(make_answer(), stored=stored)
+    renewed = accept(make_answer(), stored=stored)
     assert isinstance(renewed, ManagedIdentityCredentials)
     assert renewed.internal_id == "its own"
     (one,) = renewed.explicit_identities or ()
@@ -107,7 +119,7 @@ def test_whole_answer_keeps_what_is_around():
 
 def test_system_assigned_credential_is_renewed_at_the_top():
     stored = ManagedIdentityCredentials(**make_fields())
-    renewed = judge(make_top(), stored=stored)
+    renewed = accept(make_top(), stored=stored)
     assert isinstance(renewed, ManagedIdentityCredentials)
     assert renewed.not_after == LATER["not_after"]
     assert renewed.object_id == stored.object_id
@@ -132,22 +144,24 @@ def test_system_assigned_credential_is_renewed_at_the_top():
         ({"client_secret_url": "https://dp.example.evil.example/"}, "client_secret_url: dp.example.evil"),
         (
             {"not_before": STORED.not_before},
-            "not_before: 2026-11-23T10:00:00Z is not later than the stored one's",
+            "not_before: 2026-11-23T10:00:00Z is not later than that of the stored credential",
         ),
         (
             {"not_after": STORED.not_after},
-            "not_after: 2027-02-21T10:00:00Z is not later than the stored one's",
+            "not_after: 2027-02-21T10:00:00Z is not later than that of the stored credential",
         ),
         ({"not_before": "2020-01-01T00:00:00Z"}, "not_before: 2020-01-01T00:00:00Z is not later"),
-        ({"not_before": "2027-01-08T00:05:01Z"}, "not_before: valid only from 2027-01-08T00:05:01Z"),
+        ({"not_before": "2027-01-08T00:05:01Z"}, "not_before: not valid before 2027-01-08T00:05:01Z"),
         *(({name: value}, f"{name}: missing") for name in LATER for value in (None, "")),
     ],
 )
 def test_answer_that_is_no_renewal_is_refused(changes: dict[str, Any], problem: str):
     with pytest.raises(IssueUnavailableError) as caught:
-        judge(make_answer(**changes))
-    assert str(caught.value).startswith(f"{WHERE}: the data plane answered no renewal of it: {problem}")
-    assert str(caught.value).endswith("What is stored was left as it is.")
+        accept(make_answer(**changes))
+    assert str(caught.value).startswith(
+        f"{WHERE}: the answer of the data plane is not a renewal of the stored credential: {problem}"
+    )
+    assert str(caught.value).endswith("The stored secret was not changed.")
     assert LATER["client_secret"] not in str(caught.value)
 
 
@@ -162,7 +176,7 @@ def test_answer_that_is_no_renewal_is_refused(changes: dict[str, Any], problem: 
     ],
 )
 def test_urls_of_an_answer_may_lead_where_the_stored_ones_do_or_to_azure(changes: dict[str, Any]):
-    assert judge(make_answer(**changes), hosts=("identity.azure.net",)) is not None
+    assert accept(make_answer(**changes), hosts=("identity.azure.net",)) is not None
 
 
 def test_refusal_shows_no_value_that_could_be_a_secret():
@@ -171,7 +185,7 @@ def test_refusal_shows_no_value_that_could_be_a_secret():
         stored = msgspec.structs.replace(STORED, **{name: sentinel})
         for answer, old in ((make_answer(**{name: sentinel}), STORED), (make_answer(), stored)):
             with pytest.raises(IssueUnavailableError) as caught:
-                judge(answer, stored=old)
+                accept(answer, stored=old)
             assert "MII" not in str(caught.value)
             assert len(str(caught.value)) < 400
 
@@ -181,35 +195,35 @@ def test_refusal_names_a_few_of_many_identities():
         explicit_identities=tuple(UserAssignedIdentityCredentials(client_id=ANOTHER) for _ in range(10_000))
     )
     with pytest.raises(IssueUnavailableError) as caught:
-        judge(many)
+        accept(many)
     assert str(caught.value).count(ANOTHER) == 3
 
 
 def test_expired_answer_is_refused():
-    with pytest.raises(IssueUnavailableError, match="not_after: it expired at 2027-04-08"):
-        judge(make_answer(), now=datetime(2027, 4, 8, tzinfo=UTC))
+    with pytest.raises(IssueUnavailableError, match="not_after: expired at 2027-04-08"):
+        accept(make_answer(), now=datetime(2027, 4, 8, tzinfo=UTC))
 
 
 def test_every_problem_is_named_at_once():
     with pytest.raises(IssueUnavailableError) as caught:
-        judge(make_answer(tenant_id=ANOTHER, client_secret=None, not_before="2020-01-01T00:00:00Z"))
+        accept(make_answer(tenant_id=ANOTHER, client_secret=None, not_before="2020-01-01T00:00:00Z"))
     assert str(caught.value).count(";") == 2
 
 
 def test_azures_clock_may_be_a_little_ahead():
-    assert judge(make_answer(not_before="2027-01-08T00:05:00Z"), now=NOW) is not None
+    assert accept(make_answer(not_before="2027-01-08T00:05:00Z"), now=NOW) is not None
 
 
 def test_stored_credential_without_times_takes_any():
     stored = UserAssignedIdentityCredentials(**make_fields(not_before=None, not_after="soon"))
-    assert judge(make_answer(), stored=stored) is not None
+    assert accept(make_answer(), stored=stored) is not None
 
 
 @pytest.mark.parametrize("time", ["soon", "2027-01-07T23:55:00"])
 def test_time_that_is_none_is_the_secrets_builders_to_name(time: str):
-    renewed = judge(make_answer(not_before=time))
-    with pytest.raises(ValueError, match="not_before: expected an RFC 3339 time with a zone"):
-        build_secret(renewed)
+    reason = "not usable by a pod: not_before: expected an RFC 3339 time with a zone"
+    with pytest.raises(IssueUnavailableError, match=reason):
+        accept(make_answer(not_before=time))
 
 
 YEARS = (datetime(2026, 1, 1), datetime(2028, 1, 1))  # noqa: DTZ001 - hypothesis adds the zone
@@ -232,7 +246,7 @@ def test_nothing_older_foreign_or_unusable_is_ever_taken(
     good = client_id == STORED.client_id and old[0] < new[0] <= render(at + CLOCK_TOLERANCE)
     good = good and max(old[1], now) < new[1]
     try:
-        renewed = take_renewed(stored, answer, where=WHERE, now=at)
+        renewed = accept_answer(load(stored), answer, now=at)
     except IssueUnavailableError:
         assert not good
     else:
@@ -253,7 +267,8 @@ def test_custom_claims_are_posted_for_the_identity():
     one = UserAssignedIdentityCredentials(**make_fields(custom_claims=claims, resource_id="/a/b"))
     wanted = UserAssignedIdentitiesRequest(identity_ids=("/a/b",), custom_claims=claims)
     assert build_renewal_request(one) == wanted
-    assert build_renewal_request(ManagedIdentityCredentials(explicit_identities=(one,))) == wanted
+    whole = load(ManagedIdentityCredentials(explicit_identities=(one,)))
+    assert build_renewal_request(whole.credential) == wanted
     own = ManagedIdentityCredentials(**make_fields(custom_claims=claims))
     assert build_renewal_request(own) == UserAssignedIdentitiesRequest(custom_claims=claims)
 

@@ -68,12 +68,7 @@ def make_walk(*credentials, problem=None, finished_at=START, vault_url=VAULT):
 
 
 def make_outcome(result, credential):
-    return Outcome(
-        name=credential.name,
-        result=result,
-        expires_on=credential.expires_on,
-        cannot_renew_after=credential.cannot_renew_after,
-    )
+    return Outcome(credential=credential, result=result)
 
 
 def read(metrics, name):
@@ -141,7 +136,7 @@ def test_credential_shows_when_it_is_listed_and_a_renewal_when_it_is_settled(met
 def test_secret_that_is_settled_as_disabled_has_no_series(metrics):
     metrics.walk_started(VAULT)
     metrics.listed(VAULT, make_credential(), due=True)
-    metrics.settled(VAULT, make_outcome(Result.DISABLED, make_credential()))
+    metrics.settled(VAULT, make_outcome(Result.DISABLED, make_credential(enabled=False)))
     assert read(metrics, NOT_AFTER) == {}
     assert read(metrics, "hcpcreds_credentials")["disabled", HOST] == 1
 

@@ -18,8 +18,9 @@ from typing_extensions import override
 
 from hcpcreds.aio import UserAssignedIdentityCredential
 from hcpcreds.dataplane.aio import ManagedIdentityDataPlaneClientFactory
+from hcpcreds.renewal.issuance import Issuer
 from hcpcreds.renewal.possession import KeyProver
-from hcpcreds.renewal.service import renew_for_ever
+from hcpcreds.renewal.service import renew_until_stopped
 from hcpcreds.renewal.throttle import ThrottleGate
 from hcpcreds.renewal.walk import RenewalSettings, VaultRenewer
 
@@ -118,7 +119,7 @@ async def open_renewer(
         ) as data_plane,
         KeyProver("https://management.azure.com/.default", **options) as prover,
     ):
-        yield VaultRenewer(vault, data_plane, prover, settings)
+        yield VaultRenewer(vault, Issuer(data_plane, prover), settings or RenewalSettings())
 
 
 def test_step_that_fails_is_tried_four_times_with_pauses_that_double(spread: Spread):
@@ -142,7 +143,7 @@ def test_walks_are_an_interval_apart_give_or_take_a_tenth(spread: Spread):
     async def renew() -> None:
         async with open_renewer(network, RenewalSettings(attempts=1)) as renewer:
             asyncio.get_running_loop().call_at(10_000, stop.set)
-            await renew_for_ever([renewer], interval=3600, leases=None, stop=stop)
+            await renew_until_stopped([renewer], interval=3600, leases=None, stop=stop)
 
     virtual_time.run(renew())
     interval = spread(3240.0, 3960.0)

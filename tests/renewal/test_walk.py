@@ -32,7 +32,7 @@ def test_walk_renews_what_is_due_and_nothing_else(renewals: Renewals, tmp_path: 
         assert len(after[name].versions) == 2
         assert after[name].latest.parse().not_before > before[name].latest.parse().not_before
         assert walk.credentials[name].expires_on == after[name].latest.expires_on
-        assert get_outcome(walk, name).expires_on == after[name].latest.expires_on
+        assert get_outcome(walk, name).credential.expires_on == after[name].latest.expires_on
         renewals.check_token(name, tmp_path)
     for name in current:
         assert after[name] == before[name]
@@ -52,6 +52,11 @@ def test_second_walk_renews_nothing(renewals: Renewals):
     assert second.complete
     assert sorted(second.credentials) == sorted(names)
     assert second.credentials == first.credentials
+
+
+def test_walk_renews_a_secret_when_its_name_is_as_long_as_names_can_be(renewals: Renewals):
+    name = renewals.add("a" * 127)
+    assert list_results(renewals.walk()) == {name: Result.RENEWED}
 
 
 def test_empty_vault_is_a_complete_walk(renewals: Renewals):
@@ -193,11 +198,11 @@ def test_tag_that_says_less_than_the_value_is_looked_through(renewals: Renewals)
     ("value", "reason"),
     [
         ("", "unreadable"),
-        ("no JSON", "no credential"),
-        ("[]", "no credential"),
+        ("no JSON", "not a credential"),
+        ("[]", "not a credential"),
         ('{"client_secret": 7}', "client_secret"),
         ('{"client_id": "a"}', "client_secret_url"),
-        ("{" * 10_000, "no credential"),
+        ("{" * 10_000, "not a credential"),
     ],
 )
 def test_value_that_is_no_credential_stops_no_other(renewals: Renewals, value: str, reason: str):
@@ -219,7 +224,7 @@ def test_several_identities_in_one_secret_are_not_guessed_at(renewals: Renewals)
     renewals.vault.set_secret("msi-several", f'{{"explicit_identities": {several}}}'.replace("'", '"'))
     walk = renewals.walk()
     assert list_results(walk) == {good: Result.RENEWED, "msi-several": Result.FAILED}
-    assert "2 of them" in (get_outcome(walk, "msi-several").reason or "")
+    assert "2 identities" in (get_outcome(walk, "msi-several").reason or "")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +246,7 @@ def test_credential_that_cannot_be_renewed_says_so(renewals: Renewals, url: str 
     assert name in said
     assert reason in said.lower()
     assert renewals.check_kept(before)[name] == before[name]
-    assert get_outcome(walk, name).expires_on == before[name].latest.expires_on
+    assert get_outcome(walk, name).credential.expires_on == before[name].latest.expires_on
 
 
 def test_certificate_past_renewal_is_refused_and_kept(make_renewals: Callable[..., Renewals]):
@@ -283,7 +288,7 @@ class Notes(Observer):
 
     @override
     def settled(self, vault_url: str, outcome: Outcome) -> None:
-        self.notes.append(("settled", outcome.name, outcome.result))
+        self.notes.append(("settled", outcome.credential.name, outcome.result))
 
     @override
     def walk_finished(self, walk: Walk) -> None:
@@ -293,7 +298,7 @@ class Notes(Observer):
 def test_observer_is_told_everything_in_order(renewals: Renewals):
     due, current = renewals.add("cert-a"), renewals.add("cert-b", due=False)
     notes = Notes()
-    walk = renewals.walk(observer=notes)
+    walk = renewals.walk(observers=[notes])
     url = renewals.vault.vault_url
     assert notes.notes == [
         ("started", url),
@@ -310,7 +315,7 @@ def test_most_urgent_is_renewed_first(renewals: Renewals):
     }
     walk = renewals.walk(concurrency=1)
     # The first page was known whole before the one worker began.
-    assert [outcome.name for outcome in walk.outcomes] == [names[days] for days in sorted(names)]
+    assert [outcome.credential.name for outcome in walk.outcomes] == [names[days] for days in sorted(names)]
 
 
 def test_unexpected_error_in_one_stops_no_other(renewals: Renewals, caplog: pytest.LogCaptureFixture):
@@ -324,10 +329,10 @@ def test_unexpected_error_in_one_stops_no_other(renewals: Renewals, caplog: pyte
     walk = renewals.walk()
     assert list_results(walk) == {bad: Result.FAILED, good: Result.RENEWED}
     assert get_outcome(walk, bad).reason == (
-        f"secret {bad} in {renewals.vault.vault_url}: LookupError; the log says where"
+        f"secret {bad} in {renewals.vault.vault_url}: LookupError; see the log"
     )
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert f"{bad}: LookupError" in record.getMessage()
+    assert f"secret {bad} in {renewals.vault.vault_url}: LookupError" in record.getMessage()
     assert renewals.check_kept(before)[bad] == before[bad]
 
 
@@ -339,7 +344,7 @@ def test_unexpected_error_while_listing_ends_no_walk(renewals: Renewals):
 
     renewals.meanwhile("GET", "/secrets", fail, nth=2, whole=True)
     walk = renewals.walk()
-    assert walk.problem == f"vault {renewals.vault.vault_url}: LookupError; the log says where"
+    assert walk.problem == f"vault {renewals.vault.vault_url}: LookupError; see the log"
     assert walk.count(Result.RENEWED) == 25
     assert renewals.walk().count(Result.RENEWED) == len(names) - 25
 
@@ -361,7 +366,7 @@ def test_stop_finishes_what_is_under_way_and_begins_nothing(renewals: Renewals):
     stopped, next_one = asyncio.run(walk())
     assert stopped.problem == "stopped before its end"
     assert not stopped.complete
-    done = [outcome.name for outcome in stopped.outcomes]
+    done = [outcome.credential.name for outcome in stopped.outcomes]
     assert names[1] in done
     assert len(done) in {2, 3}
     assert stopped.count(Result.RENEWED) == len(done)
@@ -425,7 +430,7 @@ def test_clock_that_is_slow_refuses_what_is_of_its_future(renewals: Renewals):
     before = renewals.read()
     walk = renewals.walk(now=lambda: datetime.now(UTC) - 3 * HOUR, attempts=2)
     assert list_results(walk) == {name: Result.FAILED}
-    assert "valid only from" in (get_outcome(walk, name).reason or "")
+    assert "not valid before" in (get_outcome(walk, name).reason or "")
     assert renewals.check_kept(before) == before
 
 
@@ -436,7 +441,7 @@ def test_clock_that_is_slow_refuses_what_is_of_its_future(renewals: Renewals):
         ({"tenant_id": "aaaaaaaa-0000-0000-0000-000000000009"}, "tenant_id"),
         ({"not_before": "2020-01-01T00:00:00Z"}, "not_before"),
         ({"not_after": "2020-01-01T00:00:00Z"}, "expired"),
-        ({"not_before": "2999-01-01T00:00:00Z", "not_after": "2999-02-01T00:00:00Z"}, "valid only from"),
+        ({"not_before": "2999-01-01T00:00:00Z", "not_after": "2999-02-01T00:00:00Z"}, "not valid before"),
         ({"not_after": None}, "not_after"),
         ({"renew_after": "soon"}, "renew_after"),
         ({"client_secret": "AAAA"}, "client_secret"),

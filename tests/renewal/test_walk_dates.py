@@ -40,7 +40,7 @@ def test_listed_date_that_is_none_fails_its_own_secret_only(renewals: Renewals, 
     else:
         assert outcome.result is Result.FAILED
         assert f"its {attribute} is not a time" in (outcome.reason or "")
-        assert "issued anew" in (outcome.reason or "")
+        assert "a new credential issued" in (outcome.reason or "")
         assert renewals.check_kept(before)[bad] == before[bad]
 
 
@@ -51,8 +51,8 @@ def test_name_that_none_can_have_is_not_asked_for(renewals: Renewals):
     walk = renewals.walk()
     assert get_outcome(walk, good).result is Result.RENEWED
     (failed,) = [outcome for outcome in walk.outcomes if outcome.result is Result.FAILED]
-    assert "its name is none" in (failed.reason or "")
-    assert "\x1b" not in f"{failed.name}{failed.reason}"
+    assert "Key Vault does not allow its name" in (failed.reason or "")
+    assert "\x1b" not in f"{failed.credential.name}{failed.reason}"
 
 
 def test_answer_with_a_date_that_is_none_fails_its_own_secret_only(renewals: Renewals):
@@ -166,7 +166,7 @@ def test_value_is_looked_at_once_for_each_version(renewals: Renewals):
     metrics = RenewalMetrics(now=renewals.now)
 
     async def walk() -> list[Walk]:
-        async with renewals.renewer(observer=metrics) as renewer:
+        async with renewals.renewer(observers=[metrics]) as renewer:
             walks = [await renewer.walk() for _ in range(3)]
             await asyncio.to_thread(renewals.store, name, renew_after=FAR, not_after=said["not_after"])
             await asyncio.to_thread(lie, renewals, name)
@@ -214,5 +214,5 @@ def test_outcome_says_when_the_value_expires(renewals: Renewals):
     lie(renewals, name)
     outcome = get_outcome(renewals.walk(), name)
     assert outcome.result is Result.FAILED
-    assert outcome.expires_on == parse_time(said["not_after"])
-    assert outcome.cannot_renew_after == parse_time(said["cannot_renew_after"])
+    assert outcome.credential.expires_on == parse_time(said["not_after"])
+    assert outcome.credential.cannot_renew_after == parse_time(said["cannot_renew_after"])

@@ -92,7 +92,7 @@ def test_fault_that_stays_is_reported_and_stops_no_other(renewals: Renewals, edg
         outcome = get_outcome(walk, name)
         assert outcome.result is Result.RENEWED
         assert outcome.reason is not None
-        assert "could not be seen" in outcome.reason
+        assert "may have been buried" in outcome.reason
     else:
         outcome = get_outcome(walk, name)
         assert outcome.result is Result.FAILED or (edge == "write" and outcome.result is Result.RENEWED)

@@ -11,7 +11,7 @@ from tests.renewal.renewals import DAY, HOUR, Renewals, get_outcome, list_result
 
 from hcpcreds.renewal.outcomes import Result, Walk
 from hcpcreds.renewal.possession import choose_authority, choose_scope
-from hcpcreds.vault.secret import render_identifier
+from hcpcreds.vault.naming import render_identifier
 
 VICTIM = "aaaaaaaa-0000-0000-0000-000000000001"
 WRITER = "aaaaaaaa-0000-0000-0000-000000000002"
@@ -48,7 +48,7 @@ class Secret:
         assert outcome.result is Result.FAILED
         for reason in reasons:
             assert reason in (outcome.reason or "")
-        assert "issued anew" in (outcome.reason or "")
+        assert "a new credential issued" in (outcome.reason or "")
         assert self.azure.requests.count("data_plane", match="aid=") == 0
         assert self.azure.requests.count("entra") == asked_entra
         held = self.renewals.look(name)
@@ -76,7 +76,9 @@ def test_key_of_another_identity_gets_nothing(secret: Secret, name: str, claims:
     value = {**secret.own, **{key: secret.victim[key] for key in kept}, "custom_claims": claims}
     del value["object_id"]
     walk = secret.walk(name, value)
-    secret.check_refused(walk, name, "AADSTS700027", "not proved to be the identity's", asked_entra=1)
+    secret.check_refused(
+        walk, name, "AADSTS700027", "no proof that the key belongs to the identity", asked_entra=1
+    )
 
 
 def test_identity_that_is_unknown_gets_nothing(secret: Secret):
@@ -102,7 +104,9 @@ def test_secret_that_is_named_after_another_object_is_not_renewed(
 ):
     name = f"{prefix}-{render_identifier('another' if object_id else '')}"
     value = {**secret.victim, **({} if object_id is None else {"object_id": object_id})}
-    secret.check_refused(secret.walk(name, value), name, "object_id: it is not the one")
+    secret.check_refused(
+        secret.walk(name, value), name, "object_id: the secret is named after another object id"
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,7 @@ def test_expired_credential_is_not_renewed_under_another_name(
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
     secret = Secret(make_renewals(now=lambda: clock[0]))
     clock[0] += 41 * DAY
-    secret.check_refused(secret.walk(name, secret.victim), name, "client_secret: its certificate has expired")
+    secret.check_refused(secret.walk(name, secret.victim), name, "client_secret: the certificate has expired")
 
 
 def test_expired_credential_named_after_its_writer_gets_no_other_identitys_key(
@@ -226,7 +230,7 @@ def test_many_tags_are_told_before_anything_is_asked(renewals: Renewals):
     assert list_results(walk) == {full: Result.FAILED}
     reason = get_outcome(walk, full).reason or ""
     assert "14 tags" in reason
-    assert "Take 1 of them off" in reason
+    assert "Remove 1 of them" in reason
     assert renewals.azure.requests.count("data_plane", match="aid=") == 0
 
 
@@ -237,7 +241,7 @@ def test_secret_of_somebody_else_with_the_same_tags_is_told_what_to_do(renewals:
     walk = renewals.walk()
     assert list_results(walk) == {good: Result.RENEWED, "a-password": Result.FAILED}
     reason = get_outcome(walk, "a-password").reason or ""
-    assert "take the tags renew_after and cannot_renew_after off it" in reason
+    assert "remove its tags renew_after and cannot_renew_after" in reason
     assert "hunter2" not in reason
 
 

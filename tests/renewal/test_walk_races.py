@@ -50,7 +50,7 @@ def test_newer_version_that_was_stored_meanwhile_wins(renewals: Renewals):
     held = renewals.check_kept(before)[name]
     assert list_results(walk) == {name: Result.SUPERSEDED}
     assert len(held.versions) == 2
-    assert get_outcome(walk, name).expires_on == held.latest.expires_on
+    assert get_outcome(walk, name).credential.expires_on == held.latest.expires_on
 
 
 def test_older_version_that_was_stored_meanwhile_is_left_to_whoever_stored_it(renewals: Renewals):
@@ -88,7 +88,7 @@ def test_newer_version_that_was_buried_is_put_back_on_top(renewals: Renewals):
     assert len(held.versions) == 4
     assert held.latest.decode()["client_secret"] == newest["client_secret"]
     assert (held.latest.tags["owner"], held.latest.content_type) == ("another", "application/json")
-    assert get_outcome(walk, name).expires_on == held.latest.expires_on
+    assert get_outcome(walk, name).credential.expires_on == held.latest.expires_on
 
 
 def test_newer_version_that_is_on_top_already_is_not_written_again(renewals: Renewals):
@@ -224,7 +224,7 @@ def test_write_that_always_comes_too_late_fails_and_is_told(renewals: Renewals):
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         walked = runner.run(walk())
     assert list_results(walked) == {name: Result.FAILED}
-    assert "too late after the look" in (get_outcome(walked, name).reason or "")
+    assert "too long after the look" in (get_outcome(walked, name).reason or "")
     assert renewals.check_kept(before) == before
 
 
@@ -348,7 +348,7 @@ def test_list_that_goes_round_in_circles_is_an_incomplete_walk(renewals: Renewal
     renewals.azure.faults.add("vault", method="GET", path="/secrets", body=entries, headers=JSON)
     walk = renewals.walk()
     assert walk.problem is not None
-    assert "goes round in circles" in walk.problem
+    assert "never ends" in walk.problem
     renewals.azure.faults.clear()
     assert list_results(renewals.walk()) == {name: Result.RENEWED}
 

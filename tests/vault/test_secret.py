@@ -14,14 +14,8 @@ from hcpcreds.credential_file.encoding import Encoding
 from hcpcreds.dataplane import ManagedIdentityCredentials, UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import render_model
 from hcpcreds.errors import InputError, StoreError, StoreUnavailableError
-from hcpcreds.vault.secret import (
-    LoadedSecret,
-    build_secret,
-    get_identifier,
-    read_secret,
-    read_stored,
-    render_identifier,
-)
+from hcpcreds.vault.naming import get_identifier, render_identifier
+from hcpcreds.vault.secret import LoadedSecret, build_secret, read_secret, read_stored
 
 WHOLE = make_fields()
 OBJECT_ID: str = WHOLE["object_id"]
@@ -64,7 +58,7 @@ def test_build_secret_takes_a_whole_answer_with_none_or_one_explicit_identity():
     assert read(secret.name, secret.value).credentials == one
 
     two = UserAssignedIdentityCredentials(**WHOLE)
-    with pytest.raises(InputError, match="explicit_identities: 2 of them"):
+    with pytest.raises(InputError, match="explicit_identities: 2 identities"):
         build_secret(ManagedIdentityCredentials(explicit_identities=(two, two)))
 
 
@@ -134,9 +128,9 @@ def test_build_secret_keeps_other_tags_and_the_content_type():
 
 def test_build_secret_refuses_what_is_more_than_a_vault_takes():
     credentials = UserAssignedIdentityCredentials(**WHOLE, resource_id="x" * 25_600)
-    with pytest.raises(InputError, match="takes at most 25600") as caught:
+    with pytest.raises(InputError, match="bytes long; Key Vault allows 25600") as caught:
         build_secret(credentials, tags={str(number): "" for number in range(14)})
-    assert "tags: 16 of them" in caught.value.problems[1]
+    assert "tags: 16 tags" in caught.value.problems[1]
 
 
 def read(name: str, value: str | None) -> LoadedSecret:
@@ -160,7 +154,7 @@ def test_read_secret_gives_back_what_was_built_in_any_encoding(encoding: Encodin
 @pytest.mark.parametrize("encode", [str, lambda text: text.encode().hex()])
 @pytest.mark.parametrize("value", ["sentinel{", '{"client_id": ["sentinel"]}', '{"client_id": "\\ud800"}'])
 def test_read_secret_names_the_secret_and_not_its_value_when_unreadable(value: str, encode: Any):
-    with pytest.raises(StoreError, match="secret here: its value is no credential") as caught:
+    with pytest.raises(StoreError, match="secret here: its value is not a credential") as caught:
         read("cert", encode(value))
     assert "sentinel" not in str(caught.value)
     assert not caught.value.retryable
@@ -191,7 +185,7 @@ def test_read_secret_takes_one_identitys_credential_under_the_name_of_a_whole_an
 
 def test_read_secret_refuses_a_whole_answer_with_several_identities():
     two = ManagedIdentityCredentials(explicit_identities=(UserAssignedIdentityCredentials(**WHOLE),) * 2)
-    with pytest.raises(StoreError, match="explicit_identities: 2 of them"):
+    with pytest.raises(StoreError, match="explicit_identities: 2 identities"):
         read("msi-1", render_model(two).decode())
 
 

@@ -29,7 +29,8 @@ from hcpcreds.errors import (
 )
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.vault import aio as aio_vault
-from hcpcreds.vault.secret import StoredCredential, render_identifier
+from hcpcreds.vault.naming import render_identifier
+from hcpcreds.vault.secret import StoredCredential
 
 CREDENTIALS = UserAssignedIdentityCredentials(**make_fields())
 
@@ -234,12 +235,12 @@ def test_list_stored_gives_what_it_has_before_it_fails(make_azure: Any):
 @pytest.mark.parametrize(
     ("status", "inner", "hint"),
     [
-        (401, None, "The vault does not accept this credential's tokens: is it in the vault's tenant?"),
+        (401, None, "check that it belongs to the vault's tenant"),
         (403, None, "needs to get, list and set secrets (Key Vault Secrets Officer)"),
         (403, "ForbiddenByRbac", "needs to get, list and set secrets (Key Vault Secrets Officer)"),
-        (403, "SecretDisabled", "The secret is disabled: enable it, or delete it"),
-        (403, "ForbiddenByFirewall", "firewall does not let this address through; a role would not help"),
-        (403, "ForbiddenByConnection", "takes private connections only; a role would not help"),
+        (403, "SecretDisabled", "The secret is disabled. Enable it, or delete it"),
+        (403, "ForbiddenByFirewall", "firewall rejects this address; a role would not help"),
+        (403, "ForbiddenByConnection", "only accepts private connections; a role would not help"),
         (400, None, ""),
     ],
 )
@@ -264,8 +265,8 @@ def test_page_of_a_firewall_is_told_as_one_and_not_as_a_missing_role(
     local_azure.faults.add("vault", status=status, body=body, headers=JSON)
     with pytest.raises(StoreUnavailableError) as caught:
         twin.call("load", "absent")
-    assert f"HTTP {status} with what is not an answer of Key Vault" in str(caught.value)
-    assert "proxy or a firewall" in str(caught.value)
+    assert f"HTTP {status}, but not from Key Vault" in str(caught.value)
+    assert "proxy or firewall" in str(caught.value)
     assert "sentinel" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""`hcpcreds renew`: renews what is due in Key Vaults."""
+"""`hcpcreds renew`: renews the credentials that are due in Key Vaults."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ def _parse_duration(text: str) -> timedelta:
             if duration <= _LONGEST:
                 return duration
     raise click.BadParameter(
-        f"{make_safe(text)} is no duration; examples: 30s, 15m, 1.5h, 10d (at most 366d)."
+        f"{make_safe(text)} is not a duration; examples: 30s, 15m, 1.5h, 10d (at most 366d)."
     )
 
 
@@ -59,36 +59,36 @@ def _parse_duration(text: str) -> timedelta:
     "vaults",
     multiple=True,
     metavar="NAME|URL",
-    help="The vault to walk over: its name, or its https URL. Can be given several times.",
+    help="Vault to renew in: its name or its https URL. Repeatable.",
 )
 @click.option(
     "--audience",
     envvar="HCPCREDS_DATA_PLANE_AUDIENCE",
     metavar="URL",
     show_envvar=True,
-    help="What tokens for the managed-identity data plane are for.",
+    help="Audience of tokens for the managed-identity data plane.",
 )
 @click.option(
     "--data-plane-host",
     "data_plane_hosts",
     multiple=True,
     metavar="HOST",
-    help="Where such a token may be sent, subdomains included; can be given several times.  "
-    "[default: the audience's host]",
+    help="Host that such a token may be sent to, including its subdomains. Repeatable.  "
+    "[default: the host of the audience]",
 )
-@click.option("--once", is_flag=True, help="Walk over each vault once, then end.")
+@click.option("--once", is_flag=True, help="Walk over each vault once, then exit.")
 @click.option(
     "--interval",
     type=_parse_duration,
     metavar="DURATION",
-    help="Walk again and again, with about this long between two walks.",
+    help="Walk over each vault repeatedly, pausing about this long between walks.",
 )
 @click.option(
     "--before",
     type=_parse_duration,
     metavar="DURATION",
     default="0s",
-    help="Renew this long ahead of renew_after; the data plane may have nothing newer yet.",
+    help="Renew this long before renew_after; the data plane may not have a newer one yet.",
 )
 @click.option(
     "--concurrency",
@@ -96,24 +96,26 @@ def _parse_duration(text: str) -> timedelta:
     default=32,
     show_default=True,
     metavar="N",
-    help="Credentials of one vault that are renewed at the same time.",
+    help="Credentials of one vault to renew at the same time.",
 )
-@click.option("--dry-run", is_flag=True, help="Walk once, say what is due, and change nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Walk over each vault once and report what is due; change nothing."
+)
 @click.option(
     "--credential-file",
     type=click.Path(),
-    help="Credential file of the application that renews.  [default: DefaultAzureCredential's ways]",
+    help="Credential file of the application that renews.  [default: DefaultAzureCredential]",
 )
 @click.option("--cloud", default=DEFAULT_CLOUD, show_default=True, type=click.Choice(list(CLOUDS)))
 @ca_file_option
 @click.option(
     "--lease-namespace",
     metavar="NAMESPACE",
-    help="Share the vaults with other replicas by Leases here.  [default: the pod's own, in a cluster]",
+    help="Namespace of the Leases that share the vaults among replicas.  [default: in a cluster, the pod's]",
 )
-@click.option("--metrics-address", metavar="HOST:PORT", help="Serve Prometheus metrics here.")
+@click.option("--metrics-address", metavar="HOST:PORT", help="Serve Prometheus metrics at this address.")
 @click.option("--local", is_flag=True, help="Renew in the vault of the running `hcpcreds up`.")
-@output_option("text is a summary of each walk; json is one line for each.")
+@output_option("text prints a summary of each walk; json prints one line for each.")
 def command(  # noqa: PLR0913 (click passes each option by its name)
     *,
     vaults: tuple[str, ...],
@@ -132,20 +134,19 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     local: bool,
     output: str,
 ) -> None:
-    """Renew the stored credentials that are past their renew_after, in one or many Key Vaults.
+    """Renew the credentials that are due in one or more Key Vaults: those past their renew_after.
 
-    A renewed credential is judged before it is stored as a new version: the same identity, later dates, a key
-    that belongs to its certificate. What fails leaves what was stored as it was, stops nothing else, is tried
-    again, and is reported with its reason and the time that is left. In a cluster, replicas share the vaults
-    by Leases. SIGTERM and Ctrl-C finish what is under way and begin nothing more.
+    A renewed credential is checked before it is stored as a new version: the same identity, later dates, and
+    a key that belongs to its certificate. A failed renewal is retried, leaves the stored secret unchanged and
+    does not stop the others; it is reported with its reason and the time left. In a cluster, replicas share
+    the vaults by Leases. On SIGTERM or Ctrl-C, renewals in progress finish and no other begins.
 
-    The exit status is 1 when something was not renewed or a vault not walked to its end, and 2 when nothing
-    was begun.
+    The exit status is 1 when a renewal failed or a walk is incomplete, and 2 when nothing was started.
     """
     if (once or dry_run) == (interval is not None):
         raise click.UsageError("Give either --once (or --dry-run) or --interval.")
     if interval is not None and interval <= timedelta(0):
-        raise click.UsageError("--interval must be longer than nothing.")
+        raise click.UsageError("--interval must be greater than zero.")
     from hcpcreds.cli.renew_report import make_report
     from hcpcreds.renewal.metrics import RenewalMetrics, serve_metrics
     from hcpcreds.renewal.service import Access
@@ -154,8 +155,16 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     if local:
         from hcpcreds.up.running import find_running_chain
 
-        if vaults or audience or data_plane_hosts or credential_file or ca_file:
-            raise click.UsageError("--local says by itself where everything is.")
+        given = {
+            "--vault": vaults,
+            "--audience": audience,
+            "--data-plane-host": data_plane_hosts,
+            "--credential-file": credential_file,
+            "--ca-file": ca_file,
+        }
+        if any(given.values()):
+            names = ", ".join(name for name, value in given.items() if value)
+            raise click.UsageError(f"--local cannot be combined with {names}.")
         chain = find_running_chain()
         access = Access(
             vault_urls=(chain.vault.vault_url,),
@@ -166,7 +175,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
         )
     else:
         if not vaults or not audience:
-            raise click.UsageError("Give at least one --vault, and the --audience of the data plane.")
+            raise click.UsageError("Give at least one --vault and the --audience of the data plane.")
         access = Access(
             vault_urls=tuple(dict.fromkeys(_parse_vault(text, cloud) for text in vaults)),
             audience=audience,
@@ -197,7 +206,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     sys.exit(0 if ok else 1)
 
 
-async def _run(  # noqa: PLR0913 - what was said on the command line
+async def _run(  # noqa: PLR0913 (the options of the command)
     access: "Access",
     settings: "RenewalSettings",
     *,
@@ -206,9 +215,9 @@ async def _run(  # noqa: PLR0913 - what was said on the command line
     metrics: "RenewalMetrics",
     report: "RenewalReport",
 ) -> bool:
-    """Renew until done or told to stop; says whether all went well."""
-    from hcpcreds.renewal.outcomes import Observers, Result
-    from hcpcreds.renewal.service import open_leases, open_renewers, renew_for_ever, renew_once
+    """Renew until done or stopped; returns whether everything succeeded."""
+    from hcpcreds.renewal.outcomes import Result
+    from hcpcreds.renewal.service import open_leases, open_renewers, renew_once, renew_until_stopped
 
     stop = asyncio.Event()
     loop, main = asyncio.get_running_loop(), asyncio.current_task()
@@ -222,31 +231,30 @@ async def _run(  # noqa: PLR0913 - what was said on the command line
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    observer = Observers(report, metrics)
     async with (
         open_leases(lease_namespace) as leases,
-        open_renewers(access, settings, observer=observer) as renewers,
+        open_renewers(access, settings, observers=(report, metrics)) as renewers,
     ):
         if interval is not None:
-            await renew_for_ever(
+            await renew_until_stopped(
                 renewers, interval=interval, leases=leases, stop=stop, on_lost=metrics.forget
             )
             return True
         walks = await renew_once(renewers, leases=leases, stop=stop)
     for vault_url in {renewer.vault_url for renewer in renewers} - {walk.vault_url for walk in walks}:
-        report.left(vault_url)
+        report.skipped(vault_url)
     return all(walk.complete and not walk.count(Result.FAILED) for walk in walks)
 
 
 def _parse_vault(text: str, cloud: str) -> str:
-    """Make a vault's URL of its name or its URL.
+    """Return the URL of a vault, given its name or URL.
 
     Raises:
         InputError: It is neither.
     """
     if _VAULT_NAME.fullmatch(text):
         return f"https://{text.lower()}.{get_cloud(cloud).key_vault_suffix}"
-    with suppress(ValueError):  # brackets that hold no IPv6 address, a port that is none
+    with suppress(ValueError):  # brackets without an IPv6 address, an invalid port
         url = urlsplit(text)
         bare = not (url.path.strip("/") or url.query or url.fragment or url.username)
         if url.scheme == "https" and url.hostname and url.port != 0 and bare:

@@ -1,4 +1,4 @@
-"""How `hcpcreds renew` says what it does: a progress bar and summaries, or one line of JSON for each walk."""
+"""The output of `hcpcreds renew`: progress bars and summaries, or one line of JSON for each walk."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ from hcpcreds.vault.secret import StoredCredential
 
 
 class RenewalReport(Observer):
-    """Says on standard error what goes wrong, and on standard output what each walk did."""
+    """Reports failures on standard error, and the result of each walk on standard output."""
 
     def __init__(self, output: str) -> None:
         self._output = output
@@ -30,29 +30,29 @@ class RenewalReport(Observer):
         if outcome.result is Result.FAILED:
             self._say(_describe_failure(outcome))
         elif outcome.reason is not None:
-            self._say(f"{outcome.name}: {outcome.reason}")
+            self._say(f"{outcome.credential.name}: {outcome.reason}")
 
     @override
     def walk_finished(self, walk: Walk) -> None:
         if walk.problem is not None:
-            self._say(f"{_get_host(walk.vault_url)}: the walk is not complete: {walk.problem}")
+            self._say(f"{_get_host(walk.vault_url)}: the walk is incomplete: {walk.problem}")
         text = json.dumps(build_document(walk)) if self._output == "json" else render_summary(walk)
         click.echo(text)
 
     def stopping(self) -> None:
-        """A signal came."""
-        self._say("stopping: what is under way is finished first; once more stops at once")
+        """Report that a signal was received."""
+        self._say("Stopping after the renewals in progress. Press Ctrl-C again to stop immediately.")
 
-    def left(self, vault_url: str) -> None:
-        """A vault is another replica's."""
-        self._say(f"{_get_host(vault_url)}: another replica holds its Lease, and walks over it")
+    def skipped(self, vault_url: str) -> None:
+        """Report a vault that another replica walks over."""
+        self._say(f"{_get_host(vault_url)}: skipped, another replica holds its Lease")
 
     def _say(self, text: str) -> None:
         click.echo(make_lines_printable(text), err=True)
 
 
 class ProgressReport(RenewalReport):
-    """The same, with a bar for each vault while it is walked over."""
+    """The same, with a progress bar for each walk."""
 
     def __init__(self, output: str) -> None:
         super().__init__(output)
@@ -70,7 +70,7 @@ class ProgressReport(RenewalReport):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Show the bars."""
+        """Show the bars until the context is left."""
         with self._progress:
             yield
 
@@ -101,7 +101,7 @@ class ProgressReport(RenewalReport):
 
 @contextmanager
 def make_report(output: str) -> Iterator[RenewalReport]:
-    """Make the report for what standard error is: a terminal gets bars."""
+    """Make the report; progress bars are for terminals only."""
     if not sys.stderr.isatty():
         yield RenewalReport(output)
         return
@@ -111,7 +111,7 @@ def make_report(output: str) -> Iterator[RenewalReport]:
 
 
 def build_document(walk: Walk) -> dict[str, Any]:
-    """Build the document of one walk: the keys are always the same, times are ISO 8601 in UTC."""
+    """Build the JSON document of a walk. Its keys are always the same; times are ISO 8601 in UTC."""
     return {
         "event": "walk",
         "vault": walk.vault_url,
@@ -123,11 +123,11 @@ def build_document(walk: Walk) -> dict[str, Any]:
         "results": {result.value: walk.count(result) for result in Result},
         "outcomes": [
             {
-                "secret": outcome.name,
+                "secret": outcome.credential.name,
                 "result": outcome.result.value,
-                "expires_on": _render_time(outcome.expires_on),
-                "cannot_renew_after": _render_time(outcome.cannot_renew_after),
-                "seconds_until_expiry": _seconds_until(outcome.expires_on, walk.finished_at),
+                "expires_on": _render_time(outcome.credential.expires_on),
+                "cannot_renew_after": _render_time(outcome.credential.cannot_renew_after),
+                "seconds_until_expiry": _seconds_until(outcome.credential.expires_on, walk.finished_at),
                 "reason": outcome.reason,
             }
             for outcome in walk.outcomes
@@ -136,31 +136,30 @@ def build_document(walk: Walk) -> dict[str, Any]:
 
 
 def render_summary(walk: Walk) -> str:
-    """Render what a person reads after a walk."""
+    """Render the summary of a walk."""
     took = (walk.finished_at - walk.started_at) / timedelta(seconds=1)
     counts = ", ".join(f"{number} {result.value}" for result in Result if (number := walk.count(result)))
-    end = "" if walk.complete else ", NOT COMPLETE"
+    end = "" if walk.complete else ", INCOMPLETE"
     number = len(walk.credentials)
     lines = [f"{_get_host(walk.vault_url)}: {number} credentials, {counts or 'none due'}, {took:.1f} s{end}"]
-    lines += [
-        f"  due: {make_printable(outcome.name)}, {_render_time_left(outcome, walk.finished_at)}"
-        for outcome in walk.outcomes
-        if outcome.result is Result.DUE
-    ]
+    due = [outcome.credential for outcome in walk.outcomes if outcome.result is Result.DUE]
+    lines += [f"  due: {make_printable(each.name)}, {_render_expiry(each, walk.finished_at)}" for each in due]
     soonest = min((each.expires_on for each in walk.credentials.values() if each.expires_on), default=None)
     if soonest is not None:
-        lines.append(f"  the next to expire does so {render_relative(soonest, walk.finished_at)}")
+        lines.append(f"  next expiry {render_relative(soonest, walk.finished_at)}")
     return "\n".join(lines)
 
 
 def _describe_failure(outcome: Outcome) -> str:
-    return f"{outcome.name}: not renewed, {_render_time_left(outcome, datetime.now(UTC))}: {outcome.reason}"
+    credential = outcome.credential
+    expiry = _render_expiry(credential, datetime.now(UTC))
+    return f"{credential.name}: not renewed, {expiry}: {outcome.reason}"
 
 
-def _render_time_left(outcome: Outcome, now: datetime) -> str:
-    expiry, renewable = outcome.expires_on, outcome.cannot_renew_after
+def _render_expiry(credential: StoredCredential, now: datetime) -> str:
+    expiry, renewable = credential.expires_on, credential.cannot_renew_after
     if expiry is None:
-        return "expires nobody knows when"
+        return "expiry unknown"
     verb = "expires" if expiry > now else "expired"
     text = f"{verb} {render_relative(expiry, now)}"
     if renewable is not None and renewable <= now:

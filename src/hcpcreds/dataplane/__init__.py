@@ -1,4 +1,4 @@
-"""Issue, store, renew: the identities' certificates before they reach a pod."""
+"""The client of the managed-identity data plane, which issues and renews the identities' credentials."""
 
 from hcpcreds.dataplane.client import ManagedIdentityDataPlaneClient, ManagedIdentityDataPlaneClientFactory
 from hcpcreds.dataplane.models import (

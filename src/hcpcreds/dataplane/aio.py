@@ -1,8 +1,7 @@
-"""The asyncio twin of `hcpcreds.dataplane.client`; what both decide is in `hcpcreds.dataplane.protocol`."""
+"""The asyncio twin of `hcpcreds.dataplane.client`; their calls are in `hcpcreds.dataplane.protocol`."""
 
 from collections.abc import Collection
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from azure.core import AsyncPipelineClient
 from azure.core.credentials_async import AsyncTokenCredential
@@ -11,37 +10,28 @@ from azure.core.pipeline.policies import AsyncHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from typing_extensions import override
 
+from hcpcreds.dataplane import protocol
+from hcpcreds.dataplane.hosts import check_identity_url, choose_hosts
 from hcpcreds.dataplane.models import (
     ManagedIdentityCredentials,
-    ModelType,
     MoveIdentityRequest,
     MoveIdentityResponse,
     UserAssignedIdentitiesRequest,
 )
-from hcpcreds.dataplane.protocol import (
-    Answer,
-    Tenants,
-    build_request,
-    check_deleted,
-    check_identity_url,
-    choose_hosts,
-    raising_issue_errors,
-    read_answer,
-)
-from hcpcreds.http.aio import make_transport
+from hcpcreds.http.aio import build_pipeline_client
 from hcpcreds.http.answers import MAX_ANSWER
-from hcpcreds.http.policies import build_policies
-from hcpcreds.http.retries import AsyncBoundedRetryPolicy
+
+T = TypeVar("T")
 
 
 class _ChallengePolicy(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
-    """Sends the first call to a host without a token, and learns from its challenge the tenant to ask."""
+    """Sends the first request to a host without a token, and learns the tenant from the host's challenge."""
 
     def __init__(self, credential: AsyncTokenCredential, scope: str) -> None:
         super().__init__()
         self._credential = credential
         self._scope = scope
-        self._tenants = Tenants()
+        self._tenants = protocol.Tenants()
 
     @override
     async def send(
@@ -64,19 +54,19 @@ class _ChallengePolicy(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
 
 
 class ManagedIdentityDataPlaneClientFactory:
-    """Makes clients for resources' identity URLs; they share its connections and what it learnt of hosts.
+    """Makes clients for identity URLs. They share its connections, and the tenants learned from challenges.
 
     Args:
-        credential: Of the application that may call the data plane. Asked for tokens of the tenant that
-            the service names, so azure-identity's need ``additionally_allowed_tenants``.
-        audience: The data plane's, as configured; never taken from the service.
-        hosts: Names of the hosts that a token may be sent to, each meant with its subdomains; by default the
-            audience's own. An identity URL comes from elsewhere, and could name any.
-        kwargs: azure-core's own: ``transport``, ``connection_verify``, ``retry_total``, ``user_agent``...
-            (``logging_enable`` does nothing: it would log answers, and answers hold keys.)
+        credential: The credential of the application that may call the data plane. It is asked for tokens of
+            the tenant that the service names, so azure-identity's need ``additionally_allowed_tenants``.
+        audience: The audience of the data plane, as configured; never taken from the service.
+        hosts: The hosts that a token may be sent to, each including its subdomains; by default the host of
+            the audience. An identity URL comes from elsewhere, and could name any host.
+        kwargs: azure-core's own options: ``transport``, ``connection_verify``, ``retry_total``,
+            ``user_agent``... (``logging_enable`` is ignored: it would log answers, which hold keys.)
 
     Raises:
-        InputError: No hosts are given, and the audience is no URL; or one of ``kwargs`` cannot be used.
+        InputError: ``hosts`` is not given and the audience is not a URL, or an option cannot be used.
     """
 
     def __init__(
@@ -88,13 +78,9 @@ class ManagedIdentityDataPlaneClientFactory:
         **kwargs: Any,
     ) -> None:
         self.hosts: Final = choose_hosts(audience, hosts)
-        """Where a token may go, each with its subdomains."""
-        retries = AsyncBoundedRetryPolicy(**kwargs)
-        policies = build_policies(retries, _ChallengePolicy(credential, f"{audience}/.default"), **kwargs)
-        transport = make_transport(kwargs, max_answer=MAX_ANSWER)
-        self._pipeline: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
-            "", policies=policies, **{**kwargs, "transport": transport}
-        )
+        """The hosts that a token may be sent to, each including its subdomains."""
+        policy = _ChallengePolicy(credential, f"{audience}/.default")
+        self._pipeline = build_pipeline_client(kwargs, policy, max_answer=MAX_ANSWER)
 
     def create_client(self, identity_url: str) -> "ManagedIdentityDataPlaneClient":
         """Make the client of one identity.
@@ -103,31 +89,26 @@ class ManagedIdentityDataPlaneClientFactory:
             identity_url: The header ``x-ms-identity-url`` from ARM, or an identity's ``client_secret_url``.
 
         Raises:
-            InputError: Not an https URL, or of a host that no token may go to.
+            InputError: It is not an https URL, or its host is not allowed.
         """
         return ManagedIdentityDataPlaneClient(self._pipeline, check_identity_url(identity_url, self.hosts))
 
     async def close(self) -> None:
-        """Close the connections, and so every client's. The credential stays open: it is the caller's."""
+        """Close the connections of all clients. The credential stays open; it belongs to the caller."""
         await self._pipeline.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
 class ManagedIdentityDataPlaneClient:
     """Gets, renews, moves and deletes the credentials behind one identity URL.
 
-    Made by `ManagedIdentityDataPlaneClientFactory`. Any number of callers may use it at once; throttling and
-    passing faults are retried as the Azure SDK retries.
+    Made by `ManagedIdentityDataPlaneClientFactory`. Safe for concurrent use; throttled and failed requests
+    are retried as the Azure SDK retries.
     """
 
     def __init__(
@@ -137,51 +118,44 @@ class ManagedIdentityDataPlaneClient:
         self._identity_url = identity_url
 
     async def get_system_assigned_identity_credentials(self) -> ManagedIdentityCredentials:
-        """Get the system-assigned identity's credential, or, from a ``client_secret_url``, renew that one.
+        """Get the credential of the system-assigned identity; from a ``client_secret_url``, renew its own.
 
         Raises:
             IssueError: The data plane did not answer, or not with a credential.
         """
-        return await self._call(build_request("GET", self._identity_url), ManagedIdentityCredentials)
+        return await self._send(protocol.get_credentials(self._identity_url))
 
     async def get_user_assigned_identities_credentials(
         self, request: UserAssignedIdentitiesRequest
     ) -> ManagedIdentityCredentials:
-        """Get the credentials of user-assigned identities; they come in ``explicit_identities``.
+        """Get the credentials of user-assigned identities, as ``explicit_identities``.
 
-        Not sent again when the connection broke after it was sent: it may have issued, and asking anew is the
-        caller's to decide. Issuing again is harmless; each certificate issued stays valid.
+        Not retried when the connection breaks after the request was sent: credentials may have been issued,
+        and the caller decides whether to ask again. Doing so is harmless; every certificate stays valid.
 
         Raises:
             IssueError: The data plane did not answer, or not with credentials.
         """
-        return await self._call(
-            build_request("POST", self._identity_url, body=request), ManagedIdentityCredentials
-        )
+        return await self._send(protocol.issue_credentials(self._identity_url, request))
 
     async def move_identity(self, request: MoveIdentityRequest) -> MoveIdentityResponse:
-        """Move the proxy resource to another resource group; answers its new identity URL.
+        """Move the proxy resource to another resource group; returns its new identity URL.
 
         Raises:
             IssueError: The data plane did not answer, or refused.
         """
-        return await self._call(
-            build_request("POST", self._identity_url, path="/proxy/move", body=request), MoveIdentityResponse
-        )
+        return await self._send(protocol.move_identity(self._identity_url, request))
 
     async def delete_system_assigned_identity(self) -> None:
-        """Delete the system-assigned identity. A user-assigned identity's URL does not take this.
+        """Delete the system-assigned identity. The URL of a user-assigned identity does not support this.
 
         Raises:
             IssueError: The data plane did not answer, or refused.
         """
-        request = build_request("DELETE", self._identity_url)
-        check_deleted(request, await self._send(request))
+        await self._send(protocol.delete_identity(self._identity_url))
 
-    async def _call(self, request: HttpRequest, model: type[ModelType]) -> ModelType:
-        return read_answer(request, await self._send(request), model)
-
-    async def _send(self, request: HttpRequest) -> Answer:
-        with raising_issue_errors(request):
-            response = await self._pipeline.send_request(request)
-            return Answer(response.status_code, response.content)
+    async def _send(self, call: protocol.Call[T]) -> T:
+        with protocol.raising_issue_errors(call.request):
+            response = await self._pipeline.send_request(call.request)
+            answer = protocol.Answer(response.status_code, response.content)
+        return call.read(answer)

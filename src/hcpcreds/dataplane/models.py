@@ -1,11 +1,10 @@
-"""What the managed-identity data plane takes and answers, field by field.
+"""The requests and answers of the managed-identity data plane, field by field.
 
 Source: Azure/msi-dataplane, pkg/dataplane/internal/msi-credentials-data-plane.openapi.v2.json (2024-01-01).
 
-The service's description requires no field, so every one may be absent or null, and is None then: what a
-use needs is checked where it is used. A field of another type is an error. Keys that are not described are
-ignored and not kept, so that a newer service does not break an older client. Times stay the texts that the
-service wrote, since they are stored as they came.
+The service's description requires no field, so every field may be absent or null, and is None then. Code
+that needs a field checks it. A field of the wrong type is an error. Unknown keys are ignored and dropped, so
+that a newer service does not break an older client. Times stay strings, because they are stored as received.
 """
 
 from typing import Any, Final, TypeVar
@@ -20,7 +19,7 @@ _SECRET_FIELDS: Final = frozenset({"client_secret"})
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of what goes over the wire; what it shows of itself never holds a secret."""
+    """Base of the messages on the wire. Its repr never holds a secret."""
 
     @override
     def __repr__(self) -> str:
@@ -36,31 +35,31 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def _show(value: object) -> object:
-    """Show texts safely: a key can have been pasted into any of them."""
+    """Make strings safe to show: a key may have been pasted into any of them."""
     if isinstance(value, tuple):
         return tuple(map(_show, value))
     return make_safe(value) if isinstance(value, str) else value
 
 
 class CustomClaims(Model, frozen=True):
-    """Claims to put into the certificate."""
+    """Claims that the certificate carries."""
 
     xms_az_nwperimid: tuple[str, ...] | None = None
-    """Network perimeter ids, at most five."""
+    """At most five network perimeter ids."""
     xms_az_tm: str | None = None
     """Trust mode: ``azureinfra`` or ``user``."""
 
 
 class UserAssignedIdentityCredentials(Model, frozen=True):
-    """One identity's credential: what a credential file holds."""
+    """The credential of one identity: the content of a credential file."""
 
     authentication_endpoint: str | None = None
     cannot_renew_after: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
-    """Base64 of the certificate and its private key."""
+    """The certificate and its private key in base64."""
     client_secret_url: str | None = None
-    """Where this one identity's credential is renewed."""
+    """The URL at which the credential of this identity is renewed."""
     custom_claims: CustomClaims | None = None
     mtls_authentication_endpoint: str | None = None
     not_after: str | None = None
@@ -72,7 +71,7 @@ class UserAssignedIdentityCredentials(Model, frozen=True):
 
 
 class DelegatedResource(Model, frozen=True):
-    """Credentials of a resource that delegated to the caller's."""
+    """The credentials of a resource that delegated to the caller's resource."""
 
     delegation_id: str | None = None
     delegation_url: str | None = None
@@ -83,13 +82,13 @@ class DelegatedResource(Model, frozen=True):
 
 
 class ManagedIdentityCredentials(Model, frozen=True):
-    """A resource's credentials: its system-assigned identity's, and those of each identity asked for."""
+    """The credentials of a resource: of its system-assigned identity, and of each requested identity."""
 
     authentication_endpoint: str | None = None
     cannot_renew_after: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
-    """Base64 of the certificate and its private key."""
+    """The certificate and its private key in base64."""
     client_secret_url: str | None = None
     custom_claims: CustomClaims | None = None
     delegated_resources: tuple[DelegatedResource, ...] | None = None
@@ -105,23 +104,23 @@ class ManagedIdentityCredentials(Model, frozen=True):
 
 
 class UserAssignedIdentitiesRequest(Model, frozen=True, rename="camel"):
-    """Which identities' credentials to issue."""
+    """The identities to issue credentials for."""
 
     custom_claims: CustomClaims | None = None
     delegated_resources: tuple[str, ...] | None = None
-    """Internal ids of the resources that delegated."""
+    """Internal ids of the delegating resources."""
     identity_ids: tuple[str, ...] | None = None
     """ARM resource ids of user-assigned identities."""
 
 
 class MoveIdentityRequest(Model, frozen=True, rename="camel"):
-    """Where a proxy resource goes."""
+    """The target of a proxy resource."""
 
     target_resource_id: str | None = None
 
 
 class MoveIdentityResponse(Model, frozen=True, rename="camel"):
-    """The moved resource's new identity URL."""
+    """The new identity URL of the moved resource."""
 
     identity_url: str | None = None
 
@@ -132,7 +131,7 @@ class _ErrorDetail(Model, frozen=True):
 
 
 class ErrorResponse(Model, frozen=True):
-    """How the service says no."""
+    """The body of a refusal."""
 
     error: _ErrorDetail | None = None
 
@@ -144,18 +143,18 @@ def parse_model(content: bytes, model: type[ModelType]) -> ModelType:
     """Parse JSON from the service or from a vault.
 
     Raises:
-        InputError: Not JSON, or a field of another type. Names the field, never its value.
+        InputError: It is not JSON, or a field has the wrong type. Names the field, never its value.
     """
     try:
         return msgspec.json.decode(content, type=model)
-    except UnicodeDecodeError:  # carries the bytes that it could not read
-        raise InputError(model.__name__, ["a text in it is not UTF-8"]) from None
+    except UnicodeDecodeError:  # its attributes hold the raw bytes
+        raise InputError(model.__name__, ["a string in it is not UTF-8"]) from None
     except msgspec.MsgspecError as error:
         raise InputError(model.__name__, [str(error)]) from None
-    except RecursionError:  # in a field that is ignored
-        raise InputError(model.__name__, ["it is nested too deep"]) from None
+    except RecursionError:  # in an ignored field
+        raise InputError(model.__name__, ["nested too deeply"]) from None
 
 
 def render_model(model: Model) -> bytes:
-    """Render as JSON, as the service writes it; fields that are None are left out."""
+    """Render as JSON, as the service writes it. Fields that are None are omitted."""
     return msgspec.json.encode(model)

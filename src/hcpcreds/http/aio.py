@@ -6,13 +6,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+from azure.core import AsyncPipelineClient
 from azure.core.exceptions import AzureError, ServiceResponseError, ServiceResponseTimeoutError
 from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
+from azure.core.rest import AsyncHttpResponse, HttpRequest
 from typing_extensions import override
 
 from hcpcreds.http.answers import ACCEPT_ENCODING, CHUNK, Unpacker
 from hcpcreds.http.network import TIMEOUTS, Network, strip_settings
+from hcpcreds.http.policies import build_policies
 from hcpcreds.http.resolver import Resolver
+from hcpcreds.http.retries import AsyncBoundedRetryPolicy
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -63,6 +67,24 @@ def make_transport(
     if settings.get("session") is not None:
         return AioHttpTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
     return BoundedAioTransport(network or Network(settings), settings, max_answer=max_answer)
+
+
+def build_pipeline_client(
+    settings: dict[str, Any], *own_policies: Any, max_answer: int
+) -> AsyncPipelineClient[HttpRequest, AsyncHttpResponse]:
+    """Build a client with the policies of `build_policies` and the transport of `make_transport`.
+
+    Args:
+        settings: azure-core's.
+        own_policies: Policies for each sending, including retries.
+        max_answer: Bytes that an answer may have.
+
+    Raises:
+        InputError: A setting cannot be used.
+    """
+    policies = build_policies(AsyncBoundedRetryPolicy(**settings), *own_policies, **settings)
+    transport = make_transport(settings, max_answer=max_answer)
+    return AsyncPipelineClient("", policies=policies, **{**settings, "transport": transport})
 
 
 @asynccontextmanager

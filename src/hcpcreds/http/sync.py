@@ -4,8 +4,10 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
+from azure.core import PipelineClient
 from azure.core.exceptions import AzureError, ServiceResponseError, ServiceResponseTimeoutError
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
+from azure.core.rest import HttpRequest, HttpResponse
 from requests.adapters import HTTPAdapter
 from typing_extensions import override
 from urllib3.exceptions import HTTPError, ReadTimeoutError
@@ -13,7 +15,9 @@ from urllib3.util.retry import Retry
 
 from hcpcreds.http.answers import ACCEPT_ENCODING, CHUNK, Unpacker
 from hcpcreds.http.network import TIMEOUTS, Network, strip_settings
+from hcpcreds.http.policies import build_policies
 from hcpcreds.http.proxies import Proxy
+from hcpcreds.http.retries import BoundedRetryPolicy
 
 
 def make_transport(
@@ -34,6 +38,24 @@ def make_transport(
     if settings.get("session") is not None:
         return RequestsTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
     return BoundedTransport(network or Network(settings), settings, max_answer=max_answer)
+
+
+def build_pipeline_client(
+    settings: dict[str, Any], *own_policies: Any, max_answer: int
+) -> PipelineClient[HttpRequest, HttpResponse]:
+    """Build a client with the policies of `build_policies` and the transport of `make_transport`.
+
+    Args:
+        settings: azure-core's.
+        own_policies: Policies for each sending, including retries.
+        max_answer: Bytes that an answer may have.
+
+    Raises:
+        InputError: A setting cannot be used.
+    """
+    policies = build_policies(BoundedRetryPolicy(**settings), *own_policies, **settings)
+    transport = make_transport(settings, max_answer=max_answer)
+    return PipelineClient("", policies=policies, **{**settings, "transport": transport})
 
 
 class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core imports it when it is asked for

@@ -1,1 +1,1 @@
-"""Renewing what is due in Key Vaults."""
+"""Renews the credentials that are due in Key Vaults."""

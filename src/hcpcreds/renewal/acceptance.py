@@ -1,4 +1,4 @@
-"""Whether a stored credential may be renewed, and what the data plane answered may take its place."""
+"""Which stored credentials may be renewed, and which answers may replace them."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
@@ -8,26 +8,28 @@ import msgspec
 
 from hcpcreds.clouds import is_entra_host
 from hcpcreds.credential_file.file import CredentialFile, parse_credential_file
+from hcpcreds.dataplane.hosts import find_host, is_host_among
 from hcpcreds.dataplane.models import (
     ManagedIdentityCredentials,
     UserAssignedIdentitiesRequest,
     UserAssignedIdentityCredentials,
     render_model,
 )
-from hcpcreds.dataplane.protocol import find_host, is_host_among
-from hcpcreds.errors import IssueError, IssueUnavailableError, MountFormatError
+from hcpcreds.errors import InputError, IssueError, IssueUnavailableError, MountFormatError
 from hcpcreds.text import make_safe, show_id
-from hcpcreds.vault.secret import (
+from hcpcreds.vault.naming import (
     CANNOT_RENEW_AFTER_TAG,
-    MOST_TAGS,
     RENEW_AFTER_TAG,
+    get_identifier,
+    render_identifier,
+)
+from hcpcreds.vault.secret import (
+    MOST_TAGS,
     STORE_ANEW,
     Credentials,
     LoadedSecret,
-    choose_credential,
-    get_identifier,
+    VaultSecret,
     parse_time,
-    render_identifier,
 )
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
@@ -38,26 +40,26 @@ _ALWAYS_NEW: Final = ("client_secret", "not_before", "not_after", "renew_after",
 _SAME: Final = ("client_id", "tenant_id", "object_id", "resource_id")
 _URLS: Final = ("authentication_endpoint", "client_secret_url", "mtls_authentication_endpoint")
 _MOST_SHOWN: Final = 3
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def check_renewable(loaded: LoadedSecret, *, where: str, now: datetime) -> CredentialFile:
-    """See that a stored credential is whole, and names one identity; nothing is asked for any other.
+def check_renewable(current: LoadedSecret, *, now: datetime) -> CredentialFile:
+    """Check that a stored credential is complete and names one identity, before anything is requested for it.
 
     Opens the certificate: 0.3 ms for PEM, 36 ms for PKCS#12.
 
     Args:
-        loaded: What the vault holds.
-        where: Names the secret in an error.
+        current: The stored credential.
         now: The time, aware.
 
     Returns:
-        The credential as the pods read it; whether its key is the identity's is `KeyProver`'s to find out,
-        unless its certificate has expired.
+        The credential as pods read it. Unless its certificate has expired, `KeyProver` has to prove next that
+        its key belongs to the identity.
 
     Raises:
-        IssueError: It is not to be renewed. Names every field that is wrong, none with its value.
+        IssueError: It may not be renewed. Names every wrong field, never a value.
     """
-    one = choose_credential(loaded.credentials)
+    one, where = current.credential, current.where
     problems: list[str] = []
     file = None
     try:
@@ -66,120 +68,131 @@ def check_renewable(loaded: LoadedSecret, *, where: str, now: datetime) -> Crede
         problems += error.problems
     if not one.client_secret_url:
         problems.append("it has no client_secret_url, so it cannot be renewed")
-    identifier = get_identifier(loaded.stored.name)
-    named = bool(one.object_id) and identifier == render_identifier(one.object_id or "")
-    # What render_identifier makes has no hyphen; names of one's own, of a cluster and an operator, have one.
-    if identifier is not None and not named and "-" not in identifier:
-        problems.append("object_id: it is not the one that the secret is named after")
-    elif file is not None and file.certificate.not_after <= now and not named:
-        # It gets no token any more. A name made of the object id says whose it is: an answer has the same.
+    identifier = get_identifier(current.stored.name)
+    fits = bool(one.object_id) and identifier == render_identifier(one.object_id or "")
+    # Names that people choose, of a cluster and an operator, have hyphens; those of render_identifier do not.
+    if identifier is not None and not fits and "-" not in identifier:
+        problems.append("object_id: the secret is named after another object id")
+    elif file is not None and file.certificate.not_after <= now and not fits:
+        # It cannot get a token any more. Its name tells the identity, and the answer must be for the same.
         problems.append(
-            "client_secret: its certificate has expired, so it cannot prove any more that it is the "
-            "identity's, and the secret is not named after the object_id"
+            "client_secret: the certificate has expired, so it can no longer prove that it belongs to the "
+            "identity, and the secret is not named after the object_id"
         )
-    others = loaded.tags.keys() - {RENEW_AFTER_TAG, CANNOT_RENEW_AFTER_TAG}
+    others = current.tags.keys() - {RENEW_AFTER_TAG, CANNOT_RENEW_AFTER_TAG}
     if len(others) > MOST_TAGS - 2:
         raise IssueError(
-            f"{where}: it has {len(others)} tags, and a vault takes {MOST_TAGS - 2} at most besides "
-            "renew_after and cannot_renew_after",
-            hint=f"Take {len(others) - MOST_TAGS + 2} of them off; nothing was asked for.",
+            f"{where}: {len(others)} tags; Key Vault allows {MOST_TAGS - 2} besides renew_after and "
+            "cannot_renew_after",
+            hint=f"Remove {len(others) - MOST_TAGS + 2} of them; no renewal was requested.",
         )
     if file is None or problems:
         raise IssueError(f"{where}: {'; '.join(problems)}", hint=STORE_ANEW)
     return file
 
 
-def build_renewal_request(credentials: Credentials) -> UserAssignedIdentitiesRequest | None:
-    """Build what has to be posted to a ``client_secret_url``; None when a GET of it is enough.
+def build_renewal_request(current: Credentials) -> UserAssignedIdentitiesRequest | None:
+    """Build the body to post to a ``client_secret_url``, or return None when a GET is enough.
 
-    A certificate's custom claims are in it only when they are asked for anew.
+    The new certificate has custom claims only when they are requested again.
     """
-    one = choose_credential(credentials)
-    if one.custom_claims is None:
+    if current.custom_claims is None:
         return None
-    resource_id = one.resource_id if isinstance(one, UserAssignedIdentityCredentials) else None
+    resource_id = current.resource_id if isinstance(current, UserAssignedIdentityCredentials) else None
     return UserAssignedIdentitiesRequest(
-        identity_ids=(resource_id,) if resource_id else None, custom_claims=one.custom_claims
+        identity_ids=(resource_id,) if resource_id else None, custom_claims=current.custom_claims
     )
 
 
-def take_renewed(
-    stored: Credentials,
+def accept_answer(
+    current: LoadedSecret,
     answer: ManagedIdentityCredentials,
     *,
-    where: str,
     now: datetime,
     hosts: Collection[str] = (),
-) -> Credentials | None:
-    """Take the renewed credential out of an answer, in place of the stored one.
+) -> VaultSecret | None:
+    """Build the secret that replaces the stored one from an answer, if the answer is a renewal of it.
 
-    What the answer does not say stays as it is stored. That the key belongs to the certificate, and all else
-    that a pod needs, is `build_secret`'s to check.
+    Fields that the answer lacks are kept. Opens the certificate: 0.3 ms for PEM, 36 ms for PKCS#12.
 
     Args:
-        stored: What the vault holds.
-        answer: What a ``client_secret_url`` answered.
-        where: Names the secret in an error.
+        current: The stored credential.
+        answer: The answer from its ``client_secret_url``.
         now: The time, aware.
-        hosts: Of the data plane, each meant with its subdomains.
+        hosts: The hosts of the data plane, each including its subdomains.
 
     Returns:
-        The whole new value of the secret; None when the answer is what is stored already.
+        The new version of the secret, or None when the answer is the stored credential.
 
     Raises:
-        IssueUnavailableError: Another identity's, an older one, an expired one, one of the future, or a part
-            of one.
+        IssueUnavailableError: The answer is for another identity, is older, expired, not valid yet, or
+            incomplete, or a pod could not use it.
     """
-    old = choose_credential(stored)
-    client_id = (old.client_id or "").lower()
-    candidates: list[Credentials] = [*(answer.explicit_identities or ()), answer]
-    new = next((each for each in candidates if (each.client_id or "").lower() == client_id), None)
-    if new is None:
-        got = [show_id(each.client_id) for each in candidates if each.client_id]
-        more = ["..."] if len(got) > _MOST_SHOWN else []
-        shown = ", ".join(got[:_MOST_SHOWN] + more) or "none"
-        problems = [f"client_id: expected {show_id(old.client_id)}, got {shown}"]
+    old = current.credential
+    new = _find_identity(old, answer)
+    if isinstance(new, str):
+        problems = [new]
     elif (new.not_before, new.not_after) == (old.not_before, old.not_after):
         return None
     else:
-        problems = [*_find_problems(old, new, now), *_find_strange_hosts(old, new, hosts)]
-    if new is None or problems:
-        raise IssueUnavailableError(
-            f"{where}: the data plane answered no renewal of it: {'; '.join(problems)}",
-            hint="What is stored was left as it is.",
-        )
-    changes = {name: value for name in _RENEWED if (value := getattr(new, name, None)) is not None}
-    changes = {name: value for name, value in changes.items() if hasattr(old, name)}
-    renewed: Credentials = msgspec.structs.replace(old, **changes)
-    if old is not stored and isinstance(renewed, UserAssignedIdentityCredentials):
-        return msgspec.structs.replace(stored, explicit_identities=(renewed,))
-    return renewed
+        problems = [*_find_problems(old, new, now), *_find_foreign_hosts(old, new, hosts)]
+    if isinstance(new, str) or problems:
+        raise _build_refusal(current, "not a renewal of the stored credential", problems)
+    changes = {
+        name: value
+        for name in _RENEWED
+        if hasattr(old, name) and (value := getattr(new, name, None)) is not None
+    }
+    try:
+        return current.build_replacement(msgspec.structs.replace(old, **changes))
+    except InputError as error:
+        raise _build_refusal(current, "not usable by a pod", error.problems) from None
+
+
+def _build_refusal(current: LoadedSecret, reason: str, problems: Collection[str]) -> IssueUnavailableError:
+    return IssueUnavailableError(
+        f"{current.where}: the answer of the data plane is {reason}: {'; '.join(problems)}",
+        hint="The stored secret was not changed.",
+    )
+
+
+def _find_identity(old: Credentials, answer: ManagedIdentityCredentials) -> Credentials | str:
+    """Find the credential of the same identity in an answer, or say that it is missing."""
+    client_id = (old.client_id or "").lower()
+    candidates: list[Credentials] = [*(answer.explicit_identities or ()), answer]
+    for each in candidates:
+        if (each.client_id or "").lower() == client_id:
+            return each
+    got = [show_id(each.client_id) for each in candidates if each.client_id]
+    more = ["..."] if len(got) > _MOST_SHOWN else []
+    return (
+        f"client_id: expected {show_id(old.client_id)}, got {', '.join(got[:_MOST_SHOWN] + more) or 'none'}"
+    )
 
 
 def _find_problems(old: Credentials, new: Credentials, now: datetime) -> Iterator[str]:
     for name in _SAME:
-        was = (
-            getattr(old, name, None) if hasattr(new, name) else None
-        )  # the top of an answer has no resource_id
-        is_ = getattr(new, name, None)
-        if was and was.lower() != (is_ or "").lower():
-            yield f"{name}: expected {show_id(was)}, got {show_id(is_)}"
+        # An answer has no resource_id at its top.
+        expected = getattr(old, name, None) if hasattr(new, name) else None
+        got = getattr(new, name, None)
+        if expected and expected.lower() != (got or "").lower():
+            yield f"{name}: expected {show_id(expected)}, got {show_id(got)}"
     yield from (f"{name}: missing" for name in _ALWAYS_NEW if not getattr(new, name))
     not_before, not_after = parse_time(new.not_before), parse_time(new.not_after)
     if not_before is None or not_after is None:
-        return  # build_secret names each time that is none
+        return  # build_secret names each unreadable time
     for name, time in (("not_before", not_before), ("not_after", not_after)):
         before = parse_time(getattr(old, name))
         if before is not None and time <= before:
-            yield f"{name}: {time:%Y-%m-%dT%H:%M:%SZ} is not later than the stored one's"
+            yield f"{name}: {time:{_TIME}} is not later than that of the stored credential"
     if not_after <= now:
-        yield f"not_after: it expired at {not_after:%Y-%m-%dT%H:%M:%SZ}; is this machine's clock right?"
+        yield f"not_after: expired at {not_after:{_TIME}}; is this machine's clock right?"
     if not_before > now + CLOCK_TOLERANCE:
-        yield f"not_before: valid only from {not_before:%Y-%m-%dT%H:%M:%SZ}; is this machine's clock right?"
+        yield f"not_before: not valid before {not_before:{_TIME}}; is this machine's clock right?"
 
 
-def _find_strange_hosts(old: Credentials, new: Credentials, hosts: Collection[str]) -> Iterator[str]:
-    """Name the URLs that lead neither where the stored ones do, nor to Entra ID, nor to the data plane."""
+def _find_foreign_hosts(old: Credentials, new: Credentials, hosts: Collection[str]) -> Iterator[str]:
+    """Name the URLs whose host is neither a stored one, nor Entra ID's, nor the data plane's."""
     stored = {find_host(getattr(old, name) or "") for name in _URLS}
     for name in _URLS:
         url = getattr(new, name)
@@ -193,6 +206,6 @@ def _find_strange_hosts(old: Credentials, new: Credentials, hosts: Collection[st
 
 
 def _replace_mtls(host: str) -> str:
-    # Each cloud has its mTLS endpoints under mtlsauth where the others are under login.
+    # Every cloud has its mTLS endpoints under mtlsauth where the others are under login.
     # Source: AzureAD/microsoft-authentication-library-for-dotnet, RegionAndMtlsDiscoveryProvider.cs (2026).
     return ".".join("login" if label == "mtlsauth" else label for label in host.split("."))

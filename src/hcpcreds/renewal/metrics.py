@@ -1,4 +1,4 @@
-"""What a renewer knows, for Prometheus."""
+"""The renewer's Prometheus metrics."""
 
 import re
 import threading
@@ -29,59 +29,42 @@ _MOST_CONNECTIONS: Final = 32
 _BACKLOG: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    """What is shown of one credential."""
-
-    name: str
-    enabled: bool
-    expires_on: datetime | None
-    cannot_renew_after: datetime | None
-
-    @property
-    def state(self) -> str:
-        if not self.enabled:
-            return "disabled"
-        return "dated" if self.expires_on and self.cannot_renew_after else "undated"
-
-
 @dataclass(slots=True)
 class _Vault:
-    """What is known of a vault that this process walks over."""
+    """The state of a vault that this process walks over."""
 
     completed_at: datetime
-    """When the last complete walk ended; until there was one, when the first walk began."""
-    credentials: dict[str, _Watched] = field(default_factory=dict)
-    """By the secret's name in lower case: names know no case."""
+    """When the last complete walk ended; before that, when the first walk began."""
+    credentials: dict[str, StoredCredential] = field(default_factory=dict)
+    """By the secret's name in lower case, because names are case-insensitive."""
 
 
 class RenewalMetrics(Observer, Collector):
-    """Collects what the walks over the vaults find and do; times are Unix seconds, as Prometheus' `time()`.
+    """Collects the results of walks. Times are Unix seconds, as those of Prometheus' `time()`.
 
     - ``hcpcreds_credential_not_after_timestamp_seconds{vault,secret}`` and
       ``hcpcreds_credential_renewable_until_timestamp_seconds{vault,secret}``.
-    - ``hcpcreds_credentials{vault,state}``: how many are ``dated``, ``undated`` or ``disabled``.
-    - ``hcpcreds_last_complete_walk_timestamp_seconds{vault}``: when it ended; until a walk was complete, when
-      the first one began, so that its age grows from the start when none ever is.
-    - ``hcpcreds_renewals_total{vault,result}``: one for each `Result`, from the vault's first walk on.
+    - ``hcpcreds_credentials{vault,state}``: the number of ``dated``, ``undated`` and ``disabled`` ones.
+    - ``hcpcreds_last_complete_walk_timestamp_seconds{vault}``: when the last complete walk ended; before
+      that, when the first walk began, so that the age grows from the start even if no walk completes.
+    - ``hcpcreds_renewals_total{vault,result}``: one for each `Result`, from the first walk over the vault.
 
-    ``vault`` is the vault's host. A date that is not known has no series, and a disabled secret, which nobody
-    can use, has none either: ``hcpcreds_credentials`` says how many these are. A secret that is gone is shown
-    until the next complete walk.
+    ``vault`` is the host of the vault. Unknown dates and disabled secrets, which nobody can use, have no
+    series; ``hcpcreds_credentials`` counts them. A deleted secret is shown until the next complete walk.
 
-    The observer's methods belong to one event loop; `collect` may run in any thread.
+    Call the observer's methods on one event loop; `collect` may run in any thread.
 
     Args:
-        now: Clock giving an aware UTC time, the same as the renewers'.
+        now: Clock giving an aware UTC time, the same as that of the renewers.
     """
 
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
-        self._lock = threading.Lock()  # held to change or to copy a dictionary, no longer
+        self._lock = threading.Lock()  # held only to change or copy a dictionary
         self._vaults: dict[str, _Vault] = {}
         self._renewals: dict[str, Counter[Result]] = {}
         self.registry: Final = CollectorRegistry(auto_describe=True)
-        """Holds these metrics and the process's own, and no others."""
+        """Holds these metrics and those of the process."""
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
@@ -95,20 +78,18 @@ class RenewalMetrics(Observer, Collector):
     def listed(self, vault_url: str, credential: StoredCredential, *, due: bool) -> None:
         with self._lock:
             if vault := self._vaults.get(vault_url):
-                vault.credentials[credential.name.lower()] = _watch(credential)
+                vault.credentials[credential.name.lower()] = credential
 
     @override
     def settled(self, vault_url: str, outcome: Outcome) -> None:
-        enabled = outcome.result is not Result.DISABLED
-        watched = _Watched(outcome.name, enabled, outcome.expires_on, outcome.cannot_renew_after)
         with self._lock:
             self._renewals.setdefault(vault_url, Counter())[outcome.result] += 1
             if vault := self._vaults.get(vault_url):
-                vault.credentials[outcome.name.lower()] = watched
+                vault.credentials[outcome.credential.name.lower()] = outcome.credential
 
     @override
     def walk_finished(self, walk: Walk) -> None:
-        credentials = {name.lower(): _watch(credential) for name, credential in walk.credentials.items()}
+        credentials = {name.lower(): credential for name, credential in walk.credentials.items()}
         with self._lock:
             vault = self._vaults.get(walk.vault_url)
             if vault is None:
@@ -116,13 +97,13 @@ class RenewalMetrics(Observer, Collector):
             if walk.complete:
                 vault.credentials = credentials
                 vault.completed_at = walk.finished_at
-            else:  # says nothing of those that it did not come to
+            else:  # the walk did not reach all of them
                 vault.credentials.update(credentials)
 
     def forget(self, vault_url: str) -> None:
-        """Show a vault no longer, since another replica walks over it now; a walk that begins brings it back.
+        """Stop showing a vault that another replica walks over now, until a walk over it begins again.
 
-        What has been counted stays, and what a walk that is under way still does is counted.
+        Its counters stay, and renewals in progress are still counted.
         """
         with self._lock:
             self._vaults.pop(vault_url, None)
@@ -138,7 +119,7 @@ class RenewalMetrics(Observer, Collector):
         yield from _collect_credentials(vaults)
         walked = GaugeMetricFamily(
             "hcpcreds_last_complete_walk_timestamp_seconds",
-            "When a walk over the vault was complete last, or when the first began while none was.",
+            "When the last complete walk over the vault ended; before that, when the first walk began.",
             labels=["vault"],
         )
         for host, completed_at, _ in vaults:
@@ -146,7 +127,7 @@ class RenewalMetrics(Observer, Collector):
         yield walked
         total = CounterMetricFamily(
             "hcpcreds_renewals",
-            "Credentials that were due or could not be looked at, by how that ended.",
+            "Credentials that were due or could not be loaded, by result.",
             labels=["vault", "result"],
         )
         for host, counts in renewals:
@@ -156,7 +137,7 @@ class RenewalMetrics(Observer, Collector):
 
 
 def _collect_credentials(
-    vaults: list[tuple[str, datetime, list[_Watched]]],
+    vaults: list[tuple[str, datetime, list[StoredCredential]]],
 ) -> Iterator[GaugeMetricFamily]:
     expiry = GaugeMetricFamily(
         "hcpcreds_credential_not_after_timestamp_seconds",
@@ -165,34 +146,36 @@ def _collect_credentials(
     )
     renewable = GaugeMetricFamily(
         "hcpcreds_credential_renewable_until_timestamp_seconds",
-        "Until when the stored credential can be renewed.",
+        "When the stored credential can no longer be renewed.",
         labels=["vault", "secret"],
     )
     number = GaugeMetricFamily(
         "hcpcreds_credentials",
-        "Stored credentials: with both dates known, with one unknown, and disabled ones.",
+        "Stored credentials by state: both dates known, a date unknown, or disabled.",
         labels=["vault", "state"],
     )
     for host, _, credentials in vaults:
         states = Counter(dict.fromkeys(("dated", "undated", "disabled"), 0))
-        for watched in credentials:
-            states[watched.state] += 1
-            if not watched.enabled:
+        for credential in credentials:
+            states[_get_state(credential)] += 1
+            if not credential.enabled:
                 continue
-            for family, at in ((expiry, watched.expires_on), (renewable, watched.cannot_renew_after)):
+            for family, at in ((expiry, credential.expires_on), (renewable, credential.cannot_renew_after)):
                 if at is not None:
-                    family.add_metric([host, watched.name], at.timestamp())
+                    family.add_metric([host, credential.name], at.timestamp())
         for state, count in states.items():
             number.add_metric([host, state], count)
     yield from (expiry, renewable, number)
 
 
-def _watch(credential: StoredCredential) -> _Watched:
-    return _Watched(credential.name, credential.enabled, credential.expires_on, credential.cannot_renew_after)
+def _get_state(credential: StoredCredential) -> str:
+    if not credential.enabled:
+        return "disabled"
+    return "dated" if credential.expires_on and credential.cannot_renew_after else "undated"
 
 
 def _get_host(vault_url: str) -> str:
-    """Get the host, with the port that the URL names: vaults on one machine differ by it alone."""
+    """Return the host with its port, by which vaults on one machine differ."""
     return urlsplit(vault_url).netloc.rpartition("@")[2]
 
 

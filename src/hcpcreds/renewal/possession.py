@@ -1,20 +1,19 @@
-"""Proof that a stored credential's key is its identity's, before a newer key is issued for it.
+"""Proves that the key of a stored credential belongs to its identity, before a newer key is issued for it.
 
-Who may write one secret of a vault may write there whose credential it is, and where that is renewed. The
-renewer's own rights reach every identity, so what a value says is not enough: its key has to get a token for
-the identity it names, from an authority that the value alone cannot choose.
+Whoever may write one secret of a vault can claim any identity in it, and any place to renew it. The renewer
+may renew every identity, so a claim is not enough: the stored key has to get a token for the identity, from
+an authority that the stored value alone cannot choose.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Collection
-from types import TracebackType
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from azure.core import AsyncPipelineClient
 from azure.core.exceptions import AzureError
-from azure.core.rest import AsyncHttpResponse, HttpRequest
+from azure.core.rest import AsyncHttpResponse
 
 from hcpcreds.clouds import CLOUDS, is_entra_host, is_same_authority
 from hcpcreds.credential.authority import (
@@ -29,10 +28,8 @@ from hcpcreds.credential.authority import (
 from hcpcreds.credential.source import Snapshot
 from hcpcreds.credential_file.file import CredentialFile
 from hcpcreds.errors import IssueError, IssueRefusedError, IssueUnavailableError
-from hcpcreds.http.aio import make_transport
+from hcpcreds.http.aio import build_pipeline_client
 from hcpcreds.http.answers import MAX_TOKEN_ANSWER
-from hcpcreds.http.policies import build_policies
-from hcpcreds.http.retries import AsyncBoundedRetryPolicy
 from hcpcreds.text import make_safe
 from hcpcreds.vault.secret import STORE_ANEW
 
@@ -40,56 +37,50 @@ _LONGEST_REASON: Final = 600
 
 
 class KeyProver:
-    """Asks the authority whether a key is an identity's. For one event loop.
+    """Asks the authority for tokens to prove keys, and drops the tokens. For one event loop.
 
     Args:
-        scope: What the tokens are for, unless the authority is of one of Azure's clouds: then it is that
-            cloud's ARM. They are dropped at once.
-        list_own: Gives the authorities (`https` URLs) that the operator trusts besides Entra ID's hosts. May
-            read files; called in a thread.
-        clock: Unix time.
-        kwargs: azure-core's own: ``transport``, ``retry_total``, ``per_retry_policies``...
+        scope: Scope of the tokens; the authorities of Azure's clouds are asked for a token of their own ARM.
+        list_own_authorities: Returns the authorities (https URLs) that the operator trusts besides Entra ID.
+            Called in a thread; may read files.
+        now: Clock giving an aware UTC time.
+        kwargs: azure-core's own options: ``transport``, ``retry_total``, ``per_retry_policies``...
     """
 
     def __init__(
         self,
         scope: str,
         *,
-        list_own: Callable[[], Collection[str]] = tuple,
-        clock: Callable[[], float] = time.time,
+        list_own_authorities: Callable[[], Collection[str]] = tuple,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         **kwargs: Any,
     ) -> None:
         self._scope = scope
-        self._list_own = list_own
-        self._clock = clock
-        transport = make_transport(kwargs, max_answer=MAX_TOKEN_ANSWER)
-        policies = build_policies(AsyncBoundedRetryPolicy(**kwargs), **kwargs)
-        self._pipeline: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
-            "", policies=policies, **{**kwargs, "transport": transport}
-        )
+        self._list_own_authorities = list_own_authorities
+        self._now = now
+        self._pipeline = build_pipeline_client(kwargs, max_answer=MAX_TOKEN_ANSWER)
 
     async def prove(self, file: CredentialFile, *, where: str) -> None:
-        """See that a credential's key is the named identity's.
+        """Check that the key of a credential belongs to the identity that the credential names.
 
         Args:
             file: The stored credential.
-            where: Names its secret in an error.
+            where: Names its secret in messages.
 
         Raises:
-            IssueError: The authority is not to be trusted.
-            IssueRefusedError: The authority knows no such identity, or the key is not registered for it.
-            IssueUnavailableError: The authority could not be asked.
+            IssueError: The authority is not trusted.
+            IssueRefusedError: The authority does not know the identity, or does not accept the key for it.
+            IssueUnavailableError: The authority could not be reached.
         """
         attempt = await asyncio.to_thread(self._prepare, file, where)
         answer: AsyncHttpResponse | AzureError
         try:
-            # Off the loop: a large RSA key, which anybody can have stored, takes a second.
+            # In a thread: anybody can have stored a large RSA key, and signing with one takes a second.
             request = await asyncio.to_thread(attempt.sign)
             answer = await self._pipeline.send_request(request)
         except SigningError as error:
             raise IssueRefusedError(
-                f"{where}: its key does not sign ({error.message}), so nothing was asked for it",
-                hint=STORE_ANEW,
+                f"{where}: the key cannot sign ({error.message}); no renewal was requested", hint=STORE_ANEW
             ) from None
         except AzureError as error:
             answer = error
@@ -97,17 +88,17 @@ class KeyProver:
         if isinstance(result, Failure):
             kind = IssueRefusedError if result.refused else IssueUnavailableError
             raise kind(
-                f"{where}: its key is not proved to be the identity's, so nothing was asked for it: "
+                f"{where}: no proof that the key belongs to the identity, so no renewal was requested: "
                 f"{make_safe(result.message, limit=_LONGEST_REASON)}",
                 hint=STORE_ANEW if result.refused else result.hint,
             )
 
     def _prepare(self, file: CredentialFile, where: str) -> Attempt:
-        authority = choose_authority(file.authority, self._list_own())
+        authority = choose_authority(file.authority, self._list_own_authorities())
         if authority is None:
             raise IssueError(
-                f"{where}: authentication_endpoint: neither a host of Entra ID nor the authority that this "
-                "renewer's own credential comes from, so it cannot say whose the key is",
+                f"{where}: authentication_endpoint: neither a host of Entra ID nor the authority of the "
+                "renewer's own credential, so it cannot prove whose key this is",
                 hint=STORE_ANEW,
             )
         key = TokenKey((choose_scope(authority) or self._scope,), None, enable_cae=False)
@@ -116,7 +107,7 @@ class KeyProver:
             url=f"{authority}/{file.tenant_id}/oauth2/v2.0/token",
             form=build_form(snapshot, key, claims=None),
             snapshot=snapshot,
-            now=lambda: Moment(self._clock(), time.monotonic()),
+            now=lambda: Moment(self._now().timestamp(), time.monotonic()),
         )
 
     async def close(self) -> None:
@@ -126,35 +117,30 @@ class KeyProver:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
 def choose_authority(named: str, own: Collection[str]) -> str | None:
-    """Choose the authority to ask: the one that a credential names, if it is one to be trusted.
+    """Choose the authority to ask: the one that a credential names, if it is trusted.
 
     Args:
-        named: The credential's, as `parse_credential_file` gives it.
-        own: Those that the operator trusts besides Entra ID's.
+        named: The authority of the credential, as `parse_credential_file` returns it.
+        own: The authorities that the operator trusts besides Entra ID.
 
     Returns:
-        Its URL without a closing slash; None when it is not trusted.
+        Its URL without a trailing slash, or None when it is not trusted.
     """
     place = urlsplit(named).netloc.lower()
     for each in own:
         if urlsplit(each).netloc.lower() == place:
             return each.rstrip("/")
-    # Not its path: Entra ID's token endpoints stand at the root, and this one is the value's word.
+    # Not the path: it comes from the stored value, and Entra ID's token endpoints are at the root.
     return f"https://{place}" if is_entra_host(urlsplit(named).hostname or "") else None
 
 
 def choose_scope(authority: str) -> str | None:
-    """Choose a scope that an authority's every tenant knows: its cloud's ARM; None when it is in no cloud."""
+    """Choose a scope that every tenant of an authority knows: ARM of its cloud. None outside the clouds."""
     host = urlsplit(authority).hostname or ""
     for cloud in CLOUDS.values():
         if is_same_authority(host, urlsplit(cloud.authority).hostname or ""):

@@ -1,11 +1,11 @@
-"""Puts a newer credential in the place of a stored one, when others may be doing the same.
+"""Replaces a stored credential by a newer one while others may do the same.
 
-Key Vault has no write on condition. So the secret is read again just before the write, and whoever stored a
-version meanwhile has won. A write that comes too late after that look, since the process was paused or
-throttled, or has lost its Lease, is not sent: whoever calls again looks again. After the write the versions
-are looked at, and a newer one that was buried all the same is put back on top. However writers interleave,
-the newest credential ends on top, and none is lost: nothing is deleted or disabled. Every function may be
-called again after it failed half-way.
+Key Vault has no conditional write. So the secret is loaded again just before the write, and whoever has
+stored a version since then wins. A write is not sent when that look is too old, because the process was
+paused or throttled, or when the Lease was lost meanwhile; the caller looks again and retries. After the
+write, the versions are listed, and a newer one that the write has buried is written again, on top. However
+writers interleave, the newest credential ends on top and no version is lost: nothing is deleted or disabled.
+Every function may be called again after it failed half-way.
 """
 
 import asyncio
@@ -15,128 +15,88 @@ from typing import Final
 
 from azure.keyvault.secrets.aio import SecretClient
 
-from hcpcreds.errors import InputError, IssueUnavailableError, StoreError, StoreUnavailableError
+from hcpcreds.errors import InputError, StoreError, StoreUnavailableError
 from hcpcreds.renewal.acceptance import CLOCK_TOLERANCE
 from hcpcreds.renewal.outcomes import Result
-from hcpcreds.vault.aio import load
+from hcpcreds.vault.aio import list_versions, load, write
+from hcpcreds.vault.naming import describe
 from hcpcreds.vault.secret import (
     Credentials,
     LoadedSecret,
     StoredCredential,
     VaultSecret,
-    build_secret,
-    choose_credential,
     parse_time,
-    read_properties,
     read_stored,
 )
-from hcpcreds.vault.storing import describe, explaining
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _FRESH_SECONDS: Final = 5.0
-"""How old a look at a secret may be when what was written upon it is sent."""
+"""How long after a look at a secret a write may still be sent."""
 
 
-async def build_replacement(current: LoadedSecret, renewed: Credentials, *, where: str) -> VaultSecret:
-    """Build the new version of a secret; everything but the credential and its times stays as it is.
-
-    Raises:
-        IssueUnavailableError: No pod could use what was issued.
-    """
-    try:
-        # Off the loop: a PKCS#12 takes 36 ms to open.
-        return await asyncio.to_thread(
-            build_secret,
-            renewed,
-            name=current.stored.name,
-            encoding=current.encoding,
-            tags=current.tags,
-            content_type=current.content_type,
-        )
-    except InputError as error:
-        raise IssueUnavailableError(
-            f"{where}: the data plane answered what no pod could use: {'; '.join(error.problems)}",
-            hint="What is stored was left as it is.",
-        ) from None
-
-
-async def write_newer(
-    client: SecretClient, current: LoadedSecret, renewed: Credentials, *, lost: asyncio.Event
+async def replace_secret(
+    client: SecretClient, current: LoadedSecret, secret: VaultSecret, *, lost: asyncio.Event
 ) -> tuple[Result, StoredCredential]:
-    """Write a newer credential as a new version of its secret, unless somebody wrote one meanwhile.
+    """Write a newer version of a secret, unless somebody has written one meanwhile.
 
     Args:
-        client: Of the vault, with a `ThrottleGate` among its ``per_retry_policies``.
-        current: What the vault held when the newer one was issued.
-        renewed: The newer one, which `build_replacement` has found usable.
+        client: Client of the vault, with a `ThrottleGate` among its ``per_retry_policies``.
+        current: The stored credential from which the newer one was issued.
+        secret: The newer version.
         lost: Is set when others may be writing from now on.
 
     Returns:
-        RENEWED or SUPERSEDED, and what is on top in the vault now.
+        RENEWED or SUPERSEDED, and the version that is on top now.
 
     Raises:
-        StoreError: The vault failed. The write may have been done or not; calling again finds out.
+        StoreError: The vault failed. The write may have been done or not; a second call finds out.
     """
     is_fresh = _begin_look(lost)
     latest = await load(client, current.stored.name)
     if latest.version == current.version:
-        where = describe(client.vault_url, current.stored.name)
-        secret = await build_replacement(latest, renewed, where=where)
+        # Tags and content type can change without a new version.
+        secret = secret.with_extras(latest.tags, latest.content_type)
         return Result.RENEWED, await _write(client, secret, is_fresh)
-    if _get_client_secret(latest.credentials) == _get_client_secret(renewed):
-        return Result.RENEWED, latest.stored  # this very write, whose answer was lost
+    if latest.credential.client_secret == secret.credential.client_secret:
+        return Result.RENEWED, latest.stored  # an earlier call wrote it, and its answer was lost
     return Result.SUPERSEDED, latest.stored
 
 
-async def uncover_newest(
-    client: SecretClient,
-    written: StoredCredential,
-    renewed: Credentials,
-    *,
-    now: datetime,
-    lost: asyncio.Event,
+async def restore_newer(
+    client: SecretClient, written: VaultSecret, *, now: datetime, lost: asyncio.Event
 ) -> StoredCredential | None:
-    """Put back on top what a write has buried that is newer; None when there is no newer one.
+    """Put a newer version that a write has buried back on top, or return None when there is none.
 
     Raises:
-        StoreError: The vault failed; calling again is safe.
+        StoreError: The vault failed; a second call is safe.
     """
-    newer = await _find_newer(client, written, renewed, now)
+    newer = await _find_newer(client, written, now)
     return None if newer is None else await _put_on_top(client, newer, lost)
 
 
 def _begin_look(lost: asyncio.Event) -> Callable[[], bool]:
-    """Begin to look at a secret; says from then on whether a write may still trust what is seen."""
-    clock = asyncio.get_running_loop().time
-    began, was_lost = clock(), lost.is_set()
-    return lambda: clock() - began <= _FRESH_SECONDS and lost.is_set() == was_lost
+    """Return a function that tells whether a look that begins now still holds."""
+    monotonic = asyncio.get_running_loop().time
+    began, was_lost = monotonic(), lost.is_set()
+    return lambda: monotonic() - began <= _FRESH_SECONDS and lost.is_set() == was_lost
 
 
 async def _write(client: SecretClient, secret: VaultSecret, is_fresh: Callable[[], bool]) -> StoredCredential:
-    with explaining(client.vault_url, secret.name):
-        # Sent once: a write whose answer was lost must be looked for before it is made again.
-        written = await client.set_secret(
-            **secret.as_arguments(), retry_total=0, hcpcreds_send_only_if=is_fresh
-        )
-    stored = read_stored(written.properties)
+    # Sent once: when the answer is lost, look for the version before writing it again.
+    stored = read_stored(await write(client, secret, retry_total=0, hcpcreds_send_only_if=is_fresh))
     if stored is None or stored.problem is not None:
-        raise StoreUnavailableError(f"{describe(client.vault_url, secret.name)}: the answer is unreadable")
+        raise StoreUnavailableError(f"{describe(client.vault_url, secret.name)}: unreadable answer")
     return stored
 
 
-async def _find_newer(
-    client: SecretClient, written: StoredCredential, renewed: Credentials, now: datetime
-) -> LoadedSecret | None:
-    """Find the newest version that begins after this one, is valid now, and is the same identity's."""
-    began = written.not_before or _LONG_AGO
-    with explaining(client.vault_url, written.name):
-        listed = client.list_properties_of_secret_versions(written.name)
-        versions = [(read_properties(version), version.version) async for version in listed]
+async def _find_newer(client: SecretClient, written: VaultSecret, now: datetime) -> LoadedSecret | None:
+    """Find the newest version that begins after this one, is valid now, and belongs to the same identity."""
     later = [
         (stored.not_before, version)
-        for stored, version in versions
+        for version, stored in await list_versions(client, written.name)
         if stored.enabled
-        and began < (stored.not_before or _LONG_AGO) <= now + CLOCK_TOLERANCE
+        and stored.not_before is not None
+        and written.not_before < stored.not_before <= now + CLOCK_TOLERANCE
         and (stored.expires_on or _LONG_AGO) > now
     ]
     for _, version in sorted(later, reverse=True):
@@ -145,31 +105,25 @@ async def _find_newer(
         except StoreError as error:
             if error.retryable:
                 raise
-            continue  # no credential
-        if _get_client_id(found.credentials) == _get_client_id(renewed):
+            continue  # not a credential
+        if _get_client_id(found.credential) == _get_client_id(written.credential):
             return found
     return None
 
 
 async def _put_on_top(client: SecretClient, newer: LoadedSecret, lost: asyncio.Event) -> StoredCredential:
-    """Make a version the latest again, unless one as new is."""
+    """Write a version again, unless the one on top is as new."""
     is_fresh = _begin_look(lost)
     latest = await load(client, newer.stored.name)
-    secret = await build_replacement(
-        newer, newer.credentials, where=describe(client.vault_url, newer.stored.name)
-    )
-    if _began(latest) >= secret.not_before:
+    try:
+        # In a thread: opening a PKCS#12 takes 36 ms.
+        secret = await asyncio.to_thread(newer.build_replacement, newer.credential)
+    except InputError as error:
+        raise StoreError(f"{newer.where}: version {newer.version}: {'; '.join(error.problems)}") from None
+    if (parse_time(latest.credential.not_before) or _LONG_AGO) >= secret.not_before:
         return latest.stored
     return await _write(client, secret, is_fresh)
 
 
-def _began(loaded: LoadedSecret) -> datetime:
-    return parse_time(choose_credential(loaded.credentials).not_before) or _LONG_AGO
-
-
-def _get_client_id(credentials: Credentials) -> str:
-    return (choose_credential(credentials).client_id or "").lower()
-
-
-def _get_client_secret(credentials: Credentials) -> str | None:
-    return choose_credential(credentials).client_secret
+def _get_client_id(credential: Credentials) -> str:
+    return (credential.client_id or "").lower()

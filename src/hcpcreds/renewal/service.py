@@ -1,4 +1,4 @@
-"""Renews in several vaults, once or for ever, alone or as one of several replicas."""
+"""Renews in several vaults, once or until stopped, alone or as one of several replicas."""
 
 import asyncio
 import os
@@ -21,6 +21,7 @@ from hcpcreds.dataplane.aio import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.errors import HcpCredsError, MountError
 from hcpcreds.http.aio import open_transports
 from hcpcreds.http.answers import MAX_ANSWER, MAX_TOKEN_ANSWER
+from hcpcreds.renewal.issuance import Issuer
 from hcpcreds.renewal.outcomes import Observer, Walk
 from hcpcreds.renewal.possession import KeyProver
 from hcpcreds.renewal.throttle import ThrottleGate
@@ -31,23 +32,23 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS: Final = 10
 _JITTER: Final = 0.1
-"""Part of the interval by which the walks of several replicas and vaults drift apart."""
+"""The fraction of the interval by which the walks of replicas and vaults drift apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What a renewer reaches, and as whom."""
+    """The vaults and the data plane of a renewer, and its own credential."""
 
     vault_urls: Sequence[str]
     audience: str
-    """The data plane's, as configured."""
+    """The audience of the data plane, as configured."""
     data_plane_hosts: Sequence[str] | None = None
-    """Where a token for the data plane may go; see `ManagedIdentityDataPlaneClientFactory`."""
+    """The hosts that a token for the data plane may be sent to; by default the host of the audience."""
     credential_file: str | None = None
-    """A credential file of the application that may do it; azure-identity's DefaultAzureCredential else."""
+    """Credential file of the application that renews; by default azure-identity's DefaultAzureCredential."""
     cloud: str = DEFAULT_CLOUD
     ca_file: str | None = None
-    """PEM file of the authorities to trust, instead of the machine's."""
+    """PEM file of the CA certificates to trust instead of the machine's."""
 
 
 @asynccontextmanager
@@ -55,10 +56,10 @@ async def open_renewers(
     access: Access,
     settings: RenewalSettings,
     *,
-    observer: Observer | None = None,
+    observers: Sequence[Observer] = (),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> AsyncIterator[list[VaultRenewer]]:
-    """Open a renewer for each vault; all of their connections are closed at the end.
+    """Open a renewer for each vault; their connections are closed on exit.
 
     Raises:
         InputError: A value of `Access` cannot be used.
@@ -68,7 +69,7 @@ async def open_renewers(
         make_transport = await stack.enter_async_context(open_transports(connections, urls=access.vault_urls))
 
         def build_options(max_answer: int = MAX_ANSWER) -> dict[str, Any]:
-            # Its own retries have jitter, which the SDK's have not, and look first whether a write was done.
+            # Unlike the SDK's retries, the renewer's have jitter, and check first whether a write was done.
             return {"transport": make_transport(max_answer), "retry_total": 0}
 
         credential = await stack.enter_async_context(
@@ -86,47 +87,48 @@ async def open_renewers(
         prover = await stack.enter_async_context(
             KeyProver(
                 get_cloud(access.cloud).resource_manager_scope,
-                list_own=partial(_list_own_authorities, access),
+                list_own_authorities=partial(_list_own_authorities, access),
                 per_retry_policies=[ThrottleGate()],
                 **build_options(MAX_TOKEN_ANSWER),
             )
         )
+        issuer = Issuer(data_plane, prover, now=now)
         renewers = []
         for url in access.vault_urls:
             vault = SecretClient(
                 url,
                 credential,
-                # A vault on this machine has no host name of Key Vault's, which the challenge would have.
+                # A vault on this machine has another host than the resource in its challenge.
                 verify_challenge_resource=not _is_local(url),
                 per_retry_policies=[ThrottleGate()],
                 **build_options(),
             )
             await stack.enter_async_context(vault)
-            renewers.append(VaultRenewer(vault, data_plane, prover, settings, observer=observer, now=now))
+            renewers.append(VaultRenewer(vault, issuer, settings, observers=observers, now=now))
         yield renewers
 
 
-def _open_credential(access: Access, options: dict[str, Any]) -> Any:  # noqa: ANN401 - two without a base
+def _open_credential(access: Access, options: dict[str, Any]) -> Any:  # noqa: ANN401 (two classes without a common base)
     if access.credential_file is not None:
         return UserAssignedIdentityCredential(access.credential_file, cloud=access.cloud, **options)
-    # In the public cloud left to AZURE_AUTHORITY_HOST, which workload identity sets in a pod.
+    # For the public cloud AZURE_AUTHORITY_HOST decides, which workload identity sets in a pod.
     authority = {} if access.cloud == DEFAULT_CLOUD else {"authority": get_cloud(access.cloud).authority}
     return DefaultAzureCredential(
         **authority,
-        additionally_allowed_tenants=["*"],  # the vault and the data plane say which
+        additionally_allowed_tenants=["*"],  # the vault and the data plane name the tenant
         **options,
     )
 
 
 def _list_own_authorities(access: Access) -> list[str]:
-    """List where the renewer's own tokens come from; it trusts that as its operator does."""
+    """List the authority of the renewer's own tokens, which its operator trusts."""
     if access.credential_file is None:
         host = os.environ.get("AZURE_AUTHORITY_HOST")
         return [host if "://" in host else f"https://{host}"] if host else []
     try:
         content = read_credential_file(access.credential_file)
         return [parse_credential_file(content, path=access.credential_file).authority]
-    except MountError:  # asked for a token, it says so itself
+    except MountError:  # raised again when a token is requested
         return []
 
 
@@ -136,18 +138,18 @@ def _is_local(url: str) -> bool:
 
 @asynccontextmanager
 async def open_leases(namespace: str | None) -> "AsyncIterator[Leases | None]":
-    """Open what replicas share the vaults by: Leases in a cluster, nothing elsewhere; released at the end.
+    """Open the Leases by which replicas share the vaults, or yield None outside a cluster.
 
     Args:
-        namespace: Where the Leases are; None means the pod's own namespace in a cluster.
+        namespace: Namespace of the Leases; by default the pod's own namespace in a cluster.
 
     Raises:
-        InputError: A namespace was given, and there is no way to a cluster.
+        InputError: A namespace was given, but no cluster can be reached.
     """
     if namespace is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
         yield None
         return
-    from hcpcreds.kubernetes.lease import Leases  # noqa: PLC0415 - lightkube is only for this
+    from hcpcreds.kubernetes.lease import Leases  # noqa: PLC0415 (only this needs lightkube)
 
     async with Leases.open(namespace) as leases:
         yield leases
@@ -156,18 +158,18 @@ async def open_leases(namespace: str | None) -> "AsyncIterator[Leases | None]":
 async def renew_once(
     renewers: Sequence[VaultRenewer], *, leases: "Leases | None", stop: asyncio.Event
 ) -> list[Walk]:
-    """Walk over each vault once, all at the same time.
+    """Walk over each vault once, all of them concurrently.
 
     Args:
         renewers: One for each vault.
-        leases: What replicas share the vaults by; a vault that another holds is left to it.
-        stop: Ends the walks early; what is under way is finished.
+        leases: Shares the vaults among replicas: a vault whose Lease another replica holds is skipped.
+        stop: Ends the walks early; renewals in progress finish.
 
     Returns:
-        The walks, without those of vaults that another replica holds.
+        The walks over the vaults that were not skipped.
 
     Raises:
-        LeaseError: A Lease could not be had, or it could not be known who holds it.
+        LeaseError: The API server refused a Lease or could not be reached.
     """
 
     async def walk(renewer: VaultRenewer) -> Walk | None:
@@ -183,7 +185,7 @@ async def renew_once(
     return [walk for walk in walks if walk is not None]
 
 
-async def renew_for_ever(
+async def renew_until_stopped(
     renewers: Sequence[VaultRenewer],
     *,
     interval: float,
@@ -191,23 +193,23 @@ async def renew_for_ever(
     stop: asyncio.Event,
     on_lost: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Walk over each vault again and again until told to stop.
+    """Walk over each vault repeatedly until stopped.
 
     Args:
         renewers: One for each vault.
-        interval: Seconds from the end of one walk to the beginning of the next, about.
-        leases: What replicas share the vaults by; a vault is walked only while its Lease is held.
-        stop: Ends it; what is under way is finished.
-        on_lost: Is told the URL of a vault that is left to another replica from now on.
+        interval: Approximate seconds from the end of one walk to the start of the next.
+        leases: Shares the vaults among replicas: a vault is walked over only while its Lease is held.
+        stop: Ends the walks; renewals in progress finish.
+        on_lost: Called with the URL of a vault whose Lease was lost.
 
     Raises:
-        LeaseRefusedError: The API server refuses the Leases.
+        LeaseRefusedError: The API server refused a Lease.
     """
 
     async def walk_again(renewer: VaultRenewer, lost: asyncio.Event) -> None:
         while not (stop.is_set() or lost.is_set()):
             await _walk_while_held(renewer, stop, lost)
-            pause = interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+            pause = interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 (not a secret)
             await _wait_for_any(stop, lost, seconds=pause)
 
     async def keep(renewer: VaultRenewer) -> None:
@@ -225,12 +227,12 @@ async def renew_for_ever(
         async with asyncio.TaskGroup() as tasks:
             for renewer in renewers:
                 tasks.create_task(keep(renewer))
-    except* HcpCredsError as group:  # no Lease can be had for one vault, nor then for the others
+    except* HcpCredsError as group:  # a Lease that is refused for one vault is refused for all
         raise group.exceptions[0] from None
 
 
 async def _walk_while_held(renewer: VaultRenewer, stop: asyncio.Event, lost: asyncio.Event) -> Walk:
-    """Walk until told to stop, or until the Lease is lost."""
+    """Walk until stopped, or until the Lease is lost."""
     either = asyncio.Event()
 
     async def watch() -> None:

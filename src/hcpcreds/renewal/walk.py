@@ -1,358 +1,284 @@
-"""Renews what is due in one vault. All state lies in the vault: any number of renewers may run, and die.
+"""Renews what is due in one vault. The vault holds all state: any number of renewers may run, and crash.
 
-A vault is listed page by page while the most urgent of what is known to be due is renewed: its credential is
-read and has to prove that it is the identity's (see `hcpcreds.renewal.possession`), a new one is issued
-and judged, and put in its place (see `hcpcreds.renewal.replacement`). Whatever fails leaves what was
-stored as it was.
+A walk lists the vault page by page and meanwhile renews what is due, the most urgent first: it loads the
+credential, has its key prove that it belongs to the identity (`hcpcreds.renewal.possession`), has a newer one
+issued and checked (`hcpcreds.renewal.issuance`), and stores that (`hcpcreds.renewal.replacement`). A failure
+leaves the stored secret unchanged.
 """
 
 import asyncio
 import logging
-import random
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
-from hcpcreds.dataplane.aio import (
-    ManagedIdentityDataPlaneClient,
-    ManagedIdentityDataPlaneClientFactory,
-)
-from hcpcreds.errors import HcpCredsError, InputError, IssueError, SecretNotFoundError, StoreUnavailableError
-from hcpcreds.renewal.acceptance import build_renewal_request, check_renewable, take_renewed
+from hcpcreds.errors import HcpCredsError, SecretNotFoundError, StoreUnavailableError
+from hcpcreds.renewal.attempts import attempt
+from hcpcreds.renewal.issuance import Issuer
 from hcpcreds.renewal.outcomes import Observer, Outcome, Result, Walk
-from hcpcreds.renewal.possession import KeyProver
-from hcpcreds.renewal.replacement import build_replacement, uncover_newest, write_newer
-from hcpcreds.vault.aio import load
-from hcpcreds.vault.secret import (
-    STORE_ANEW,
-    Credentials,
-    LoadedSecret,
-    StoredCredential,
-    choose_credential,
-    read_stored,
-)
-from hcpcreds.vault.storing import describe, explaining
+from hcpcreds.renewal.replacement import replace_secret, restore_newer
+from hcpcreds.vault.aio import list_page, load
+from hcpcreds.vault.naming import describe
+from hcpcreds.vault.secret import STORE_ANEW, LoadedSecret, StoredCredential
 
 _log = logging.getLogger(__name__)
-_Answer = TypeVar("_Answer")
+T = TypeVar("T")
 _LONGEST_TRUST: Final = timedelta(days=90)
-"""How long after a version was written what its writer says of it is believed without a look at its value."""
+"""How long after a version was written the dates that its writer set are believed without its value."""
 _LONGEST_LIFE: Final = timedelta(days=400)
-"""No certificate that the data plane issues lives for so long."""
+"""Longer than the life of any certificate that the data plane issues."""
 _LAST: Final = float("inf")
 """Sorts behind every credential in the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewalSettings:
-    """How a renewer goes about it."""
+    """How a renewer works."""
 
     before: timedelta = timedelta(0)
-    """How long ahead of its renew_after a credential counts as due; the data plane may have none yet."""
+    """How long before its renew_after a credential is due; the data plane may not have a newer one yet."""
     dry_run: bool = False
-    """Only say what is due."""
+    """Only report what is due."""
     concurrency: int = 32
-    """Credentials of one vault that are worked on at once."""
+    """Credentials of one vault that are renewed at the same time."""
     attempts: int = 4
-    """How often each step is tried in one walk, over what the Azure SDK tries by itself."""
+    """Attempts at each step in one walk, besides the Azure SDK's own."""
     backoff_seconds: float = 2.0
-    """The longest pause before the second attempt; it doubles with each."""
+    """The longest pause before the second attempt; it doubles with each further one."""
 
 
 @dataclass
-class _Round:
-    """What one walk knows so far."""
+class _Memory:
+    """What a renewer remembers of its vault from one walk to the next.
 
-    stop: asyncio.Event
-    seen: dict[str, StoredCredential] = field(default_factory=dict)
-    """By the secret's name in lower case: names know no case."""
-    outcomes: list[Outcome] = field(default_factory=list)
-    queue: "asyncio.PriorityQueue[tuple[float, int, StoredCredential | None]]" = field(
-        default_factory=asyncio.PriorityQueue
-    )
-    """The most urgent first, then the first; None ends a worker."""
-    numbers: Iterator[int] = field(default_factory=count)
-
-
-class VaultRenewer:
-    """Walks over one vault, again and again.
-
-    Args:
-        vault: Of the vault, with a `ThrottleGate` among its ``per_retry_policies``; stays open.
-        data_plane: Makes the clients that renew; stays open.
-        prover: Sees that a stored key is the identity's; stays open.
-        settings: How to go about it.
-        observer: Is told what happens.
-        now: Clock giving an aware UTC time.
+    Keys are names of secrets in lower case, because names are case-insensitive.
     """
 
-    def __init__(  # noqa: PLR0913 - its parts, each by its name
-        self,
-        vault: SecretClient,
-        data_plane: ManagedIdentityDataPlaneClientFactory,
-        prover: KeyProver,
-        settings: RenewalSettings | None = None,
-        *,
-        observer: Observer | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._vault = vault
-        self._data_plane = data_plane
-        self._prover = prover
-        self._settings = settings or RenewalSettings()
-        self._observer = observer or Observer()
-        self._now = now
-        self._known: dict[str, StoredCredential] = {}
-        self._looked: dict[str, tuple[StoredCredential, StoredCredential]] = {}
-        """What the vault listed of a version, and what its value says as well; by the secret's name."""
+    seen: dict[str, StoredCredential] = field(default_factory=dict)
+    loaded: dict[str, tuple[StoredCredential, StoredCredential]] = field(default_factory=dict)
+    """The entry in the vault's list, and the same entry with the dates of the loaded value."""
+
+
+@dataclass
+class VaultRenewer:
+    """Walks over one vault, as often as it is told to."""
+
+    vault: SecretClient
+    """Client of the vault, with a `ThrottleGate` among its ``per_retry_policies``; stays open."""
+    issuer: Issuer
+    settings: RenewalSettings = RenewalSettings()
+    observers: Sequence[Observer] = ()
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """Clock giving an aware UTC time."""
+    _memory: _Memory = field(default_factory=_Memory, init=False, repr=False)
 
     @property
     def vault_url(self) -> str:
         """The vault's URL."""
-        return self._vault.vault_url
+        return self.vault.vault_url
 
     async def walk(self, stop: asyncio.Event | None = None) -> Walk:
-        """Walk over the vault once: find every stored credential, renew what is due.
+        """Walk over the vault once: find every stored credential, and renew what is due.
 
-        A failure is an outcome of its credential; nothing is raised for it.
+        Raises nothing: a failure is an outcome of its credential, or the problem of the walk.
 
         Args:
-            stop: Once set, nothing new is begun, what is under way is finished, and the walk is incomplete.
+            stop: Once it is set, no renewal begins, those in progress finish, and the walk is incomplete.
         """
-        started_at = self._now()
-        self._observer.walk_started(self.vault_url)
-        round_ = _Round(stop or asyncio.Event())
-        async with asyncio.TaskGroup() as tasks:
-            workers = [tasks.create_task(self._work(round_)) for _ in range(self._settings.concurrency)]
-            problem = await self._find(round_)
-            for _ in workers:
-                round_.queue.put_nowait((_LAST, next(round_.numbers), None))
-        if round_.stop.is_set():
-            problem = "stopped before its end"
-        self._known = round_.seen
-        self._looked = {name: looked for name, looked in self._looked.items() if name in round_.seen}
+        started_at = self.now()
+        for observer in self.observers:
+            observer.walk_started(self.vault_url)
+        current = _WalkInProgress(self, stop or asyncio.Event(), self._memory)
+        problem = await current.run()
+        self._memory = current.memory
         walk = Walk(
             vault_url=self.vault_url,
             started_at=started_at,
-            finished_at=self._now(),
-            credentials={stored.name: stored for stored in round_.seen.values()},
-            outcomes=round_.outcomes,
+            finished_at=self.now(),
+            credentials={stored.name: stored for stored in current.memory.seen.values()},
+            outcomes=current.outcomes,
             problem=problem,
         )
-        self._observer.walk_finished(walk)
+        for observer in self.observers:
+            observer.walk_finished(walk)
         return walk
 
-    async def _find(self, round_: _Round) -> str | None:
-        """Queue what is due, or has to be looked at; says why the vault was not seen to its end."""
+
+@dataclass
+class _WalkInProgress:
+    renewer: VaultRenewer
+    stop: asyncio.Event
+    before: _Memory
+    memory: _Memory = field(default_factory=_Memory)
+    outcomes: list[Outcome] = field(default_factory=list)
+    queue: "asyncio.PriorityQueue[tuple[float, int, StoredCredential | None]]" = field(
+        default_factory=asyncio.PriorityQueue
+    )
+    """The most urgent first, then in order of listing; None ends a worker."""
+    numbers: Iterator[int] = field(default_factory=count)
+
+    async def run(self) -> str | None:
+        """Walk, and return why the walk is incomplete, if it is."""
+        async with asyncio.TaskGroup() as tasks:
+            workers = [tasks.create_task(self._work()) for _ in range(self.renewer.settings.concurrency)]
+            problem = await self._find()
+            for _ in workers:
+                self.queue.put_nowait((_LAST, next(self.numbers), None))
+        return "stopped before its end" if self.stop.is_set() else problem
+
+    # Finding
+
+    async def _find(self) -> str | None:
+        """Queue what is due or has to be loaded; returns why the vault was not listed to its end."""
         problem = None
+        seen = self.memory.seen
         try:
-            async for listed in self._list(round_.stop):
-                if listed.name.lower() not in round_.seen:  # a list that changes meanwhile can show one twice
-                    self._note_listed(round_, listed)
+            async for listed in self._list():
+                if listed.name.lower() not in seen:  # a list that changes meanwhile can repeat an entry
+                    self._note_listed(listed)
         except HcpCredsError as error:
             problem = str(error)
-        except Exception as error:  # noqa: BLE001 - what is listed so far is renewed
-            problem = _tell_unexpected(error, self.vault_url)
-        for name, stored in self._known.items():
-            if name not in round_.seen:
-                # After a whole list it was deleted, or forgotten between two pages: it has to be looked at.
-                self._note(round_, stored, due=problem is None or self._is_due(stored.renew_after))
+        except Exception as error:  # noqa: BLE001 (what is listed so far is renewed)
+            problem = _log_unexpected(error, describe(self.renewer.vault_url))
+        for name, stored in self.before.seen.items():
+            if name not in seen:
+                if name in self.before.loaded:
+                    self.memory.loaded[name] = self.before.loaded[name]
+                # Absent from a whole list: deleted, or lost between two pages. Loading it tells which.
+                self._note(stored, due=problem is None or self._is_due(stored.renew_after))
         return problem
 
-    def _note_listed(self, round_: _Round, listed: StoredCredential) -> None:
-        then, found = self._looked.get(listed.name.lower(), (None, None))
-        if found is not None and then == listed and then.created_on == listed.created_on:
-            self._note(round_, found, due=self._is_due(found.renew_after))
-        else:
-            self._note(round_, listed, due=self._is_due(listed.renew_after) or not _is_plausible(listed))
-
-    def _note(self, round_: _Round, stored: StoredCredential, *, due: bool) -> None:
-        round_.seen[stored.name.lower()] = stored
-        self._observer.listed(self.vault_url, stored, due=due)
-        if not stored.enabled:
-            self._settle(round_, stored, Result.DISABLED)
-        elif stored.problem is not None:
-            where = describe(self.vault_url, stored.name)
-            self._settle(round_, stored, Result.FAILED, reason=f"{where}: {stored.problem}. {STORE_ANEW}")
-        elif due:
-            urgency = stored.expires_on.timestamp() if stored.expires_on else 0.0
-            round_.queue.put_nowait((urgency, next(round_.numbers), stored))
-
-    async def _list(self, stop: asyncio.Event) -> AsyncIterator[StoredCredential]:
-        """List page by page; a page that cannot be had is asked for again, not the whole list."""
+    async def _list(self) -> AsyncIterator[StoredCredential]:
+        """List page by page; after a failure only the page is requested again, not the whole list."""
         token: str | None = None
         tokens: set[str] = set()
-        while not stop.is_set():
-            entries, token = await self._retry(partial(self._list_page, token), stop)
-            for stored in map(read_stored, entries):
-                if stored is not None:
-                    yield stored
+        while not self.stop.is_set():
+            entries, token = await self._attempt(partial(list_page, self.renewer.vault, token), self.stop)
+            for stored in entries:
+                yield stored
             if not token:
                 return
             if token in tokens:
-                raise StoreUnavailableError(f"{describe(self.vault_url)}: its list goes round in circles")
+                where = describe(self.renewer.vault_url)
+                raise StoreUnavailableError(f"{where}: the list never ends (repeated continuation token)")
             tokens.add(token)
 
-    async def _list_page(self, token: str | None) -> tuple[list[SecretProperties], str | None]:
-        pages: Any = self._vault.list_properties_of_secrets().by_page(continuation_token=token)
-        with explaining(self.vault_url):
-            page = await anext(pages)
-            return [entry async for entry in page], pages.continuation_token
+    def _note_listed(self, listed: StoredCredential) -> None:
+        name = listed.name.lower()
+        loaded = self.before.loaded.get(name)
+        if loaded is not None and _is_same_version(loaded[0], listed):
+            self.memory.loaded[name] = loaded
+            self._note(loaded[1], due=self._is_due(loaded[1].renew_after))
+        else:
+            self._note(listed, due=self._is_due(listed.renew_after) or not _is_plausible(listed))
 
-    async def _work(self, round_: _Round) -> None:
+    def _note(self, stored: StoredCredential, *, due: bool) -> None:
+        self.memory.seen[stored.name.lower()] = stored
+        for observer in self.renewer.observers:
+            observer.listed(self.renewer.vault_url, stored, due=due)
+        if not stored.enabled:
+            self._settle(stored, Result.DISABLED)
+        elif stored.problem is not None:
+            where = describe(self.renewer.vault_url, stored.name)
+            self._settle(stored, Result.FAILED, reason=f"{where}: {stored.problem}. {STORE_ANEW}")
+        elif due:
+            urgency = stored.expires_on.timestamp() if stored.expires_on else 0.0
+            self.queue.put_nowait((urgency, next(self.numbers), stored))
+
+    # Renewing
+
+    async def _work(self) -> None:
         while True:
-            _, _, stored = await round_.queue.get()
-            if stored is None or round_.stop.is_set():
+            _, _, stored = await self.queue.get()
+            if stored is None or self.stop.is_set():
                 return
             try:
-                await self._look_at(round_, stored)
+                await self._look_at(stored)
                 continue
             except HcpCredsError as error:
                 reason = str(error)
-            except Exception as error:  # noqa: BLE001 - no fault of one may stop the others
-                reason = _tell_unexpected(error, self.vault_url, stored.name)
-            found = round_.seen.get(stored.name.lower(), stored)
-            self._settle(round_, found, Result.FAILED, reason=reason)
+            except Exception as error:  # noqa: BLE001 (one failure must not stop the others)
+                reason = _log_unexpected(error, describe(self.renewer.vault_url, stored.name))
+            found = self.memory.seen.get(stored.name.lower(), stored)
+            self._settle(found, Result.FAILED, reason=reason)
 
-    async def _look_at(self, round_: _Round, stored: StoredCredential) -> None:
-        """Do what there is to do about a credential that is due, or of which that is not known."""
+    async def _look_at(self, stored: StoredCredential) -> None:
+        """Renew a credential that is due, or load one to find out whether it is."""
         listed_due = stored.renew_after is not None and self._is_due(stored.renew_after)
-        if self._settings.dry_run and listed_due:
-            self._settle(round_, stored, Result.DUE)
+        if self.renewer.settings.dry_run and listed_due:
+            self._settle(stored, Result.DUE)
             return
+        name = stored.name.lower()
         try:
-            current = await self._retry(partial(load, self._vault, stored.name), round_.stop)
-        except SecretNotFoundError:  # deleted since
-            del round_.seen[stored.name.lower()]
+            current = await self._attempt(partial(load, self.renewer.vault, stored.name), self.stop)
+        except SecretNotFoundError:  # deleted meanwhile
+            del self.memory.seen[name]
+            self.memory.loaded.pop(name, None)
             return
-        round_.seen[stored.name.lower()] = current.stored
-        self._looked[stored.name.lower()] = current.listed, current.stored
+        self.memory.seen[name] = current.stored
+        self.memory.loaded[name] = current.listed, current.stored
         if not self._is_due(current.stored.renew_after):
             if listed_due:
-                self._settle(round_, current.stored, Result.SUPERSEDED)
+                self._settle(current.stored, Result.SUPERSEDED)
+        elif self.renewer.settings.dry_run:
+            self._settle(current.stored, Result.DUE)
+        else:
+            await self._renew(current)
+
+    async def _renew(self, current: LoadedSecret) -> None:
+        await self._attempt(partial(self.renewer.issuer.check, current), self.stop)
+        secret = await self._attempt(partial(self.renewer.issuer.issue, current), self.stop)
+        if secret is None:
+            self._settle(current.stored, Result.UNCHANGED)
             return
-        if self._settings.dry_run:
-            self._settle(round_, current.stored, Result.DUE)
-            return
-        await self._check(current, round_.stop)
-        renewed = await self._retry(partial(self._issue, current), round_.stop)
-        if renewed is None:
-            self._settle(round_, current.stored, Result.UNCHANGED)
-            return
-        # What has been issued is stored, stopped or not.
-        write = partial(write_newer, self._vault, current, renewed, lost=round_.stop)
-        result, on_top = await self._retry(write)
+        # Whatever was issued is stored, even when the walk has to stop.
+        write = partial(replace_secret, self.renewer.vault, current, secret, lost=self.stop)
+        result, on_top = await self._attempt(write)
         reason = None
         if result is Result.RENEWED:
+            restore = partial(
+                restore_newer, self.renewer.vault, secret, now=self.renewer.now(), lost=self.stop
+            )
             try:
-                look = partial(
-                    uncover_newest, self._vault, on_top, renewed, now=self._now(), lost=round_.stop
-                )
-                newer = await self._retry(look)
+                newer = await self._attempt(restore)
             except HcpCredsError as error:
-                newer, reason = None, f"stored; whether that buried a newer one could not be seen: {error}"
+                newer, reason = None, f"stored, but a newer version may have been buried: {error}"
             if newer is not None:
                 result, on_top = Result.SUPERSEDED, newer
-        self._settle(round_, on_top, result, reason=reason)
+        self._settle(on_top, result, reason=reason)
 
-    async def _check(self, current: LoadedSecret, stop: asyncio.Event) -> None:
-        """See that a credential may be renewed, before anything is asked for its identity."""
-        where, now = describe(self.vault_url, current.stored.name), self._now()
-        # Off the loop: a PKCS#12 takes 36 ms to open.
-        file = await asyncio.to_thread(check_renewable, current, where=where, now=now)
-        self._create_client(current)  # of a host that can be asked
-        if file.certificate.not_after > now:
-            await self._retry(partial(self._prover.prove, file, where=where), stop)
+    def _settle(self, stored: StoredCredential, result: Result, *, reason: str | None = None) -> None:
+        self.memory.seen[stored.name.lower()] = stored
+        outcome = Outcome(credential=stored, result=result, reason=reason)
+        self.outcomes.append(outcome)
+        for observer in self.renewer.observers:
+            observer.settled(self.renewer.vault_url, outcome)
 
-    async def _issue(self, current: LoadedSecret) -> Credentials | None:
-        """Have a newer credential issued, and judge it; None when the data plane has none yet."""
-        where = describe(self.vault_url, current.stored.name)
-        request = build_renewal_request(current.credentials)
-        client = self._create_client(current)
-        try:
-            answer = (
-                await client.get_system_assigned_identity_credentials()
-                if request is None
-                else await client.get_user_assigned_identities_credentials(request)
-            )
-        except IssueError as error:
-            raise type(error)(f"{where}: {error.message}", hint=error.hint) from None
-        renewed = take_renewed(
-            current.credentials, answer, where=where, now=self._now(), hosts=self._data_plane.hosts
+    async def _attempt(self, step: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T:
+        settings = self.renewer.settings
+        return await attempt(
+            step, attempts=settings.attempts, backoff_seconds=settings.backoff_seconds, stop=stop
         )
-        if renewed is not None:
-            await build_replacement(current, renewed, where=where)
-        return renewed
-
-    def _create_client(self, current: LoadedSecret) -> ManagedIdentityDataPlaneClient:
-        try:
-            return self._data_plane.create_client(
-                choose_credential(current.credentials).client_secret_url or ""
-            )
-        except InputError as error:
-            where = describe(self.vault_url, current.stored.name)
-            raise IssueError(f"{where}: client_secret_url: {error.problems[0]}", hint=error.hint) from None
-
-    def _settle(
-        self, round_: _Round, stored: StoredCredential, result: Result, *, reason: str | None = None
-    ) -> None:
-        round_.seen[stored.name.lower()] = stored
-        outcome = Outcome(
-            name=stored.name,
-            result=result,
-            expires_on=stored.expires_on,
-            cannot_renew_after=stored.cannot_renew_after,
-            reason=reason,
-        )
-        round_.outcomes.append(outcome)
-        self._observer.settled(self.vault_url, outcome)
 
     def _is_due(self, renew_after: datetime | None) -> bool:
-        """Whether it is time; a credential that does not say has to be looked at."""
-        return renew_after is None or renew_after - self._settings.before <= self._now()
-
-    async def _retry(
-        self, step: Callable[[], Awaitable[_Answer]], stop: asyncio.Event | None = None
-    ) -> _Answer:
-        """Take a step again while it fails for a passing reason, and no one wants to stop."""
-        attempt = 1
-        while True:
-            try:
-                return await step()
-            except HcpCredsError as error:
-                if not error.retryable or attempt == self._settings.attempts:
-                    raise
-                await self._pause(attempt, stop)
-                if stop is not None and stop.is_set():
-                    raise
-            attempt += 1
-
-    async def _pause(self, attempt: int, stop: asyncio.Event | None) -> None:
-        longest = self._settings.backoff_seconds * 2 ** (attempt - 1)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(random.uniform(0, longest)):  # noqa: S311 - no secret
-                await (stop or asyncio.Event()).wait()
+        """Tell whether it is time to renew; without a date the credential has to be loaded."""
+        return renew_after is None or renew_after - self.renewer.settings.before <= self.renewer.now()
 
 
-def _tell_unexpected(error: Exception, vault_url: str, name: str | None = None) -> str:
-    # Only where it happened: the text of an unknown error could hold anything.
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s: %s\n%s", name or vault_url, type(error).__name__, frames)
-    return f"{describe(vault_url, name)}: {type(error).__name__}; the log says where"
+def _is_same_version(then: StoredCredential, listed: StoredCredential) -> bool:
+    return then == listed and then.created_on == listed.created_on
 
 
 def _is_plausible(listed: StoredCredential) -> bool:
-    """Whether the dates that a secret's writer gave it can be those of the credential in it.
+    """Tell whether the listed dates can be those of the credential in the value.
 
-    Else they are looked up in the value: dates of the far future would keep it from being renewed, and quiet.
+    Otherwise the value is loaded: a writer could set dates in the far future, and silence its renewal.
     """
     expires_on, renew_after = listed.expires_on, listed.renew_after
     if listed.created_on is None or expires_on is None or renew_after is None:
@@ -361,3 +287,10 @@ def _is_plausible(listed: StoredCredential) -> bool:
         renew_after <= min(expires_on, listed.created_on + _LONGEST_TRUST)
         and expires_on <= listed.created_on + _LONGEST_LIFE
     )
+
+
+def _log_unexpected(error: Exception, where: str) -> str:
+    # Only where it happened: the message of an unknown error could hold a secret.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s: %s\n%s", where, type(error).__name__, frames)
+    return f"{where}: {type(error).__name__}; see the log"

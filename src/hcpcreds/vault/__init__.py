@@ -1,8 +1,9 @@
 """Credentials in Key Vault: their names, tags and attributes; storing, loading and listing them.
 
-On azure-keyvault-secrets' `SecretClient`; the asyncio twins are in `hcpcreds.vault.aio`.
+Works with `SecretClient` of azure-keyvault-secrets; the asyncio twins are in `hcpcreds.vault.aio`.
 """
 
+from hcpcreds.vault.naming import render_identifier
 from hcpcreds.vault.secret import (
     Credentials,
     LoadedSecret,
@@ -10,7 +11,6 @@ from hcpcreds.vault.secret import (
     build_secret,
     read_secret,
     read_stored,
-    render_identifier,
 )
 from hcpcreds.vault.storing import list_stored, load, store
 
