@@ -1,7 +1,8 @@
 """The reference document's helper functions, each under its own name in snake_case.
 
 They return plain data in the Kubernetes API's JSON shape, which the clients `kubernetes`, `lightkube` and
-`kr8s` and kubectl take as it is. Source: openshift/hypershift, support/azureutil and support/netutil.
+`kr8s`, and kubectl, take without conversion.
+Source: openshift/hypershift, support/azureutil and support/netutil.
 """
 
 import os

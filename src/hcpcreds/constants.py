@@ -16,7 +16,7 @@ ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID: Final = "ARO_HCP_KEY_VAULT_USER_CL
 MANAGED_AZURE_CREDENTIALS_FILE_PATH: Final = "MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH"
 """Environment variable: path of the mounted credential file."""
 MANAGED_AZURE_SECRET_PROVIDER_CLASS_ENV_VAR_KEY: Final = "ARO_HCP_SECRET_PROVIDER_CLASS"
-"""Environment variable: the SecretProviderClass that an operator passes on to what it deploys."""
+"""Environment variable: the SecretProviderClass that an operator passes on to the pods it deploys."""
 MANAGED_AZURE_SECRET_PROVIDER_CLASS_FOR_DISK_ENV_VAR_KEY: Final = "ARO_HCP_SECRET_PROVIDER_CLASS_FOR_DISK"
 """The same, to the disk CSI controller (HyperShift writes this one and the next without a constant)."""
 MANAGED_AZURE_SECRET_PROVIDER_CLASS_FOR_FILE_ENV_VAR_KEY: Final = "ARO_HCP_SECRET_PROVIDER_CLASS_FOR_FILE"

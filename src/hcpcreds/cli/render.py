@@ -195,7 +195,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
 def _check_combination(
     instead: Mapping[str, bool], given: Mapping[str, bool], dns_zone_resource_group: str | None
 ) -> None:
-    """Check that options go together: what to print instead, and what narrows the usual objects."""
+    """Check that no two options are exclusive: those for other output, and those that narrow the usual."""
     chosen = [name for name, is_chosen in instead.items() if is_chosen]
     if len(chosen) > 1:
         raise click.UsageError(f"{' and '.join(f'--{name}' for name in chosen)} are mutually exclusive.")
@@ -207,7 +207,7 @@ def _check_combination(
 
 
 def _render_roles(cluster: "HostedCluster", dns_zone_resource_group: str | None) -> str:
-    """The role assignments as JSON; what the cluster does not say is named on standard error."""
+    """The role assignments as JSON; standard error names what is missing from the cluster."""
     import msgspec
 
     from hcpcreds.roles import list_role_assignments, needs_dns_zone

@@ -1,4 +1,4 @@
-"""What a row of the table of components is made of."""
+"""The types of a row in the table of components."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -78,7 +78,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What the pods of a workload get for one component."""
+    """The additions to the pods of a workload for one component."""
 
     workload: str
     containers: tuple[str, ...]
@@ -128,7 +128,7 @@ class ExtraObject:
 
 @dataclass(frozen=True, slots=True)
 class GuestSecret:
-    """A Secret in the guest cluster that tells an operator or a driver there which identity to use."""
+    """A Secret in the guest cluster that names the identity of an operator or a driver there."""
 
     namespace: str
     name: str

@@ -113,7 +113,7 @@ COMPONENTS: Final = (
                 ),
                 Token(env=_WORKLOAD_IDENTITY),
             ),
-            # It calls no Azure API: by the service it decides what to write into the guest cluster.
+            # It does not call Azure. The service decides what it writes into the guest cluster.
             Pod(
                 "hosted-cluster-config-operator",
                 ("hosted-cluster-config-operator",),
@@ -309,7 +309,7 @@ WORKLOADS: Final = {
     )
     for name in dict.fromkeys(pod.workload for component in COMPONENTS for pod in component.pods)
 }
-"""Each workload's name, with everything that its pods get, and for which component."""
+"""The rows of each workload by its name: a component, and the additions to the pods for it."""
 
 _ALIASES: Final = {
     alias: pod.workload for component in COMPONENTS for pod in component.pods for alias in pod.aliases

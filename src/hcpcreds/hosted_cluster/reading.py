@@ -50,7 +50,7 @@ def parse_hosted_cluster(
 
     Args:
         source: YAML or JSON (one such object among any others, also in a List), or the object as a mapping.
-        where: What error messages call the source.
+        where: Name of the source in error messages.
 
     Raises:
         InputError: It is not exactly one such object, or fields of it are wrong. Every problem is in the
@@ -257,7 +257,7 @@ def _read_workload_identity(parent: Fields, key: str) -> WorkloadIdentity:
 
 
 def _find_kms(spec: Fields) -> Fields | None:
-    """What says which keys of Azure encrypt etcd, and who may use them; None when none does."""
+    """The settings of etcd's encryption with keys of Azure; None when there is none."""
     if not spec.has("secretEncryption"):
         return None
     encryption = spec.fields("secretEncryption")

@@ -1,4 +1,4 @@
-"""What hcpcreds needs to know of a hosted cluster, as immutable values."""
+"""A hosted cluster as an immutable value, with its identities and keys."""
 
 import msgspec
 
@@ -93,12 +93,12 @@ class KmsKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostedCluster(msgspec.Struct, frozen=True, kw_only=True):
-    """What hcpcreds needs to know of a hosted cluster."""
+    """A hosted cluster, reduced to what its credentials depend on."""
 
     kind: str
-    """``HostedCluster`` or ``HostedControlPlane``: what it was read from."""
+    """Kind of the object it was read from: ``HostedCluster`` or ``HostedControlPlane``."""
     name: str
-    """The hosted cluster's name, which a HostedControlPlane bears too."""
+    """The hosted cluster's name, which is also that of its HostedControlPlane."""
     namespace: str
     """Of the object it was read from."""
     control_plane_namespace: str

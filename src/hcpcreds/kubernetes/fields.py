@@ -1,4 +1,4 @@
-"""Fields of a manifest, read strictly, and to the end: what is wrong with one is noted with its path."""
+"""Fields of a manifest, read strictly and to the end: each problem is noted with the path of its field."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _KINDS: Final = {
 
 
 class Form(NamedTuple):
-    """What a text field takes: a pattern, and how to say so."""
+    """The values that a text field takes: a pattern, and how to describe it."""
 
     pattern: re.Pattern[str]
     expected: str
@@ -34,7 +34,7 @@ TEXT: Final = Form(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+"), "text without 
 
 
 class Fields:
-    """A mapping of the manifest at its path; what is wrong with its fields is noted, not raised."""
+    """A mapping of the manifest at its path; problems with its fields are noted, not raised."""
 
     __slots__ = ("_path", "_problems", "_values")
 
@@ -134,7 +134,7 @@ class Fields:
 
 
 def describe(value: object, *, longest: int = _LONGEST_ECHO) -> str:
-    """Say what a value is, and repeat it only when it is short: what is pasted by mistake may be a secret."""
+    """Describe a value, and repeat it only when it is short: a secret may have been pasted by mistake."""
     if isinstance(value, str):
         return _quote(value) if len(value) <= longest else f"text of {len(value)} characters"
     if isinstance(value, PlainScalar):
@@ -146,6 +146,6 @@ def describe(value: object, *, longest: int = _LONGEST_ECHO) -> str:
 
 
 def _quote(text: str) -> str:
-    # A blank too many may be what is wrong, so the text stays as it is, unless there is a secret in it.
+    # The problem may be a stray blank, so the text is shown as it is, unless there is a secret in it.
     safe = make_safe(text)
     return repr(safe if "***" in safe else text)

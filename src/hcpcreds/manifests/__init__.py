@@ -1,4 +1,4 @@
-"""What is applied to a cluster: plain data in the Kubernetes API's JSON shape, built without any I/O."""
+"""Manifests: plain data in the Kubernetes API's JSON shape, built and checked without any I/O."""
 
 from hcpcreds.manifests.check import Finding, check
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, inject

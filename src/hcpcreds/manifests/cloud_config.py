@@ -1,4 +1,4 @@
-"""Cloud configs: the files in which Azure's cloud provider and its CSI drivers find their credential.
+"""Cloud configs: the files from which Azure's cloud provider and its CSI drivers learn their credential.
 
 Rendered to the byte as HyperShift's Go code marshals them. Source: openshift/hypershift,
 control-plane-operator/.../cloud_controller_manager/azure/config.go, .../storage/azure.go, and
@@ -20,7 +20,7 @@ _BACKOFF_SECONDS: Final = 6
 _LOAD_BALANCER_SKU: Final = "standard"
 
 _GO_ESCAPES: Final = tuple((character, f"\\u{ord(character):04x}") for character in "<>&\u2028\u2029")
-"""What Go's encoding/json writes for these, so that the text is safe inside HTML and JavaScript."""
+"""How Go's encoding/json escapes these, so that the text is safe inside HTML and JavaScript."""
 
 
 class _CloudConfig(msgspec.Struct, kw_only=True, rename="camel"):

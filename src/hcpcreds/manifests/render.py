@@ -23,7 +23,7 @@ from hcpcreds.manifests.secret_provider_class import (
 _COMPONENT_NAMES: Final = tuple(component.name for component in COMPONENTS)
 
 KINDS: Final = ("SecretProviderClass", "Secret", "ConfigMap", "AzureClusterIdentity")
-"""The kinds of objects that there are, in the order in which they are rendered."""
+"""The kinds of the rendered objects, in their order."""
 COMPONENT_CHOICES: Final = tuple(
     dict.fromkeys(
         [
@@ -32,7 +32,7 @@ COMPONENT_CHOICES: Final = tuple(
         ]
     )
 )
-"""What may be named to render only a part: components, and workloads for all that their pods get."""
+"""Names that select a part of the objects: components, and workloads for all that their pods get."""
 
 
 def render(  # noqa: PLR0913 (each by its name)
@@ -51,13 +51,13 @@ def render(  # noqa: PLR0913 (each by its name)
         key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault; needed when there
             are SecretProviderClasses among the objects.
         namespace: Where to put the objects instead of the control plane's namespace.
-        components: Only what these need, of `COMPONENT_CHOICES`: a component, or a workload for every
-            component whose credential its pods get. A name that both bear means the component.
+        components: Only the objects that these need, of `COMPONENT_CHOICES`: a component, or a workload for
+            every component whose credential its pods get. Where both have the same name, the component.
         kinds: Only objects of these `KINDS`.
         vault_access: How the CSI driver's provider logs in to the vault.
 
     Raises:
-        InputError: There is no such component, kind or access, the cluster has no identity for the component,
+        InputError: A component, kind or access is unknown, the cluster has no identity for the component,
             nothing is left to render, or a builder cannot express the cluster; see each of them.
     """
     wanted, problems = _find_components(cluster, components)
@@ -102,7 +102,7 @@ def render(  # noqa: PLR0913 (each by its name)
     objects += sorted(extra, key=lambda item: KINDS.index(item["kind"]))
     if not objects:
         subject = ", ".join(components) or f"hosted cluster {cluster.name}"
-        raise InputError("what to render", [f"{subject}: no object of kind {' or '.join(kinds)}"])
+        raise InputError("options", [f"{subject}: no object of kind {' or '.join(kinds)}"])
     return objects
 
 
@@ -116,15 +116,15 @@ def render_guest(cluster: HostedCluster, *, components: Collection[str] = ()) ->
         components: Only the Secrets of these, of `COMPONENT_CHOICES`.
 
     Raises:
-        InputError: There is no such component, or none of them has a Secret there.
+        InputError: A component is unknown, or none of them has a Secret there.
     """
     wanted, problems = _find_components(cluster, components)
     if problems:
-        raise InputError("what to render", problems)
+        raise InputError("options", problems)
     secrets = build_guest_secrets(cluster)
     objects: list[Any] = [secret for name, secret in secrets.items() if not components or name in wanted]
     if not objects:
-        raise InputError("what to render", [f"{', '.join(components)}: no Secret in the guest cluster"])
+        raise InputError("options", [f"{', '.join(components)}: no Secret in the guest cluster"])
     return objects
 
 
@@ -168,7 +168,7 @@ def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[se
     """Find the components that names of components or workloads stand for.
 
     Returns:
-        Their names, all of the cluster's when none is given; and what is wrong with the names.
+        Their names, those of all the cluster's components when none is given; and the problems found.
     """
     there = {component.name for component in COMPONENTS if component.is_in(cluster)}
     if not names:
@@ -203,4 +203,4 @@ def _check(problems: list[str], *, namespace: str | None, key_vault_user_client_
         problems.append(error.message)
         hint, options = error.hint, error.options
     if problems:
-        raise InputError("what to render", problems, hint=hint, options=options)
+        raise InputError("options", problems, hint=hint, options=options)

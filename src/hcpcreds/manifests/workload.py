@@ -27,7 +27,7 @@ class ContainerAdditions(msgspec.Struct):
 
 
 class PodAdditions(msgspec.Struct):
-    """What a workload's pod template gets; containers by name, never an init container."""
+    """The volumes of a workload's pod template, and the additions to its containers by name."""
 
     volumes: list[Volume] = []
     containers: dict[str, ContainerAdditions] = {}
@@ -40,7 +40,7 @@ def build_pod_additions(
     key_vault_user_client_id: str | None = None,
     managed_service: str | None = None,
 ) -> PodAdditions:
-    """Build what a control plane's workload needs so that its program finds its credential.
+    """Build the additions with which the program of a control plane's workload finds its credential.
 
     With a managed identity that is the volume with the credential file; with a workload identity, the volume
     with the token. The sidecar that writes the token is HyperShift's, and not among the additions.
@@ -53,7 +53,7 @@ def build_pod_additions(
         managed_service: Value of ``MANAGED_SERVICE``, which two workloads hand on.
 
     Raises:
-        InputError: There is no such workload, or it needs the client id and there is none.
+        InputError: The workload is unknown, or it needs the client id and none was given.
     """
     values = {
         "key_vault_user": key_vault_user_client_id or "",
@@ -82,10 +82,10 @@ def build_pod_additions_for_secret(
     key_vault_user_client_id: str | None = None,
     managed_service: str | None = None,
 ) -> PodAdditions:
-    """Build what a workload needs where only the name of its own secret is known, and not the hosted cluster.
+    """Build the additions where only the name of the workload's own secret is known, and not the cluster.
 
     The control-plane-operator then gets its own credential and not that of KMS, which has another secret.
-    Where `needs_secret` is false, the name may be empty. For the other arguments and what is raised, see
+    Where `needs_secret` is false, the name may be empty. For the other arguments and errors see
     `build_pod_additions`.
     """
     values = {
@@ -101,7 +101,7 @@ def build_pod_additions_for_secret(
 
 
 def needs_secret(workload: str) -> bool:
-    """Whether the name of a secret is needed to build what a workload gets."""
+    """Whether the additions of a workload depend on the name of its secret."""
     _, pod = get_rows(workload)[0]
     return pod.mount is not None or any("{secret}" in variable.value for variable in pod.env)
 
@@ -110,7 +110,7 @@ def get_rows(workload: str) -> tuple[tuple[Component, Pod], ...]:
     """Get the rows of the table that a workload is in.
 
     Raises:
-        InputError: There is no such workload.
+        InputError: The workload is unknown.
     """
     found = find_workload(workload)
     if found is None:

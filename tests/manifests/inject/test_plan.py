@@ -281,7 +281,7 @@ def test_every_conflict_is_named_with_both_sides():
         "the volume 'old', expected 'ingress-cert'\n"
         "  Deployment ingress-operator: spec.template.spec.containers[0].env[1]: the variable "
         "MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH is '/old', expected '/mnt/certs/otter-ingress'\n"
-        "What conflicts can be replaced."
+        "Conflicting entries can be replaced."
     )
 
 

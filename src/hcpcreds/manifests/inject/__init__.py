@@ -1,9 +1,9 @@
 """Adding a component's volume, mounts and environment to workloads, as plain data and without any I/O.
 
-In order: find the workloads (`workloads`), identify each one's component (`identify`), plan what it lacks and
-what conflicts with it (`plan`, `changes`), and write the plan as text (`stream`) or as a patch (`patches`).
-What stands in a workload is never changed, only added to; a conflict is refused, or with
-`InjectOptions.replace` replaced in its place. Injecting twice is injecting once.
+In order: find the workloads (`workloads`), identify each one's component (`identify`), plan its missing and
+conflicting entries (`plan`, `changes`), and write the plan as text (`stream`) or as a patch (`patches`).
+Entries are only added; a conflict is refused, or with `InjectOptions.replace` replaced in its place.
+Injecting a second time changes nothing.
 """
 
 from hcpcreds.manifests.inject.options import CustomComponent, InjectOptions

@@ -29,10 +29,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ListDiff:
-    """How a list differs from what it is to hold."""
+    """How a list differs from its required entries."""
 
     changes: tuple[Change, ...] = ()
-    """What to append, and for each conflict what to replace."""
+    """The entries to append and, for each conflict, the one to replace."""
     conflicts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """Why the list cannot be added to."""

@@ -1,4 +1,4 @@
-"""What to inject: the options of `inject`, checked before any workload is read."""
+"""The options of `inject`, checked before any workload is read."""
 
 import re
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ COMPONENT_WORKLOADS: Final = {
     **{component.name: tuple(pod.workload for pod in component.pods) for component in COMPONENTS},
     **{workload: (workload,) for workload in WORKLOADS},
 }
-"""What a component may be called, and which workloads that can mean."""
+"""Names that select a component, and the workloads that each can mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomComponent:
-    """A component of one's own, which is not in the table."""
+    """A component of your own, which is not in the table."""
 
     secret_provider_class: str
     volume_name: str
@@ -47,11 +47,11 @@ class CustomComponent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectOptions:
-    """What to inject, and how.
+    """Which component to inject, and how.
 
-    The component is `custom`, or `component`, or what the label or annotation ``hcpcreds.io/component`` says,
-    or else the one whose workload has the name of this one. Its identity is that in `cluster`, or
-    `credentials_secret_name`, or what the annotation ``hcpcreds.io/credentials-secret-name`` says.
+    The component is `custom`, or `component`, or that of the label or annotation ``hcpcreds.io/component``,
+    or else the one whose workload has the same name. Its identity is that in `cluster`, or
+    `credentials_secret_name`, or that of the annotation ``hcpcreds.io/credentials-secret-name``.
     """
 
     cluster: HostedCluster | None = None
@@ -66,16 +66,16 @@ class InjectOptions:
     init_containers: bool = False
     """Inject into every init container too."""
     replace: bool = False
-    """Replace what stands in the way."""
+    """Replace conflicting entries instead of refusing them."""
     key_vault_user_client_id: str | None = None
     managed_service: str | None = None
     """Values of ``ARO_HCP_KEY_VAULT_USER_CLIENT_ID`` and ``MANAGED_SERVICE``; see `build_pod_additions`."""
 
     def __post_init__(self) -> None:
-        """Check what can be checked without a workload.
+        """Check the options themselves.
 
         Raises:
-            InputError: Options contradict each other, or are outside their alphabet.
+            InputError: Options are mutually exclusive, or a value is outside its alphabet.
         """
         problems = []
         if self.component is not None and self.component not in COMPONENT_WORKLOADS:

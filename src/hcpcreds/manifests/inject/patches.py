@@ -8,7 +8,7 @@ from hcpcreds.manifests.inject.changes import Entry
 from hcpcreds.manifests.inject.plan import Plan
 
 _MERGE_KEYS: Final = {"volumes": "name", "volumeMounts": "mountPath", "env": "name"}
-"""By what the API tells entries apart (patchMergeKey in k8s.io/api/core/v1)."""
+"""The key by which the API identifies an entry (patchMergeKey in k8s.io/api/core/v1)."""
 
 
 def build_json_patch(plan: Plan) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def build_strategic_merge_patch(plan: Plan) -> dict[str, Any]:
 
 
 def _merge_over(old: Entry, new: Entry) -> dict[str, Any]:
-    """What turns the old into the new when it is merged into it: null takes a key away."""
+    """The difference that, merged into the old, gives the new: null removes a key."""
     merged: dict[str, Any] = {}
     for key, value in new.items():
         there = old.get(key)

@@ -1,4 +1,4 @@
-"""What `inject` changes in each workload of a stream: a plan, made before anything is written."""
+"""The plan of `inject` for each workload of a stream, made before anything is written."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from hcpcreds.text import make_safe
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one workload lacks of its component's credential."""
+    """The entries that one workload lacks to find its component's credential."""
 
     workload: Workload
     changes: tuple[Change, ...]
     """Their paths start at the workload."""
     conflicts: tuple[str, ...]
-    """What the changes replace, which needs `InjectOptions.replace`."""
+    """The entries that the changes replace, which needs `InjectOptions.replace`."""
     suspect: str | None = None
     """The workload is not a component's by its name, but this container of it has a component's name."""
 
@@ -38,12 +38,12 @@ def inject(document: dict[str, Any], options: InjectOptions) -> dict[str, Any]:
     """Add a component's volume, mounts and environment to a workload.
 
     Args:
-        document: Anything with a pod template, a Pod, or a List of anything. What is not a workload, or not a
-            component's, stays as it is.
-        options: What to inject.
+        document: Anything with a pod template, a Pod, or a List of anything. Objects that are not workloads
+            and workloads of no component stay as they are.
+        options: Which component, and how.
 
     Returns:
-        The document with what it lacked; it shares parts with the one given, which is not changed.
+        The completed document; it shares parts with the one given, which is not changed.
 
     Raises:
         InputError: The options do not fit the workload, or something conflicts; lists every problem.
@@ -53,12 +53,12 @@ def inject(document: dict[str, Any], options: InjectOptions) -> dict[str, Any]:
 
 
 def make_plans(documents: Sequence[Any], options: InjectOptions, *, where: str) -> list[list[Plan]]:
-    """Plan what `inject` would change, in every document of a stream.
+    """Plan the changes of `inject` in every document of a stream.
 
     Args:
         documents: The stream's documents, of any kind.
-        options: What to inject.
-        where: What error messages call the stream.
+        options: Which component, and how.
+        where: Name of the stream in error messages.
 
     Returns:
         For each document, a plan for each of its workloads that is a component's, or with a hosted cluster
@@ -92,7 +92,7 @@ def make_plans(documents: Sequence[Any], options: InjectOptions, *, where: str) 
         for conflict in plan.conflicts
     ]
     if conflicts and not options.replace:
-        hint = "What conflicts can be replaced."
+        hint = "Conflicting entries can be replaced."
         raise InputError(where, problems + conflicts, hint=hint, options=[*settled_by, "replace"])
     if problems:
         raise InputError(where, problems, options=list(settled_by))
@@ -100,7 +100,7 @@ def make_plans(documents: Sequence[Any], options: InjectOptions, *, where: str) 
 
 
 def apply_plans(document: dict[str, Any], plans: Sequence[Plan]) -> dict[str, Any]:
-    """Apply plans to the document that they were made for; what it is made of is not changed."""
+    """Apply plans to a copy of the document that they were made for."""
     for plan in plans:
         for change in plan.document_changes:
             document = apply_change(document, change)

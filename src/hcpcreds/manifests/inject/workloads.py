@@ -1,4 +1,4 @@
-"""Workloads: what `inject` and its messages need to know of one."""
+"""Workloads as `inject` and its messages see them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """The name, or what a name is generated from."""
+        """The name, or the prefix from which the API server generates one."""
         metadata = self.get(("metadata",))
         name = metadata.get("name") or metadata.get("generateName")
         return name if isinstance(name, str) else "without a name"
