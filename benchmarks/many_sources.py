@@ -62,7 +62,6 @@ def _open(volume: Path) -> CredentialSource:
         poll=False,
         read=True,
         clock=time.time,
-        listener=None,
     )
     return source
 

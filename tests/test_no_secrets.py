@@ -27,7 +27,7 @@ import hcpcreds
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds import aio as hcpcreds_aio
 from hcpcreds.credential.authority import Attempt, Moment, Token
-from hcpcreds.credential.source import Snapshot
+from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential_file.certificate import parse_certificate
 from hcpcreds.credential_file.der import Element
 from hcpcreds.credential_file.file import parse_credential_file
@@ -56,7 +56,6 @@ SECRET_WORDS = {"client_secret", "content", "credentials", "key", "private_key",
 HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
     "ExtraObject": "content: which object a component needs",
-    "FlightKey": "token: what a token is for",
     "Pod": "token: which volume a service account token is in",
     "Variable": "value: a template in the component table",
     "_Vault": "credentials: dates, by the names of secrets",

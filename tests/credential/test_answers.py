@@ -17,7 +17,7 @@ from tests.credential.files import Clock, issue, render_file, wait_until
 
 import hcpcreds
 from hcpcreds.credential.authority import Attempt, Failure, Moment, Token, read_answer
-from hcpcreds.credential.source import Snapshot
+from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential.token_errors import CERTIFICATE_REFUSED, HINTS, IDENTITY_GONE
 from hcpcreds.credential_file.file import parse_credential_file
 from hcpcreds.errors import TokenRefusedError, TokenUnavailableError

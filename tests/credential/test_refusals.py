@@ -87,9 +87,7 @@ def test_no_other_certificate_is_tried_when_the_authority_is_only_overloaded(
 @contextmanager
 def key_that_does_not_sign(path: Path) -> Iterator[None]:
     """The fault of a key that the parser takes and OpenSSL does not; the credential is taken already."""
-    source, give_back = open_source(
-        path, backstop=timedelta(hours=1), poll=False, read=True, clock=time.time, listener=None
-    )
+    source, give_back = open_source(path, backstop=timedelta(hours=1), poll=False, read=True, clock=time.time)
     good = source.snapshot
     assert good is not None
     numbers = make_key().private_numbers()
@@ -98,7 +96,7 @@ def key_that_does_not_sign(path: Path) -> Iterator[None]:
     assert isinstance(key, rsa.RSAPrivateKey)
     certificate = dataclasses.replace(good.certificate, key=key)
     file = dataclasses.replace(good.file, certificate=certificate)
-    source.snapshot = dataclasses.replace(good, file=file)
+    source._state = dataclasses.replace(source._state, snapshot=dataclasses.replace(good, file=file))
     yield
     give_back()
 

@@ -11,7 +11,7 @@ import pytest
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make
 from tests.credential.files import wait_for_generation
 
-from hcpcreds.credential.source import Snapshot
+from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential_file.file import parse_credential_file
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.local.azure.azure import LocalAzure

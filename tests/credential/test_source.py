@@ -25,7 +25,7 @@ from tests.credential.files import (
 
 from hcpcreds.credential import Status, UserAssignedIdentityCredential
 from hcpcreds.credential_file.file import MAX_FILE_BYTES
-from hcpcreds.errors import HcpCredsError
+from hcpcreds.errors import HcpCredsError, InputError, MountFormatError
 
 FIRST = issue()
 SECOND = later(FIRST)
@@ -546,3 +546,21 @@ def test_source_is_one_when_several_open_the_same_path(mount: Mount, open_creden
     one.close()
     mount.swap(render_file(later(SECOND)))
     wait_for_generation(other, 3)
+
+
+def test_cloud_refuses_a_file_of_another_cloud(tmp_path: Path):
+    path = tmp_path / "secret"
+    path.write_bytes(render_file(issue(), authentication_endpoint="https://westus2.login.microsoft.com/"))
+    problem = r"westus2\.login\.microsoft\.com, which is not one of AzureChinaCloud"
+    with (
+        UserAssignedIdentityCredential(path, cloud="AzureChinaCloud") as credential,
+        pytest.raises(MountFormatError, match=problem),
+    ):
+        credential.get_token("https://management.azure.com/.default")
+
+
+def test_clock_is_refused_when_others_judge_the_file_by_another(tmp_path: Path):
+    path = tmp_path / "secret"
+    with UserAssignedIdentityCredential(path), pytest.raises(InputError, match=r"clock: .* another clock"):
+        UserAssignedIdentityCredential(path, clock=lambda: 0.0)
+    UserAssignedIdentityCredential(path, clock=lambda: 0.0).close()

@@ -39,7 +39,7 @@ def source(mount: Mount, clock: StillClock) -> Iterator[CredentialSource]:
     """The source that a credential with its defaults has."""
     with UserAssignedIdentityCredential(mount.path, clock=clock):
         source, give_back = open_source(
-            mount.path, backstop=DEFAULT_BACKSTOP, poll=False, read=False, clock=clock, listener=None
+            mount.path, backstop=DEFAULT_BACKSTOP, poll=False, read=False, clock=clock
         )
         yield source
         give_back()

@@ -3,7 +3,7 @@
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from hcpcreds.clouds import is_same_authority
+from hcpcreds.clouds import Cloud, is_entra_host, is_same_authority
 from hcpcreds.credential_file.certificate import CLOCK_SKEW
 from hcpcreds.credential_file.file import CredentialFile
 from hcpcreds.errors import CredentialExpiredError, HcpCredsError, MountFormatError, MountNotReadyError
@@ -15,8 +15,23 @@ def is_expired(file: CredentialFile, now: datetime) -> bool:
     return now - CLOCK_SKEW >= file.not_after
 
 
+def find_foreign_cloud(path: str, file: CredentialFile, cloud: Cloud) -> HcpCredsError | None:
+    """Find whether a file's authority is another cloud's. One that nobody knows may be anybody's."""
+    host, own = urlsplit(file.authority).hostname or "", urlsplit(cloud.authority).hostname or ""
+    if not is_entra_host(host) or is_same_authority(host, own):
+        return None
+    return MountFormatError(
+        f"{path} names the authority {host}, which is not one of {cloud.name}",
+        hint="Mount the secret of this cloud's identity, or name the file's cloud.",
+    )
+
+
 def find_foreign(
-    path: str, file: CredentialFile, current: CredentialFile | None, *, uses_authority: bool
+    path: str,
+    file: CredentialFile,
+    current: CredentialFile | None,
+    *,
+    uses_authority: bool,
 ) -> HcpCredsError | None:
     """Find why a file is somebody else's, and so is not taken whatever becomes of the current one.
 

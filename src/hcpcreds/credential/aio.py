@@ -16,14 +16,13 @@ from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOpt
 from azure.core.exceptions import AzureError, ServiceRequestError
 from azure.core.rest import AsyncHttpResponse
 
-from hcpcreds.credential.authority import Attempt, Failure, Token, ask_for_token, build_request
+from hcpcreds.credential.authority import Attempt, Failure, Token, TokenRequest, ask_for_token, build_request
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import (
     BEHIND_SECONDS,
     FLIGHT_SECONDS,
     CachedToken,
     CredentialBase,
-    FlightKey,
     Outcome,
 )
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
@@ -47,7 +46,7 @@ class UserAssignedIdentityCredential(CredentialBase):
 
     Args:
         path: The credential file inside its mount, for instance `/mnt/certs/ingress`.
-        cloud: Name of the Azure cloud. The file itself names its authority, and wins.
+        cloud: Name of the Azure cloud. A file that names another cloud's authority is refused.
         authority: `https` URL of the token authority, instead of the file's.
         backstop: How often the file is read even if nothing seems to have happened to it.
         poll: Read the file every second instead of watching it: for network file systems.
@@ -88,7 +87,7 @@ class UserAssignedIdentityCredential(CredentialBase):
             monotonic=monotonic,
             settings=kwargs,
         )
-        self._flights: dict[tuple[asyncio.AbstractEventLoop, FlightKey], _Flight] = {}
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, TokenRequest], _Flight] = {}
         self._finalizer = weakref.finalize(self, self._give_back)
         self._finalizer.atexit = False
 
@@ -127,7 +126,9 @@ class UserAssignedIdentityCredential(CredentialBase):
                 and self._monotonic() < cached.refresh_at
             ):
                 return cached.access_token
-        return (await self._get("get_token", scopes, claims, tenant_id, enable_cae=enable_cae)).access_token
+        return (
+            await self._get(self._make_request("get_token", scopes, claims, tenant_id, enable_cae=enable_cae))
+        ).access_token
 
     async def get_token_info(
         self, *scopes: str, options: TokenRequestOptions | None = None
@@ -153,7 +154,11 @@ class UserAssignedIdentityCredential(CredentialBase):
                 and self._monotonic() < cached.refresh_at
             ):
                 return cached.info
-        return (await self._get("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae)).info
+        return (
+            await self._get(
+                self._make_request("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae)
+            )
+        ).info
 
     async def close(self) -> None:
         """Stop watching, forget the tokens, let go who waits for one. More than once is no error."""
@@ -184,35 +189,29 @@ class UserAssignedIdentityCredential(CredentialBase):
 
     async def _get(
         self,
-        method: str,
-        scopes: tuple[str, ...],
-        claims: str | None,
-        tenant_id: str | None,
-        *,
-        enable_cae: bool,
+        request: TokenRequest,
     ) -> CachedToken:
-        key = self._get_key(method, scopes, claims, tenant_id, enable_cae=enable_cae)
         self._check_open()
-        servable = self._get_servable(key)
-        gone = self._get_gone(key)
+        servable = self._get_servable(request)
+        gone = self._get_gone(request)
         if servable is not None:
             if gone is None and servable.is_due(self._now()):
-                self._join(key, patient=False)
+                self._join(request, patient=False)
             return servable
         if gone is not None:
             raise build_error(gone)
-        outcome, patient = await self._wait(key)
+        outcome, patient = await self._wait(request)
         if not patient and isinstance(outcome, Failure) and not outcome.refused:
             # Somebody else's refresh tried once only, for there was a token still.
-            outcome, _ = await self._wait(key)
+            outcome, _ = await self._wait(request)
         self._check_open()
         if isinstance(outcome, CachedToken):
             return outcome
         # In a thread, for it may import azure.identity.
         raise await _call_in_thread(build_error, outcome)
 
-    async def _wait(self, key: FlightKey) -> tuple[Outcome, bool]:
-        flight = self._join(key, patient=True)
+    async def _wait(self, request: TokenRequest) -> tuple[Outcome, bool]:
+        flight = self._join(request, patient=True)
         try:
             # Who waits may be cancelled; the others who wait for the same token are not.
             return await asyncio.shield(flight.task), flight.is_patient
@@ -222,10 +221,10 @@ class UserAssignedIdentityCredential(CredentialBase):
                 raise
             return self._describe_overdue(), flight.is_patient
 
-    def _join(self, key: FlightKey, *, patient: bool) -> "_Flight":
+    def _join(self, request: TokenRequest, *, patient: bool) -> "_Flight":
         """Get this event loop's request under way, or start it."""
         loop, now = asyncio.get_running_loop(), self._monotonic()
-        flight = self._flights.get((loop, key))
+        flight = self._flights.get((loop, request))
         if flight is not None and now < flight.deadline:
             return flight
         if flight is not None:
@@ -234,32 +233,32 @@ class UserAssignedIdentityCredential(CredentialBase):
             if each[0].is_closed():
                 self._flights.pop(each, None)
         deadline = now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS)
-        task = loop.create_task(self._fly(key, deadline, patient=patient))
-        flight = self._flights[loop, key] = _Flight(task, deadline, patient)
+        task = loop.create_task(self._fly(request, deadline, patient=patient))
+        flight = self._flights[loop, request] = _Flight(task, deadline, patient)
         return flight
 
-    async def _fly(self, key: FlightKey, deadline: float, *, patient: bool) -> Outcome:
+    async def _fly(self, request: TokenRequest, deadline: float, *, patient: bool) -> Outcome:
         result: CachedToken | Failure | HcpCredsError
         try:
             async with asyncio.timeout(deadline - self._monotonic()):
-                result = await self._ask(key, deadline, patient=patient)
+                result = await self._ask(request, deadline, patient=patient)
         except TimeoutError:
             result = self._describe_overdue()
         finally:
-            place = (asyncio.get_running_loop(), key)
+            place = (asyncio.get_running_loop(), request)
             flight = self._flights.get(place)
             if flight is not None and flight.task is asyncio.current_task():
                 self._flights.pop(place, None)
-        return self._land(key, result)
+        return self._land(request, result)
 
     async def _ask(
-        self, key: FlightKey, deadline: float, *, patient: bool
+        self, request: TokenRequest, deadline: float, *, patient: bool
     ) -> CachedToken | Failure | HcpCredsError:
         try:
             if not self._source.was_read:
                 await _call_in_thread(functools.partial(self._source.reload, deliver=self._source.post))
             asking = ask_for_token(
-                self._source, key.token, claims=key.claims, authority=self._authority, now=self._now
+                self._source, request, authority=self._authority, cloud=self._cloud, now=self._now
             )
             async with contextlib.aclosing(_Sender(self._build_pipeline, is_own=self._is_own)) as sender:
                 attempt = next(asking)

@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.core.rest import AsyncHttpResponse, HttpRequest, HttpResponse
 
-from hcpcreds.credential.source import CredentialSource, Snapshot
+from hcpcreds.clouds import Cloud
+from hcpcreds.credential.source import CredentialSource
+from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential.token_errors import CERTIFICATE_REFUSED, HINTS, IDENTITY_GONE
 from hcpcreds.errors import HcpCredsError, MountFormatError
 from hcpcreds.text import UUID, make_safe
@@ -35,12 +37,20 @@ Answer = HttpResponse | AsyncHttpResponse | AzureError
 """What came back: a response whose body is read, or why there is none."""
 
 
-class TokenKey(NamedTuple):
-    """What one cached token is for."""
+class TokenRequest(NamedTuple):
+    """What a token is asked for; one request at most is under way for each."""
 
     scopes: tuple[str, ...]
-    tenant_id: str | None
-    enable_cae: bool
+    tenant_id: str | None = None
+    """Another tenant than the identity's own."""
+    enable_cae: bool = False
+    claims: str | None = None
+    """A claims challenge, by which a resource refuses the token in memory."""
+
+    @property
+    def cache_key(self) -> tuple[tuple[str, ...], str | None, bool]:
+        """Which tokens in memory answer it, but for its claims."""
+        return self.scopes, self.tenant_id, self.enable_cae
 
 
 class Moment(NamedTuple):
@@ -145,22 +155,29 @@ def build_request(attempt: Attempt, *, seconds: float, patient: bool) -> tuple[H
 
 def ask_for_token(
     source: CredentialSource,
-    key: TokenKey,
+    request: TokenRequest,
     *,
-    claims: str | None,
     authority: str | None,
+    cloud: Cloud | None,
     now: Callable[[], Moment],
 ) -> Generator[Attempt, Answer, Token | Failure]:
     """Ask for a token, with an earlier certificate if the authority does not take the current one.
+
+    Args:
+        source: Of the credentials to ask with.
+        request: What the token is for.
+        authority: Whom to ask instead of the file's authority.
+        cloud: The cloud that the file's authority has to be of; None for any.
+        now: Both clocks.
 
     Raises:
         HcpCredsError: The source has nothing to ask with.
     """
     failure: Failure | HcpCredsError | None = None
-    for snapshot in source.get_usable():
-        tenant = key.tenant_id or snapshot.file.tenant_id
+    for snapshot in source.get_usable(cloud if authority is None else None):
+        tenant = request.tenant_id or snapshot.file.tenant_id
         url = f"{authority or snapshot.file.authority}/{tenant}/oauth2/v2.0/token"
-        form = build_form(snapshot, key, claims=claims)
+        form = build_form(snapshot, request)
         attempt = Attempt(url=url, form=form, snapshot=snapshot, now=now)
         answer = yield attempt
         result = _read_signing_error(answer, source, snapshot) or read_answer(answer, attempt)
@@ -177,15 +194,15 @@ def ask_for_token(
     return failure
 
 
-def build_form(snapshot: Snapshot, key: TokenKey, *, claims: str | None) -> dict[str, str]:
+def build_form(snapshot: Snapshot, request: TokenRequest) -> dict[str, str]:
     """Build the form that asks for a token, less the assertion."""
     form = {
         "client_id": snapshot.file.client_id,
-        "scope": " ".join(key.scopes),
+        "scope": " ".join(request.scopes),
         "grant_type": "client_credentials",
         "client_assertion_type": ASSERTION_TYPE,
     }
-    claims = merge_claims(claims, enable_cae=key.enable_cae)
+    claims = merge_claims(request.claims, enable_cae=request.enable_cae)
     if claims:
         form["claims"] = claims
     return form

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import re
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, Self
@@ -11,10 +12,10 @@ from typing import Any, Final, NamedTuple, Self
 from azure.core.credentials import AccessToken, AccessTokenInfo
 
 from hcpcreds.clouds import get_cloud
-from hcpcreds.credential.authority import Failure, Moment, Token, TokenKey, merge_claims
+from hcpcreds.credential.authority import Failure, Moment, Token, TokenRequest, merge_claims
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.settings import read_cloud_config, read_environment
-from hcpcreds.credential.source import Snapshot
+from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential.status import Status
 from hcpcreds.credential_file.file import check_authority
 from hcpcreds.errors import HcpCredsError, InputError, SourceClosedError
@@ -75,13 +76,6 @@ class _Gone(NamedTuple):
     until: Moment
 
 
-class FlightKey(NamedTuple):
-    """At most one request is under way for each."""
-
-    token: TokenKey
-    claims: str | None
-
-
 Outcome = CachedToken | Failure | HcpCredsError
 """How a flight ended."""
 
@@ -103,8 +97,7 @@ class CredentialBase:
         monotonic: Callable[[], float],
         settings: dict[str, Any],
     ) -> None:
-        if cloud is not None:
-            get_cloud(cloud)
+        self._cloud = None if cloud is None else get_cloud(cloud)
         self._authority = check_authority(authority)
         if backstop <= timedelta(0):
             raise InputError("backstop", ["expected more than zero seconds"])
@@ -131,10 +124,9 @@ class CredentialBase:
             poll=poll,
             read=read,
             clock=clock,
-            listener=None if on_reload is None else self,
+            uses_authority=authority is None,
+            listener=None if on_reload is None else weakref.WeakMethod(self._hear_reload),
         )
-        if authority is None:
-            self._source.uses_authority = True
 
     @classmethod
     def from_environment(cls, **kwargs: Any) -> Self:
@@ -167,8 +159,7 @@ class CredentialBase:
         """How the credential stands now: identity, certificate, last error, and so on; never a secret."""
         return self._complete(self._source.status())
 
-    def notify(self, status: Status) -> None:
-        """Pass a reload on to `on_reload`. Called by the source."""
+    def _hear_reload(self, status: Status) -> None:
         if self._on_reload is None or self._closed:
             return
         try:
@@ -176,7 +167,7 @@ class CredentialBase:
         except Exception:  # noqa: BLE001 (whatever a stranger's function raises)
             _log.exception("on_reload failed for %s; the reload itself stands", status.path)
 
-    def _get_key(
+    def _make_request(
         self,
         method: str,
         scopes: tuple[str, ...],
@@ -184,7 +175,7 @@ class CredentialBase:
         tenant_id: str | None,
         *,
         enable_cae: bool,
-    ) -> FlightKey:
+    ) -> TokenRequest:
         problems = []
         if not scopes or not all(isinstance(scope, str) and _SCOPE.fullmatch(scope) for scope in scopes):
             problems.append(
@@ -201,7 +192,7 @@ class CredentialBase:
         snapshot = self._source.snapshot
         if tenant_id is not None and snapshot is not None and tenant_id.lower() == snapshot.file.tenant_id:
             tenant_id = None  # the identity's own: one token serves both ways to ask
-        return FlightKey(TokenKey(scopes, tenant_id, enable_cae), claims)
+        return TokenRequest(scopes, tenant_id, enable_cae, claims)
 
     def _get_network(self) -> Any:  # noqa: ANN401 (imported when it is first needed)
         """Get what connections trust; None where the caller sees to that. Reads files the first time."""
@@ -214,15 +205,15 @@ class CredentialBase:
     def _now(self) -> Moment:
         return Moment(self._clock(), self._monotonic())
 
-    def _get_servable(self, key: FlightKey) -> CachedToken | None:
+    def _get_servable(self, request: TokenRequest) -> CachedToken | None:
         # A claims challenge means that the resource refuses the cached one.
-        cached = None if key.claims else self._cached.get(key.token)
+        cached = None if request.claims else self._cached.get(request.cache_key)
         return cached if cached is not None and cached.is_served(self._now()) else None
 
-    def _get_gone(self, key: FlightKey) -> Failure | None:
+    def _get_gone(self, request: TokenRequest) -> Failure | None:
         """Get what the authority said of an identity that it does not know, until it is to be asked again."""
         gone = self._gone
-        if gone is None or key.token.tenant_id is not None or gone.snapshot is not self._source.snapshot:
+        if gone is None or request.tenant_id is not None or gone.snapshot is not self._source.snapshot:
             return None
         return None if gone.until.is_reached(self._now()) else gone.failure
 
@@ -233,24 +224,24 @@ class CredentialBase:
                 hint="Close it when the last client that uses it is done.",
             )
 
-    def _land(self, key: FlightKey, result: CachedToken | Failure | HcpCredsError) -> Outcome:
+    def _land(self, request: TokenRequest, result: CachedToken | Failure | HcpCredsError) -> Outcome:
         """Keep what a flight brought."""
         if isinstance(result, CachedToken):
-            self._note_known(key)
-            self._keep(key.token, result)
+            self._note_known(request)
+            self._keep(request.cache_key, result)
             return result
         failure = result if isinstance(result, Failure) else None
         seconds = REFRESH_RETRY_SECONDS
-        if failure is not None and failure.is_gone and key.token.tenant_id is None:
+        if failure is not None and failure.is_gone and request.tenant_id is None:
             seconds, failure = self._note_gone(failure), None
-        servable = self._get_servable(key)
+        servable = self._get_servable(request)
         if servable is not None:
             servable.put_off_refresh(self._now(), seconds)
         if failure is not None:
             _log.warning("%s", failure.message, extra={"event": "token_failed", "path": self._source.path})
         return result
 
-    def _keep(self, key: TokenKey, cached: CachedToken) -> None:
+    def _keep(self, key: tuple[Any, ...], cached: CachedToken) -> None:
         now = self._now()
         for old, token in self._cached.copy().items():
             if not token.is_served(now):
@@ -273,8 +264,8 @@ class CredentialBase:
             )
         return seconds
 
-    def _note_known(self, key: FlightKey) -> None:
-        if self._gone is not None and key.token.tenant_id is None:
+    def _note_known(self, request: TokenRequest) -> None:
+        if self._gone is not None and request.tenant_id is None:
             self._gone = None
             _log.info(
                 "the authority knows the identity of %s again",

@@ -16,7 +16,15 @@ from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOpt
 from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
 from azure.core.rest import HttpResponse
 
-from hcpcreds.credential.authority import Attempt, Failure, Moment, Token, ask_for_token, build_request
+from hcpcreds.credential.authority import (
+    Attempt,
+    Failure,
+    Moment,
+    Token,
+    TokenRequest,
+    ask_for_token,
+    build_request,
+)
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import (
     BEHIND_SECONDS,
@@ -24,7 +32,6 @@ from hcpcreds.credential.base import (
     REFRESH_RETRY_SECONDS,
     CachedToken,
     CredentialBase,
-    FlightKey,
     Outcome,
 )
 from hcpcreds.credential.flight import Flight
@@ -47,7 +54,7 @@ class UserAssignedIdentityCredential(CredentialBase):
 
     Args:
         path: The credential file inside its mount, for instance `/mnt/certs/ingress`.
-        cloud: Name of the Azure cloud. The file itself names its authority, and wins.
+        cloud: Name of the Azure cloud. A file that names another cloud's authority is refused.
         authority: `https` URL of the token authority, instead of the file's.
         backstop: How often the file is read even if nothing seems to have happened to it.
         poll: Read the file every second instead of watching it: for network file systems.
@@ -90,8 +97,7 @@ class UserAssignedIdentityCredential(CredentialBase):
             monotonic=monotonic,
             settings=kwargs,
         )
-        self._flights: dict[FlightKey, Flight] = {}
-        _credentials.add(self)
+        self._flights: dict[TokenRequest, Flight] = {}
         self._finalizer = weakref.finalize(self, self._give_back)
         self._finalizer.atexit = False
 
@@ -130,7 +136,9 @@ class UserAssignedIdentityCredential(CredentialBase):
                 and self._monotonic() < cached.refresh_at
             ):
                 return cached.access_token
-        return self._get("get_token", scopes, claims, tenant_id, enable_cae=enable_cae).access_token
+        return self._get(
+            self._make_request("get_token", scopes, claims, tenant_id, enable_cae=enable_cae)
+        ).access_token
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         """Get an access token with the time to refresh it, from memory if there is one.
@@ -154,7 +162,9 @@ class UserAssignedIdentityCredential(CredentialBase):
                 and self._monotonic() < cached.refresh_at
             ):
                 return cached.info
-        return self._get("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae).info
+        return self._get(
+            self._make_request("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae)
+        ).info
 
     def close(self) -> None:
         """Stop watching, forget the tokens, let go who waits for one. More than once is no error."""
@@ -163,10 +173,6 @@ class UserAssignedIdentityCredential(CredentialBase):
         for flight in self._flights.copy().values():
             flight.end(self._describe_overdue())
         self._finalizer()
-
-    def reset_after_fork(self) -> None:
-        """Forget what the parent's threads are at: none of them runs in the child."""
-        self._flights.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -181,90 +187,84 @@ class UserAssignedIdentityCredential(CredentialBase):
 
     def _get(
         self,
-        method: str,
-        scopes: tuple[str, ...],
-        claims: str | None,
-        tenant_id: str | None,
-        *,
-        enable_cae: bool,
+        request: TokenRequest,
     ) -> CachedToken:
-        key = self._get_key(method, scopes, claims, tenant_id, enable_cae=enable_cae)
         self._check_open()
-        servable = self._get_servable(key)
-        gone = self._get_gone(key)
+        servable = self._get_servable(request)
+        gone = self._get_gone(request)
         if servable is not None:
             if gone is None and servable.is_due(self._now()):
-                self._refresh(key, servable)
+                self._refresh(request, servable)
             return servable
         if gone is not None:
             raise build_error(gone)
-        outcome, patient = self._wait(key)
+        outcome, patient = self._wait(request)
         if not patient and isinstance(outcome, Failure) and not outcome.refused:
             # Somebody else's refresh tried once only, for there was a token still.
-            outcome, _ = self._wait(key)
+            outcome, _ = self._wait(request)
         self._check_open()
         if isinstance(outcome, CachedToken):
             return outcome
         raise build_error(outcome)
 
-    def _refresh(self, key: FlightKey, servable: CachedToken) -> None:
-        flight, leads = self._join(key, patient=False)
-        if leads and not _workers.submit(functools.partial(self._fly, key, flight)):
+    def _refresh(self, request: TokenRequest, servable: CachedToken) -> None:
+        flight, leads = self._join(request, patient=False)
+        if leads and not _workers.submit(functools.partial(self._fly, request, flight)):
             servable.put_off_refresh(self._now(), REFRESH_RETRY_SECONDS)
-            self._end(key, flight, self._describe("there is no thread to refresh it in"))
+            self._end(request, flight, self._describe("there is no thread to refresh it in"))
 
-    def _wait(self, key: FlightKey) -> tuple[Outcome, bool]:
-        flight, leads = self._join(key, patient=True)
+    def _wait(self, request: TokenRequest) -> tuple[Outcome, bool]:
+        flight, leads = self._join(request, patient=True)
         if not leads and not flight.has_begun:
             flight.wait(_GRACE_SECONDS)
         if not flight.has_begun:
             # It is this caller's own, or one that waits for a worker, or its caller was interrupted.
             flight.make_patient(self._monotonic() + FLIGHT_SECONDS)
             # In another thread, where no signal lands, and which nobody interrupts.
-            work = functools.partial(contextvars.copy_context().run, self._fly, key, flight)
+            work = functools.partial(contextvars.copy_context().run, self._fly, request, flight)
             if not _senders.submit(work):
                 work()
         outcome = flight.wait(flight.deadline - self._monotonic())
         if outcome is None:
-            outcome = self._give_up(key, flight)
+            outcome = self._give_up(request, flight)
         return outcome, flight.is_patient
 
-    def _join(self, key: FlightKey, *, patient: bool) -> tuple[Flight, bool]:
+    def _join(self, request: TokenRequest, *, patient: bool) -> tuple[Flight, bool]:
         """Get the request under way, or a new one that its caller has to start, and whether it is new."""
         now = self._monotonic()
-        flight = self._flights.get(key)
-        if flight is not None and now >= flight.deadline:
-            self._give_up(key, flight)
+        flight = self._flights.get(request)
+        if flight is not None and (now >= flight.deadline or flight.is_of_parent):
+            self._give_up(request, flight)
             flight = None
         if flight is not None:
             return flight, False
         mine = Flight(now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS), is_patient=patient)
-        flight = self._flights.setdefault(key, mine)
+        flight = self._flights.setdefault(request, mine)
         return flight, flight is mine
 
-    def _fly(self, key: FlightKey, flight: Flight) -> None:
+    def _fly(self, request: TokenRequest, flight: Flight) -> None:
         if not flight.begin():
             return
         outcome: Outcome = self._describe("the request was interrupted")
         try:
-            result = self._ask(key, flight)
+            result = self._ask(request, flight)
             # Of one that was given up only a token matters still.
             if flight.outcome is None or isinstance(result, CachedToken):
-                outcome = self._land(key, result)
+                outcome = self._land(request, result)
         finally:
-            self._end(key, flight, outcome)
+            self._end(request, flight, outcome)
 
-    def _give_up(self, key: FlightKey, flight: Flight) -> Outcome:
-        outcome = flight.outcome or self._land(key, self._describe_overdue())
-        self._end(key, flight, outcome)
+    def _give_up(self, request: TokenRequest, flight: Flight) -> Outcome:
+        outcome = flight.outcome or self._land(request, self._describe_overdue())
+        self._end(request, flight, outcome)
         return outcome
 
-    def _end(self, key: FlightKey, flight: Flight, outcome: Outcome) -> None:
-        if self._flights.get(key) is flight:
-            self._flights.pop(key, None)
+    def _end(self, request: TokenRequest, flight: Flight, outcome: Outcome) -> None:
+        if self._flights.get(request) is flight:
+            self._flights.pop(request, None)
         flight.end(outcome)
 
-    def _ask(self, key: FlightKey, flight: Flight) -> CachedToken | Failure | HcpCredsError:
+    def _ask(self, request: TokenRequest, flight: Flight) -> CachedToken | Failure | HcpCredsError:
         def now() -> Moment:
             if flight.outcome is not None:
                 raise _AbandonedError
@@ -272,7 +272,7 @@ class UserAssignedIdentityCredential(CredentialBase):
 
         try:
             asking = ask_for_token(
-                self._source, key.token, claims=key.claims, authority=self._authority, now=now
+                self._source, request, authority=self._authority, cloud=self._cloud, now=now
             )
             with contextlib.closing(_Sender(self._build_pipeline, is_own=self._is_own)) as sender:
                 attempt = next(asking)
@@ -339,12 +339,3 @@ class _Sender:
 
 _senders = Workers("hcpcreds-token", threads=64)
 _workers = Workers("hcpcreds-refresh")
-_credentials: weakref.WeakSet[UserAssignedIdentityCredential] = weakref.WeakSet()
-
-
-def _reset_after_fork() -> None:
-    for credential in list(_credentials):
-        credential.reset_after_fork()
-
-
-os.register_at_fork(after_in_child=_reset_after_fork)

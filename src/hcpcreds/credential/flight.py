@@ -1,6 +1,7 @@
 """A request for a token that is under way, for threads."""
 
 import contextlib
+import os
 import threading
 from collections import deque
 
@@ -13,7 +14,7 @@ class Flight:
     No lock is held here by one who waits: an exception may hit it between any two lines.
     """
 
-    __slots__ = ("_begun", "_waiting", "deadline", "is_patient", "outcome")
+    __slots__ = ("_begun", "_process", "_waiting", "deadline", "is_patient", "outcome")
 
     def __init__(self, deadline: float, *, is_patient: bool) -> None:
         self.deadline = deadline
@@ -21,8 +22,14 @@ class Flight:
         self.is_patient = is_patient
         """Whether failures are tried again; a refresh behind a caller that has a token still is not."""
         self.outcome: Outcome | None = None
+        self._process = os.getpid()
         self._begun = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this process was forked since, and so the thread that is at it does not run here."""
+        return self._process != os.getpid()
 
     @property
     def has_begun(self) -> bool:

@@ -24,7 +24,8 @@ def open_source(  # noqa: PLR0913 (all keywords)
     poll: bool,
     read: bool,
     clock: Callable[[], float],
-    listener: Listener | None,
+    uses_authority: bool = False,
+    listener: Callable[[], Listener | None] | None = None,
 ) -> tuple[CredentialSource, Callable[[], object]]:
     """Get the process's one source for a path, which several share.
 
@@ -34,13 +35,14 @@ def open_source(  # noqa: PLR0913 (all keywords)
         poll: Whether to read it every second instead of watching it; if anybody asked for that.
         read: Whether to read it here and now if there is nothing from it yet; else the watcher's thread does.
         clock: Unix time.
-        listener: Whom to tell of reloads, for as long as it lives.
+        uses_authority: Whether the file's own authority is asked.
+        listener: Returns who wants to hear of reloads, and None when it has gone.
 
     Returns:
         The source, and what to call once to give it back; the last one given back is watched no longer.
 
     Raises:
-        InputError: There can be no file of this path.
+        InputError: There can be no file of this path; or others judge it by another clock.
     """
     path = _make_absolute(path)
     with _lock:
@@ -50,17 +52,16 @@ def open_source(  # noqa: PLR0913 (all keywords)
             source = CredentialSource(
                 path, backstop=backstop, clock=clock, post=_watcher.post, keep_watched=_watcher.keep_running
             )
-            _sources[path] = source
+        source.join(clock=clock, uses_authority=uses_authority, listener=listener)
+        _sources[path] = source
         source.users += 1
         source.backstop = min(source.backstop, backstop)
-    if listener is not None:
-        source.add_listener(listener)
     if read and source.snapshot is None:
         source.reload(deliver=_watcher.post)
     if is_new or poll:
         _watcher.add(source, poll=poll)
     # Given back by the watcher's thread: a finalizer may run anywhere, even where the lock is held.
-    return source, functools.partial(_watcher.post, functools.partial(_give_back, source))
+    return source, functools.partial(_leave, source)
 
 
 def _make_absolute(path: str | os.PathLike[str]) -> str:
@@ -87,8 +88,14 @@ def _make_absolute(path: str | os.PathLike[str]) -> str:
         ) from None
 
 
+def _leave(source: CredentialSource) -> None:
+    source.left.append(None)
+    _watcher.post(functools.partial(_give_back, source))
+
+
 def _give_back(source: CredentialSource) -> None:
     with _lock:
+        source.left.popleft()
         source.users -= 1
         if source.users > 0:
             return

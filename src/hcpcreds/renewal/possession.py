@@ -21,11 +21,11 @@ from hcpcreds.credential.authority import (
     Failure,
     Moment,
     SigningError,
-    TokenKey,
+    TokenRequest,
     build_form,
     read_answer,
 )
-from hcpcreds.credential.source import Snapshot
+from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential_file.file import CredentialFile
 from hcpcreds.errors import IssueError, IssueRefusedError, IssueUnavailableError
 from hcpcreds.http.aio import build_pipeline_client
@@ -101,11 +101,11 @@ class KeyProver:
                 "renewer's own credential, so it cannot prove whose key this is",
                 hint=STORE_ANEW,
             )
-        key = TokenKey((choose_scope(authority) or self._scope,), None, enable_cae=False)
+        key = TokenRequest((choose_scope(authority) or self._scope,), None, enable_cae=False)
         snapshot = Snapshot(file=file, digest=b"", generation=0)
         return Attempt(
             url=f"{authority}/{file.tenant_id}/oauth2/v2.0/token",
-            form=build_form(snapshot, key, claims=None),
+            form=build_form(snapshot, key),
             snapshot=snapshot,
             now=lambda: Moment(self._now().timestamp(), time.monotonic()),
         )
