@@ -46,18 +46,18 @@ POD = OBJECTS["Deployment"]["spec"]["template"]
 CONTAINER = POD["spec"]["containers"][0]
 
 
-def test_every_file_is_a_resource_of_its_own():
+def test_kustomization_lists_every_file():
     listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
     assert {*listed, "kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
     assert len(OBJECTS) == len(listed)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, item in OBJECTS.items() if item["apiVersion"] != MONITORING])
-def test_object_is_what_kubernetes_takes(kind):
+def test_object_is_valid_when_checked_against_kubernetes_schemas(kind):
     kubernetes_validate.validate(OBJECTS[kind], "1.31", strict=True)
 
 
-def test_selectors_meet_the_pods_and_the_port_has_its_name():
+def test_selectors_and_ports_match_the_pods():
     labels = POD["metadata"]["labels"].items()
     for kind in ("Deployment", "PodDisruptionBudget", "PodMonitor"):
         assert OBJECTS[kind]["spec"]["selector"]["matchLabels"].items() <= labels
@@ -69,7 +69,7 @@ def test_selectors_meet_the_pods_and_the_port_has_its_name():
         assert CONTAINER[probe]["tcpSocket"]["port"] == port["name"]
 
 
-def test_only_the_monitoring_may_ask_for_metrics():
+def test_network_policy_allows_only_the_monitoring_namespace():
     policy = OBJECTS["NetworkPolicy"]["spec"]
     assert policy["podSelector"]["matchLabels"].items() <= POD["metadata"]["labels"].items()
     assert policy["policyTypes"] == ["Ingress"]
@@ -79,7 +79,7 @@ def test_only_the_monitoring_may_ask_for_metrics():
     assert [port["port"] for port in rule["ports"]] == [port["name"] for port in CONTAINER["ports"]]
 
 
-def test_pod_may_take_leases_and_nothing_else():
+def test_role_allows_only_leases():
     account = OBJECTS["ServiceAccount"]["metadata"]["name"]
     binding = OBJECTS["RoleBinding"]
     assert POD["spec"]["serviceAccountName"] == account
@@ -89,7 +89,7 @@ def test_pod_may_take_leases_and_nothing_else():
     assert (rule["apiGroups"], rule["resources"]) == (["coordination.k8s.io"], ["leases"])
 
 
-def test_pod_fits_the_restricted_standard():
+def test_pod_meets_the_restricted_standard():
     # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
     context = CONTAINER["securityContext"]
     assert POD["spec"]["securityContext"] == {
@@ -101,7 +101,7 @@ def test_pod_fits_the_restricted_standard():
     assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_every_alert_says_how_grave_it_is_and_what_to_do():
+def test_every_alert_has_a_severity_and_a_description():
     assert tuple(rule["alert"] for rule in RULES) == CREDENTIALS + RENEWER
     for rule in RULES:
         assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}
@@ -112,7 +112,7 @@ def test_every_alert_says_how_grave_it_is_and_what_to_do():
                 assert f"$labels.{name} " in rule["annotations"]["summary"]
 
 
-def test_rules_ask_for_metrics_that_are_there():
+def test_rules_use_only_metrics_that_exist():
     exposed = {
         family.name
         for family in text_string_to_metric_families(generate_latest(RenewalMetrics().registry).decode())
@@ -175,7 +175,7 @@ def read_firing(promtool, tmp_path, series, *, at="2h"):
     return set(found)
 
 
-def test_promtool_takes_the_rules(promtool):
+def test_rules_are_valid_when_promtool_checks_them(promtool):
     done = promtool("check", "rules", "rules.yaml")
     assert done.returncode == 0, done.stderr
     assert f"{len(RULES)} rules found" in done.stdout
@@ -196,12 +196,14 @@ def test_promtool_takes_the_rules(promtool):
         (40, -1, {"HcpcredsCredentialNotRenewable"}),
     ],
 )
-def test_alert_of_a_credential_fires_when_it_should(promtool, tmp_path, expires_in, renewable_for, alerts):
+def test_alert_of_a_credential_fires_when_its_dates_call_for_it(
+    promtool, tmp_path, expires_in, renewable_for, alerts
+):
     series = [*make_credential(expires_in, renewable_for), make_walks()]
     assert read_firing(promtool, tmp_path, series) == alerts
 
 
-def test_alerts_carry_what_an_operator_needs(promtool, tmp_path):
+def test_alert_names_the_secret_and_the_time_when_it_fires(promtool, tmp_path):
     (rule,) = (rule for rule in RULES if rule["alert"] == "HcpcredsCredentialExpired")
     (tmp_path / "tests.yaml").write_text(
         json.dumps(
@@ -242,7 +244,7 @@ def test_alerts_carry_what_an_operator_needs(promtool, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_hand_over_between_replicas_neither_ends_nor_begins_an_alert(promtool, tmp_path):
+def test_alert_goes_on_when_another_replica_takes_over(promtool, tmp_path):
     # Replica a stops after an hour; b shows the vault from five minutes later on, or five minutes before.
     for start in (65, 55):
         pods = (("a", "{}x59 stale"), ("b", f"_x{start - 1} {{}}x120"))
@@ -259,12 +261,12 @@ def test_hand_over_between_replicas_neither_ends_nor_begins_an_alert(promtool, t
             assert read_firing(promtool, tmp_path, series, at=at) == {"HcpcredsCredentialExpiresSoon"}
 
 
-def test_replica_that_still_shows_what_another_renewed_raises_no_alert(promtool, tmp_path):
+def test_no_alert_fires_when_a_replica_still_shows_the_old_credential(promtool, tmp_path):
     series = [*make_credential(-1, pod="a"), *make_credential(89, pod="b"), make_walks()]
     assert read_firing(promtool, tmp_path, series) == set()
 
 
-def test_renewer_that_nobody_sees_is_told(promtool, tmp_path):
+def test_alert_fires_when_no_replica_is_scraped(promtool, tmp_path):
     assert read_firing(promtool, tmp_path, [], at="29m") == set()
     assert read_firing(promtool, tmp_path, [], at="31m") == {"HcpcredsRenewerAbsent"}
     gone = [make_walks("0+60x60 stale")]
@@ -272,7 +274,7 @@ def test_renewer_that_nobody_sees_is_told(promtool, tmp_path):
     assert read_firing(promtool, tmp_path, gone, at="100m") == {"HcpcredsRenewerAbsent"}
 
 
-def test_vault_that_no_replica_shows_any_more_is_told_for_a_day(promtool, tmp_path):
+def test_alert_fires_for_a_day_when_no_replica_shows_a_vault_any_more(promtool, tmp_path):
     series = [
         make_walks("0+60x2880"),
         make_walks("0+60x60 stale", vault="two.vault.azure.net", pod="b"),
@@ -282,14 +284,14 @@ def test_vault_that_no_replica_shows_any_more_is_told_for_a_day(promtool, tmp_pa
     assert read_firing(promtool, tmp_path, series, at="26h") == set()
 
 
-def test_vault_without_a_complete_walk_is_told_unless_another_replica_made_one(promtool, tmp_path):
+def test_alert_fires_when_no_replica_completes_a_walk(promtool, tmp_path):
     slow = make_walks("0+0x300")
     assert read_firing(promtool, tmp_path, [slow], at="3h10m") == set()
     assert read_firing(promtool, tmp_path, [slow], at="3h20m") == {"HcpcredsVaultNotWalked"}
     assert read_firing(promtool, tmp_path, [slow, make_walks(pod="b")], at="4h") == set()
 
 
-def test_credentials_without_dates_are_told(promtool, tmp_path):
+def test_alert_fires_when_credentials_have_no_dates(promtool, tmp_path):
     series = [
         make_walks(),
         make_series("hcpcreds_credentials", "2+0x300", state="undated"),

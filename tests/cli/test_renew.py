@@ -97,7 +97,7 @@ def region(make_azure: Callable[..., LocalAzure], tmp_path: Path) -> Region:
     return Region(make_azure(vaults=("east", "west")), tmp_path)
 
 
-def test_renew_once_renews_what_is_due_and_nothing_else(region: Region):
+def test_renew_once_renews_only_what_is_due(region: Region):
     due, current = region.store(1, due=True), region.store(2, due=False)
     done = region.run("--once")
     assert (done.returncode, done.stderr) == (0, "")
@@ -107,7 +107,7 @@ def test_renew_once_renews_what_is_due_and_nothing_else(region: Region):
     assert "2 credentials, none due" in region.run("--once").stdout
 
 
-def test_renew_walks_over_every_vault_and_prints_a_line_of_json_for_each(region: Region):
+def test_renew_prints_a_line_of_json_for_each_vault_when_there_are_several(region: Region):
     east, west = region.store(1, due=True), region.store(2, due=True, name="west")
     done = region.run("--once", "--output", "json", "--vault", region.azure.vault_url("west"))
     walks = {walk["vault"]: walk for walk in map(json.loads, done.stdout.splitlines())}
@@ -119,7 +119,7 @@ def test_renew_walks_over_every_vault_and_prints_a_line_of_json_for_each(region:
     assert (region.count_versions(east), region.count_versions(west, "west")) == (2, 2)
 
 
-def test_renew_dry_run_says_what_is_due_and_changes_nothing(region: Region):
+def test_renew_changes_nothing_when_it_is_a_dry_run(region: Region):
     due, current = region.store(1, due=True), region.store(2, due=False)
     done = region.run("--dry-run")
     assert done.returncode == 0
@@ -130,7 +130,7 @@ def test_renew_dry_run_says_what_is_due_and_changes_nothing(region: Region):
     assert region.count_versions(due) == 1
 
 
-def test_renew_reports_a_failure_with_its_reason_and_the_time_left_and_renews_the_others(region: Region):
+def test_renew_reports_the_reason_and_the_time_left_when_a_renewal_fails(region: Region):
     lost, others = (
         region.store(0, due=True, client_secret_url=None),
         [region.store(n, due=True) for n in (1, 2)],
@@ -146,7 +146,7 @@ def test_renew_reports_a_failure_with_its_reason_and_the_time_left_and_renews_th
     assert [region.count_versions(name) for name in (lost, *others)] == [1, 2, 2]
 
 
-def test_renew_fails_when_a_vault_cannot_be_walked_to_its_end(region: Region):
+def test_renew_exits_with_1_when_a_walk_is_incomplete(region: Region):
     region.azure.directory.remove_application(OWN)
     done = region.run("--once")
     assert done.returncode == 1
@@ -161,7 +161,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_renew_finishes_what_is_under_way_when_told_to_stop(region: Region, number: signal.Signals):
+def test_renew_finishes_renewals_in_progress_when_it_gets_a_signal(region: Region, number: signal.Signals):
     names = [region.store(n, due=True) for n in range(6)]
     fault = region.azure.faults.add("data_plane", method="GET", delay=1.0)
     process = region.start("--interval", "1h", "--concurrency", "2")
@@ -179,7 +179,7 @@ def test_renew_finishes_what_is_under_way_when_told_to_stop(region: Region, numb
     assert sorted(versions) == [1, 1, 1, 1, 2, 2]
 
 
-def test_renew_stops_at_once_when_told_twice(region: Region):
+def test_renew_stops_immediately_when_it_gets_a_second_signal(region: Region):
     name = region.store(1, due=True)
     fault = region.azure.faults.add("data_plane", method="GET", hang=True)
     process = region.start("--once")
@@ -197,7 +197,7 @@ def test_renew_stops_at_once_when_told_twice(region: Region):
     assert region.count_versions(name) == 1
 
 
-def test_renew_goes_on_for_ever_and_serves_metrics(region: Region):
+def test_renew_repeats_walks_and_serves_metrics_when_given_an_interval(region: Region):
     region.store(1, due=True)
     process = region.start("--interval", "0.2s", "--metrics-address", "127.0.0.1:0")
     try:
@@ -222,7 +222,7 @@ def test_renew_goes_on_for_ever_and_serves_metrics(region: Region):
     assert region.count_versions(later) == 2
 
 
-def test_renew_calls_as_the_environment_says_when_no_credential_file_is_named(region: Region, tmp_path: Path):
+def test_renew_uses_the_environments_credential_when_no_file_is_given(region: Region, tmp_path: Path):
     region.store(1, due=True)
     own = json.loads(region.own.read_text())
     pem = tmp_path / "own.pem"
@@ -243,7 +243,7 @@ def test_renew_calls_as_the_environment_says_when_no_credential_file_is_named(re
 
 
 @pytest.mark.timeout(120)
-def test_renew_leaves_a_vault_to_the_replica_that_holds_its_lease(region: Region, tmp_path: Path):
+def test_renew_skips_a_vault_when_another_replica_holds_its_lease(region: Region, tmp_path: Path):
     region.store(1, due=True)
     with LeaseApi(tmp_path) as api:
         cluster = {"KUBECONFIG": str(api.kubeconfig)}
@@ -284,7 +284,7 @@ def test_renew_leaves_a_vault_to_the_replica_that_holds_its_lease(region: Region
         (["--once", "--data-plane-host", "azure.net"], "anybody can have a host below it"),
     ],
 )
-def test_renew_refuses_wrong_usage_before_anything_is_asked(region: Region, arguments: list[str], said: str):
+def test_renew_exits_with_2_when_the_usage_is_wrong(region: Region, arguments: list[str], said: str):
     done = region.run(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
@@ -304,7 +304,7 @@ def test_renew_refuses_wrong_usage_before_anything_is_asked(region: Region, argu
         ("31622400s", 31_622_400),
     ],
 )
-def test_duration_is_a_number_and_a_unit(text: str, seconds: float):
+def test_duration_is_parsed_when_it_is_a_number_and_a_unit(text: str, seconds: float):
     values = command.make_context("renew", ["--interval", text, "--before", text]).params
     assert values["interval"] == values["before"] == timedelta(seconds=seconds)
 
@@ -313,21 +313,21 @@ def test_duration_is_a_number_and_a_unit(text: str, seconds: float):
     "text",
     ["", "s", "10", "10w", "10M", "10 s", "-1s", "1e3s", "1,5h", "367d", "999999999d", "٣s", "1\u0085h"],
 )
-def test_duration_that_is_none_is_told_with_its_option_and_examples(text: str):
+def test_duration_is_refused_with_examples_when_it_is_malformed(text: str):
     with pytest.raises(click.BadParameter, match=r"examples: 30s, 15m, 1.5h, 10d") as caught:
         command.make_context("renew", ["--before", text])
     assert "Invalid value for '--before'" in caught.value.format_message()
     assert caught.value.format_message().isprintable()
 
 
-def test_renew_starts_with_a_click_whose_types_take_no_parameters():
+def test_renew_starts_when_clicks_types_take_no_parameters():
     # Before 8.4, ParamType[...] is a TypeError.
     code = "import click; click.ParamType.__class_getitem__ = None; import hcpcreds.cli.renew"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("missing", [["--vault", "harbour"], ["--audience", "https://identity.azure.net"]])
-def test_renew_needs_a_vault_and_an_audience(region: Region, missing: list[str]):
+def test_renew_exits_with_2_when_vault_or_audience_is_missing(region: Region, missing: list[str]):
     done = region.run("--once", *missing, where=False)
     assert done.returncode == 2
     assert "Give at least one --vault and the --audience" in done.stderr

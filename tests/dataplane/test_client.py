@@ -67,16 +67,16 @@ def twin(local_azure: LocalAzure, request: pytest.FixtureRequest) -> Twin:
     return Twin(local_azure, request.param)
 
 
-def test_client_gets_the_credentials_of_every_identity_asked_for(local_azure: LocalAzure, twin: Twin):
+def test_client_gets_every_credential_when_several_identities_are_requested(
+    local_azure: LocalAzure, twin: Twin
+):
     identities = [local_azure.add_identity(f"aaaaaaaa-0000-0000-0000-00000000000{n}") for n in range(3)]
     answer = twin.issue(*(identity.resource_id for identity in identities))
     assert [one.client_id for one in answer.explicit_identities or ()] == [i.client_id for i in identities]
     assert all(one.client_secret and one.renew_after for one in answer.explicit_identities or ())
 
 
-def test_client_asks_for_a_token_of_the_challenges_tenant_and_its_own_audience(
-    local_azure: LocalAzure, twin: Twin
-):
+def test_client_trusts_only_the_tenant_when_a_challenge_names_more(local_azure: LocalAzure, twin: Twin):
     identity = local_azure.add_identity(CLIENT)
     elsewhere = "BBBBBBBB-0000-0000-0000-00000000000B"
     local_azure.faults.add(
@@ -93,7 +93,7 @@ def test_client_asks_for_a_token_of_the_challenges_tenant_and_its_own_audience(
     assert twin.caller.asked == [((scope,), elsewhere.lower())]
 
 
-def test_clients_of_one_factory_serve_many_callers_at_once(local_azure: LocalAzure):
+def test_client_serves_every_caller_when_many_call_at_once(local_azure: LocalAzure):
     identities = [local_azure.add_identity(f"aaaaaaaa-0000-0000-0001-{n:012}") for n in range(12)]
     requests = [UserAssignedIdentitiesRequest(identity_ids=(found.resource_id,)) for found in identities]
     audience: str = local_azure.settings.data_plane_audience
@@ -118,7 +118,9 @@ def test_clients_of_one_factory_serve_many_callers_at_once(local_azure: LocalAzu
         assert issued == [identity.client_id for identity in identities]
 
 
-def test_client_sends_only_its_first_call_without_a_token(local_azure: LocalAzure, twin: Twin):
+def test_client_sends_one_request_without_a_token_when_it_makes_several_calls(
+    local_azure: LocalAzure, twin: Twin
+):
     identity = local_azure.add_identity(CLIENT)
     request = UserAssignedIdentitiesRequest(identity_ids=(identity.resource_id,))
     twin.call(*[("get_user_assigned_identities_credentials", (request,))] * 3)
@@ -126,7 +128,7 @@ def test_client_sends_only_its_first_call_without_a_token(local_azure: LocalAzur
     assert {tenant for _, tenant in twin.caller.asked} == {local_azure.tenant_id}
 
 
-def test_client_renews_one_identity_through_its_client_secret_url(local_azure: LocalAzure, twin: Twin):
+def test_client_renews_one_identity_when_given_its_client_secret_url(local_azure: LocalAzure, twin: Twin):
     identity = local_azure.add_identity(CLIENT)
     (first,) = twin.issue(identity.resource_id).explicit_identities or ()
     (answer,) = twin.call(("get_system_assigned_identity_credentials", ()), url=first.client_secret_url)
@@ -136,7 +138,7 @@ def test_client_renews_one_identity_through_its_client_secret_url(local_azure: L
 
 
 @pytest.mark.parametrize("kind", ["sync", "aio"])
-def test_client_gets_moves_and_deletes_the_system_assigned_identity(
+def test_client_gets_moves_and_deletes_the_identity_when_it_is_system_assigned(
     make_azure: Callable[..., LocalAzure], kind: str
 ):
     azure = make_azure()
@@ -156,14 +158,16 @@ def test_client_gets_moves_and_deletes_the_system_assigned_identity(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_client_tries_again_when_the_service_is_busy(local_azure: LocalAzure, twin: Twin, status: int):
+def test_client_retries_when_the_service_is_busy(local_azure: LocalAzure, twin: Twin, status: int):
     identity = local_azure.add_identity(CLIENT)
     fault = local_azure.faults.add("data_plane", status=status, retry_after=0.01, times=2)
     assert twin.issue(identity.resource_id).explicit_identities
     assert fault.met == 2
 
 
-def test_client_names_what_the_service_refused_and_the_next_step(local_azure: LocalAzure, twin: Twin):
+def test_client_names_the_call_and_the_next_step_when_the_service_refuses(
+    local_azure: LocalAzure, twin: Twin
+):
     with pytest.raises(IssueError) as caught:
         twin.issue("/subscriptions/s/unknown")
     host = local_azure.identity_url.partition("//")[2].partition("/")[0]
@@ -187,7 +191,7 @@ def test_client_names_what_the_service_refused_and_the_next_step(local_azure: Lo
         ({"drop": True}, "POST 127.0.0.1"),
     ],
 )
-def test_client_says_what_went_wrong_and_never_what_it_was_sent(
+def test_client_never_shows_the_answer_when_it_cannot_be_used(
     local_azure: LocalAzure, twin: Twin, fault: dict[str, Any], said: str
 ):
     local_azure.faults.add("data_plane", **fault)
@@ -197,7 +201,7 @@ def test_client_says_what_went_wrong_and_never_what_it_was_sent(
     assert "sentinel" not in str(caught.value)
 
 
-def test_client_says_that_there_was_no_token(twin: Twin, monkeypatch: pytest.MonkeyPatch):
+def test_client_raises_issue_error_when_there_is_no_token(twin: Twin, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: str, **__: Any) -> AccessToken:
         raise ClientAuthenticationError("AADSTS700016: unknown application")
 
@@ -206,7 +210,7 @@ def test_client_says_that_there_was_no_token(twin: Twin, monkeypatch: pytest.Mon
         twin.issue("/subscriptions/s/any")
 
 
-def test_client_sends_no_token_again_when_it_is_refused(local_azure: LocalAzure, twin: Twin):
+def test_client_asks_for_one_token_when_it_is_refused(local_azure: LocalAzure, twin: Twin):
     local_azure.directory.remove_application(CALLER)
     local_azure.faults.add(
         "data_plane", status=401, headers={"WWW-Authenticate": 'Bearer authorization="https://login/tenant"'}
@@ -217,13 +221,13 @@ def test_client_sends_no_token_again_when_it_is_refused(local_azure: LocalAzure,
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/credentials", "credentials", ""])
-def test_factory_refuses_an_identity_url_that_is_not_https(local_azure: LocalAzure, twin: Twin, url: str):
+def test_factory_raises_when_an_identity_url_is_not_https(local_azure: LocalAzure, twin: Twin, url: str):
     with pytest.raises(InputError, match="identity URL"):
         twin.call(url=url or "ftp://host")
     assert local_azure.requests.count("data_plane") == 0
 
 
-def test_client_logs_no_secret_even_when_asked_to_log_everything(
+def test_client_logs_no_secret_when_told_to_log_everything(
     local_azure: LocalAzure, twin: Twin, caplog: pytest.LogCaptureFixture
 ):
     identity = local_azure.add_identity(CLIENT)
@@ -237,9 +241,7 @@ def test_client_logs_no_secret_even_when_asked_to_log_everything(
 
 
 @pytest.mark.parametrize("hosts", [None, ("identity.azure.net",), ("27.0.0.1",)])
-def test_client_sends_nothing_to_a_host_that_no_token_may_go_to(
-    local_azure: LocalAzure, twin: Twin, hosts: Any
-):
+def test_client_sends_nothing_when_the_host_is_not_allowed(local_azure: LocalAzure, twin: Twin, hosts: Any):
     twin.options["hosts"] = hosts
     with pytest.raises(InputError, match=r"its host 127\.0\.0\.1 is not among the allowed hosts") as caught:
         twin.issue("/subscriptions/s/any")
@@ -249,7 +251,7 @@ def test_client_sends_nothing_to_a_host_that_no_token_may_go_to(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_client_gives_every_field_of_any_described_answer(
+def test_client_returns_every_field_when_the_answer_is_as_described(
     local_azure: LocalAzure, twin: Twin, data: st.DataObject
 ):
     described = data.draw(build_strategy(ManagedIdentityCredentials))

@@ -66,34 +66,34 @@ def build_strategy(kind: Any) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("model", DEFINITIONS)
 @given(data=st.data())
-def test_model_gives_back_every_field_of_any_described_value(model: type[Model], data: st.DataObject):
+def test_model_keeps_every_field_when_the_value_is_as_described(model: type[Model], data: st.DataObject):
     described = data.draw(build_strategy(model))
     parsed = parse_model(msgspec.json.encode(described), model)
     assert msgspec.json.decode(render_model(parsed)) == described
 
 
 @pytest.mark.parametrize("model", DEFINITIONS)
-def test_model_has_the_described_fields_and_no_other(model: type[Model]):
+def test_model_has_exactly_the_described_fields(model: type[Model]):
     assert {field.encode_name for field in msgspec.structs.fields(model)} == set(DEFINITIONS[model])
 
 
 @pytest.mark.parametrize(
     ("model", "name"), [(model, name) for model, fields in DEFINITIONS.items() for name in fields]
 )
-def test_parse_model_names_the_field_when_it_has_another_type(model: type[Model], name: str):
+def test_parse_model_names_the_field_when_its_type_is_wrong(model: type[Model], name: str):
     with pytest.raises(InputError, match=rf"\$\.{name}"):
         parse_model(msgspec.json.encode({name: 5}), model)
 
 
 @given(code=TEXTS, message=TEXTS)
-def test_error_response_is_as_described(code: str, message: str):
+def test_error_response_is_parsed_when_it_is_as_described(code: str, message: str):
     described = {"error": {"code": code, "message": message, "innererror": {"of": ["the future"]}}}
     error = parse_model(msgspec.json.encode(described), ErrorResponse).error
     assert error is not None
     assert (error.code, error.message) == (code, message)
 
 
-def test_parse_model_ignores_what_it_does_not_know_wherever_it_stands():
+def test_parse_model_ignores_unknown_keys_when_they_are_nested():
     inner = {"client_id": "known", "of_the_future": [{"deep": 1}]}
     content = {
         "explicit_identities": [inner],
@@ -111,14 +111,14 @@ def test_parse_model_ignores_what_it_does_not_know_wherever_it_stands():
 
 
 @pytest.mark.parametrize("model", DEFINITIONS)
-def test_parse_model_takes_null_and_ignores_what_it_does_not_know(model: type[Model]):
+def test_parse_model_returns_an_empty_model_when_every_field_is_null(model: type[Model]):
     content = {**dict.fromkeys(DEFINITIONS[model]), "of_the_future": {"deep": [1]}}
     assert parse_model(msgspec.json.encode(content), model) == model()
     assert render_model(model()) == b"{}"
 
 
 @pytest.mark.parametrize("model", [UserAssignedIdentityCredentials, ManagedIdentityCredentials])
-def test_credentials_hide_the_client_secret_wherever_they_are_shown(model: Any):
+def test_credentials_hide_the_client_secret_when_they_are_shown(model: Any):
     inner = UserAssignedIdentityCredentials(client_secret="sentinel", client_id="shown")
     outer = model(client_secret="sentinel", client_id="shown")
     whole = ManagedIdentityCredentials(
@@ -130,7 +130,7 @@ def test_credentials_hide_the_client_secret_wherever_they_are_shown(model: Any):
 
 
 @pytest.mark.parametrize("field", ["client_id", "object_id", "resource_id", "client_secret_url"])
-def test_credentials_hide_a_key_that_stands_in_another_field(field: Any):
+def test_credentials_hide_a_key_when_it_is_in_another_field(field: Any):
     key: Any = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 50
     one = UserAssignedIdentityCredentials(**{field: key})
     request = UserAssignedIdentitiesRequest(identity_ids=(key, "\x1b[2J"))
@@ -150,7 +150,7 @@ def test_credentials_hide_a_key_that_stands_in_another_field(field: Any):
         b"",
     ],
 )
-def test_parse_model_says_nothing_of_the_content_when_it_is_bad(content: bytes):
+def test_parse_model_never_shows_the_content_when_it_is_malformed(content: bytes):
     with pytest.raises(InputError) as caught:
         parse_model(content, ManagedIdentityCredentials)
     assert "sentinel" not in str(caught.value)

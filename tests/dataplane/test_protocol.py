@@ -23,13 +23,13 @@ QUERIES = st.lists(st.from_regex(r"\A[a-z]{1,5}=[A-Za-z0-9%+._-]{0,8}\Z"), max_s
 
 
 @given(query=QUERIES)
-def test_build_request_keeps_the_identity_urls_query_to_the_byte(query: str):
+def test_build_request_keeps_the_query_byte_for_byte_when_the_url_has_one(query: str):
     request = build_request("GET", f"{URL}?{query}" if query else URL)
     kept, _, version = request.url.removeprefix(f"{URL}?").rpartition("&")
     assert (kept, version) == (query, "api-version=2024-01-01")
 
 
-def test_build_request_puts_the_path_before_the_query_and_the_body_as_json():
+def test_build_request_puts_the_path_before_the_query_when_both_are_given():
     request = build_request(
         "POST", f"{URL}?tid=1", path="/proxy/move", body=MoveIdentityRequest(target_resource_id="/sub")
     )
@@ -38,7 +38,7 @@ def test_build_request_puts_the_path_before_the_query_and_the_body_as_json():
     assert request.headers["Content-Type"] == "application/json"
 
 
-def test_build_request_leaves_out_what_is_not_asked_for():
+def test_build_request_omits_fields_when_they_are_none():
     request = build_request("POST", URL, body=UserAssignedIdentitiesRequest(identity_ids=("/id",)))
     assert request.content == b'{"identityIds":["/id"]}'
 
@@ -62,12 +62,12 @@ def test_build_request_leaves_out_what_is_not_asked_for():
         "https://\u212azure.net/",
     ],
 )
-def test_check_identity_url_refuses_what_a_token_must_not_go_to(url: str):
+def test_check_identity_url_raises_when_parsers_could_disagree_about_the_host(url: str):
     with pytest.raises(InputError, match="identity URL"):
         check_identity_url(url, ["azure.net"])
 
 
-def test_tenants_learns_from_a_challenge_in_the_second_of_two_fields():
+def test_tenants_learn_the_tenant_when_it_is_in_the_second_of_two_fields():
     request = build_request("GET", URL)
     fields = CIMultiDict(
         [
@@ -85,7 +85,7 @@ def test_tenants_learns_from_a_challenge_in_the_second_of_two_fields():
 @pytest.mark.parametrize(
     ("status", "headers"), [(200, {"WWW-Authenticate": 'Bearer authorization="https://l/t"'}), (401, {})]
 )
-def test_tenants_learns_nothing_from_what_is_no_challenge(status: int, headers: dict[str, str]):
+def test_tenants_learn_nothing_when_the_answer_is_not_a_challenge(status: int, headers: dict[str, str]):
     assert Tenants().learn(build_request("GET", URL), status=status, headers=headers) is None
 
 
@@ -103,7 +103,7 @@ def test_tenants_learns_nothing_from_what_is_no_challenge(status: int, headers: 
         (204, b"", "HTTP 204"),
     ],
 )
-def test_read_answer_says_what_came_without_its_content_or_the_query(status: int, content: bytes, said: str):
+def test_read_answer_never_shows_content_or_query_when_it_raises(status: int, content: bytes, said: str):
     request = build_request("GET", f"{URL}?sig=hidden")
     with pytest.raises(IssueError, match=said) as caught:
         read_answer(request, Answer(status, content), ManagedIdentityCredentials)
@@ -112,7 +112,7 @@ def test_read_answer_says_what_came_without_its_content_or_the_query(status: int
     assert "hidden" not in str(caught.value)
 
 
-def test_read_answer_cuts_a_long_message_of_the_service():
+def test_read_answer_truncates_the_message_when_it_is_long():
     content = b'{"error": {"code": "X", "message": "%s"}}' % (b"m" * 10_000)
     with pytest.raises(IssueError) as caught:
         read_answer(build_request("GET", URL), Answer(500, content), ManagedIdentityCredentials)
@@ -137,13 +137,13 @@ def test_aio_twin_has_the_arguments_and_the_description_of_the_sync_one(twin: An
 
 
 @pytest.mark.parametrize("host", ["identity.azure.net", "east.IDENTITY.azure.net"])
-def test_check_identity_url_takes_the_audiences_host_and_its_subdomains(host: str):
+def test_check_identity_url_returns_it_when_the_host_is_the_audiences_or_below(host: str):
     hosts = choose_hosts("https://Identity.azure.net/", None)
     assert check_identity_url(f"https://{host}/a?b=c", hosts)
 
 
 @pytest.mark.parametrize("host", ["evilidentity.azure.net", "identity.azure.net.evil.example", "azure.net"])
-def test_check_identity_url_refuses_another_host_that_looks_alike(host: str):
+def test_check_identity_url_raises_when_another_host_looks_alike(host: str):
     with pytest.raises(InputError, match=r"is not among the allowed hosts: identity\.azure\.net"):
         check_identity_url(f"https://{host}/a", ["identity.azure.net"])
 
@@ -159,7 +159,7 @@ def test_check_identity_url_refuses_another_host_that_looks_alike(host: str):
         ("https://user@identity.azure.net", None),
     ],
 )
-def test_choose_hosts_needs_one(audience: str, hosts: list[str] | None):
+def test_choose_hosts_raises_when_there_is_none(audience: str, hosts: list[str] | None):
     with pytest.raises(InputError, match="no host given"):
         choose_hosts(audience, hosts)
 
@@ -172,7 +172,7 @@ def test_choose_hosts_needs_one(audience: str, hosts: list[str] | None):
         *("a.example/", "a.example\n", f"{'a' * 64}.example", f"{'a.' * 127}example", "x@a.example"),
     ],
 )
-def test_choose_hosts_refuses_what_is_not_a_host(host: str):
+def test_choose_hosts_raises_when_one_is_not_a_host_name(host: str):
     with pytest.raises(InputError, match="expected a host name") as caught:
         choose_hosts("https://identity.azure.net", ["fine.example", host])
     assert str(caught.value).isprintable()
@@ -186,7 +186,7 @@ def test_choose_hosts_refuses_what_is_not_a_host(host: str):
         *("AZURE.NET", "azure.net."),
     ],
 )
-def test_choose_hosts_refuses_a_domain_that_others_share(host: str):
+def test_choose_hosts_raises_when_customers_share_the_domain(host: str):
     for audience, hosts in ((f"https://{host}", None), ("https://identity.azure.net", [host])):
         with pytest.raises(InputError, match="anybody can have a host below it"):
             choose_hosts(audience, hosts)
@@ -202,7 +202,7 @@ def test_choose_hosts_refuses_a_domain_that_others_share(host: str):
         ("[::1]", "::1"),
     ],
 )
-def test_choose_hosts_takes_a_host_and_this_machine(host: str, chosen: str):
+def test_choose_hosts_normalizes_the_name_when_it_is_a_host_or_this_machine(host: str, chosen: str):
     assert choose_hosts("api://guid", [host]) == (chosen,)
 
 
@@ -217,7 +217,7 @@ def test_choose_hosts_takes_a_host_and_this_machine(host: str, chosen: str):
         (500, None),
     ],
 )
-def test_refusal_of_the_data_plane_says_what_would_help(status: int, hint: str | None):
+def test_refusal_of_the_data_plane_has_a_hint_when_the_status_tells_the_cause(status: int, hint: str | None):
     content = b'{"error": {"code": "Some", "message": "said"}}'
     with pytest.raises(IssueError) as caught:
         read_answer(build_request("GET", URL), Answer(status, content), ManagedIdentityCredentials)
@@ -225,7 +225,7 @@ def test_refusal_of_the_data_plane_says_what_would_help(status: int, hint: str |
     assert bool(caught.value.hint) == bool(hint)
 
 
-def test_message_of_the_data_plane_is_shown_safely():
+def test_message_of_the_data_plane_is_safe_when_it_is_hostile():
     message = f"\x1b[2J\n Bearer opaque-token eyJhbGciOiJSUzI1NiJ9.e30.c2ln \u202e {'m' * 5000}"
     content = msgspec.json.encode({"error": {"code": "Bad\x9b", "message": message}})
     with pytest.raises(IssueError) as caught:
@@ -236,7 +236,7 @@ def test_message_of_the_data_plane_is_shown_safely():
     assert "eyJ" not in str(caught.value)
 
 
-def test_host_of_an_identity_url_is_shown_safely():
+def test_host_of_an_identity_url_is_masked_when_it_looks_like_a_key():
     with pytest.raises(InputError) as caught:
         check_identity_url(f"https://{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC' * 40}/a", ["identity.azure.net"])
     assert "mii" not in str(caught.value).lower()

@@ -67,7 +67,7 @@ def accept(
     return secret and parse_model(secret.value.encode(), type(current.credentials))
 
 
-def test_renewal_takes_what_is_new_and_keeps_what_is_not_said():
+def test_accept_answer_keeps_stored_fields_when_the_answer_lacks_them():
     renewed = accept(make_answer())
     assert isinstance(renewed, UserAssignedIdentityCredentials)
     assert {name: getattr(renewed, name) for name in LATER} == LATER
@@ -82,17 +82,17 @@ def test_renewal_takes_what_is_new_and_keeps_what_is_not_said():
         assert getattr(renewed, name) == getattr(STORED, name)
 
 
-def test_what_the_answer_says_anew_is_taken():
+def test_accept_answer_takes_a_field_when_the_answer_changes_it():
     renewed = accept(make_answer(client_secret_url="https://dp.example/two"))
     assert renewed.client_secret_url == "https://dp.example/two"
 
 
-def test_identity_is_told_by_its_client_id_whatever_its_case():
+def test_accept_answer_finds_the_identity_when_the_case_of_its_ids_differs():
     assert accept(make_answer(client_id=(STORED.client_id or "").upper())) is not None
     assert accept(make_answer(resource_id=RESOURCE_ID.upper())) is not None
 
 
-def test_identity_is_found_among_others():
+def test_accept_answer_finds_the_identity_when_there_are_others():
     other = UserAssignedIdentityCredentials(**{**make_fields(), "client_id": "someone else's"})
     own = make_answer().explicit_identities or ()
     assert (
@@ -102,12 +102,12 @@ def test_identity_is_found_among_others():
     assert accept(at_the_top).not_after == LATER["not_after"]
 
 
-def test_answer_that_is_stored_already_is_none():
+def test_accept_answer_returns_none_when_the_answer_is_stored_already():
     answer = make_answer(not_before=STORED.not_before, not_after=STORED.not_after)
     assert accept(answer) is None
 
 
-def test_whole_answer_keeps_what_is_around():
+def test_accept_answer_keeps_the_surroundings_when_the_secret_holds_a_whole_answer():
     stored = ManagedIdentityCredentials(internal_id="its own", explicit_identities=(STORED,))
     renewed = accept(make_answer(), stored=stored)
     assert isinstance(renewed, ManagedIdentityCredentials)
@@ -117,7 +117,7 @@ def test_whole_answer_keeps_what_is_around():
     assert one.resource_id == STORED.resource_id
 
 
-def test_system_assigned_credential_is_renewed_at_the_top():
+def test_accept_answer_uses_the_top_of_the_answer_when_the_identity_is_system_assigned():
     stored = ManagedIdentityCredentials(**make_fields())
     renewed = accept(make_top(), stored=stored)
     assert isinstance(renewed, ManagedIdentityCredentials)
@@ -155,7 +155,7 @@ def test_system_assigned_credential_is_renewed_at_the_top():
         *(({name: value}, f"{name}: missing") for name in LATER for value in (None, "")),
     ],
 )
-def test_answer_that_is_no_renewal_is_refused(changes: dict[str, Any], problem: str):
+def test_accept_answer_raises_when_the_answer_is_not_a_renewal(changes: dict[str, Any], problem: str):
     with pytest.raises(IssueUnavailableError) as caught:
         accept(make_answer(**changes))
     assert str(caught.value).startswith(
@@ -175,11 +175,11 @@ def test_answer_that_is_no_renewal_is_refused(changes: dict[str, Any], problem: 
         {"client_secret_url": "https://east.identity.azure.net/one"},
     ],
 )
-def test_urls_of_an_answer_may_lead_where_the_stored_ones_do_or_to_azure(changes: dict[str, Any]):
+def test_accept_answer_takes_urls_when_their_hosts_are_stored_or_azures(changes: dict[str, Any]):
     assert accept(make_answer(**changes), hosts=("identity.azure.net",)) is not None
 
 
-def test_refusal_shows_no_value_that_could_be_a_secret():
+def test_refusal_shows_no_value_when_it_could_be_a_secret():
     sentinel = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 100
     for name in ("client_id", "tenant_id", "object_id", "resource_id"):
         stored = msgspec.structs.replace(STORED, **{name: sentinel})
@@ -190,7 +190,7 @@ def test_refusal_shows_no_value_that_could_be_a_secret():
             assert len(str(caught.value)) < 400
 
 
-def test_refusal_names_a_few_of_many_identities():
+def test_refusal_names_three_identities_when_there_are_many():
     many = ManagedIdentityCredentials(
         explicit_identities=tuple(UserAssignedIdentityCredentials(client_id=ANOTHER) for _ in range(10_000))
     )
@@ -199,28 +199,28 @@ def test_refusal_names_a_few_of_many_identities():
     assert str(caught.value).count(ANOTHER) == 3
 
 
-def test_expired_answer_is_refused():
+def test_accept_answer_raises_when_the_answer_has_expired():
     with pytest.raises(IssueUnavailableError, match="not_after: expired at 2027-04-08"):
         accept(make_answer(), now=datetime(2027, 4, 8, tzinfo=UTC))
 
 
-def test_every_problem_is_named_at_once():
+def test_refusal_names_every_problem_when_there_are_several():
     with pytest.raises(IssueUnavailableError) as caught:
         accept(make_answer(tenant_id=ANOTHER, client_secret=None, not_before="2020-01-01T00:00:00Z"))
     assert str(caught.value).count(";") == 2
 
 
-def test_azures_clock_may_be_a_little_ahead():
+def test_accept_answer_tolerates_the_difference_when_azures_clock_is_five_minutes_ahead():
     assert accept(make_answer(not_before="2027-01-08T00:05:00Z"), now=NOW) is not None
 
 
-def test_stored_credential_without_times_takes_any():
+def test_accept_answer_compares_no_times_when_the_stored_ones_are_unreadable():
     stored = UserAssignedIdentityCredentials(**make_fields(not_before=None, not_after="soon"))
     assert accept(make_answer(), stored=stored) is not None
 
 
 @pytest.mark.parametrize("time", ["soon", "2027-01-07T23:55:00"])
-def test_time_that_is_none_is_the_secrets_builders_to_name(time: str):
+def test_accept_answer_names_the_time_when_it_is_unreadable(time: str):
     reason = "not usable by a pod: not_before: expected an RFC 3339 time with a zone"
     with pytest.raises(IssueUnavailableError, match=reason):
         accept(make_answer(not_before=time))
@@ -236,7 +236,7 @@ TIMES = st.datetimes(*YEARS, timezones=st.just(UTC)).map(lambda time: f"{time:%Y
     now=TIMES,
     client_id=st.sampled_from([STORED.client_id, "another", None]),
 )
-def test_nothing_older_foreign_or_unusable_is_ever_taken(
+def test_accept_answer_never_takes_an_older_foreign_or_expired_credential_when_given_any(
     old: tuple[str, str], new: tuple[str, str], now: str, client_id: str | None
 ):
     stored = msgspec.structs.replace(STORED, not_before=old[0], not_after=old[1])
@@ -258,11 +258,11 @@ def render(time: datetime) -> str:
 
 
 @pytest.mark.parametrize("model", [UserAssignedIdentityCredentials, ManagedIdentityCredentials])
-def test_get_is_enough_without_custom_claims(model: Any):
+def test_build_renewal_request_returns_none_when_there_are_no_custom_claims(model: Any):
     assert build_renewal_request(model(**make_fields())) is None
 
 
-def test_custom_claims_are_posted_for_the_identity():
+def test_build_renewal_request_names_the_identity_when_there_are_custom_claims():
     claims = CustomClaims(xms_az_tm="user")
     one = UserAssignedIdentityCredentials(**make_fields(custom_claims=claims, resource_id="/a/b"))
     wanted = UserAssignedIdentitiesRequest(identity_ids=("/a/b",), custom_claims=claims)
@@ -273,5 +273,5 @@ def test_custom_claims_are_posted_for_the_identity():
     assert build_renewal_request(own) == UserAssignedIdentitiesRequest(custom_claims=claims)
 
 
-def test_tolerance_is_entras():
+def test_clock_tolerance_is_that_of_entra_id():
     assert timedelta(minutes=5) == CLOCK_TOLERANCE

@@ -95,7 +95,7 @@ def on_day(days):
     return START.timestamp() + days * DAY
 
 
-def test_times_are_unix_seconds_whenever_they_are_asked_for(metrics, clock):
+def test_times_stay_the_same_unix_seconds_when_the_clock_goes_on(metrics, clock):
     metrics.walk_started(VAULT)
     metrics.walk_finished(make_walk(make_credential()))
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_times_are_unix_seconds_whenever_they_are_asked_for(metrics, clock):
         clock.pass_by(days=91, hours=12)
 
 
-def test_date_that_is_unknown_and_secret_that_is_disabled_have_no_series_but_are_counted(metrics):
+def test_credential_is_counted_without_series_when_its_dates_are_unknown_or_it_is_disabled(metrics):
     metrics.walk_started(VAULT)
     metrics.walk_finished(
         make_walk(
@@ -124,7 +124,7 @@ def test_date_that_is_unknown_and_secret_that_is_disabled_have_no_series_but_are
     }
 
 
-def test_credential_shows_when_it_is_listed_and_a_renewal_when_it_is_settled(metrics):
+def test_credential_is_shown_when_it_is_listed_and_again_when_it_is_renewed(metrics):
     metrics.walk_started(VAULT)
     metrics.listed(VAULT, make_credential(days=44), due=True)
     assert read(metrics, NOT_AFTER) == {("uamsi-a", HOST): on_day(44)}
@@ -133,7 +133,7 @@ def test_credential_shows_when_it_is_listed_and_a_renewal_when_it_is_settled(met
     assert read(metrics, NOT_AFTER) == {("UAMSI-A", HOST): on_day(134)}
 
 
-def test_secret_that_is_settled_as_disabled_has_no_series(metrics):
+def test_credential_has_no_series_when_its_outcome_is_disabled(metrics):
     metrics.walk_started(VAULT)
     metrics.listed(VAULT, make_credential(), due=True)
     metrics.settled(VAULT, make_outcome(Result.DISABLED, make_credential(enabled=False)))
@@ -141,7 +141,7 @@ def test_secret_that_is_settled_as_disabled_has_no_series(metrics):
     assert read(metrics, "hcpcreds_credentials")["disabled", HOST] == 1
 
 
-def test_deleted_secret_vanishes_with_the_next_complete_walk_only(metrics):
+def test_deleted_secret_is_shown_until_a_walk_is_complete(metrics):
     first, second = make_credential("uamsi-a"), make_credential("uamsi-b")
     metrics.walk_started(VAULT)
     metrics.walk_finished(make_walk(first, second))
@@ -154,7 +154,7 @@ def test_deleted_secret_vanishes_with_the_next_complete_walk_only(metrics):
     assert read(metrics, NOT_AFTER).keys() == {("uamsi-b", HOST)}
 
 
-def test_last_complete_walk_is_the_first_ones_beginning_until_there_was_one(metrics, clock):
+def test_last_complete_walk_is_the_start_of_the_first_when_none_was_complete(metrics, clock):
     assert read(metrics, WALKED) == {}
     metrics.walk_started(VAULT)
     clock.pass_by(hours=1)
@@ -169,7 +169,7 @@ def test_last_complete_walk_is_the_first_ones_beginning_until_there_was_one(metr
     assert read(metrics, WALKED) == {(HOST,): on_day(0) + 7200}
 
 
-def test_every_result_is_counted_from_zero(metrics):
+def test_every_result_is_zero_when_a_walk_begins(metrics):
     metrics.walk_started(VAULT)
     name = "hcpcreds_renewals_total"
     assert read(metrics, name) == {(result.value, HOST): 0 for result in Result}
@@ -180,7 +180,7 @@ def test_every_result_is_counted_from_zero(metrics):
     assert (counted["failed", HOST], counted["renewed", HOST], counted["due", HOST]) == (2, 1, 0)
 
 
-def test_vault_that_another_replica_took_is_gone_until_a_walk_begins_but_its_counts_stay(metrics, clock):
+def test_vault_is_not_shown_but_its_counters_stay_when_another_replica_took_it(metrics, clock):
     other = "https://127.0.0.1:8443/"
     for url in (VAULT, other):
         metrics.walk_started(url)
@@ -202,7 +202,7 @@ def test_vault_that_another_replica_took_is_gone_until_a_walk_begins_but_its_cou
     assert read(metrics, "hcpcreds_renewals_total")["renewed", HOST] == 2
 
 
-def test_each_scrape_while_a_walk_writes_is_whole(metrics):
+def test_scrape_is_whole_when_a_walk_writes_meanwhile(metrics):
     credentials = [make_credential(f"uamsi-{number}") for number in range(300)]
     metrics.walk_started(VAULT)
     metrics.walk_finished(make_walk(*credentials))
@@ -228,7 +228,7 @@ def test_each_scrape_while_a_walk_writes_is_whole(metrics):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", ":0"])
-def test_scrape_over_http(metrics, address):
+def test_server_serves_metrics_when_scraped(metrics, address):
     metrics.walk_started(VAULT)
     metrics.walk_finished(make_walk(make_credential()))
     with serve_metrics(address, metrics) as port:
@@ -240,7 +240,7 @@ def test_scrape_over_http(metrics, address):
         fetch("127.0.0.1", port)
 
 
-def test_address_of_ipv6_is_in_brackets(metrics):
+def test_server_listens_on_ipv6_when_the_address_is_in_brackets(metrics):
     possible = socket.has_dualstack_ipv6()
     refused = pytest.raises(InputError, match="cannot listen on")
     with nullcontext() if possible else refused, serve_metrics("[::1]:0", metrics) as port:
@@ -251,12 +251,12 @@ def test_address_of_ipv6_is_in_brackets(metrics):
     "address",
     ["", "9090", "127.0.0.1", "::1:9090", "localhost:", ":70000", ":-1", ":٣", "localhost:http", "[::1]"],
 )
-def test_address_that_cannot_be_read_is_refused(metrics, address):
+def test_server_raises_when_the_address_is_malformed(metrics, address):
     with pytest.raises(InputError, match="is not HOST:PORT"), serve_metrics(address, metrics):
         pass
 
 
-def test_port_that_is_taken_is_refused(metrics):
+def test_server_raises_when_the_port_is_taken(metrics):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         refused = pytest.raises(InputError, match=f"cannot listen on {address}: Address already in use")
@@ -265,7 +265,7 @@ def test_port_that_is_taken_is_refused(metrics):
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a" * 70 + ".invalid"])
-def test_host_that_is_not_this_machine_is_refused(metrics, host):
+def test_server_raises_when_the_host_is_not_this_machine(metrics, host):
     with pytest.raises(InputError, match="cannot listen on"), serve_metrics(f"{host}:0", metrics):
         pass
 
@@ -280,7 +280,7 @@ def wait_for_threads(number):
         time.sleep(0.01)
 
 
-def test_connections_that_ask_for_nothing_are_few_and_end(metrics):
+def test_idle_connections_are_limited_and_closed_when_they_send_nothing(metrics):
     seconds = [0.0]
     with ExitStack() as stack, serve_metrics("127.0.0.1:0", metrics, monotonic=lambda: seconds[0]) as port:
         before = threading.active_count()
@@ -302,7 +302,7 @@ def test_connections_that_ask_for_nothing_are_few_and_end(metrics):
         assert "hcpcreds" in fetch("127.0.0.1", port)
 
 
-def test_burst_of_connections_waits_in_the_queue(metrics):
+def test_connections_wait_in_the_queue_when_they_come_in_a_burst(metrics):
     busy = threading.Event()
     with serve_metrics("127.0.0.1:0", metrics, monotonic=lambda: float(busy.wait())) as port:
         # Nobody takes a connection meanwhile. Those beyond the queue would wait a second each.

@@ -59,7 +59,7 @@ async def open_vault(azure: LocalAzure) -> AsyncIterator[tuple[SecretClient, Rec
         yield vault, recorder
 
 
-def test_throttled_request_is_sent_again_when_its_time_has_come(local_azure: LocalAzure):
+def test_throttled_request_is_sent_again_when_its_retry_after_is_over(local_azure: LocalAzure):
     async def ask() -> None:
         async with open_vault(local_azure) as (vault, recorder):
             fault = local_azure.faults.add("vault", status=429, retry_after=0.2, times=3)
@@ -73,7 +73,7 @@ def test_throttled_request_is_sent_again_when_its_time_has_come(local_azure: Loc
     asyncio.run(ask())
 
 
-def test_one_throttled_request_keeps_every_other_back(local_azure: LocalAzure):
+def test_every_request_waits_when_one_is_throttled(local_azure: LocalAzure):
     async def ask() -> None:
         async with open_vault(local_azure) as (vault, recorder):
             fault = local_azure.faults.add("vault", status=429, retry_after=0.4, times=1)
@@ -164,7 +164,7 @@ def test_service_that_is_unavailable_is_believed_when_it_says_how_long(local_azu
     asyncio.run(ask())
 
 
-def test_vault_that_lets_few_through_is_walked_over_all_the_same(renewals: Renewals):
+def test_walk_renews_everything_when_the_vault_throttles(renewals: Renewals):
     names = [renewals.add() for _ in range(15)]
     before = renewals.read()
     renewals.azure.requests.clear()
@@ -180,7 +180,7 @@ def test_vault_that_lets_few_through_is_walked_over_all_the_same(renewals: Renew
     assert 0 < asked - 61 <= 8 * windows
 
 
-def test_data_plane_that_lets_few_through_renews_all_the_same(renewals: Renewals):
+def test_walk_renews_everything_when_the_data_plane_throttles(renewals: Renewals):
     names = [renewals.add() for _ in range(8)]
     before = renewals.read()
     renewals.azure.faults.limit("data_plane", requests=4, seconds=1.0)

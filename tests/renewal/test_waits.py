@@ -77,7 +77,7 @@ def ask(*answers: tuple[int, dict[str, str]]) -> tuple[int, list[float]]:
         (429, {"retry-after-ms": "250"}, 0.25),
     ],
 )
-def test_throttled_request_waits_as_long_as_was_asked(
+def test_throttled_request_waits_as_long_as_requested_when_it_is_less_than_a_minute(
     spread: Spread, status: int, headers: dict[str, str], seconds: float
 ):
     answer, asked = ask((status, headers), (200, {}))
@@ -88,19 +88,19 @@ def test_throttled_request_waits_as_long_as_was_asked(
 @pytest.mark.parametrize(
     "headers", [{"Retry-After": "301"}, {"Retry-After": "86400"}, {"Retry-After": "inf"}]
 )
-def test_throttled_request_waits_no_longer_than_five_minutes(headers: dict[str, str]):
+def test_throttled_request_is_given_up_when_it_would_wait_for_more_than_five_minutes(headers: dict[str, str]):
     assert ask((429, headers)) == (429, [0])
 
 
 @pytest.mark.usefixtures("spread")
-def test_request_that_is_throttled_again_and_again_is_given_up_after_five_minutes():
+def test_throttled_request_is_given_up_after_five_minutes_when_it_is_throttled_repeatedly():
     status, asked = ask((429, {"Retry-After": "50"}))
     assert status == 429
     assert 250 <= asked[-1] <= 300
     assert len(asked) in {6, 7}
 
 
-def test_unavailable_service_that_does_not_say_how_long_is_not_waited_for():
+def test_request_does_not_wait_when_an_unavailable_service_sends_no_retry_after():
     assert ask((503, {})) == (503, [0])
 
 
@@ -122,7 +122,7 @@ async def open_renewer(
         yield VaultRenewer(vault, Issuer(data_plane, prover), settings or RenewalSettings())
 
 
-def test_step_that_fails_is_tried_four_times_with_pauses_that_double(spread: Spread):
+def test_step_is_attempted_four_times_with_doubling_pauses_when_it_fails(spread: Spread):
     network = Unreachable()
 
     async def walk() -> str | None:
@@ -136,7 +136,7 @@ def test_step_that_fails_is_tried_four_times_with_pauses_that_double(spread: Spr
     assert network.tried == pytest.approx([sum(pauses[:number]) for number in range(4)])
 
 
-def test_walks_are_an_interval_apart_give_or_take_a_tenth(spread: Spread):
+def test_walks_are_an_interval_apart_within_a_tenth_when_they_repeat(spread: Spread):
     network = Unreachable()
     stop = asyncio.Event()
 
@@ -151,6 +151,6 @@ def test_walks_are_an_interval_apart_give_or_take_a_tenth(spread: Spread):
     assert len(network.tried) == 10_000 // interval + 1
 
 
-def test_settings_are_as_shipped():
+def test_settings_have_their_documented_defaults():
     settings = RenewalSettings()
     assert (settings.concurrency, settings.dry_run, settings.before.total_seconds()) == (32, False, 0)

@@ -17,7 +17,7 @@ from hcpcreds.renewal.outcomes import Observer, Outcome, Result, Walk
 from hcpcreds.vault.secret import StoredCredential
 
 
-def test_walk_renews_what_is_due_and_nothing_else(renewals: Renewals, tmp_path: Path):
+def test_walk_renews_only_what_is_due(renewals: Renewals, tmp_path: Path):
     by_name = renewals.add()
     by_tags = renewals.add("control-plane-cert")
     current = [renewals.add(due=False), renewals.add("another-cert", due=False)]
@@ -39,7 +39,7 @@ def test_walk_renews_what_is_due_and_nothing_else(renewals: Renewals, tmp_path: 
     assert renewals.vault.get_secret("a-password").value == "none of our business"
 
 
-def test_second_walk_renews_nothing(renewals: Renewals):
+def test_walk_renews_nothing_when_it_is_repeated(renewals: Renewals):
     names = [renewals.add() for _ in range(3)]
 
     async def walk_twice() -> tuple[Walk, Walk]:
@@ -54,19 +54,19 @@ def test_second_walk_renews_nothing(renewals: Renewals):
     assert second.credentials == first.credentials
 
 
-def test_walk_renews_a_secret_when_its_name_is_as_long_as_names_can_be(renewals: Renewals):
+def test_walk_renews_a_secret_when_its_name_has_the_longest_allowed_length(renewals: Renewals):
     name = renewals.add("a" * 127)
     assert list_results(renewals.walk()) == {name: Result.RENEWED}
 
 
-def test_empty_vault_is_a_complete_walk(renewals: Renewals):
+def test_walk_is_complete_when_the_vault_is_empty(renewals: Renewals):
     walk = renewals.walk()
     assert walk.complete
     assert (walk.credentials, walk.outcomes) == ({}, [])
     assert walk.started_at <= walk.finished_at
 
 
-def test_many_pages_are_walked_over(renewals: Renewals):
+def test_walk_sees_every_credential_when_there_are_several_pages(renewals: Renewals):
     names = [renewals.add(due=number % 20 == 0) for number in range(60)]
     walk = renewals.walk()
     assert sorted(walk.credentials) == sorted(names)
@@ -74,7 +74,9 @@ def test_many_pages_are_walked_over(renewals: Renewals):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
-def test_new_version_keeps_what_is_not_the_credentials(renewals: Renewals, encoding: str):
+def test_new_version_keeps_name_encoding_tags_and_content_type_when_it_is_renewed(
+    renewals: Renewals, encoding: str
+):
     name = renewals.add(
         "Its-Own-Name", encoding=encoding, tags={"owner": "team-a", "cost": "7"}, content_type="text/x-json"
     )
@@ -95,7 +97,7 @@ def test_new_version_keeps_what_is_not_the_credentials(renewals: Renewals, encod
     assert (latest.value or "").startswith(first_character)
 
 
-def test_pkcs12_takes_the_place_of_pkcs12(make_renewals: Callable[..., Renewals], tmp_path: Path):
+def test_new_version_is_pkcs12_when_the_old_one_was(make_renewals: Callable[..., Renewals], tmp_path: Path):
     renewals = make_renewals(secret_format="pkcs12")
     name = renewals.add()
     before = renewals.read()
@@ -104,7 +106,7 @@ def test_pkcs12_takes_the_place_of_pkcs12(make_renewals: Callable[..., Renewals]
     renewals.check_token(name, tmp_path)
 
 
-def test_whole_answer_keeps_what_is_around_its_one_identity(renewals: Renewals):
+def test_new_version_keeps_the_surroundings_when_the_secret_holds_a_whole_answer(renewals: Renewals):
     name = renewals.add(whole=True)
     before = renewals.read()
     walk = renewals.walk()
@@ -114,7 +116,7 @@ def test_whole_answer_keeps_what_is_around_its_one_identity(renewals: Renewals):
     assert latest.decode()["client_id"] == renewals.client_ids[name]
 
 
-def test_system_assigned_identity_is_renewed_at_the_top(renewals: Renewals):
+def test_walk_renews_the_top_of_the_value_when_the_identity_is_system_assigned(renewals: Renewals):
     name = renewals.add(system_assigned=True)
     before = renewals.read()
     assert list_results(renewals.walk()) == {name: Result.RENEWED}
@@ -124,7 +126,7 @@ def test_system_assigned_identity_is_renewed_at_the_top(renewals: Renewals):
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_custom_claims_are_asked_for_anew(renewals: Renewals, whole: bool):  # noqa: FBT001 - a parameter
+def test_walk_requests_custom_claims_again_when_the_credential_has_them(renewals: Renewals, whole: bool):  # noqa: FBT001 - a parameter
     claims = {"xms_az_nwperimid": ["a", "b"], "xms_az_tm": "user"}
     name = renewals.add(whole=whole, custom_claims=claims)
     before = renewals.read()
@@ -136,14 +138,16 @@ def test_custom_claims_are_asked_for_anew(renewals: Renewals, whole: bool):  # n
     assert renewals.azure.requests.count("data_plane", match=own, method="GET") == 0
 
 
-def test_before_renews_ahead_of_time(renewals: Renewals):
+def test_walk_renews_ahead_of_time_when_told_how_long_before(renewals: Renewals):
     soon, later = renewals.add(due=False), renewals.add(renew_after=render_time(renewals.now() + 30 * DAY))
     assert renewals.walk(before=9 * DAY).outcomes == []
     assert list_results(renewals.walk(before=11 * DAY)) == {soon: Result.RENEWED}
     assert list_results(renewals.walk(before=31 * DAY, dry_run=True)) == {later: Result.DUE}
 
 
-def test_data_plane_has_none_yet_before_its_time(make_renewals: Callable[..., Renewals]):
+def test_credential_is_unchanged_when_the_data_plane_has_no_newer_one_yet(
+    make_renewals: Callable[..., Renewals],
+):
     renewals = make_renewals(renew_early=False)
     name = renewals.add(due=False)
     before = renewals.read()
@@ -153,7 +157,7 @@ def test_data_plane_has_none_yet_before_its_time(make_renewals: Callable[..., Re
     assert renewals.check_kept(before) == before
 
 
-def test_dry_run_says_what_is_due_and_asks_for_nothing(renewals: Renewals):
+def test_walk_changes_nothing_when_it_is_a_dry_run(renewals: Renewals):
     due, untagged = renewals.add(), renewals.add(renew_after=None)
     renewals.add(due=False)
     before = renewals.read()
@@ -165,7 +169,7 @@ def test_dry_run_says_what_is_due_and_asks_for_nothing(renewals: Renewals):
     assert renewals.read() == before
 
 
-def test_disabled_secret_is_left_alone(renewals: Renewals):
+def test_walk_does_not_load_a_secret_when_it_is_disabled(renewals: Renewals):
     name = renewals.add()
     renewals.vault.update_secret_properties(name, enabled=False)
     renewals.azure.requests.clear()
@@ -175,7 +179,7 @@ def test_disabled_secret_is_left_alone(renewals: Renewals):
     assert renewals.azure.requests.count("vault", match=name) == 0
 
 
-def test_secret_without_tags_is_looked_at(renewals: Renewals):
+def test_walk_loads_a_secret_when_it_has_no_tags(renewals: Renewals):
     due, current = renewals.add(), renewals.add(due=False)
     for name in (due, current):
         renewals.vault.update_secret_properties(name, tags={})
@@ -186,7 +190,7 @@ def test_secret_without_tags_is_looked_at(renewals: Renewals):
     assert held.latest.tags["renew_after"] == renewals.latest(due)["renew_after"]
 
 
-def test_tag_that_says_less_than_the_value_is_looked_through(renewals: Renewals):
+def test_walk_loads_a_secret_when_its_tags_are_unreadable(renewals: Renewals):
     name = renewals.add(due=False)
     renewals.vault.update_secret_properties(
         name, tags={"renew_after": "soon", "cannot_renew_after": "much later"}
@@ -205,7 +209,7 @@ def test_tag_that_says_less_than_the_value_is_looked_through(renewals: Renewals)
         ("{" * 10_000, "not a credential"),
     ],
 )
-def test_value_that_is_no_credential_stops_no_other(renewals: Renewals, value: str, reason: str):
+def test_walk_renews_the_others_when_a_value_is_not_a_credential(renewals: Renewals, value: str, reason: str):
     good = renewals.add()
     renewals.vault.set_secret("uamsi-bad", value)
     walk = renewals.walk(attempts=2)
@@ -218,7 +222,7 @@ def test_value_that_is_no_credential_stops_no_other(renewals: Renewals, value: s
     ]
 
 
-def test_several_identities_in_one_secret_are_not_guessed_at(renewals: Renewals):
+def test_renewal_fails_when_a_secret_holds_several_identities(renewals: Renewals):
     good = renewals.add()
     several = [renewals.issue(good), renewals.issue(good)]
     renewals.vault.set_secret("msi-several", f'{{"explicit_identities": {several}}}'.replace("'", '"'))
@@ -237,7 +241,9 @@ def test_several_identities_in_one_secret_are_not_guessed_at(renewals: Renewals)
         ("https://127.0.0.1:9/nobody", "127.0.0.1:9"),
     ],
 )
-def test_credential_that_cannot_be_renewed_says_so(renewals: Renewals, url: str | None, reason: str):
+def test_renewal_fails_with_the_reason_when_the_url_cannot_be_called(
+    renewals: Renewals, url: str | None, reason: str
+):
     name, good = renewals.add(client_secret_url=url), renewals.add()
     before = renewals.read()
     walk = renewals.walk(attempts=2)
@@ -249,7 +255,9 @@ def test_credential_that_cannot_be_renewed_says_so(renewals: Renewals, url: str 
     assert get_outcome(walk, name).credential.expires_on == before[name].latest.expires_on
 
 
-def test_certificate_past_renewal_is_refused_and_kept(make_renewals: Callable[..., Renewals]):
+def test_secret_is_unchanged_when_the_certificate_can_no_longer_be_renewed(
+    make_renewals: Callable[..., Renewals],
+):
     at = datetime(2026, 1, 1, tzinfo=UTC)
     clock = [at]
     renewals = make_renewals(now=lambda: clock[0], token_lifetime=400 * 86400.0)
@@ -262,7 +270,9 @@ def test_certificate_past_renewal_is_refused_and_kept(make_renewals: Callable[..
     assert renewals.check_kept(before) == before
 
 
-def test_expired_credential_is_renewed_while_it_can_be(make_renewals: Callable[..., Renewals]):
+def test_walk_renews_an_expired_credential_when_it_can_still_be_renewed(
+    make_renewals: Callable[..., Renewals],
+):
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
     renewals = make_renewals(now=lambda: clock[0])
     name = renewals.add()
@@ -295,7 +305,7 @@ class Notes(Observer):
         self.notes.append(walk)
 
 
-def test_observer_is_told_everything_in_order(renewals: Renewals):
+def test_observer_receives_every_event_in_order_when_a_walk_runs(renewals: Renewals):
     due, current = renewals.add("cert-a"), renewals.add("cert-b", due=False)
     notes = Notes()
     walk = renewals.walk(observers=[notes])
@@ -309,7 +319,7 @@ def test_observer_is_told_everything_in_order(renewals: Renewals):
     ]
 
 
-def test_most_urgent_is_renewed_first(renewals: Renewals):
+def test_walk_renews_the_most_urgent_first_when_several_are_due(renewals: Renewals):
     names = {
         days: renewals.add(not_after=render_time(renewals.now() + days * DAY)) for days in (30, 2, 20, 3)
     }
@@ -318,7 +328,9 @@ def test_most_urgent_is_renewed_first(renewals: Renewals):
     assert [outcome.credential.name for outcome in walk.outcomes] == [names[days] for days in sorted(names)]
 
 
-def test_unexpected_error_in_one_stops_no_other(renewals: Renewals, caplog: pytest.LogCaptureFixture):
+def test_walk_renews_the_others_when_one_meets_an_unexpected_error(
+    renewals: Renewals, caplog: pytest.LogCaptureFixture
+):
     bad, good = renewals.add(), renewals.add()
     before = renewals.read()
 
@@ -336,7 +348,7 @@ def test_unexpected_error_in_one_stops_no_other(renewals: Renewals, caplog: pyte
     assert renewals.check_kept(before)[bad] == before[bad]
 
 
-def test_unexpected_error_while_listing_ends_no_walk(renewals: Renewals):
+def test_walk_renews_the_listed_ones_when_listing_meets_an_unexpected_error(renewals: Renewals):
     names = [renewals.add() for _ in range(30)]
 
     async def fail() -> None:
@@ -349,7 +361,7 @@ def test_unexpected_error_while_listing_ends_no_walk(renewals: Renewals):
     assert renewals.walk().count(Result.RENEWED) == len(names) - 25
 
 
-def test_stop_finishes_what_is_under_way_and_begins_nothing(renewals: Renewals):
+def test_walk_finishes_renewals_in_progress_when_it_is_stopped(renewals: Renewals):
     names = [renewals.add(not_after=render_time(renewals.now() + days * DAY)) for days in (1, 2, 3, 4, 5)]
     before = renewals.read()
 
@@ -376,7 +388,7 @@ def test_stop_finishes_what_is_under_way_and_begins_nothing(renewals: Renewals):
     assert all(len(held.versions) == 2 for held in after.values())
 
 
-def test_stop_cuts_waiting_for_another_attempt_short(renewals: Renewals):
+def test_walk_does_not_wait_for_another_attempt_when_it_is_stopped(renewals: Renewals):
     name = renewals.add()
     renewals.azure.faults.add("data_plane", match=renewals.client_ids[name], status=500)
 
@@ -393,7 +405,7 @@ def test_stop_cuts_waiting_for_another_attempt_short(renewals: Renewals):
     assert list_results(asyncio.run(walk())) == {name: Result.FAILED}
 
 
-def test_stop_that_was_set_before_lists_nothing(renewals: Renewals):
+def test_walk_lists_nothing_when_it_was_stopped_before(renewals: Renewals):
     renewals.add()
     renewals.azure.requests.clear()
     stop = asyncio.Event()
@@ -404,7 +416,7 @@ def test_stop_that_was_set_before_lists_nothing(renewals: Renewals):
 
 
 @pytest.mark.parametrize("ahead", [-HOUR * 3, -timedelta(minutes=4), timedelta(minutes=4), 3 * HOUR])
-def test_clock_that_is_wrong_stores_nothing_that_cannot_be_used(renewals: Renewals, ahead: timedelta):
+def test_walk_stores_nothing_unusable_when_the_clock_is_wrong(renewals: Renewals, ahead: timedelta):
     name = renewals.add()
     before = renewals.read()
     # Issued by Azure's clock, which says that it begins just now.
@@ -416,7 +428,7 @@ def test_clock_that_is_wrong_stores_nothing_that_cannot_be_used(renewals: Renewa
     renewals.check_kept(before)
 
 
-def test_clock_that_is_years_ahead_refuses_what_is_expired_for_it(renewals: Renewals):
+def test_renewal_fails_when_the_clock_is_years_ahead(renewals: Renewals):
     name = renewals.add()
     before = renewals.read()
     walk = renewals.walk(now=lambda: datetime.now(UTC) + 400 * DAY, attempts=2)
@@ -425,7 +437,7 @@ def test_clock_that_is_years_ahead_refuses_what_is_expired_for_it(renewals: Rene
     assert renewals.check_kept(before) == before
 
 
-def test_clock_that_is_slow_refuses_what_is_of_its_future(renewals: Renewals):
+def test_renewal_fails_when_the_clock_is_hours_slow(renewals: Renewals):
     name = renewals.add(renew_after=render_time(renewals.now() - DAY))
     before = renewals.read()
     walk = renewals.walk(now=lambda: datetime.now(UTC) - 3 * HOUR, attempts=2)
@@ -449,7 +461,9 @@ def test_clock_that_is_slow_refuses_what_is_of_its_future(renewals: Renewals):
         ({"authentication_endpoint": "http://insecure.example/"}, "authentication_endpoint"),
     ],
 )
-def test_answer_that_is_no_renewal_is_not_stored(renewals: Renewals, changes: dict[str, Any], reason: str):
+def test_renewal_fails_when_the_answer_is_not_a_renewal(
+    renewals: Renewals, changes: dict[str, Any], reason: str
+):
     name, good = renewals.add(), renewals.add()
     before = renewals.read()
     renewals.answer(name, renewals.issue(name, **changes))
@@ -461,7 +475,7 @@ def test_answer_that_is_no_renewal_is_not_stored(renewals: Renewals, changes: di
     assert renewals.check_kept(before)[name] == before[name]
 
 
-def test_key_of_another_certificate_is_not_stored(renewals: Renewals):
+def test_renewal_fails_when_the_key_belongs_to_another_certificate(renewals: Renewals):
     name = renewals.add()
     before = renewals.read()
     fresh = renewals.issue(name)

@@ -24,7 +24,9 @@ BEYOND = 253402300800  # the year 10000
 
 @pytest.mark.parametrize("attribute", ["exp", "nbf", "created"])
 @pytest.mark.parametrize("value", [BEYOND, -(10**12), 10**400, "soon", True])
-def test_listed_date_that_is_none_fails_its_own_secret_only(renewals: Renewals, attribute: str, value: Any):
+def test_renewal_fails_for_one_secret_when_its_listed_date_is_impossible(
+    renewals: Renewals, attribute: str, value: Any
+):
     bad, good = renewals.add("uamsi-bad-one"), renewals.add()
     before = renewals.read()
     entry = {"attributes": {"enabled": True, attribute: value}}
@@ -44,7 +46,7 @@ def test_listed_date_that_is_none_fails_its_own_secret_only(renewals: Renewals, 
         assert renewals.check_kept(before)[bad] == before[bad]
 
 
-def test_name_that_none_can_have_is_not_asked_for(renewals: Renewals):
+def test_walk_does_not_load_a_secret_when_its_name_is_impossible(renewals: Renewals):
     good = renewals.add()
     url = f"{renewals.vault.vault_url}/secrets/uamsi-\x1b[2J"
     change_list(renewals.azure, lambda entries: [*entries, {"id": url, "attributes": {}}])
@@ -55,7 +57,7 @@ def test_name_that_none_can_have_is_not_asked_for(renewals: Renewals):
     assert "\x1b" not in f"{failed.credential.name}{failed.reason}"
 
 
-def test_answer_with_a_date_that_is_none_fails_its_own_secret_only(renewals: Renewals):
+def test_renewal_fails_for_one_secret_when_its_loaded_date_is_impossible(renewals: Renewals):
     bad, good = renewals.add("uamsi-bad-one"), renewals.add()
     body = {
         "id": f"{renewals.vault.vault_url}/secrets/{bad}/0123",
@@ -70,7 +72,7 @@ def test_answer_with_a_date_that_is_none_fails_its_own_secret_only(renewals: Ren
     assert "its exp is not a time" in (get_outcome(walk, bad).reason or "")
 
 
-def test_version_with_a_date_that_is_none_does_not_hide_a_newer_one(renewals: Renewals):
+def test_newer_version_is_put_on_top_when_another_version_has_an_impossible_date(renewals: Renewals):
     name = renewals.add()
     newest = renewals.issue(name, age=-timedelta(minutes=1))
     url = f"{renewals.vault.vault_url}/secrets/{name}"
@@ -109,7 +111,7 @@ ATTRIBUTES: st.SearchStrategy[Any] = (
     attributes=st.dictionaries(st.sampled_from(["exp", "nbf", "created", "enabled"]), ATTRIBUTES),
     tags=ATTRIBUTES,
 )
-def test_properties_are_read_whatever_they_are(attributes: dict[str, Any], tags: Any):
+def test_read_properties_never_raises_when_given_any_properties(attributes: dict[str, Any], tags: Any):
     from azure.keyvault.secrets._generated.models import SecretAttributes  # noqa: PLC0415 - as the SDK makes them
 
     properties = SecretProperties(
@@ -129,13 +131,15 @@ def lie(renewals: Renewals, name: str, *, renew_after: str = FAR, expires_on: st
 
 
 @pytest.mark.parametrize("renew_after_days", [91, 365 * 1000])
-def test_tags_of_the_far_future_keep_nothing_from_being_renewed(renewals: Renewals, renew_after_days: int):
+def test_walk_renews_a_due_credential_when_its_tags_name_the_far_future(
+    renewals: Renewals, renew_after_days: int
+):
     name = renewals.add()
     lie(renewals, name, renew_after=render_time(renewals.now() + renew_after_days * DAY))
     assert list_results(renewals.walk()) == {name: Result.RENEWED}
 
 
-def test_tag_later_than_the_expiry_is_looked_through(renewals: Renewals):
+def test_walk_renews_a_due_credential_when_its_tag_is_later_than_its_expiry(renewals: Renewals):
     name = renewals.add()
     lie(
         renewals,
@@ -146,7 +150,7 @@ def test_tag_later_than_the_expiry_is_looked_through(renewals: Renewals):
     assert list_results(renewals.walk()) == {name: Result.RENEWED}
 
 
-def test_expiry_that_no_certificate_has_is_looked_through(renewals: Renewals):
+def test_walk_reports_the_expiry_of_the_value_when_the_listed_one_is_implausible(renewals: Renewals):
     name = renewals.add(due=False)
     said = renewals.latest(name)
     lie(
@@ -158,7 +162,7 @@ def test_expiry_that_no_certificate_has_is_looked_through(renewals: Renewals):
     assert renewals.walk().credentials[name].expires_on == parse_time(said["not_after"])
 
 
-def test_value_is_looked_at_once_for_each_version(renewals: Renewals):
+def test_walk_loads_a_version_once_when_its_listed_dates_are_implausible(renewals: Renewals):
     name = renewals.add(due=False)
     said = renewals.latest(name)
     lie(renewals, name)
@@ -180,7 +184,7 @@ def test_value_is_looked_at_once_for_each_version(renewals: Renewals):
     assert set(read(metrics, NOT_AFTER).values()) == {parse_time(said["not_after"]).timestamp()}
 
 
-def test_value_that_became_due_is_renewed_whatever_its_tags_say(make_renewals: Callable[..., Renewals]):
+def test_walk_renews_a_credential_when_its_loaded_value_becomes_due(make_renewals: Callable[..., Renewals]):
     start = datetime.fromisoformat("2026-01-01T00:00:00Z")
     clock = [start]
     renewals = make_renewals(now=lambda: clock[0])
@@ -199,7 +203,9 @@ def test_value_that_became_due_is_renewed_whatever_its_tags_say(make_renewals: C
 
 
 @pytest.mark.parametrize("not_after", [89, 399])
-def test_credential_whose_dates_can_be_its_own_is_not_looked_at(renewals: Renewals, not_after: int):
+def test_walk_does_not_load_a_credential_when_its_listed_dates_are_plausible(
+    renewals: Renewals, not_after: int
+):
     days = {"renew_after": 88, "not_after": not_after}
     dates: Any = {field: render_time(renewals.now() + number * DAY) for field, number in days.items()}
     name = renewals.add(due=False, **dates)
@@ -208,7 +214,7 @@ def test_credential_whose_dates_can_be_its_own_is_not_looked_at(renewals: Renewa
     assert renewals.azure.requests.count("vault", match=f"/secrets/{name}") == 0
 
 
-def test_outcome_says_when_the_value_expires(renewals: Renewals):
+def test_outcome_has_the_dates_of_the_value_when_the_listed_ones_are_later(renewals: Renewals):
     name = renewals.add(client_secret_url=None)
     said = renewals.latest(name)
     lie(renewals, name)

@@ -63,7 +63,7 @@ def count_new(before: dict[str, Held], after: dict[str, Held], name: str) -> int
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("edge", EDGES)
-def test_fault_that_passes_is_overcome(renewals: Renewals, edge: str, fault: str):
+def test_walk_renews_everything_when_a_fault_passes(renewals: Renewals, edge: str, fault: str):
     names = [renewals.add(), renewals.add()]
     before = renewals.read()
     disturb(renewals, edge, names[0], FAULTS[fault], times=1)
@@ -76,7 +76,7 @@ def test_fault_that_passes_is_overcome(renewals: Renewals, edge: str, fault: str
 
 @pytest.mark.parametrize("fault", ["500", "cut off", "garbage", "answer lost", "done, and 500"])
 @pytest.mark.parametrize("edge", EDGES)
-def test_fault_that_stays_is_reported_and_stops_no_other(renewals: Renewals, edge: str, fault: str):
+def test_walk_reports_a_fault_and_renews_the_others_when_it_stays(renewals: Renewals, edge: str, fault: str):
     name, other = renewals.add(), renewals.add()
     before = renewals.read()
     disturb(renewals, edge, name, FAULTS[fault], times=None)
@@ -104,7 +104,7 @@ def test_fault_that_stays_is_reported_and_stops_no_other(renewals: Renewals, edg
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_throttling_is_waited_for(renewals: Renewals, edge: str):
+def test_walk_waits_and_renews_everything_when_it_is_throttled(renewals: Renewals, edge: str):
     names = [renewals.add(), renewals.add()]
     before = renewals.read()
     disturb(renewals, edge, names[0], THROTTLED, times=8)  # more often than the SDK itself would try
@@ -114,7 +114,7 @@ def test_throttling_is_waited_for(renewals: Renewals, edge: str):
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_refusal_is_taken_for_an_answer(renewals: Renewals, edge: str):
+def test_walk_does_not_retry_when_it_is_refused(renewals: Renewals, edge: str):
     name, other = renewals.add(), renewals.add()
     before = renewals.read()
     disturb(renewals, edge, name, REFUSED, times=None)
@@ -190,7 +190,9 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(120)
-def test_no_order_of_things_costs_an_identity_what_it_had(make_azure: Callable[..., LocalAzure]):
+def test_every_identity_keeps_its_credential_when_anything_happens_in_any_order(
+    make_azure: Callable[..., LocalAzure],
+):
     class Clock:
         at = datetime.now(UTC)
 

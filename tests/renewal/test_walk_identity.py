@@ -64,14 +64,14 @@ def secret(renewals: Renewals) -> Secret:
 @pytest.mark.parametrize(
     "name", ["a-cert", "uamsi-somebody", "msi-somebody", f"uamsi-{render_identifier('somebody')}"]
 )
-def test_value_that_only_names_an_identity_gets_nothing(secret: Secret, name: str):
+def test_renewal_is_refused_when_the_value_only_names_an_identity(secret: Secret, name: str):
     value = {key: secret.victim[key] for key in ("client_id", "client_secret_url")}
     secret.check_refused(secret.walk(name, value), name, "client_secret: missing", "tenant_id: missing")
 
 
 @pytest.mark.parametrize("claims", [None, {"xms_az_tm": "user"}])
 @pytest.mark.parametrize("name", ["a-cert", "uamsi-some-body", "msi-some-body"])
-def test_key_of_another_identity_gets_nothing(secret: Secret, name: str, claims: Any):
+def test_renewal_is_refused_when_the_key_belongs_to_another_identity(secret: Secret, name: str, claims: Any):
     kept = ("client_id", "tenant_id", "client_secret_url", "resource_id")
     value = {**secret.own, **{key: secret.victim[key] for key in kept}, "custom_claims": claims}
     del value["object_id"]
@@ -81,25 +81,25 @@ def test_key_of_another_identity_gets_nothing(secret: Secret, name: str, claims:
     )
 
 
-def test_identity_that_is_unknown_gets_nothing(secret: Secret):
+def test_renewal_is_refused_when_the_authority_does_not_know_the_identity(secret: Secret):
     secret.azure.directory.remove_application(VICTIM)
     secret.check_refused(secret.walk("a-cert", secret.victim), "a-cert", "AADSTS700016", asked_entra=1)
 
 
 @pytest.mark.parametrize("field", ["authentication_endpoint", "client_id", "tenant_id", "client_secret"])
-def test_value_that_no_pod_could_use_is_not_renewed(secret: Secret, field: str):
+def test_renewal_is_refused_when_a_field_that_pods_need_is_missing(secret: Secret, field: str):
     value = {name: text for name, text in secret.victim.items() if name != field}
     secret.check_refused(secret.walk("a-cert", value), "a-cert", f"{field}: missing")
 
 
-def test_value_without_a_url_is_not_renewed(secret: Secret):
+def test_renewal_is_refused_when_there_is_no_client_secret_url(secret: Secret):
     value = {**secret.victim, "client_secret_url": ""}
     secret.check_refused(secret.walk("a-cert", value), "a-cert", "no client_secret_url")
 
 
 @pytest.mark.parametrize("prefix", ["uamsi", "msi", "UAMSI"])
 @pytest.mark.parametrize("object_id", [None, "", "11111111-2222-3333-4444-555555555555"])
-def test_secret_that_is_named_after_another_object_is_not_renewed(
+def test_renewal_is_refused_when_the_secret_is_named_after_another_object(
     secret: Secret, prefix: str, object_id: str | None
 ):
     name = f"{prefix}-{render_identifier('another' if object_id else '')}"
@@ -112,7 +112,7 @@ def test_secret_that_is_named_after_another_object_is_not_renewed(
 @pytest.mark.parametrize(
     ("name", "field"), [("a-cert", "object_id"), ("msi-a-cluster", "custom_claims"), ("UAMSI-a-b", None)]
 )
-def test_credential_under_a_name_of_ones_own_is_renewed_when_its_key_is_the_identitys(
+def test_credential_is_renewed_under_any_name_when_its_key_belongs_to_the_identity(
     secret: Secret, name: str, field: str | None
 ):
     value = {key: text for key, text in secret.victim.items() if key != field}
@@ -120,7 +120,7 @@ def test_credential_under_a_name_of_ones_own_is_renewed_when_its_key_is_the_iden
     assert secret.azure.requests.count("entra") == 1
 
 
-def test_secret_in_capitals_fits_its_object(secret: Secret):
+def test_credential_is_renewed_when_its_name_is_in_capitals(secret: Secret):
     name = f"UAMSI-{render_identifier(secret.victim['object_id']).upper()}"
     assert list_results(secret.walk(name, secret.victim)) == {name: Result.RENEWED}
 
@@ -129,12 +129,12 @@ def test_secret_in_capitals_fits_its_object(secret: Secret):
     "authority",
     ["https://evil.example/", "https://127.0.0.1:1/", "https://login.microsoftonline.com.evil.example"],
 )
-def test_authority_that_only_the_value_names_proves_nothing(secret: Secret, authority: str):
+def test_renewal_is_refused_when_only_the_value_names_the_authority(secret: Secret, authority: str):
     value = {**secret.victim, "authentication_endpoint": authority}
     secret.check_refused(secret.walk("a-cert", value), "a-cert", "authentication_endpoint: ")
 
 
-def test_expired_credential_is_renewed_under_a_name_that_fits_its_object(
+def test_expired_credential_is_renewed_when_the_secret_is_named_after_its_object(
     make_renewals: Callable[..., Renewals],
 ):
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
@@ -146,7 +146,7 @@ def test_expired_credential_is_renewed_under_a_name_that_fits_its_object(
 
 
 @pytest.mark.parametrize("name", ["a-cert", "uamsi-some-body"])
-def test_expired_credential_is_not_renewed_under_another_name(
+def test_renewal_is_refused_when_the_certificate_has_expired_under_another_name(
     make_renewals: Callable[..., Renewals], name: str
 ):
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
@@ -155,7 +155,7 @@ def test_expired_credential_is_not_renewed_under_another_name(
     secret.check_refused(secret.walk(name, secret.victim), name, "client_secret: the certificate has expired")
 
 
-def test_expired_credential_named_after_its_writer_gets_no_other_identitys_key(
+def test_expired_credential_gets_no_other_identitys_key_when_it_is_named_after_its_writer(
     make_renewals: Callable[..., Renewals],
 ):
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
@@ -172,7 +172,7 @@ def test_expired_credential_named_after_its_writer_gets_no_other_identitys_key(
 
 
 @pytest.mark.parametrize("field", ["tenant_id", "object_id", "resource_id"])
-def test_answer_that_does_not_say_whose_it_is_is_not_stored(secret: Secret, field: str):
+def test_answer_is_not_stored_when_it_does_not_name_its_identity(secret: Secret, field: str):
     fresh = secret.azure.issue(VICTIM, private_key=make_key(2))
     del fresh[field]
     secret.renewals.client_ids["a-cert"] = VICTIM
@@ -185,7 +185,7 @@ def test_answer_that_does_not_say_whose_it_is_is_not_stored(secret: Secret, fiel
 @pytest.mark.parametrize(
     "field", ["authentication_endpoint", "client_secret_url", "mtls_authentication_endpoint"]
 )
-def test_answer_that_leads_elsewhere_is_not_stored(secret: Secret, field: str):
+def test_answer_is_not_stored_when_its_urls_lead_elsewhere(secret: Secret, field: str):
     fresh = {**secret.azure.issue(VICTIM, private_key=make_key(2)), field: "https://evil.example/x"}
     secret.renewals.client_ids["a-cert"] = VICTIM
     secret.renewals.answer("a-cert", fresh)
@@ -195,7 +195,7 @@ def test_answer_that_leads_elsewhere_is_not_stored(secret: Secret, field: str):
 
 
 @pytest.mark.parametrize("field", ["client_id", "tenant_id", "object_id", "resource_id"])
-def test_key_in_the_place_of_an_id_is_not_shown(secret: Secret, field: str):
+def test_key_is_not_shown_when_it_is_in_the_place_of_an_id(secret: Secret, field: str):
     value = {**secret.victim, field: secret.victim["client_secret"]}
     reason = get_outcome(secret.walk("a-cert", value), "a-cert").reason or ""
     assert field in reason
@@ -206,13 +206,13 @@ def test_key_in_the_place_of_an_id_is_not_shown(secret: Secret, field: str):
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"drop": True}, {"status": 429, "retry_after": 0.1}, {"body": b"null"}]
 )
-def test_authority_that_cannot_be_asked_just_now_is_asked_again(secret: Secret, fault: dict[str, Any]):
+def test_proof_is_retried_when_the_authority_fails_once(secret: Secret, fault: dict[str, Any]):
     secret.azure.faults.add("entra", times=1, **fault)
     assert list_results(secret.walk("a-cert", secret.victim)) == {"a-cert": Result.RENEWED}
     assert secret.azure.requests.count("entra") == 2
 
 
-def test_authority_that_cannot_be_asked_at_all_fails_what_is_due_and_is_told(secret: Secret):
+def test_renewal_fails_with_the_reason_when_the_authority_is_down(secret: Secret):
     secret.azure.faults.add("entra", status=500)
     walk = secret.walk("a-cert", secret.victim)
     assert list_results(walk) == {"a-cert": Result.FAILED}
@@ -220,7 +220,7 @@ def test_authority_that_cannot_be_asked_at_all_fails_what_is_due_and_is_told(sec
     assert secret.azure.requests.count("data_plane", match="aid=") == 0
 
 
-def test_many_tags_are_told_before_anything_is_asked(renewals: Renewals):
+def test_renewal_is_refused_when_the_secret_has_too_many_tags(renewals: Renewals):
     name = renewals.add(tags={f"tag-{number}": "a" for number in range(13)})
     assert list_results(renewals.walk()) == {name: Result.RENEWED}
     full = renewals.add("uamsi-full-house")
@@ -234,7 +234,7 @@ def test_many_tags_are_told_before_anything_is_asked(renewals: Renewals):
     assert renewals.azure.requests.count("data_plane", match="aid=") == 0
 
 
-def test_secret_of_somebody_else_with_the_same_tags_is_told_what_to_do(renewals: Renewals):
+def test_failure_says_to_remove_the_tags_when_the_secret_is_not_a_credential(renewals: Renewals):
     good = renewals.add()
     tags = {"renew_after": "2026-01-01T00:00:00Z", "cannot_renew_after": "2027-01-01T00:00:00Z"}
     renewals.vault.set_secret("a-password", "hunter2", tags=tags)
@@ -258,7 +258,9 @@ def test_secret_of_somebody_else_with_the_same_tags_is_told_what_to_do(renewals:
         ("https://own.example:8444/", ["https://own.example:8443/"], None),
     ],
 )
-def test_authority_is_entra_ids_or_the_operators_own(named: str, own: list[str], asked: str | None):
+def test_choose_authority_returns_it_when_it_is_entra_ids_or_the_operators(
+    named: str, own: list[str], asked: str | None
+):
     assert choose_authority(named, own) == asked
 
 
@@ -272,11 +274,13 @@ def test_authority_is_entra_ids_or_the_operators_own(named: str, own: list[str],
         ("https://127.0.0.1:8443", None),
     ],
 )
-def test_proof_asks_for_a_token_of_the_authoritys_own_cloud(authority: str, scope: str | None):
+def test_choose_scope_returns_arm_of_the_cloud_when_the_authority_is_in_one(
+    authority: str, scope: str | None
+):
     assert choose_scope(authority) == scope
 
 
-def test_walk_that_is_stopped_while_the_authority_is_asked_ends(secret: Secret):
+def test_walk_ends_when_it_is_stopped_while_the_authority_fails(secret: Secret):
     secret.azure.faults.add("entra", status=500)
 
     async def walk() -> Walk:

@@ -23,7 +23,7 @@ def get_last(renewals: Renewals, name: str) -> dict[str, Any]:
     return latest
 
 
-def test_two_renewers_at_once_end_with_the_newest_on_top(renewals: Renewals):
+def test_newest_version_is_on_top_when_two_renewers_run_at_once(renewals: Renewals):
     names = [renewals.add() for _ in range(8)]
     before = renewals.read()
 
@@ -42,7 +42,7 @@ def test_two_renewers_at_once_end_with_the_newest_on_top(renewals: Renewals):
         assert results <= {Result.RENEWED, Result.SUPERSEDED}
 
 
-def test_newer_version_that_was_stored_meanwhile_wins(renewals: Renewals):
+def test_newer_version_stays_on_top_when_it_was_stored_meanwhile(renewals: Renewals):
     name = renewals.add()
     before = renewals.read()
     renewals.when_asked(name, lambda: renewals.store(name))
@@ -53,7 +53,7 @@ def test_newer_version_that_was_stored_meanwhile_wins(renewals: Renewals):
     assert get_outcome(walk, name).credential.expires_on == held.latest.expires_on
 
 
-def test_older_version_that_was_stored_meanwhile_is_left_to_whoever_stored_it(renewals: Renewals):
+def test_older_version_stays_on_top_when_it_was_stored_meanwhile(renewals: Renewals):
     name = renewals.add()
     renewals.when_asked(name, lambda: renewals.store(name, age=70 * DAY))
     assert list_results(renewals.walk()) == {name: Result.SUPERSEDED}
@@ -62,14 +62,14 @@ def test_older_version_that_was_stored_meanwhile_is_left_to_whoever_stored_it(re
     assert len(held.versions) == 2
 
 
-def test_secret_that_was_given_to_another_identity_meanwhile_keeps_it(renewals: Renewals):
+def test_secret_keeps_its_new_identity_when_it_was_changed_meanwhile(renewals: Renewals):
     name, other = renewals.add(), renewals.add(due=False)
     renewals.when_asked(name, lambda: renewals.write(name, renewals.issue(other)))
     assert list_results(renewals.walk()) == {name: Result.SUPERSEDED}
     assert get_last(renewals, name)["client_id"] == renewals.client_ids[other]
 
 
-def test_newer_version_that_was_buried_is_put_back_on_top(renewals: Renewals):
+def test_newer_version_is_put_on_top_when_a_write_buried_it(renewals: Renewals):
     name = renewals.add(tags={"owner": "harbour"})
     before = renewals.read()
     newest = renewals.issue(name)
@@ -91,7 +91,7 @@ def test_newer_version_that_was_buried_is_put_back_on_top(renewals: Renewals):
     assert get_outcome(walk, name).credential.expires_on == held.latest.expires_on
 
 
-def test_newer_version_that_is_on_top_already_is_not_written_again(renewals: Renewals):
+def test_newer_version_is_not_written_again_when_it_is_on_top(renewals: Renewals):
     name = renewals.add()
     newest = renewals.issue(name, age=-timedelta(minutes=1))
 
@@ -157,7 +157,9 @@ class Paused:
 
 
 @pytest.mark.parametrize("how", [{"jump": 5.1}, {"lose": True}])
-def test_write_after_a_pause_or_a_lost_lease_looks_again_first(renewals: Renewals, how: dict[str, Any]):
+def test_walk_looks_again_before_it_writes_when_it_paused_or_lost_its_lease(
+    renewals: Renewals, how: dict[str, Any]
+):
     paused = Paused(renewals)
     paused.interrupt("GET", 2, **how)
     assert list_results(paused.walk()) == {paused.name: Result.SUPERSEDED}
@@ -166,7 +168,7 @@ def test_write_after_a_pause_or_a_lost_lease_looks_again_first(renewals: Renewal
     assert get_last(renewals, paused.name)["client_secret"] == paused.newest["client_secret"]
 
 
-def test_write_that_was_throttled_for_long_looks_again_first(renewals: Renewals):
+def test_walk_looks_again_before_it_writes_when_it_was_throttled_for_long(renewals: Renewals):
     paused = Paused(renewals)
     renewals.azure.faults.add("vault", method="PUT", status=429, retry_after=0.1, times=1)
     paused.interrupt("PUT", 1, jump=5.0)
@@ -174,7 +176,7 @@ def test_write_that_was_throttled_for_long_looks_again_first(renewals: Renewals)
     assert paused.count_versions() == 2
 
 
-def test_write_soon_after_the_look_is_sent(renewals: Renewals):
+def test_walk_writes_when_it_has_looked_recently(renewals: Renewals):
     name = renewals.add()
     loop = JumpingLoop()
 
@@ -192,7 +194,7 @@ def test_write_soon_after_the_look_is_sent(renewals: Renewals):
     assert renewals.azure.requests.count("vault", match=f"/secrets/{name}/", method="GET") == 3
 
 
-def test_uncovering_after_a_pause_looks_again_first(renewals: Renewals):
+def test_walk_looks_again_before_it_restores_a_version_when_it_paused(renewals: Renewals):
     paused = Paused(renewals)
     buried = renewals.issue(paused.name, age=timedelta(minutes=30))
 
@@ -207,7 +209,7 @@ def test_uncovering_after_a_pause_looks_again_first(renewals: Renewals):
     assert get_last(renewals, paused.name)["client_secret"] == paused.newest["client_secret"]
 
 
-def test_write_that_always_comes_too_late_fails_and_is_told(renewals: Renewals):
+def test_renewal_fails_with_the_reason_when_every_write_comes_too_late(renewals: Renewals):
     name = renewals.add()
     before = renewals.read()
     loop = JumpingLoop()
@@ -229,7 +231,7 @@ def test_write_that_always_comes_too_late_fails_and_is_told(renewals: Renewals):
 
 
 @pytest.mark.parametrize("what", ["garbage", "foreign", "disabled", "of the future", "expired"])
-def test_later_version_that_is_no_credential_of_the_identity_is_not_put_on_top(renewals: Renewals, what: str):
+def test_later_version_is_not_put_on_top_when_it_is_not_the_identitys(renewals: Renewals, what: str):
     name, other = renewals.add(), renewals.add(due=False)
     later = renewals.issue(other if what == "foreign" else name, age=-timedelta(minutes=1))
     if what == "expired":  # of a short life, that began after the answer's and is over
@@ -255,7 +257,7 @@ def test_later_version_that_is_no_credential_of_the_identity_is_not_put_on_top(r
     assert held.latest.parse().client_id == renewals.client_ids[name]
 
 
-def test_secret_that_was_deleted_meanwhile_is_no_failure(renewals: Renewals):
+def test_secret_has_no_outcome_when_it_was_deleted_meanwhile(renewals: Renewals):
     name, other = renewals.add(), renewals.add()
     renewals.meanwhile(
         "GET", f"/secrets/{name}", lambda: asyncio.to_thread(lambda: renewals.vault.begin_delete_secret(name))
@@ -266,7 +268,7 @@ def test_secret_that_was_deleted_meanwhile_is_no_failure(renewals: Renewals):
     assert walk.complete
 
 
-def test_secrets_that_are_deleted_while_others_are_listed_confuse_nothing(renewals: Renewals):
+def test_walk_renews_the_others_when_secrets_are_deleted_during_the_listing(renewals: Renewals):
     ends = render_time(renewals.now() + 40 * DAY)
     names = sorted(renewals.add(f"cert-{number:02}", not_after=ends) for number in range(30))
 
@@ -310,7 +312,7 @@ def change_list(azure: LocalAzure, change: Callable[[list[Any]], list[Any]]) -> 
     azure.faults.add("vault", method="GET", path="/secrets", body=page, headers=JSON)
 
 
-def test_secret_that_is_listed_twice_is_renewed_once(renewals: Renewals):
+def test_secret_is_renewed_once_when_it_is_listed_twice(renewals: Renewals):
     names = {renewals.add() for _ in range(3)}
     before = renewals.read()
     change_list(renewals.azure, lambda entries: [*entries, *entries])
@@ -319,7 +321,7 @@ def test_secret_that_is_listed_twice_is_renewed_once(renewals: Renewals):
     assert all(len(held.versions) == 2 for held in renewals.check_kept(before).values())
 
 
-def test_secret_that_the_list_forgot_is_looked_up_and_renewed(renewals: Renewals):
+def test_secret_is_loaded_and_renewed_when_the_list_lacks_it(renewals: Renewals):
     names = [renewals.add(due=False) for _ in range(3)]
     gone = renewals.add(due=False)
 
@@ -341,7 +343,7 @@ def test_secret_that_the_list_forgot_is_looked_up_and_renewed(renewals: Renewals
     assert list_results(second) == {names[0]: Result.RENEWED}
 
 
-def test_list_that_goes_round_in_circles_is_an_incomplete_walk(renewals: Renewals):
+def test_walk_is_incomplete_when_the_list_never_ends(renewals: Renewals):
     name = renewals.add()
     link = f"{renewals.azure.vault_url()}/secrets?api-version=7.6&$skiptoken=again"
     entries = msgspec.json.encode({"value": [], "nextLink": link})
@@ -353,7 +355,7 @@ def test_list_that_goes_round_in_circles_is_an_incomplete_walk(renewals: Renewal
     assert list_results(renewals.walk()) == {name: Result.RENEWED}
 
 
-def test_list_that_breaks_off_leaves_what_was_listed_to_be_renewed(renewals: Renewals):
+def test_walk_renews_the_listed_ones_when_the_list_breaks_off(renewals: Renewals):
     names = {renewals.add() for _ in range(30)}
     before = renewals.read()
 
@@ -370,7 +372,7 @@ def test_list_that_breaks_off_leaves_what_was_listed_to_be_renewed(renewals: Ren
     assert renewals.walk().count(Result.RENEWED) == len(names) - 25
 
 
-def test_walk_that_could_not_list_forgets_nothing_that_it_knew(renewals: Renewals):
+def test_walk_remembers_every_credential_when_it_cannot_list(renewals: Renewals):
     names = {renewals.add(due=False) for _ in range(3)}
 
     async def walk() -> Walk:

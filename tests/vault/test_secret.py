@@ -22,7 +22,7 @@ OBJECT_ID: str = WHOLE["object_id"]
 NEEDED = sorted(set(WHOLE) - {"object_id"})
 
 
-def test_render_identifier_is_the_sha_224_in_base_36():
+def test_render_identifier_returns_the_sha_224_in_base_36():
     # printf abc | sha224sum = 23097d22 3405d822 8642a477 bda255b3 2aadbce4 bda0b3f7 e36c9da7
     number = 0x23097D22_3405D822_8642A477_BDA255B3_2AADBCE4_BDA0B3F7_E36C9DA7
     assert int(render_identifier("abc"), 36) == number
@@ -30,12 +30,12 @@ def test_render_identifier_is_the_sha_224_in_base_36():
 
 
 @given(object_id=st.text(st.characters(exclude_categories=["Cs"])))
-def test_render_identifier_makes_a_name_that_key_vault_takes(object_id: str):
+def test_render_identifier_makes_an_allowed_name_when_given_any_object_id(object_id: str):
     assert len("uamsi-" + render_identifier(object_id)) <= 127
     assert render_identifier(object_id).isalnum()
 
 
-def test_build_secret_records_the_times_where_the_renewer_and_the_vault_look():
+def test_build_secret_records_the_times_when_the_credential_is_complete():
     secret = build_secret(UserAssignedIdentityCredentials(**WHOLE))
     assert secret.name == "uamsi-" + render_identifier(OBJECT_ID)
     assert secret.not_before == datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -48,7 +48,7 @@ def test_build_secret_records_the_times_where_the_renewer_and_the_vault_look():
     assert WHOLE["client_secret"] not in repr(secret)
 
 
-def test_build_secret_takes_a_whole_answer_with_none_or_one_explicit_identity():
+def test_build_secret_holds_the_whole_answer_when_it_has_at_most_one_identity():
     assert build_secret(ManagedIdentityCredentials(**WHOLE)).name == "msi-" + render_identifier(OBJECT_ID)
 
     one = ManagedIdentityCredentials(explicit_identities=(UserAssignedIdentityCredentials(**WHOLE),))
@@ -63,7 +63,7 @@ def test_build_secret_takes_a_whole_answer_with_none_or_one_explicit_identity():
 
 
 @given(missing=st.sets(st.sampled_from(NEEDED), min_size=1), nested=st.booleans())
-def test_build_secret_names_every_missing_field(missing: set[str], *, nested: bool):
+def test_build_secret_names_every_field_when_several_are_missing(missing: set[str], *, nested: bool):
     fields = {name: value for name, value in WHOLE.items() if name not in missing}
     one = UserAssignedIdentityCredentials(**fields)
     credentials = ManagedIdentityCredentials(explicit_identities=(one,)) if nested else one
@@ -97,13 +97,15 @@ NEEDED_ORDER = [
         ("authentication_endpoint", "http://login.example/", "expected an https URL"),
     ],
 )
-def test_build_secret_refuses_an_unusable_field_without_showing_secrets(field: str, value: str, said: str):
+def test_build_secret_names_the_field_without_its_value_when_it_is_unusable(
+    field: str, value: str, said: str
+):
     with pytest.raises(InputError, match=rf"{field}: .*{said}") as caught:
         build_secret(UserAssignedIdentityCredentials(**{**WHOLE, field: value}))
     assert "BEGIN" not in str(caught.value)
 
 
-def test_build_secret_needs_an_object_id_or_a_name():
+def test_build_secret_raises_when_there_is_neither_object_id_nor_name():
     nameless = UserAssignedIdentityCredentials(**{**WHOLE, "object_id": None})
     with pytest.raises(InputError, match="object_id"):
         build_secret(nameless)
@@ -111,12 +113,12 @@ def test_build_secret_needs_an_object_id_or_a_name():
 
 
 @pytest.mark.parametrize("name", ["", "a_b", "a/b", "x" * 128, "ü"])
-def test_build_secret_refuses_a_name_that_key_vault_has_not(name: str):
+def test_build_secret_raises_when_key_vault_does_not_allow_the_name(name: str):
     with pytest.raises(InputError, match="name: "):
         build_secret(UserAssignedIdentityCredentials(**WHOLE), name=name)
 
 
-def test_build_secret_keeps_other_tags_and_the_content_type():
+def test_build_secret_keeps_other_tags_and_the_content_type_when_they_are_given():
     credentials = UserAssignedIdentityCredentials(**WHOLE)
     secret = build_secret(
         credentials, tags={"owner": "harbour", "renew_after": "once"}, content_type="application/json"
@@ -126,7 +128,7 @@ def test_build_secret_keeps_other_tags_and_the_content_type():
     assert secret.as_arguments()["content_type"] == "application/json"
 
 
-def test_build_secret_refuses_what_is_more_than_a_vault_takes():
+def test_build_secret_raises_when_a_vaults_limits_are_exceeded():
     credentials = UserAssignedIdentityCredentials(**WHOLE, resource_id="x" * 25_600)
     with pytest.raises(InputError, match="bytes long; Key Vault allows 25600") as caught:
         build_secret(credentials, tags={str(number): "" for number in range(14)})
@@ -141,7 +143,7 @@ def read(name: str, value: str | None) -> LoadedSecret:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
 @pytest.mark.parametrize("name", ["uamsi-1", "cpo-cert"])
-def test_read_secret_gives_back_what_was_built_in_any_encoding(encoding: Encoding, name: str):
+def test_read_secret_returns_the_credential_when_it_was_built_in_any_encoding(encoding: Encoding, name: str):
     credentials = UserAssignedIdentityCredentials(**WHOLE)
     secret = build_secret(credentials, name=name, encoding=encoding)
     loaded = read(name, secret.value)
@@ -153,7 +155,7 @@ def test_read_secret_gives_back_what_was_built_in_any_encoding(encoding: Encodin
 
 @pytest.mark.parametrize("encode", [str, lambda text: text.encode().hex()])
 @pytest.mark.parametrize("value", ["sentinel{", '{"client_id": ["sentinel"]}', '{"client_id": "\\ud800"}'])
-def test_read_secret_names_the_secret_and_not_its_value_when_unreadable(value: str, encode: Any):
+def test_read_secret_names_the_secret_without_its_value_when_it_is_unreadable(value: str, encode: Any):
     with pytest.raises(StoreError, match="secret here: its value is not a credential") as caught:
         read("cert", encode(value))
     assert "sentinel" not in str(caught.value)
@@ -161,13 +163,13 @@ def test_read_secret_names_the_secret_and_not_its_value_when_unreadable(value: s
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_read_secret_takes_an_answer_without_a_value_for_a_passing_fault(value: str | None):
+def test_read_secret_raises_a_retryable_error_when_there_is_no_value(value: str | None):
     with pytest.raises(StoreUnavailableError, match="secret here"):
         read("cert", value)
 
 
 @given(value=st.text(), name=st.sampled_from(["msi-1", "uamsi-1", "cert"]))
-def test_read_secret_says_nothing_but_that_a_text_is_no_credential(value: str, name: str):
+def test_read_secret_never_shows_the_value_when_it_is_any_text(value: str, name: str):
     said = ""
     try:
         read(name, value)
@@ -176,14 +178,14 @@ def test_read_secret_says_nothing_but_that_a_text_is_no_credential(value: str, n
     assert len(value) < 4 or value not in said
 
 
-def test_read_secret_takes_one_identitys_credential_under_the_name_of_a_whole_answer():
+def test_read_secret_tells_the_model_from_the_value_when_the_name_is_that_of_a_whole_answer():
     one = UserAssignedIdentityCredentials(**WHOLE, resource_id="/subscriptions/s/one")
     assert read("msi-1", render_model(one).decode()).credentials == one
     system_assigned = ManagedIdentityCredentials(**WHOLE)
     assert read("msi-1", render_model(system_assigned).decode()).credentials == system_assigned
 
 
-def test_read_secret_refuses_a_whole_answer_with_several_identities():
+def test_read_secret_raises_when_a_whole_answer_has_several_identities():
     two = ManagedIdentityCredentials(explicit_identities=(UserAssignedIdentityCredentials(**WHOLE),) * 2)
     with pytest.raises(StoreError, match="explicit_identities: 2 identities"):
         read("msi-1", render_model(two).decode())
@@ -202,7 +204,7 @@ def test_read_secret_refuses_a_whole_answer_with_several_identities():
         ("uamsi", None, False),
     ],
 )
-def test_read_stored_tells_a_credential_by_its_name_in_any_case_or_by_both_tags(
+def test_read_stored_returns_a_credential_when_its_name_or_both_tags_mark_one(
     name: str, tags: Any, *, credential: bool
 ):
     properties = SecretProperties(vault_id=f"https://v.example/secrets/{name}", tags=tags)
@@ -215,5 +217,7 @@ def test_read_stored_tells_a_credential_by_its_name_in_any_case_or_by_both_tags(
     ("name", "identifier"),
     [("msi-A", "a"), ("UAMSI-a-B", "a-b"), ("uamsi-", ""), ("amsi-a", None), ("cert", None)],
 )
-def test_get_identifier_is_what_follows_the_prefix(name: str, identifier: str | None):
+def test_get_identifier_returns_the_text_after_the_prefix_when_there_is_one(
+    name: str, identifier: str | None
+):
     assert get_identifier(name) == identifier

@@ -69,7 +69,7 @@ def twin(local_azure: LocalAzure, request: pytest.FixtureRequest) -> Twin:
     return Twin(local_azure, request.param)
 
 
-def test_store_writes_what_load_gives_back(twin: Twin):
+def test_load_returns_the_credential_when_store_wrote_it(twin: Twin):
     stored = twin.call("store", CREDENTIALS)
     assert stored.name == "uamsi-" + render_identifier(CREDENTIALS.object_id or "")
     assert stored.version
@@ -83,13 +83,13 @@ def test_store_writes_what_load_gives_back(twin: Twin):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "hex", "base64"])
-def test_store_takes_hypershifts_own_name_and_encoding(twin: Twin, encoding: Encoding):
+def test_store_uses_the_given_name_and_encoding(twin: Twin, encoding: Encoding):
     name = f"cpo-cert-{encoding}-{twin.kind}"
     assert twin.call("store", CREDENTIALS, name=name, encoding=encoding).name == name
     assert twin.call("load", name).credentials == CREDENTIALS
 
 
-def test_secrets_that_one_new_client_stores_at_once_are_all_there(make_azure: Any):
+def test_store_writes_every_secret_when_a_new_client_stores_several_at_once(make_azure: Any):
     azure: LocalAzure = make_azure()
     names = [f"uamsi-{number}" for number in range(8)]
     options = Twin(azure, "sync").options
@@ -98,7 +98,7 @@ def test_secrets_that_one_new_client_stores_at_once_are_all_there(make_azure: An
         assert [stored.name for stored in vault.list_stored(client)] == names
 
 
-def test_load_gives_an_older_version_with_all_that_it_had(twin: Twin):
+def test_load_returns_an_older_version_when_it_is_named(twin: Twin):
     first = twin.call("store", CREDENTIALS, name="versions")
     twin.call(
         "store",
@@ -111,7 +111,7 @@ def test_load_gives_an_older_version_with_all_that_it_had(twin: Twin):
     assert loaded.stored.expires_on == first.expires_on
 
 
-def test_store_takes_a_whole_answer_of_the_data_plane(local_azure: LocalAzure, twin: Twin):
+def test_store_writes_the_whole_answer_when_it_is_given_one(local_azure: LocalAzure, twin: Twin):
     issued = parse_model(
         render_model(ManagedIdentityCredentials(explicit_identities=(CREDENTIALS,))),
         ManagedIdentityCredentials,
@@ -139,7 +139,7 @@ def as_fields() -> dict[str, Any]:
     "fault", [{"status": 403}, {"status": 500}, {"status": 400, "body": b"sentinel"}, {"drop": True}]
 )
 @pytest.mark.parametrize("call", ["store", "load", "list_stored"])
-def test_vault_calls_name_the_vault_that_refused(
+def test_call_names_the_vault_when_it_refuses(
     local_azure: LocalAzure, twin: Twin, call: str, fault: dict[str, Any]
 ):
     given: dict[str, list[Any]] = {
@@ -157,7 +157,7 @@ def test_vault_calls_name_the_vault_that_refused(
 @pytest.mark.parametrize(
     "body", [b"", b"sentinel", b'"sentinel"', b'["sentinel"]', b'{"value": ["sentinel"]}', b'{"value": null}']
 )
-def test_load_refuses_garbage_without_showing_it(
+def test_load_never_shows_the_answer_when_it_is_garbage(
     local_azure: LocalAzure, twin: Twin, body: bytes, content_type: str
 ):
     twin.call("store", CREDENTIALS, name="garbage")
@@ -179,18 +179,18 @@ def test_load_refuses_garbage_without_showing_it(
         b'{"value": [{"id": 5}]}',
     ],
 )
-def test_list_stored_refuses_garbage(local_azure: LocalAzure, twin: Twin, body: bytes):
+def test_list_stored_raises_when_the_answer_is_garbage(local_azure: LocalAzure, twin: Twin, body: bytes):
     local_azure.faults.add("vault", body=body, headers={"Content-Type": "application/json"})
     with pytest.raises(StoreError, match="vault https://127"):
         twin.call("list_stored")
 
 
-def test_load_says_that_there_is_no_such_secret(twin: Twin):
+def test_load_raises_when_the_secret_does_not_exist(twin: Twin):
     with pytest.raises(SecretNotFoundError, match=r"secret absent in .*SecretNotFound"):
         twin.call("load", "absent")
 
 
-def test_list_stored_finds_every_credential_by_its_name_and_tags(make_azure: Any):
+def test_list_stored_returns_every_credential_when_there_are_several_pages(make_azure: Any):
     azure = make_azure()
     sync, aio = Twin(azure, "sync"), Twin(azure, "aio")
     with SecretClient(credential=Caller(azure), **sync.options) as client:
@@ -220,7 +220,7 @@ def test_list_stored_finds_every_credential_by_its_name_and_tags(make_azure: Any
     assert (untagged.enabled, untagged.renew_after, untagged.cannot_renew_after) == (False, None, None)
 
 
-def test_list_stored_gives_what_it_has_before_it_fails(make_azure: Any):
+def test_list_stored_returns_the_first_page_when_the_second_fails(make_azure: Any):
     azure = make_azure()
     with SecretClient(credential=Caller(azure), **Twin(azure, "sync").options) as client:
         for number in range(30):
@@ -244,7 +244,7 @@ def test_list_stored_gives_what_it_has_before_it_fails(make_azure: Any):
         (400, None, ""),
     ],
 )
-def test_refusal_of_the_vault_says_what_would_help(
+def test_refusal_of_the_vault_has_a_hint_when_the_code_tells_the_cause(
     local_azure: LocalAzure, twin: Twin, status: int, inner: str | None, hint: str
 ):
     error = {"code": "Some", "message": "said", **({"innererror": {"code": inner}} if inner else {})}
@@ -259,7 +259,7 @@ def test_refusal_of_the_vault_says_what_would_help(
 
 @pytest.mark.parametrize("body", [b"<html>sentinel</html>", b"", b'{"message": "sentinel"}', b"[]"])
 @pytest.mark.parametrize("status", [302, 400, 403, 404, 407])
-def test_page_of_a_firewall_is_told_as_one_and_not_as_a_missing_role(
+def test_error_suspects_a_firewall_when_the_answer_is_not_key_vaults(
     local_azure: LocalAzure, twin: Twin, status: int, body: bytes
 ):
     local_azure.faults.add("vault", status=status, body=body, headers=JSON)
@@ -270,7 +270,9 @@ def test_page_of_a_firewall_is_told_as_one_and_not_as_a_missing_role(
     assert "sentinel" not in str(caught.value)
 
 
-def test_refusal_of_the_authority_is_not_taken_for_a_firewalls(local_azure: LocalAzure, tmp_path: Path):
+def test_error_does_not_suspect_a_firewall_when_the_authority_refuses(
+    local_azure: LocalAzure, tmp_path: Path
+):
     client_id = str(uuid.uuid4())
     file = tmp_path / "credential"
     file.write_text(json.dumps(local_azure.issue(client_id)))
@@ -287,7 +289,7 @@ def test_refusal_of_the_authority_is_not_taken_for_a_firewalls(local_azure: Loca
     assert "firewall" not in str(caught.value)
 
 
-def test_message_of_the_vault_is_shown_safely(local_azure: LocalAzure, twin: Twin):
+def test_message_of_the_vault_is_safe_when_it_is_hostile(local_azure: LocalAzure, twin: Twin):
     message = f"\x1b[2J Bearer opaque-token eyJhbGciOiJSUzI1NiJ9.e30.c2ln \u202e {'m' * 5000}"
     body = msgspec.json.encode({"error": {"code": "Bad", "message": message}})
     local_azure.faults.add("vault", status=400, body=body, headers=JSON)
