@@ -69,7 +69,8 @@ CREDENTIALS_SECRET_NAME: Final = Form(
     re.compile(r"(?!(?:null|Null|NULL|-)\Z)[a-zA-Z0-9-]{1,127}"),
     "1-127 letters, digits and '-' (not 'null' or '-')",
 )
-OBJECT_ENCODING: Final = Form(re.compile(r"utf-8|hex|base64"), "utf-8, hex or base64")
+OBJECT_ENCODINGS: Final = ("utf-8", "hex", "base64")
+OBJECT_ENCODING: Final = Form(re.compile("|".join(OBJECT_ENCODINGS)), "utf-8, hex or base64")
 PROBE_MODE: Final = Form(re.compile(r"shared|servicenodeport"), "shared or servicenodeport")
 DIGITS: Final = Form(re.compile(r"\+?[0-9]{1,9}"), "a port, 1-65535")
 MAX_PORT: Final = 65535

@@ -99,7 +99,7 @@ def render(  # noqa: PLR0913 (each by its name)
         for item in component.objects
         if (not kinds or item.kind in kinds) and (cluster.is_self_managed or not item.only_self_managed)
     ]
-    objects += sorted(extra, key=lambda item: KINDS.index(item["kind"]))
+    objects += [item for kind in KINDS for item in extra if item["kind"] == kind]
     if not objects:
         subject = ", ".join(components) or f"hosted cluster {cluster.name}"
         raise InputError("options", [f"{subject}: no object of kind {' or '.join(kinds)}"])

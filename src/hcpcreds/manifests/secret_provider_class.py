@@ -13,6 +13,7 @@ from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import (
     CREDENTIALS_SECRET_NAME,
     OBJECT_ENCODING,
+    OBJECT_ENCODINGS,
     UUID,
     HostedCluster,
     ManagedIdentity,
@@ -92,12 +93,12 @@ def render_objects(identity: ManagedIdentity) -> str:
         InputError: The secret's name or encoding is outside its alphabet.
     """
     name, encoding = identity.credentials_secret_name, identity.object_encoding
-    problems = []
+    problems: list[str] = []
     if not CREDENTIALS_SECRET_NAME.pattern.fullmatch(name):
         problems.append(
             f"credentialsSecretName: got {describe(name)}, expected {CREDENTIALS_SECRET_NAME.expected}"
         )
-    if not OBJECT_ENCODING.pattern.fullmatch(encoding):
+    if encoding not in OBJECT_ENCODINGS:
         problems.append(f"objectEncoding: got {describe(encoding)}, expected {OBJECT_ENCODING.expected}")
     if problems:
         raise InputError("SecretProviderClass", problems)
