@@ -53,7 +53,7 @@ def test_helpers_give_fresh_data_at_each_call():
     ("data", "model"),
     [(VOLUME, "V1Volume"), (MOUNT, "V1VolumeMount"), (KMS_MOUNT, "V1VolumeMount"), (ENV[0], "V1EnvVar")],
 )
-def test_kubernetes_client_takes_what_the_helpers_return(data, model):
+def test_kubernetes_client_accepts_results_of_the_helpers(data, model):
     client = ApiClient()
     assert client.sanitize_for_serialization(data) == data
     assert client.sanitize_for_serialization(client.deserialize(json.dumps(data), model, None)) == data
@@ -62,11 +62,11 @@ def test_kubernetes_client_takes_what_the_helpers_return(data, model):
 @pytest.mark.parametrize(
     ("data", "model"), [(VOLUME, Volume), (MOUNT, VolumeMount), (KMS_MOUNT, VolumeMount), (ENV[0], EnvVar)]
 )
-def test_lightkube_takes_what_the_helpers_return(data, model):
+def test_lightkube_accepts_results_of_the_helpers(data, model):
     assert model.from_dict(data).to_dict() == data
 
 
-def test_kr8s_takes_what_the_helpers_return():
+def test_kr8s_accepts_results_of_the_helpers():
     spec = {
         "volumes": [VOLUME],
         "containers": [{"name": "c", "volumeMounts": [MOUNT, KMS_MOUNT], "env": ENV}],

@@ -94,7 +94,7 @@ class TestValue:
         }
         assert parse(changes) == parse()
 
-    def test_null_is_as_if_not_set(self):
+    def test_field_is_unset_when_it_is_null(self):
         changes = {
             f"{AZURE}.cloud": None,
             "metadata.annotations": None,
@@ -278,7 +278,7 @@ class TestDocuments:
         | st.binary()
         | st.recursive(st.none() | st.text(max_size=9) | st.integers(), st.lists).map(json.dumps)
     )
-    def test_garbage_is_refused_and_nothing_else(self, garbage):
+    def test_garbage_is_an_input_error(self, garbage):
         problems_of(garbage)
 
     @given(
@@ -290,7 +290,7 @@ class TestDocuments:
             lambda values: st.lists(values) | st.dictionaries(st.text() | st.integers(), values),
         ),
     )
-    def test_wrong_value_anywhere_is_refused_and_nothing_else(self, path, value):
+    def test_wrong_value_is_an_input_error_wherever_it_is(self, path, value):
         try:
             parse_hosted_cluster(make_manifest({path: value}))
         except InputError:
@@ -326,7 +326,7 @@ class TestDocuments:
             (b"x" * (3 * 1024 * 1024 + 1), "larger than 3 MiB"),
         ],
     )
-    def test_source_is_refused_when_it_is_no_cluster(self, source, problem):
+    def test_source_is_refused_when_it_is_not_a_cluster(self, source, problem):
         [found] = problems_of(source)
         assert problem in found
 
@@ -350,7 +350,7 @@ class TestDocuments:
         [found] = problems_of(source)
         assert found == f"not usable YAML: line {line}: nested deeper than 100 levels"
 
-    def test_keys_that_are_no_text_are_passed_over(self):
+    def test_keys_are_ignored_when_they_are_not_text(self):
         text = yaml.safe_dump(make_manifest()) + "1: a\n~: b\nyes: c\n"
         assert parse_hosted_cluster(text) == parse()
 
@@ -393,7 +393,7 @@ class TestDocuments:
         assert identities.ingress == ManagedIdentity(credentials_secret_name="otter-file")
         assert identities.network == ManagedIdentity(credentials_secret_name="otter-cpo")
 
-    def test_aliases_that_multiply_do_no_harm(self):
+    def test_aliases_are_harmless_when_they_multiply(self):
         bomb = "a: &a0 [x, x]\n" + "".join(
             f"b{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 50)
         )

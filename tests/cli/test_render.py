@@ -112,7 +112,7 @@ def test_render_makes_files_that_others_may_read(cluster, tmp_path):
     assert written.stat().st_mode == usual.stat().st_mode
 
 
-def test_render_writes_below_the_home_directory_that_a_shell_leaves_to_it(cluster, tmp_path, monkeypatch):
+def test_render_expands_the_home_directory_when_the_shell_does_not(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     result = run(cluster, "--output", "dir=~/manifests", "--kind", "ConfigMap")
     assert result.stdout == f"{tmp_path}/manifests/configmap-azure-cloud-config.yaml\n"
@@ -179,7 +179,7 @@ def test_render_writes_nothing_when_the_input_is_wrong(tmp_path, text, message):
 
 
 @pytest.mark.parametrize("output", ["xml", "dir=", "dir", ""])
-def test_render_refuses_an_output_that_there_is_not(cluster, output):
+def test_render_is_refused_when_the_output_is_unknown(cluster, output):
     result = run(cluster, "--output", output)
     assert (result.returncode, result.stdout) == (2, "")
     assert f"{output!r} is not one of yaml, json, dir=PATH" in result.stderr

@@ -148,7 +148,7 @@ def test_labels_say_which_component_an_object_is_rendered_for(components):
     assert objects == [item for item in OBJECTS if item["metadata"]["labels"][component] in components]
 
 
-def test_render_needs_no_vault_user_for_what_does_not_name_it():
+def test_render_needs_no_vault_user_without_secret_provider_classes():
     cluster = parse_hosted_cluster(make_manifest())
     assert names(render(cluster, key_vault_user_client_id="", kinds=["ConfigMap"])) == [
         "ConfigMap/azure-cloud-config"
@@ -161,7 +161,7 @@ def test_render_of_one_component_goes_through_when_another_cannot_be_expressed()
     assert names(objects) == ["SecretProviderClass/managed-azure-ingress"]
 
 
-def test_render_names_everything_that_is_wrong_in_one_error():
+def test_render_lists_every_problem_in_one_error():
     cluster = parse_hosted_cluster(make_manifest({"spec.secretEncryption": REMOVED}))
     with pytest.raises(InputError) as caught:
         render(

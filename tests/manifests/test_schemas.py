@@ -139,7 +139,7 @@ def test_every_object_of_any_cluster_is_valid_with_labels_that_kubernetes_takes(
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_what_a_workload_gets_is_valid_in_a_deployment(workload):
+def test_additions_of_a_workload_are_valid_in_a_deployment(workload):
     validate(build_deployment(parse_hosted_cluster(make_manifest()), workload))
 
 
@@ -147,7 +147,7 @@ def test_what_a_workload_gets_is_valid_in_a_deployment(workload):
     ("path", "value"),
     [("spec.parameters.useVMManagedIdentity", True), ("spec.provider", "vault"), ("spec.secrets", [])],
 )
-def test_schema_notices_what_the_driver_would_not_take(path, value):
+def test_schema_rejects_what_the_driver_rejects(path, value):
     item = render(parse_hosted_cluster(make_manifest()), key_vault_user_client_id=KEY_VAULT_USER)[0]
     *parents, key = path.split(".")
     place = item

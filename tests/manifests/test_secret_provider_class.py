@@ -88,7 +88,7 @@ def test_name_is_refused_when_yaml_or_key_vault_would_not_take_it(name):
 
 
 @pytest.mark.parametrize("encoding", ["", "utf8", "UTF-8", "hex\n", "hex # x"])
-def test_encoding_is_refused_when_it_is_none_of_the_three(encoding):
+def test_encoding_is_refused_when_it_is_unknown(encoding):
     with pytest.raises(InputError, match=r"objectEncoding: got .* expected utf-8, hex or base64"):
         render_objects(ManagedIdentity(credentials_secret_name="a", object_encoding=encoding))
 
@@ -99,7 +99,7 @@ def test_both_problems_of_an_identity_are_in_one_error():
 
 
 @pytest.mark.parametrize("client_id", ["", "not-a-uuid", f"{KEY_VAULT_USER}\n"])
-def test_vault_user_is_refused_when_it_is_no_uuid(client_id):
+def test_vault_user_is_refused_when_it_is_not_a_uuid(client_id):
     with pytest.raises(InputError, match="ARO_HCP_KEY_VAULT_USER_CLIENT_ID"):
         build_secret_provider_class(CLUSTER, COMPONENTS[0], key_vault_user_client_id=client_id)
 

@@ -115,7 +115,7 @@ def test_strategic_merge_patch_of_the_workload_gives_what_inject_gives(workload)
 
 
 @pytest.mark.parametrize("workload", [CONFLICTING, WRONG_CLASS])
-def test_patches_replace_what_stands_in_the_way(workload):
+def test_patches_replace_conflicting_entries(workload):
     expected = inject(workload, make_options(replace=True))
     changes = find(workload, replace=True)
     assert apply_json_patch(workload, build_json_patch(changes)) == expected

@@ -98,11 +98,11 @@ def test_nothing_but_ends_of_lists_changes(workload):
         make_workload(name="nothing-of-ours"),
     ],
 )
-def test_what_is_no_components_workload_passes_through(document):
+def test_document_is_unchanged_when_it_is_not_a_components_workload(document):
     assert inject(document, make_options()) == document
 
 
-def test_lists_get_it_item_by_item():
+def test_list_items_are_injected_one_by_one():
     items = [
         make_workload(),
         make_workload(name="other"),
@@ -230,7 +230,7 @@ def test_kms_containers_get_the_mount_when_they_are_there(active, backup, backup
     assert mounted == kms
 
 
-def test_container_of_another_name_gets_it_when_it_is_named():
+def test_container_of_another_name_gets_the_credential_when_it_is_named():
     workload = make_workload(containers=[{"name": "proxy"}, {"name": "operator"}])
     message = refuse(workload)
     assert "no container ingress-operator; there are: proxy, operator" in message
@@ -239,14 +239,14 @@ def test_container_of_another_name_gets_it_when_it_is_named():
     assert operator == {"name": "operator", "volumeMounts": [MOUNT], "env": [VARIABLE]}
 
 
-def test_init_containers_get_it_only_when_asked():
+def test_init_containers_get_the_credential_only_when_asked():
     workload = make_workload(initContainers=[{"name": "wait"}])
     assert get_pod_spec(inject(workload, make_options()))["initContainers"] == [{"name": "wait"}]
     [init] = get_pod_spec(inject(workload, make_options(init_containers=True)))["initContainers"]
     assert init == {"name": "wait", "volumeMounts": [MOUNT], "env": [VARIABLE]}
 
 
-def test_custom_component_gets_what_was_asked_for():
+def test_custom_component_gets_its_volume_mount_and_variable():
     spec = get_pod_spec(inject(make_workload("CronJob", "sweep"), make_options(custom=CUSTOM)))
     [volume], [container] = spec["volumes"], spec["containers"]
     assert volume["name"] == "my-cert"
