@@ -86,7 +86,8 @@ def test_load_returns_the_credential_when_store_wrote_it(twin: Twin):
 def test_store_uses_the_given_name_and_encoding(twin: Twin, encoding: Encoding):
     name = f"cpo-cert-{encoding}-{twin.kind}"
     assert twin.call("store", CREDENTIALS, name=name, encoding=encoding).name == name
-    assert twin.call("load", name).credentials == CREDENTIALS
+    loaded = twin.call("load", name)
+    assert (loaded.credentials, loaded.encoding) == (CREDENTIALS, encoding)
 
 
 def test_store_writes_every_secret_when_a_new_client_stores_several_at_once(make_azure: Any):
