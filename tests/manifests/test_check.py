@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -302,7 +303,7 @@ def test_cloud_config_through_a_projected_volume_is_followed_to_its_reader(kind,
     settings = json.dumps({"aadMSIDataPlaneIdentityPath": "/mnt/certs/a"})
     config = {"kind": kind, "metadata": {"name": "mine"}, data: {"cloud.conf": settings}}
     container = {"name": "c", "volumeMounts": [{"name": "conf", "mountPath": "/etc/cloud"}]}
-    volume = {"name": "conf", "projected": {"sources": [{source: {"name": "mine"}}]}}
+    volume: Any = {"name": "conf", "projected": {"sources": [{source: {"name": "mine"}}]}}
     pod = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container], "volumes": [volume]}}
     assert codes([config, pod]) == ["HC402"]
     volume["projected"]["sources"][0][source]["name"] = "another"
