@@ -1,4 +1,4 @@
-"""What a credential looks like as a secret of Key Vault, before anything is sent."""
+"""Credentials as secrets of Key Vault, without a vault."""
 
 import json
 from datetime import UTC, datetime
