@@ -29,11 +29,20 @@ def test_check_says_where_why_and_how_to_fix():
     assert result.returncode == 1
     line = WRITABLE.read_text().splitlines().index("            - name: ingress-cert") + 1
     assert result.stdout == (
-        f"{WRITABLE}:{line}: HC106 warning: the container 'ingress-operator' mounts 'ingress-cert' writable\n"
-        "    $.spec.template.spec.containers[0].volumeMounts[0].readOnly\n"
-        "    Set readOnly: true, as HyperShift does.\n"
+        f"{WRITABLE}\n"
+        f"  {line}: HC106 warning: the container 'ingress-operator' mounts 'ingress-cert' writable\n"
+        "      $.spec.template.spec.containers[0].volumeMounts[0].readOnly\n"
+        "      Set readOnly: true, as HyperShift does.\n"
     )
-    assert result.stderr == "1 finding in 2 documents\n"
+    assert result.stderr == "1 warning found in 2 objects\n"
+
+
+def test_findings_are_grouped_by_file_and_counted_by_severity():
+    other = FIXTURES / "HC203" / "failing.yaml"
+    result = run(WRITABLE, other, FIXTURES / "HC504" / "failing.yaml")
+    assert result.stdout.count(f"{WRITABLE}\n") == result.stdout.count(f"{other}\n") == 1
+    assert "readOnly: true, as HyperShift does.\n\n" in result.stdout
+    assert result.stderr.startswith("1 error, 1 warning, 1 note found in ")
 
 
 def test_json_findings_have_stable_keys():
@@ -44,7 +53,7 @@ def test_json_findings_have_stable_keys():
 def test_check_is_silent_and_succeeds_when_nothing_is_found():
     result = run(CLEAN)
     assert (result.returncode, result.stdout) == (0, "")
-    assert result.stderr == "0 findings in 2 documents\n"
+    assert result.stderr == "nothing found in 2 objects\n"
 
 
 def test_check_reads_standard_input_and_looks_at_all_files_together():
@@ -53,7 +62,7 @@ def test_check_reads_standard_input_and_looks_at_all_files_together():
     assert run("-", stdin=deployment).returncode == 0
     result = run("-", stdin=f"{other}---\n{deployment}")
     assert result.returncode == 1
-    assert result.stdout.startswith("-:")
+    assert result.stdout.startswith("-\n  ")
     assert "HC202 error" in result.stdout
 
 
@@ -138,24 +147,98 @@ def test_wrong_usage_is_refused(arguments, message):
     assert message in result.stderr
 
 
-def test_every_file_that_cannot_be_used_is_named_at_once_and_nothing_is_reported(tmp_path):
+def test_everything_else_is_checked_when_something_named_cannot_be_used(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     (tmp_path / "empty").mkdir()
-    result = run(WRITABLE, "absent.yaml", "broken.yaml", "empty", cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
+    (tmp_path / "good.yaml").write_text(WRITABLE.read_text())
+    result = run("absent.yaml", "broken.yaml", "empty", "good.yaml", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "HC106" in result.stdout
+    assert "broken.yaml\n  2: HC701 error: not YAML: " in result.stdout
     assert "3 problems" in result.stderr
     for problem in (
         "absent.yaml: cannot be read: No such file",
-        "broken.yaml: not YAML: line ",
+        "broken.yaml: nothing in it can be read",
         "empty: the directory holds no",
     ):
         assert problem in result.stderr
 
 
-def test_nothing_to_check_is_no_success():
-    result = run("-", stdin="# kubectl failed\n")
+HELM = "{{- if .Values.enabled }}\nkind: Deployment\napiVersion: apps/v1\n{{- end }}\n"
+
+
+def test_directory_is_read_to_the_end_when_there_are_files_in_it_that_are_not_for_kubernetes(tmp_path):
+    others = {
+        "chart/templates/all.yaml": HELM,
+        "chart/templates/late.yaml": "apiVersion: v1\nkind: Pod\nmetadata:\n  a: b\n {{ end }}\n",
+        "chart/values.yaml": "image: {tag: v1}\n",
+        ".vscode/settings.json": '{\n  // editor\n  "editor.tabSize": 2,\n}\n',
+        "play.yml": "- hosts: all\n  tasks: [{name: a}]\n- {% x %}\n",
+        "data.json": "\xff\x00",
+        "empty.yaml": "",
+    }
+    for name, text in {**others, "deploy/one.yaml": WRITABLE.read_text()}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(text.encode("latin-1"))
+    result = run(".", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout.startswith("deploy/one.yaml\n")
+    assert result.stdout.count("HC") == 1
+    assert result.stderr == "1 warning found in 2 objects; 7 files passed over (-v lists them)\n"
+    verbose = run("-v", ".", cwd=tmp_path).stderr
+    for name in others:
+        assert f"\n  {name}: " in verbose
+    assert "all.yaml: line 1: a template: render it first\n" in verbose
+    assert "values.yaml: no Kubernetes object in it\n" in verbose
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apiVersion: v1\nkind: [\n",
+        '{"kind": "Pod", "apiVersion": "v1",\n]}',
+        "kind: P\napiVersion: v1\nkind: P\n",
+    ],
+)
+def test_manifest_in_a_directory_is_a_finding_when_it_cannot_be_read(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    (tmp_path / "good.yaml").write_text(CLEAN.read_text())
+    result = run(tmp_path)
+    assert result.returncode == 1
+    assert f"{tmp_path / 'bad.yaml'}\n" in result.stdout
+    assert "HC701 error" in result.stdout
+
+
+def test_file_in_a_directory_is_named_when_it_cannot_be_opened(tmp_path):
+    (tmp_path / "good.yaml").write_text(WRITABLE.read_text())
+    (tmp_path / "loop.yaml").symlink_to("good.yaml/x")
+    (tmp_path / "memory.json").symlink_to("/proc/self/mem")
+    result = run(tmp_path)
+    assert "HC106" in result.stdout
+    assert f"{tmp_path / 'memory.json'}: cannot be read: Input/output error" in result.stderr
     assert result.returncode == 2
-    assert "-: empty; expected YAML or JSON" in result.stderr
+
+
+def test_broken_document_is_a_finding_when_others_stand_beside_it(tmp_path):
+    (tmp_path / "stream.yaml").write_text(f"a: 1\nkind: X\na: 2\n---\n{WRITABLE.read_text()}---\n{HELM}")
+    result = run("--output", "json", tmp_path / "stream.yaml")
+    found = {(finding["line"], finding["code"]) for finding in json.loads(result.stdout)}
+    assert {(3, "HC701"), (44, "HC106")} <= found
+    assert "HC702" in {code for _, code in found}
+    assert result.returncode == 1
+
+
+@pytest.mark.parametrize("text", ["# kubectl failed\n", "[]", "a: b\n", HELM])
+def test_nothing_to_check_is_not_a_success(text):
+    result = run("-", stdin=text)
+    assert result.returncode == 2
+    assert "-: there is nothing to check in it" in result.stderr
+
+
+def test_bare_list_of_objects_is_not_a_success():
+    result = run("-", stdin='[{"apiVersion": "v1", "kind": "ConfigMap"}]')
+    assert result.returncode == 2
+    assert "HC701 error: a bare list of objects, which kubectl does not read" in result.stdout
 
 
 def test_help_shows_an_example():

@@ -197,7 +197,7 @@ def test_conflict_is_refused_and_replaced_when_asked(cluster):
     [
         (["-"], b"kind: ConfigMap", b"no workload in it is a component's"),
         (["-"], b"", b"no workload in it is a component's"),
-        (["-"], b"a: [", b"standard input: not YAML: line"),
+        (["-"], b"a: [", b"standard input: line 2: not YAML: "),
         (["-"], b"\xff", b"is not UTF-8"),
         (["absent.yaml"], b"", b"absent.yaml: cannot be read: No such file"),
         (["."], b"", b".: cannot be read: Is a directory"),

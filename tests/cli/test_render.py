@@ -152,7 +152,7 @@ def test_render_fails_and_leaves_whole_files_when_the_disk_is_full(cluster, tmp_
 
 def _wrong_input() -> list[Any]:
     return [
-        ("no YAML", "a: [", "not YAML: line 2"),
+        ("no YAML", "a: [", "line 2: not YAML: "),
         ("another kind", '{"apiVersion": "v1", "kind": "Pod"}', "found 'Pod'"),
         (
             "every problem",

@@ -1,4 +1,4 @@
-"""A vault of stored credentials, its renewers, and the promise that they keep whatever goes wrong."""
+"""A vault full of credentials, renewers of it, and the promise that is kept whatever goes wrong."""
 
 import asyncio
 import base64
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
@@ -40,10 +41,10 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a secret."""
+    """One version of a secret; the value is None when it is disabled."""
 
     version: str
-    value: str = field(repr=False)
+    value: str | None = field(repr=False)
     enabled: bool
     tags: Mapping[str, str]
     content_type: str | None
@@ -51,15 +52,16 @@ class Version:
     expires_on: datetime | None
 
     def decode(self) -> dict[str, Any]:
-        """Return the one credential in the value, as a pod would see it."""
+        """What the secret says, as a pod would see it: the one credential in it."""
+        value = self.value or ""
         for decode in (bytes.fromhex, lambda text: base64.b64decode(text, validate=True), str.encode):
             try:
-                content: dict[str, Any] = msgspec.json.decode(decode(self.value))
+                content: dict[str, Any] = msgspec.json.decode(decode(value))
             except (ValueError, msgspec.MsgspecError):
                 continue
             one: dict[str, Any] = (content.get("explicit_identities") or [content])[0]
             return one
-        raise AssertionError("not JSON")
+        raise AssertionError("it is no JSON")
 
     def parse(self) -> CredentialFile:
         return parse_credential_file(msgspec.json.encode(self.decode()), path=self.version)
@@ -67,7 +69,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Held:
-    """A secret with all of its versions."""
+    """What a vault holds of one secret."""
 
     latest: Version
     versions: Mapping[str, Version]
@@ -87,7 +89,7 @@ class _Rule:
 
 
 class Meanwhile(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
-    """Calls back just before or after one of a client's requests."""
+    """Lets something happen just before or after one of a client's requests."""
 
     def __init__(self, rules: list[_Rule]) -> None:
         super().__init__()
@@ -114,10 +116,10 @@ class Meanwhile(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
 
 
 class Renewals:
-    """The first vault of a local Azure, and renewers of it.
+    """A vault of a local Azure, filled and read with a client of its own, and renewers of it.
 
     Args:
-        azure: Used by this test only, as long as it runs.
+        azure: Nobody else's; its first vault is taken.
         now: The renewers' clock.
     """
 
@@ -128,17 +130,16 @@ class Renewals:
         self.vault = SecretClient(
             azure.vault_url(), Caller(azure), verify_challenge_resource=False, **self.options
         )
-        """The client of another writer."""
         self.client_ids: dict[str, str] = {}
-        """Client id of each secret's identity, by the secret's name."""
+        """Of each secret's identity, by its name."""
         self.said: list[str] = []
-        """The reasons of all outcomes."""
+        """What outcomes and logs said."""
         self._rules: list[_Rule] = []
 
     def close(self) -> None:
         self.vault.close()
 
-    def add(  # noqa: PLR0913 (each by its name)
+    def add(  # noqa: PLR0913 - what a test may want otherwise, each by its name
         self,
         name: str | None = None,
         *,
@@ -150,7 +151,7 @@ class Renewals:
         whole: bool = False,
         **fields: Any,
     ) -> str:
-        """Store a credential that was issued fifty days ago; returns the name of the secret."""
+        """Store a credential that was issued fifty days ago; gives the secret's name."""
         client_id = str(uuid.uuid4())
         if system_assigned:
             self.azure.add_identity(client_id, system_assigned=True)
@@ -167,13 +168,7 @@ class Renewals:
         self.write(name, credential, encoding=encoding, tags=tags, content_type=content_type, whole=whole)
         return name
 
-    def fill_two_pages(self) -> tuple[list[str], list[str]]:
-        """Fill two pages of the vault's list; returns the names of the due credentials on each."""
-        due = {0, 7, 24, 25, 29}
-        names = [self.add(f"cert-{number:02}", due=number in due) for number in range(30)]
-        return [names[0], names[7], names[24]], [names[25], names[29]]
-
-    def write(  # noqa: PLR0913 (each by its name)
+    def write(  # noqa: PLR0913 - as above
         self,
         name: str,
         credential: Mapping[str, Any],
@@ -184,13 +179,13 @@ class Renewals:
         whole: bool = False,
         enabled: bool = True,
     ) -> None:
-        """Store any credential, as another program would."""
+        """Store any credential, as some other program would."""
         content: Mapping[str, Any] = credential
         if whole:
             content = {"internal_id": "the resource's", "explicit_identities": [credential]}
         encoded = msgspec.json.encode(content)
         times = {"renew_after", "cannot_renew_after"} & credential.keys()
-        self.azure.vault().put(
+        self.vault.set_secret(
             name,
             {"utf-8": encoded.decode(), "hex": encoded.hex(), "base64": base64.b64encode(encoded).decode()}[
                 encoding
@@ -203,7 +198,7 @@ class Renewals:
         )
 
     def issue(self, name: str, *, age: timedelta = timedelta(0), **fields: Any) -> dict[str, Any]:
-        """Issue another credential for a secret's identity, valid since so long ago."""
+        """Issue another credential of a secret's identity, which begins so long ago."""
         now = self.now()
         credential: dict[str, Any] = self.azure.issue(
             self.client_ids[name],
@@ -214,42 +209,56 @@ class Renewals:
         return {**credential, **fields}
 
     def store(self, name: str, *, age: timedelta = timedelta(0), **fields: Any) -> None:
-        """Store another credential of a secret's identity, as another writer would; by default the newest."""
+        """Store another credential of a secret's identity: another writer's. By default newer than all."""
         self.write(name, self.issue(name, age=age, **fields))
 
     def answer(self, name: str, credential: Mapping[str, Any]) -> None:
-        """Make the data plane return this credential for a secret's identity."""
+        """Let the data plane answer this credential for a secret's identity."""
         body = msgspec.json.encode({"explicit_identities": [credential]})
         self.azure.faults.add("data_plane", match=self.client_ids[name], body=body)
 
     def read(self) -> dict[str, Held]:
-        """Return every secret with its versions."""
+        """Read every version of every secret that there is."""
         return {name: held for name in self.client_ids if (held := self.look(name))}
 
     def look(self, name: str) -> Held | None:
-        """Return a secret with its versions, or None when it does not exist."""
-        versions = [
-            Version(
-                each.version,
-                each.value,
-                enabled=each.enabled,
-                tags=dict(each.tags),
-                content_type=each.content_type,
-                not_before=_convert_time(each.not_before),
-                expires_on=_convert_time(each.expires),
-            )
-            for each in self.azure.vault().list_versions(name)
-        ]
-        return Held(versions[-1], {each.version: each for each in versions}) if versions else None
+        """Read every version of a secret; None when there is none."""
+        entries = list(self.vault.list_properties_of_secret_versions(name))
+        versions = {entry.version or "": self._read_version(name, entry.version or "") for entry in entries}
+        if not versions:
+            return None
+        try:
+            latest = versions[self.vault.get_secret(name).properties.version or ""]
+        except HttpResponseError:  # the latest is disabled
+            latest = next(one for one in versions.values() if not one.enabled)
+        return Held(latest, versions)
 
     def latest(self, name: str) -> dict[str, Any]:
-        """Return the credential that pods read."""
+        """What a pod reads."""
         held = self.look(name)
         assert held is not None
         return held.latest.decode()
 
+    def _read_version(self, name: str, version: str) -> Version:
+        try:
+            secret = self.vault.get_secret(name, version)
+        except HttpResponseError:  # disabled
+            return Version(
+                version, None, enabled=False, tags={}, content_type=None, not_before=None, expires_on=None
+            )
+        properties = secret.properties
+        return Version(
+            version,
+            secret.value,
+            enabled=bool(properties.enabled),
+            tags=properties.tags or {},
+            content_type=properties.content_type,
+            not_before=properties.not_before,
+            expires_on=properties.expires_on,
+        )
+
     def check_kept(self, before: Mapping[str, Held]) -> dict[str, Held]:
-        """Check that no identity has lost its credential; returns the secrets as they are now.
+        """See that no identity has lost what it had; gives what there is now.
 
         Every version that was there is there, enabled and readable as it was. The latest is a credential
         that pods can use, of the same identity, and no older, wherever it was one before.
@@ -266,7 +275,7 @@ class Renewals:
         return after
 
     def check_token(self, name: str, directory: Path) -> None:
-        """Check that Entra ID issues a token for the credential that pods read."""
+        """See that Entra gives a token for what a pod would read."""
         path = directory / "credential.json"
         path.write_bytes(msgspec.json.encode(self.latest(name)))
         with UserAssignedIdentityCredential(
@@ -275,16 +284,16 @@ class Renewals:
             assert credential.get_token(f"{ARM}/.default").token
 
     def list_shreds(self) -> Iterator[str]:
-        """List pieces of every secret in the vault, decoded and as stored."""
+        """Pieces of every secret in the vault, as they are and as they are written there."""
         for held in self.read().values():
             for version in held.versions.values():
                 if is_credential(version):
-                    secret, value = version.decode()["client_secret"], version.value
+                    secret, value = version.decode()["client_secret"], version.value or ""
                     texts = [secret] if value.startswith("{") else [secret, value[1000:]]
                     for text in texts:
                         yield from (text[start : start + 24] for start in range(200, len(text) - 24, 97))
 
-    def meanwhile(  # noqa: PLR0913 (each by its name)
+    def meanwhile(  # noqa: PLR0913 - each by its name
         self,
         method: str,
         match: str,
@@ -294,7 +303,7 @@ class Renewals:
         after: bool = False,
         whole: bool = False,
     ) -> None:
-        """Call back just before, or after, a renewer's nth matching request.
+        """Let something happen just before, or after, a renewer's nth request of a kind.
 
         Args:
             method: The request's.
@@ -307,7 +316,7 @@ class Renewals:
         self._rules.append(_Rule(method, match, do, nth, after, whole))
 
     def when_asked(self, name: str, do: Callable[[], object], *, after: bool = False) -> None:
-        """Call back when the data plane is asked for a secret's identity."""
+        """Let something happen while the data plane is asked for a secret's identity."""
         self.meanwhile("GET", self.client_ids[name], lambda: asyncio.to_thread(do), after=after)
 
     @asynccontextmanager
@@ -318,7 +327,7 @@ class Renewals:
         now: Callable[[], datetime] | None = None,
         **settings: Any,
     ) -> AsyncIterator[VaultRenewer]:
-        """Open a renewer with its own clients, as another process would."""
+        """A renewer with clients of its own: another process, as far as the vault can tell."""
         async with (
             open_transports({"connection_verify": str(self.azure.ca_file)}) as make_transport,
             AsyncSecretClient(
@@ -346,7 +355,7 @@ class Renewals:
                 retry_total=0,
             ) as prover,
         ):
-            # So that the first fault does not hit the request that fetches the challenge.
+            # So that the first fault does not meet a request that only asks for the challenge.
             with suppress(IssueError):
                 await data_plane.create_client(
                     f"{self.azure.data_plane.url}/nobody/credentials?a=b"
@@ -361,7 +370,7 @@ class Renewals:
             )
 
     def walk(self, *, stop: asyncio.Event | None = None, **options: Any) -> Walk:
-        """Walk once with a new renewer."""
+        """Walk once, with a renewer of its own."""
 
         async def walk() -> Walk:
             async with self.renewer(**options) as renewer:
@@ -370,21 +379,17 @@ class Renewals:
         return self.heard(asyncio.run(walk()))
 
     def heard(self, walk: Walk) -> Walk:
-        """Keep the reasons of a walk, in which no secret may occur."""
+        """Keep what a walk said, to look for secrets in it."""
         self.said.append(f"{walk} {[outcome.reason for outcome in walk.outcomes]}")
         return walk
 
 
 def is_credential(version: Version) -> bool:
-    """Tell whether a version claims to be a credential; only then can it be lost."""
+    """Whether it says to be one at all: what was none before cannot be lost."""
     try:
         return "client_secret" in version.decode()
     except AssertionError:
         return False
-
-
-def _convert_time(seconds: int | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def render_time(at: datetime) -> str:
@@ -396,13 +401,13 @@ def parse_time(text: str) -> datetime:
 
 
 def list_results(walk: Walk) -> dict[str, Result]:
-    """Return the results by the names of the secrets; each secret has one."""
+    """How it ended, by the secret's name; each has ended once."""
     results = {outcome.credential.name: outcome.result for outcome in walk.outcomes}
     assert len(results) == len(walk.outcomes)
     return results
 
 
 def get_outcome(walk: Walk, name: str) -> Outcome:
-    """Return the one outcome of a secret."""
+    """The one outcome of a secret."""
     (outcome,) = [outcome for outcome in walk.outcomes if outcome.credential.name == name]
     return outcome

@@ -1,19 +1,10 @@
 """`hcpcreds check`: finds what would not work in manifests."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
 
 import click
 from click.shell_completion import CompletionItem
-
-from hcpcreds.cli.source import read_file_or_stdin
-
-if TYPE_CHECKING:
-    from hcpcreds.manifests.check import Document
-
-_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
 
 def _complete_code(
@@ -58,20 +49,30 @@ Examples:
     shell_complete=_complete_code,
     help="Do not report these. Repeatable.",
 )
+@click.option("-v", "--verbose", is_flag=True, help="List the files in which there was nothing to check.")
 @click.option("--list", "list_codes", is_flag=True, help="List every code, how bad it is and what it means.")
-def command(
-    files: tuple[str, ...], output: str, select: tuple[str, ...], ignore: tuple[str, ...], *, list_codes: bool
+def command(  # noqa: PLR0913 - one parameter for each option
+    files: tuple[str, ...],
+    output: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    *,
+    verbose: bool,
+    list_codes: bool,
 ) -> None:
     """Find what would not work, with the reason and the fix, before anything is applied.
 
     All files are looked at together: workloads, SecretProviderClasses, Secrets and ConfigMaps with a cloud
     config, HostedClusters, AzureClusterIdentities, bare cloud configs, and the CSI driver's manifests, Helm
     values or AKS add-on. A directory stands for every YAML and JSON file below it, - for standard input.
+    What cannot be read stops nothing else; what is not for Kubernetes in a directory is passed over.
 
-    The exit status is 0 when nothing was found, notes aside; 1 when something was; 2 when a file cannot be
-    used. docs/checks explains each code.
+    The exit status is 0 when nothing was found, notes aside; 1 when something was; 2 when something that is
+    named cannot be used, or there was nothing to check. docs/checks explains each code.
     """
-    from hcpcreds.cli.check_report import render_codes, render_findings
+    from hcpcreds.cli.check_files import Reading
+    from hcpcreds.cli.check_report import render_codes, render_findings, render_summary
+    from hcpcreds.errors import InputError
     from hcpcreds.manifests.check import check
 
     selected, ignored = _parse_codes("--select", select), _parse_codes("--ignore", ignore)
@@ -80,21 +81,22 @@ def command(
         return
     if not files:
         raise click.UsageError("Missing argument 'FILE...|-'.")
-    documents = _read(files)
+    reading = Reading()
     findings = [
         finding
-        for finding in check(documents)
+        for finding in check(reading.read(files))
         if finding.code.startswith(selected or ("HC",)) and not (ignored and finding.code.startswith(ignored))
     ]
     text = render_findings(findings, output)
     if text:
         click.echo(text)
-    click.echo(f"{_count(findings, 'finding')} in {_count(documents, 'document')}", err=True)
+    click.echo(render_summary(findings, reading, is_verbose=verbose), err=True)
+    if not reading.subjects and not reading.problems:
+        hint = "Render templates first, and name files that kubectl can apply."
+        raise InputError(", ".join(files), ["there is nothing to check in it"], hint=hint)
+    if reading.problems:
+        raise InputError("check", reading.problems)
     sys.exit(1 if any(finding.severity != "note" for finding in findings) else 0)
-
-
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _parse_codes(option: str, values: Sequence[str]) -> tuple[str, ...]:
@@ -107,35 +109,3 @@ def _parse_codes(option: str, values: Sequence[str]) -> tuple[str, ...]:
                 f"no code begins with {code!r}; --list shows them all", param_hint=option
             )
     return codes
-
-
-def _read(files: Sequence[str]) -> "list[Document]":
-    """Read every file; when some cannot be used, say so of each of them at once."""
-    from hcpcreds.errors import InputError
-    from hcpcreds.manifests.check import read_documents
-
-    documents, problems = [], []
-    for name in files:
-        try:
-            for file in _expand(name):
-                documents += read_documents(read_file_or_stdin(file)[0], file=file)
-        except InputError as error:
-            problems += [f"{error.where}: {problem}" for problem in error.problems]
-    if not documents and not problems:
-        problems = [f"{', '.join(files)}: empty; expected YAML or JSON"]  # what a broken pipe leaves
-    if problems:
-        raise InputError("check", problems)
-    return documents
-
-
-def _expand(name: str) -> Iterator[str]:
-    from hcpcreds.errors import InputError
-
-    path = Path(name)
-    if name == "-" or not path.is_dir():
-        yield name
-        return
-    found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
-    if not found:
-        raise InputError(name, ["the directory holds no *.yaml, *.yml or *.json"])
-    yield from map(str, found)

@@ -1,7 +1,9 @@
 """Findings, rendered for people and for programs."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -10,6 +12,7 @@ import click
 import msgspec
 
 from hcpcreds._version import __version__
+from hcpcreds.cli.check_files import Reading
 from hcpcreds.manifests.check import RULES, Finding
 from hcpcreds.text import make_printable
 
@@ -38,13 +41,33 @@ def render_codes() -> str:
     return "\n".join(f"{code}  {rule.severity:7}  {rule.title}" for code, rule in RULES.items())
 
 
+def render_summary(findings: Sequence[Finding], reading: Reading, *, is_verbose: bool) -> str:
+    """Render what was found and read, in a line; with the files that were passed over, in a line each."""
+    severities = Counter[str](finding.severity for finding in findings)
+    found = [_count(severities[severity], severity) for severity in _COLORS if severities[severity]]
+    summary = f"{', '.join(found) or 'nothing'} found in {_count(reading.subjects, 'object')}"
+    if not reading.passed_over:
+        return summary
+    summary += f"; {_count(len(reading.passed_over), 'file')} passed over"
+    if not is_verbose:
+        return f"{summary} (-v lists them)"
+    lines = [make_printable(f"  {file}: {reason}") for file, reason in reading.passed_over]
+    return "\n".join([f"{summary}:", *lines])
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
 def _render_text(findings: Sequence[Finding]) -> str:
-    return "\n".join(
-        f"{make_printable(finding.file)}:{finding.line}: {_style(finding)}: {finding.reason}\n"
-        f"    {finding.path}\n"
-        f"    {finding.fix}"
-        for finding in findings
-    )
+    groups = []
+    for file, found in groupby(findings, key=lambda finding: finding.file):
+        lines = [click.style(make_printable(file), bold=True)]
+        for finding in found:
+            place = f"  {finding.line}: {_style(finding)}: "
+            lines += [f"{place}{finding.reason}", f"      {finding.path}", f"      {finding.fix}"]
+        groups.append("\n".join(lines))
+    return "\n\n".join(groups)
 
 
 def _style(finding: Finding) -> str:

@@ -1,24 +1,64 @@
-"""What FILE|- means on the command line."""
+"""What FILE|- and a directory mean on the command line."""
 
+import io
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, cast
 
-STANDARD_INPUT = "standard input"
+from hcpcreds.errors import InputError
+
+STANDARD_INPUT: Final = "standard input"
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
+
+
+@contextmanager
+def open_file_or_stdin(file: str) -> Iterator[tuple[io.BufferedReader, str]]:
+    """Open a file of manifests, or standard input for ``-``.
+
+    Yields:
+        The stream, and what messages call it.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
+    from hcpcreds.kubernetes.documents import open_source
+
+    if file != "-":
+        with open_source(file) as stream:
+            yield stream, file
+    elif sys.stdin is None:
+        raise InputError(STANDARD_INPUT, ["it is closed"])
+    else:
+        yield cast("io.BufferedReader", sys.stdin.buffer), STANDARD_INPUT
 
 
 def read_file_or_stdin(file: str) -> tuple[bytes, str]:
-    """Read a file of manifests, or standard input for ``-``.
+    """Read all of a file of manifests, or of standard input for ``-``; see `open_file_or_stdin`."""
+    with open_file_or_stdin(file) as (stream, where):
+        try:
+            return stream.read(), where
+        except OSError as error:
+            raise InputError(where, [f"cannot be read: {error.strerror}"]) from None
 
-    Returns:
-        The bytes, and what messages call where they came from.
 
-    Raises:
-        InputError: The file cannot be read.
+def find_files(directory: str, report: Callable[[str], None]) -> list[str]:
+    """Find every YAML and JSON file below a directory, in the order of their names.
+
+    Args:
+        directory: Its links to other directories are not followed.
+        report: Is told of each directory that cannot be read.
     """
-    from hcpcreds.errors import InputError
-    from hcpcreds.kubernetes.documents import MAX_BYTES, read_source
 
-    if file == "-":
-        if sys.stdin is None:
-            raise InputError(STANDARD_INPUT, ["it is closed"])
-        return sys.stdin.buffer.read(MAX_BYTES + 1), STANDARD_INPUT
-    return read_source(file), file
+    def report_error(error: OSError) -> None:
+        report(f"{error.filename}: cannot be read: {error.strerror}")
+
+    found = [
+        Path(folder, name)
+        for folder, _, names in os.walk(directory, onerror=report_error)
+        for name in names
+        if name.lower().endswith(_SUFFIXES)
+    ]
+    return [str(file) for file in sorted(found) if file.is_file()]

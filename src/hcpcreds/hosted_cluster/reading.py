@@ -1,8 +1,9 @@
 """Reading a hosted cluster: out of a file or an object, field by field, every problem noted with its path."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hcpcreds.clouds import DEFAULT_CLOUD
 from hcpcreds.errors import InputError
@@ -27,8 +28,12 @@ from hcpcreds.hosted_cluster.values import (
     WorkloadIdentities,
     WorkloadIdentity,
 )
-from hcpcreds.kubernetes.documents import parse_documents, read_source
+from hcpcreds.kubernetes.documents import TEMPLATE, Document, open_source, read_documents
 from hcpcreds.kubernetes.fields import Fields, describe
+from hcpcreds.kubernetes.placeholders import holds_placeholder
+
+_MOST_KINDS: Final = 5
+"""Of what is there instead, that are told."""
 
 
 def read_hosted_cluster(path: str | Path) -> HostedCluster:
@@ -40,42 +45,59 @@ def read_hosted_cluster(path: str | Path) -> HostedCluster:
     Raises:
         InputError: The file cannot be read, or as `parse_hosted_cluster` says.
     """
-    return parse_hosted_cluster(read_source(path), where=str(path))
+    with open_source(path) as stream:
+        return parse_hosted_cluster(stream, where=str(path))
 
 
 def parse_hosted_cluster(
-    source: str | bytes | Mapping[str, Any], *, where: str = "HostedCluster"
+    source: str | bytes | BufferedReader | Mapping[str, Any], *, where: str = "HostedCluster"
 ) -> HostedCluster:
     """Parse a HostedCluster or HostedControlPlane on Azure, with managed or with workload identities.
 
     Args:
         source: YAML or JSON (one such object among any others, also in a List), or the object as a mapping.
+            Documents that cannot be read are passed over where there is such an object.
         where: Name of the source in error messages.
 
     Raises:
         InputError: It is not exactly one such object, or fields of it are wrong. Every problem is in the
             message, each with the full path of its field.
     """
-    documents = [source] if isinstance(source, Mapping) else parse_documents(source, where=where)
+    documents = [Document(source)] if isinstance(source, Mapping) else read_documents(source, file=where)
     problems: list[str] = []
-    cluster = _read_cluster(Fields(_find_cluster(documents, where), "", problems))
+    manifest = _find_cluster(documents, where)
+    cluster = _read_cluster(Fields(manifest, "", problems))
+    if problems and holds_placeholder(manifest):
+        raise InputError(where, [TEMPLATE])
     if problems:
         raise InputError(where, problems)
     return cluster
 
 
-def _find_cluster(documents: Sequence[Any], where: str) -> Mapping[str, Any]:
-    objects = [item for document in documents for item in _get_items(document)]
-    found = [item for item in objects if isinstance(item, Mapping) and item.get("kind") in forms.KINDS]
+def _find_cluster(documents: Iterable[Document], where: str) -> Mapping[str, Any]:
+    found: list[Mapping[str, Any]] = []
+    unusable: list[str] = []
+    kinds: set[str] = set()
+    for document in documents:
+        if document.problem:
+            unusable.append(f"line {document.first_line}: {document.problem}")
+            continue
+        for item in _get_items(document.value):
+            kind = item.get("kind") if isinstance(item, Mapping) else None
+            if kind in forms.KINDS:
+                found.append(item)
+            elif len(kinds) < _MOST_KINDS:
+                kinds.add(describe(kind) if isinstance(item, Mapping) else "no object")
     if len(found) == 1:
         return found[0]
     expected = f"expected one HostedCluster or HostedControlPlane ({forms.API_VERSION})"
     if found:
         raise InputError(where, [f"{expected}, found {len(found)}"])
-    if not objects:
+    if unusable:
+        raise InputError(where, unusable)
+    if not kinds:
         raise InputError(where, [f"empty; {expected}"])
-    kinds = {describe(item.get("kind")) if isinstance(item, Mapping) else "no object" for item in objects}
-    raise InputError(where, [f"kind: {expected}, found {', '.join(sorted(kinds)[:5])}"])
+    raise InputError(where, [f"kind: {expected}, found {', '.join(sorted(kinds))}"])
 
 
 def _get_items(document: object) -> list[Any]:

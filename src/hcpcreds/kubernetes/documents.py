@@ -1,79 +1,57 @@
-"""YAML and JSON streams, read as Kubernetes' own tools read them.
+"""YAML and JSON streams, read as Kubernetes' own tools read them, one document after another.
 
-PyYAML's loaders differ from kubectl where it matters: they turn dates into objects and ``12:30`` into 750,
-and let a later key silently replace an earlier one. So only its parser is used here, and its events are put
-together as sigs.k8s.io/yaml does it, on which kubectl stands (its rules: go.yaml.in/yaml/v2, resolve.go).
-Decided here: a repeated key is an error, as in kubectl with strict validation. Aliases share what they name
-and so cost no memory; merge keys copy it, and have a budget. In JSON the last of repeated keys wins.
-PyYAML's own composer on libyaml is of no use for files from outside: nested deep enough, 200 KB end the
-process.
+A document that cannot be read is told of and stops none of the others. In JSON the last of repeated keys
+wins, as in Go.
 """
 
+import io
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NoReturn
 
 import msgspec
 from typing_extensions import override
 
 from hcpcreds.errors import InputError
-from hcpcreds.text import make_safe
-
-if TYPE_CHECKING:
-    from yaml.events import NodeEvent, ScalarEvent
-
-MAX_BYTES: Final = 3 * 1024 * 1024
-"""Kubernetes' API server takes no larger request, so nothing larger is a manifest."""
-_MAX_DEPTH: Final = 100
-"""libyaml's time grows with the square of the depth, and no manifest is nearly as deep."""
-_TOO_DEEP: Final = f"nested deeper than {_MAX_DEPTH} levels"
-_MERGE_BUDGET: Final = 100_000
-_LONGEST_ECHO: Final = 80
-
-_Value = TypeVar("_Value")
-
-_BOOLEANS: Final = frozenset(
-    spelling
-    for word in ("y", "yes", "true", "on", "n", "no", "false", "off")
-    for spelling in (word, word.capitalize(), word.upper())
-)
-_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
-_NUMBER: Final = re.compile(
-    r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+"
-    r"|(?:\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
+from hcpcreds.kubernetes.objects import is_object
+from hcpcreds.kubernetes.placeholders import is_template_line
+from hcpcreds.kubernetes.streams import BYTE_ORDER_MARK, open_stream, split_stream
+from hcpcreds.kubernetes.yaml_reader import (
+    MAX_BYTES,
+    TOO_DEEP,
+    Mark,
+    PlainScalar,
+    UnusableError,
+    YamlReader,
 )
 
+__all__ = ["MAX_BYTES", "TEMPLATE", "Document", "Mark", "PlainScalar", "parse_documents", "read_documents"]
 
+TEMPLATE: Final = "a template: render it first"
+"""The problem of a document that is not YAML yet."""
+
+_BARE_LIST: Final = "a bare list of objects, which kubectl does not read: put them into a List"
 _ESCAPE: Final = re.compile(r"\\.")
-
-
-class PlainScalar(NamedTuple):
-    """What YAML takes for something else than text because it stands without quotes."""
-
-    text: str
-    kind: str
-    """``number`` or ``boolean``."""
-
-
-class Mark(NamedTuple):
-    """Where an entry of a mapping or list begins."""
-
-    line: int
-    """Of its key, or of the list's item; from 1."""
-    text_line: int
-    """First line of the text of a literal block (``|``), which may be YAML or JSON itself; else 0."""
+_FORBIDDEN: Final = re.compile(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TOKEN: Final = re.compile(r"(?<=[:-] )#(?=\{[^\s{}]+\})")
+_HEAD: Final = re.compile(r"(?:(?:---)?[ \t]*(?:#.*)?\r?\n)*(?:---)?\s*")
+_BLANK: Final = re.compile(r"\s*")
 
 
 class Document(msgspec.Struct, frozen=True):
     """One document of a stream, and the lines that it stands on.
 
     Args:
-        value: The document in the Kubernetes API's JSON shape.
+        value: The document in the Kubernetes API's JSON shape; None when it cannot be read.
         file: What findings call its file.
         path: Where it stands within another: ``("items", 0)`` in a List, or the path of a text that holds it.
-        first_line: Where it begins.
+        first_line: Where it begins; of one that cannot be read, where the problem is.
         marks: Of the entries of each mapping and list in it, by the ``id`` of that.
+        problem: Why it cannot be read; empty when it can.
+        is_partial: Whether something else is to be merged with it before it is a whole object: a patch, or
+            what a patch is for.
     """
 
     value: Any
@@ -81,6 +59,8 @@ class Document(msgspec.Struct, frozen=True):
     path: tuple[str | int, ...] = ()
     first_line: int = 1
     marks: Mapping[int, Mapping[str | int, Mark]] = {}
+    problem: str = ""
+    is_partial: bool = False
 
     @override
     def __repr__(self) -> str:
@@ -92,7 +72,9 @@ class Document(msgspec.Struct, frozen=True):
         value = self.value
         for key in path:
             value = value[key]
-        return Document(value, self.file, (*self.path, *path), self.find(path).line, self.marks)
+        return msgspec.structs.replace(
+            self, value=value, path=(*self.path, *path), first_line=self.find(path).line
+        )
 
     def find(self, path: tuple[str | int, ...]) -> Mark:
         """Find where the value at a path begins, or what there is of the path."""
@@ -106,7 +88,7 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def read_source(path: str | Path) -> bytes:
-    """Read a file of YAML or JSON; of one that is too large for `parse_documents`, only the beginning.
+    """Read a file of YAML or JSON; of one that is too large for one object, only the beginning.
 
     Raises:
         InputError: It cannot be read.
@@ -115,234 +97,220 @@ def read_source(path: str | Path) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(str(path), [f"cannot be read: {reason}"]) from None
+        raise _cannot_be_read(path, error) from None
+
+
+def open_source(path: str | Path) -> io.BufferedReader:
+    """Open a file of YAML or JSON, to be read as a stream.
+
+    Raises:
+        InputError: It cannot be opened.
+    """
+    try:
+        return Path(path).open("rb")
+    except (OSError, ValueError) as error:
+        raise _cannot_be_read(path, error) from None
+
+
+def _cannot_be_read(path: str | Path, error: OSError | ValueError) -> InputError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return InputError(str(path), [f"cannot be read: {reason}"])
 
 
 def parse_documents(source: str | bytes, *, where: str) -> list[Any]:
-    """Parse a stream of YAML documents, or one of JSON; empty documents are left out.
+    """Parse a stream of YAML documents or JSON objects; empty documents are left out.
 
     Args:
-        source: The stream; bytes are UTF-8.
+        source: The stream; bytes are UTF-8, or UTF-16 with a byte order mark.
         where: What error messages call the stream.
 
     Returns:
         Mappings, lists, text and None as in the source; YAML's numbers and booleans as PlainScalar.
 
     Raises:
-        InputError: Too large, not UTF-8, or neither YAML nor JSON; the message has the line. Or YAML, and
-            PyYAML is not installed: it comes with the extra ``manifests``.
+        InputError: A document cannot be read; the message has the line. Or YAML, and PyYAML is not installed:
+            it comes with the extra ``manifests``.
     """
-    text = _decode(source, where)
-    document = _parse_json(text)
-    return [found.value for found in _read_yaml(text, where)] if document is None else [document]
+    documents = list(read_documents(source, file=where))
+    problems = [f"line {found.first_line}: {found.problem}" for found in documents if found.problem]
+    if problems:
+        raise InputError(where, problems)
+    return [document.value for document in documents]
 
 
-def read_documents(source: str | bytes, *, file: str, first_line: int = 1) -> list[Document]:
-    """Parse a stream as `parse_documents` does, and keep the lines.
+def read_documents(
+    source: str | bytes | io.BufferedReader, *, file: str, first_line: int = 1
+) -> Iterator[Document]:
+    """Read a stream of YAML documents or JSON objects, one by one, in as little memory as the largest takes.
 
     Args:
-        source: The stream; bytes are UTF-8.
+        source: The stream; bytes are UTF-8, or UTF-16 with a byte order mark.
         file: What findings and error messages call it.
         first_line: The line of its file that it begins on.
 
+    Yields:
+        Each document that is not empty, in order. One that cannot be read has its problem. A List that is
+        larger than an object may be comes as its objects.
+
     Raises:
-        InputError: As `parse_documents`.
+        InputError: The stream cannot be read; or YAML, and PyYAML is not installed: it comes with the extra
+            ``manifests``.
     """
-    text = _decode(source, file)
-    document = _parse_json(text)
-    if document is None:
-        return _read_yaml(text, file, first_line=first_line)
-    return [_mark_json(document, text, file, first_line)]
-
-
-def _decode(source: str | bytes, where: str) -> str:
-    if len(source) > MAX_BYTES:
-        raise InputError(where, [f"larger than {MAX_BYTES // 1024**2} MiB; no Kubernetes object is"])
-    if isinstance(source, str):
-        return source
+    stream = source if isinstance(source, io.BufferedReader) else open_stream(source)
     try:
-        return source.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(where, [f"not text: byte {error.start} is not UTF-8"]) from None
+        for chunk in split_stream(stream):
+            line = chunk.first_line + first_line - 1
+            if chunk.problem:
+                yield _report(file, chunk.problem_line or line, chunk.problem)
+            else:
+                yield from read_text(chunk.text, file=file, first_line=line)
+    except OSError as error:
+        raise _cannot_be_read(file, error) from None
 
 
-def _parse_json(text: str) -> dict[str, Any] | None:
-    """Parse a JSON object; None where it is none, for braces are YAML too, whose messages have the line."""
-    if not text.lstrip().startswith("{"):
-        return None
+def read_text(text: str, *, file: str, first_line: int) -> Iterator[Document]:
+    """Read the text of one document, or the few that share a line of ``---``; see `read_documents`."""
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    head = _HEAD.match(text)
+    start = head.end() if head else 0
+    if len(text) <= MAX_BYTES and text.startswith("{", start):
+        documents = _read_json(text[start:], file, first_line + text.count("\n", 0, start))
+        if documents:
+            return iter(documents)
+    return _read_yaml(text, file, first_line)
+
+
+def _report(file: str, line: int, problem: str) -> Document:
+    return Document(None, file, (), line, problem=problem)
+
+
+def _read_json(text: str, file: str, first_line: int) -> list[Document]:
+    """Read JSON objects; none where there are none, for braces are YAML too, whose messages have the line."""
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
+        whole = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
+        return _read_json_objects(text, file, first_line)
+    return [_mark_json(whole, text, file, first_line)]
 
 
-def _mark_json(value: dict[str, Any], text: str, file: str, first_line: int) -> Document:
-    """Find the lines of a JSON object by the YAML reader."""
-    # JSON may hold tabs and escapes that YAML does not take: neither moves a line.
-    masked = _ESCAPE.sub("__", text).replace("\t", " ")
-    try:
-        [twin] = _read_yaml(masked, file, first_line=first_line)
-    except (InputError, ValueError):  # beyond YAML, or no PyYAML here: its lines stay unknown
-        return Document(value, file, first_line=first_line)
+def _read_json_objects(text: str, file: str, first_line: int) -> list[Document]:
+    """Read objects that follow each other, as kubectl does."""
+    found: list[Document] = []
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    position = _skip_blanks(text, 0)
+    while position < len(text):
+        line = first_line + text.count("\n", 0, position)
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            if not found:
+                return []
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "not a value of JSON"
+            place = error.pos if isinstance(error, json.JSONDecodeError) else position
+            line = first_line + text.count("\n", 0, place)
+            return [*found, _report(file, line, f"not JSON: {reason}")]
+        found.append(_mark_json(value, text[position:end], file, line))
+        position = _skip_blanks(text, end)
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return found.end() if found else position
+
+
+def _mark_json(value: Any, text: str, file: str, first_line: int) -> Document:  # noqa: ANN401 - any JSON
+    line = first_line + text.count("\n", 0, _skip_blanks(text, 0))
+    return Document(value, file, (), line, _JsonMarks(value, text, first_line))
+
+
+class _JsonMarks(Mapping[int, Mapping[str | int, Mark]]):
+    """The lines of a JSON object, found by the YAML reader when somebody asks for the first."""
+
+    def __init__(self, value: object, text: str, first_line: int) -> None:
+        self._value = value
+        self._text = text
+        self._first_line = first_line
+        self._found: dict[int, Mapping[str | int, Mark]] | None = None
+
+    @override
+    def __getitem__(self, key: int) -> Mapping[str | int, Mark]:
+        return self._find()[key]
+
+    @override
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._find())
+
+    @override
+    def __len__(self) -> int:
+        return len(self._find())
+
+    def _find(self) -> dict[int, Mapping[str | int, Mark]]:
+        if self._found is None:
+            # JSON may hold tabs and escapes that YAML does not take: neither moves a line.
+            masked = _ESCAPE.sub("__", self._text).replace("\t", " ")
+            try:
+                [twin] = _read_yaml(masked, "", self._first_line)
+                self._found = _align(self._value, twin)
+            except (InputError, ValueError):  # no PyYAML here: its lines stay unknown
+                self._found = {}
+        return self._found
+
+
+def _align(value: object, twin: Document) -> dict[int, Mapping[str | int, Mark]]:
+    """The marks of a document for another that holds the same."""
     marks: dict[int, Mapping[str | int, Mark]] = {}
     pairs = [(value, twin.value)]
     while pairs:
         one, other = pairs.pop()
-        if not isinstance(one, dict | list) or type(one) is not type(other) or len(one) != len(other):
-            continue
-        found = twin.marks[id(other)].values()
-        marks[id(one)] = dict(zip(one if isinstance(one, dict) else range(len(one)), found, strict=True))
-        children = (one.values(), other.values()) if isinstance(one, dict) else (one, other)
-        pairs += zip(*children, strict=True)
-    return Document(value, file, (), twin.first_line, marks)
+        if isinstance(one, dict) and isinstance(other, dict) and len(one) == len(other):
+            marks[id(one)] = dict(zip(one, twin.marks[id(other)].values(), strict=True))
+            pairs += zip(one.values(), other.values(), strict=True)
+        elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+            marks[id(one)] = twin.marks[id(other)]
+            pairs += zip(one, other, strict=True)
+    return marks
 
 
-def _read_yaml(text: str, where: str, *, first_line: int = 1) -> list[Document]:
+def _read_yaml(text: str, file: str, first_line: int) -> Iterator[Document]:
     try:
         import yaml  # noqa: PLC0415 - what runs in a pod does without it
     except ImportError:
         hint = "Install it with: pip install 'hcpcreds[manifests]'"
-        raise InputError(where, ["reading YAML needs PyYAML, which is not installed"], hint=hint) from None
+        raise InputError(file, ["reading YAML needs PyYAML, which is not installed"], hint=hint) from None
+    # A token of Azure Pipelines stands where YAML begins a comment; the line stays what it was to all else.
+    text = _TOKEN.sub("$", text)
     try:
         events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return list(_Reader(events, where, first_line).read_documents())
+        reader = YamlReader(events, first_line)
+        found = reader.read_documents() if len(text) <= MAX_BYTES else reader.read_items()
+        for value, path, line, marks in found:
+            if isinstance(value, list) and any(map(is_object, value)):
+                yield _report(file, line, _BARE_LIST)
+            else:
+                yield Document(value, file, path, line, marks)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        places = [place.line for place in (mark, error.context_mark) if place] or [0]
+        column = f" (column {mark.column + 1})" if mark else ""
         # libyaml looks ahead on a line, so a limit of its own can be met before it tells of the first level.
-        if mark and "nest" in (error.problem or ""):
-            problem = f"not usable YAML: line {mark.line + first_line}: {_TOO_DEEP}"
-            raise InputError(where, [problem]) from None
-        place = f"line {mark.line + first_line}, column {mark.column + 1}: " if mark else ""
-        raise InputError(where, [f"not YAML: {place}{error.problem or error.context}"]) from None
+        is_deep = "nest" in (error.problem or "")
+        problem = TOO_DEEP if is_deep else f"not YAML: {error.problem or error.context}{column}"
+        yield _report(file, places[0] + first_line, _explain(problem, text, places))
+    except UnusableError as error:
+        yield _report(file, error.line + first_line, _explain(str(error), text, [error.line]))
     except (yaml.YAMLError, ValueError, OverflowError):  # the latter two from \U escapes of no character
-        raise InputError(where, ["not YAML: there are characters in it that YAML forbids"]) from None
-    except _UnusableError as error:
-        place = f"line {error.line + first_line}: " if error.line is not None else ""
-        raise InputError(where, [f"not usable YAML: {place}{error}"]) from None
+        forbidden = _FORBIDDEN.search(text)
+        line = text.count("\n", 0, forbidden.start()) if forbidden else 0
+        yield _report(file, line + first_line, "not YAML: there are characters in it that YAML forbids")
 
 
-class _UnusableError(Exception):
-    """YAML that is no manifest."""
-
-    def __init__(self, event: "NodeEvent", problem: str) -> None:
-        super().__init__(problem)
-        self.line = event.start_mark.line if event.start_mark else None
-
-
-class _Reader:
-    """Puts the parser's events together; for what is nested it calls itself, no deeper than it allows."""
-
-    def __init__(self, events: Iterator[Any], file: str, first_line: int) -> None:
-        self._events = events
-        self._file = file
-        self._first_line = first_line
-        self._anchors: dict[str, object] = {}
-        self._budget = _MERGE_BUDGET
-        self._marks: dict[int, dict[str | int, Mark]] = {}
-
-    def read_documents(self) -> Iterator[Document]:
-        """Read every document that is not empty."""
-        for event in self._events:
-            if type(event).__name__ == "DocumentStartEvent":
-                self._anchors.clear()
-                self._marks = {}
-                first = next(self._events)
-                value = self._read_value(first, 0)
-                if value is not None:
-                    yield Document(value, self._file, (), self._get_line(first), self._marks)
-
-    def _read_value(self, event: "NodeEvent", depth: int) -> object:
-        match type(event).__name__:
-            case "AliasEvent":
-                if event.anchor not in self._anchors:
-                    anchor = make_safe(event.anchor, limit=_LONGEST_ECHO)
-                    raise _UnusableError(event, f"there is no anchor &{anchor}")
-                return self._anchors[event.anchor]
-            case "ScalarEvent":
-                return self._remember(event, _resolve(cast("ScalarEvent", event)))
-            case _ if depth == _MAX_DEPTH:
-                raise _UnusableError(event, _TOO_DEEP)
-            case "SequenceStartEvent":
-                return self._fill_list(self._remember(event, []), depth + 1)
-            case _:
-                return self._fill_mapping(self._remember(event, {}), depth + 1)
-
-    def _fill_list(self, items: list[object], depth: int) -> list[object]:
-        marks = self._marks[id(items)] = {}
-        for event in self._until("SequenceEndEvent"):
-            marks[len(items)] = self._mark(event, event)
-            items.append(self._read_value(event, depth))
-        return items
-
-    def _fill_mapping(self, mapping: dict[str, object], depth: int) -> dict[str, object]:
-        marks = self._marks[id(mapping)] = {}
-        merged: list[dict[str, object]] = []
-        for event in self._until("MappingEndEvent"):
-            key = _read_key(self._read_value(event, depth), event)
-            if key in mapping:
-                name = make_safe(key, limit=_LONGEST_ECHO)
-                raise _UnusableError(event, f"the key {name!r} is there already")
-            value_event = next(self._events)
-            value = self._read_value(value_event, depth)
-            if key == "<<" and event.implicit[0]:  # a quoted one is a key like any other
-                merged += self._read_merged(value, event)
-            else:
-                mapping[key] = value
-                marks[key] = self._mark(event, value_event)
-        for source in merged:
-            for key, value in source.items():
-                mapping.setdefault(key, value)
-                marks.setdefault(key, self._marks[id(source)][key])
-        return mapping
-
-    def _read_merged(self, value: object, event: "NodeEvent") -> list[dict[str, object]]:
-        sources: list[Any] = value if isinstance(value, list) else [value]
-        if not all(isinstance(source, dict) for source in sources):
-            raise _UnusableError(event, "a merge key (<<) takes a mapping or a list of mappings")
-        self._budget -= sum(map(len, sources))
-        if self._budget < 0:
-            raise _UnusableError(event, "merge keys (<<) copy too much")
-        return sources
-
-    def _mark(self, event: "NodeEvent", value: "NodeEvent") -> Mark:
-        is_literal = getattr(value, "style", None) == "|"
-        return Mark(self._get_line(event), self._get_line(value) + 1 if is_literal else 0)
-
-    def _get_line(self, event: "NodeEvent") -> int:
-        return (event.start_mark.line if event.start_mark else 0) + self._first_line
-
-    def _remember(self, event: "NodeEvent", value: _Value) -> _Value:
-        if event.anchor:
-            self._anchors[event.anchor] = value
-        return value
-
-    def _until(self, end: str) -> Iterator[Any]:
-        for event in self._events:
-            if type(event).__name__ == end:
-                return
-            yield event
-
-
-def _read_key(value: object, event: "NodeEvent") -> str:
-    """A mapping's key as JSON has it: always text."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, PlainScalar):
-        return value.text
-    if value is None:
-        return "null"
-    raise _UnusableError(event, "a mapping or list stands where a key is expected")
-
-
-def _resolve(event: "ScalarEvent") -> str | PlainScalar | None:
-    text = event.value
-    if not event.implicit[0]:  # quoted, a block, or tagged
-        return text
-    if text in _NULLS:
-        return None
-    if text in _BOOLEANS:
-        return PlainScalar(text, "boolean")
-    if _NUMBER.fullmatch(text):
-        return PlainScalar(text, "number")
-    return text
+def _explain(problem: str, text: str, places: list[int]) -> str:
+    """Explain a problem with YAML: where there are placeholders, they have to be filled in first."""
+    lines = text.splitlines() if len(text) <= MAX_BYTES else []
+    is_template = any(is_template_line(lines[place]) for place in places if place < len(lines))
+    return TEMPLATE if is_template else problem

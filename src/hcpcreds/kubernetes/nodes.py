@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
-from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.documents import Document, PlainScalar, read_documents
 from hcpcreds.kubernetes.objects import Path
 
@@ -53,19 +51,30 @@ class Node:
             decoded: What the text is once decoded, where it is not what stands in the file.
 
         Returns:
-            A node at the text's own place; empty when the text does not parse.
+            A node at the text's own place. When the text cannot be read, its value is None and its document
+            has the problem, on the problem's own line where that is known.
         """
         mark = self.document.find(self.path)
         text_line = 0 if decoded is not None else mark.text_line
-        documents: list[Document] = []
-        with suppress(InputError):  # its message could repeat a secret
-            documents = read_documents(
-                self.text if decoded is None else decoded, file=self.document.file, first_line=text_line
-            )
+        text = self.text if decoded is None else decoded
+        documents = list(read_documents(text, file=self.document.file, first_line=text_line or 1))
         found = documents[0] if len(documents) == 1 else Document(None)
-        path = (*self.document.path, *self.path)
-        marks = found.marks if text_line else {}
-        return Node(Document(found.value, self.document.file, path, mark.line, marks), (), found.value)
+        if len(documents) > 1:
+            found = Document(None, problem=f"{len(documents)} documents; expected one")
+        line = found.first_line if text_line and found.problem else mark.line
+        problem = found.problem
+        if problem and not text_line:
+            problem = f"line {found.first_line} of it: {problem}"
+        document = Document(
+            found.value,
+            self.document.file,
+            (*self.document.path, *self.path),
+            line,
+            found.marks if text_line else {},
+            problem,
+            self.document.is_partial,
+        )
+        return Node(document, (), found.value)
 
     @property
     def text(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NotRequired, TypedDict
 
 from hcpcreds.errors import InputError
+from hcpcreds.kubernetes.yaml_reader import PlainScalar
 
 Path = tuple[str | int, ...]
 """Keys and indexes, from the root of an object or of a document."""
@@ -153,11 +154,67 @@ def find_objects(document: object, path: Path = ()) -> Iterator[tuple[Path, dict
         if not isinstance(value, dict):
             continue
         items = value.get("items")
-        if isinstance(items, list) and str(value.get("kind", "")).endswith("List"):
+        if isinstance(items, list) and _is_list(value, items):
             found += [((*place, "items", index), items[index]) for index in reversed(range(len(items)))]
         else:
             yield place, value
     raise InputError("List", [f"more than {MAX_OBJECTS} objects"], hint="Split it into several documents.")
+
+
+def _is_list(value: Mapping[str, Any], items: list[Any]) -> bool:
+    """Whether a mapping is a List: by its kind, or by what it holds where somebody left the kind out."""
+    kind = value.get("kind")
+    return str(kind).endswith("List") if kind is not None else any(map(is_object, items))
+
+
+def is_object(value: object) -> bool:
+    """Whether a value says that it is a Kubernetes object."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("kind"), str)
+        and isinstance(value.get("apiVersion"), str)
+    )
+
+
+def is_same(one: object, other: object, seen: set[tuple[int, int]] | None = None) -> bool:
+    """Whether two documents say the same. Aliases make a small text large: nothing is compared twice."""
+    seen = set() if seen is None else seen
+    if (id(one), id(other)) in seen:
+        return True
+    if isinstance(one, dict) and isinstance(other, dict):
+        seen.add((id(one), id(other)))
+        return one.keys() == other.keys() and all(is_same(one[key], other[key], seen) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        seen.add((id(one), id(other)))
+        return len(one) == len(other) and all(map(is_same, one, other, [seen] * len(one)))
+    if one is True and isinstance(other, PlainScalar):
+        return other.kind == "boolean" and other.text == "true"
+    return type(one) is type(other) and one == other
+
+
+def find_controller(manifest: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Find the kind and name of the workload that made a live object; None when nothing or a node did."""
+    metadata = manifest.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, Mapping) else None
+    for owner in owners if isinstance(owners, list) else ():
+        if isinstance(owner, Mapping) and owner.get("kind") != "Node" and _is_set(owner.get("controller")):
+            return str(owner.get("kind")), str(owner.get("name"))
+    return None
+
+
+def is_over(manifest: Mapping[str, Any]) -> bool:
+    """Whether a live object runs nothing any more: a finished pod, or the ReplicaSet of an old revision."""
+    status, spec = manifest.get("status"), manifest.get("spec")
+    if manifest.get("kind") == "Pod":
+        return isinstance(status, Mapping) and status.get("phase") in ("Succeeded", "Failed")
+    if manifest.get("kind") == "ReplicaSet" and find_controller(manifest) is not None:
+        replicas = spec.get("replicas") if isinstance(spec, Mapping) else None
+        return replicas == 0 or (isinstance(replicas, PlainScalar) and replicas.text == "0")
+    return False
+
+
+def _is_set(value: object) -> bool:
+    return value is True or (isinstance(value, PlainScalar) and value.text == "true")
 
 
 def find_pod_template(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:

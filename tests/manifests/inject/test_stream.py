@@ -317,11 +317,6 @@ def test_conflicts_of_all_documents_are_told_at_once():
     assert "DaemonSet ingress-operator: spec" in message
 
 
-def test_result_that_no_kubernetes_tool_takes_is_refused():
-    message = refuse(json.dumps(make_workload(note="x" * (3 * 1024 * 1024 - 250))))
-    assert "not changed: the result would be unusable: larger than 3 MiB" in message
-
-
 def test_aliases_that_make_a_small_text_large_are_compared_at_once():
     levels = "\n".join(f"  l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 60))
     source = f"""\

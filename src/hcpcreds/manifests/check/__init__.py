@@ -7,13 +7,14 @@ from hcpcreds.kubernetes.documents import Document, read_documents
 from hcpcreds.manifests.check.cloud_configs import check_cloud_configs
 from hcpcreds.manifests.check.cluster_identities import check_cluster_identities
 from hcpcreds.manifests.check.cluster_wide import check_cluster_wide
+from hcpcreds.manifests.check.documents import check_documents
 from hcpcreds.manifests.check.environment import check_environment
 from hcpcreds.manifests.check.rules import RULES, Finding, Rule, Severity
 from hcpcreds.manifests.check.secret_provider_classes import check_secret_provider_classes
-from hcpcreds.manifests.check.subjects import sort_documents
+from hcpcreds.manifests.check.sorting import count_subjects, sort_documents
 from hcpcreds.manifests.check.volumes import check_volumes
 
-__all__ = ["RULES", "Document", "Finding", "Rule", "Severity", "check", "read_documents"]
+__all__ = ["RULES", "Document", "Finding", "Rule", "Severity", "check", "count_subjects", "read_documents"]
 
 
 def check(documents: Iterable[Document | Mapping[str, Any]]) -> list[Finding]:
@@ -38,6 +39,7 @@ def check(documents: Iterable[Document | Mapping[str, Any]]) -> list[Finding]:
     )
     findings: set[Finding] = set()
     for find in (
+        check_documents,
         check_volumes,
         check_environment,
         check_secret_provider_classes,

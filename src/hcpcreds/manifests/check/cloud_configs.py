@@ -10,6 +10,7 @@ from typing import Final
 
 from hcpcreds.clouds import CLOUDS
 from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.secret_provider_classes import CLOUD_NAMES
 from hcpcreds.manifests.check.subjects import (
@@ -20,7 +21,6 @@ from hcpcreds.manifests.check.subjects import (
     Named,
     Pod,
     Subjects,
-    is_placeholder,
     is_same,
 )
 

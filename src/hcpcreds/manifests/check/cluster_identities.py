@@ -9,8 +9,9 @@ from typing import Final
 
 from hcpcreds.components import COMPONENTS
 from hcpcreds.hosted_cluster import HostedCluster
+from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
-from hcpcreds.manifests.check.subjects import Named, Subjects, is_placeholder, is_same
+from hcpcreds.manifests.check.subjects import Named, Subjects, is_same
 from hcpcreds.manifests.cluster_identity import CLOUD_TYPES
 
 _TYPE: Final = "UserAssignedIdentityCredential"

@@ -11,8 +11,10 @@ from typing import Final
 from hcpcreds.constants import MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
 from hcpcreds.hosted_cluster import KINDS
 from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.objects import is_same
+from hcpcreds.kubernetes.placeholders import holds_placeholder, is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
-from hcpcreds.manifests.check.subjects import COMPONENT_BY_CONFIG, Named, Subjects, is_placeholder
+from hcpcreds.manifests.check.subjects import COMPONENT_BY_CONFIG, Named, Subjects
 
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _DRIVER_CONTAINER: Final = "secrets-store"
@@ -40,8 +42,8 @@ def check_cluster_wide(subjects: Subjects) -> Iterator[Finding]:
     for item in subjects.named:
         if item.kind == "CSIDriver" and item.name == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER:
             yield from _check_csi_driver(item.node["spec"])
-    yield from _check_helm_values([values for node in subjects.nodes for values in _find_helm_values(node)])
-    for node in subjects.nodes:
+    yield from _check_helm_values([values for node in subjects.settings for values in find_helm_values(node)])
+    for node in subjects.settings:
         for root in (node, node["properties"], node["spec"]):
             yield from _check_add_on(root)
 
@@ -57,26 +59,25 @@ def _check_hosted_clusters(subjects: Subjects) -> Iterator[Finding]:
 def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
     seen: dict[tuple[str, ...], Named] = {}
     for item in subjects.named:
-        if item.kind not in _UNIQUE and item.name not in COMPONENT_BY_CONFIG:
+        if (
+            item.kind not in _UNIQUE and item.name not in COMPONENT_BY_CONFIG
+        ) or item.node.document.is_partial:
             continue
         # Files without a namespace are often overlays, each for a namespace of its own.
         place = item.namespace or f"in {item.node.document.file}"
         first = seen.setdefault((item.kind, place, item.name), item)
-        if _differ(first.node.value, item.node.value):
+        values = (first.node.value, item.node.value)
+        # A template may stand beside what was rendered from it.
+        if not is_same(*values) and not any(map(holds_placeholder, values)):
+            file = first.node.document.file
             yield report(
                 "HC501",
                 item.node.at("metadata", "name"),
-                f"{item.kind} {item.name} is in {first.node.document.file} line {first.node.line} too, and "
-                "differs; the one that is applied last wins",
+                f"{item.kind} {item.name} is in {file} line {first.node.line} too, and differs; the one that "
+                "is applied last wins",
                 "Keep the one that is meant, or give them names or namespaces of their own.",
+                file=file,
             )
-
-
-def _differ(value: object, other: object) -> bool:
-    try:
-        return value != other
-    except RecursionError:  # an alias within what it names
-        return True
 
 
 def _check_driver_arguments(container: Node) -> Iterator[Finding]:
@@ -135,8 +136,8 @@ def _check_csi_driver(spec: Node) -> Iterator[Finding]:
         )
 
 
-def _find_helm_values(node: Node) -> Iterator[Node]:
-    """The values of the driver's chart, or those of a chart that holds it."""
+def find_helm_values(node: Node) -> Iterator[Node]:
+    """Find the values of the driver's chart, or those of a chart that holds it."""
     if isinstance(node[_SUBCHART].value, dict):
         node = node[_SUBCHART]
     elif node["kind"].is_set or sum(node[key].value is not None for key in _CHART_KEYS) < _ENOUGH_CHART_KEYS:

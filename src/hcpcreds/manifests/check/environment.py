@@ -17,8 +17,9 @@ from hcpcreds.constants import (
 )
 from hcpcreds.hosted_cluster import UUID
 from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
-from hcpcreds.manifests.check.subjects import Container, Pod, Subjects, is_placeholder
+from hcpcreds.manifests.check.subjects import Container, Pod, Subjects
 
 _PATHS: Final = frozenset({MANAGED_AZURE_CREDENTIALS_FILE_PATH, ARO_HCP_CLIENT_CREDENTIALS_PATH})
 _NETWORK: Final = next(component for component in COMPONENTS if component.identity == "network")

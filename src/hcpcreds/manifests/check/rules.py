@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from hcpcreds.kubernetes.nodes import Node
-from hcpcreds.text import make_safe
+from hcpcreds.text import make_printable, make_safe
 
 Severity = Literal["error", "warning", "note"]
 
@@ -88,6 +88,9 @@ RULES: Final = {
     "HC602": Rule("error", "AzureClusterIdentity names a file that the SecretProviderClass does not mount"),
     "HC603": Rule("error", "AzureClusterIdentity with another cloud"),
     "HC604": Rule("error", "AzureClusterIdentity of another type"),
+    # 7xx: documents
+    "HC701": Rule("error", "Document that cannot be read"),
+    "HC702": Rule("note", "Template that is not rendered"),
 }
 
 
@@ -115,14 +118,29 @@ _LONGEST_TEXT: Final = 1000
 """Characters of a finding's text that are shown."""
 
 
-def report(code: str, node: Node, reason: str, fix: str) -> Finding:
-    """Build a finding about what stands at a node."""
+def report(code: str, node: Node, reason: str, fix: str, *, file: str = "") -> Finding:
+    """Build a finding about what stands at a node.
+
+    Args:
+        code: A key of `RULES`.
+        node: What is wrong.
+        reason: What is wrong with it; what stands in a manifest is masked in it where it looks like a secret.
+        fix: What to do about it.
+        file: The name of another file that stands in the reason, which is not masked.
+    """
+    parts = reason.split(file) if file else [reason]
     return Finding(
-        file=node.document.file,
+        file=make_printable(node.document.file),
         line=node.line,
         path=make_safe(node.json_path, limit=_LONGEST_TEXT),
         code=code,
         severity=RULES[code].severity,
-        reason=make_safe(reason, limit=_LONGEST_TEXT),
+        reason=make_printable(file).join(_make_safe(part) for part in parts),
         fix=make_safe(fix, limit=_LONGEST_TEXT),
     )
+
+
+def _make_safe(part: str) -> str:
+    """Make a part of a text safe, and keep the blanks at its ends."""
+    start, end = part[: len(part) - len(part.lstrip())], part[len(part.rstrip()) :]
+    return start + make_safe(part, limit=_LONGEST_TEXT) + end if part.strip() else part

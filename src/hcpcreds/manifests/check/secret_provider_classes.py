@@ -11,12 +11,12 @@ from typing import Final
 from hcpcreds.clouds import CLOUDS
 from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, OBJECT_ENCODING, KeyVault
 from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CLASS,
     Named,
     Subjects,
-    is_placeholder,
     read_objects,
 )
 

@@ -2,8 +2,7 @@
 
 import base64
 import binascii
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -12,10 +11,10 @@ from hcpcreds.components import COMPONENTS, WORKLOADS, Component, find_workload
 from hcpcreds.components import Pod as PodRow
 from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import KINDS, HostedCluster, parse_hosted_cluster
+from hcpcreds.hosted_cluster import HostedCluster, parse_hosted_cluster
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.nodes import Node
-from hcpcreds.kubernetes.objects import find_objects, find_pod_template
+from hcpcreds.kubernetes.placeholders import holds_placeholder, is_placeholder
 
 PATH_SETTING: Final = "aadMSIDataPlaneIdentityPath"
 COMPONENT_BY_CLASS: Final = {component.secret_provider_class: component for component in COMPONENTS}
@@ -33,12 +32,6 @@ COMPONENT_BY_VOLUME: Final = {
 }
 
 _CONFIG_KEYS: Final = frozenset({"cloud.conf", "azure.json", "cloud-config"})
-_PLACEHOLDER: Final = re.compile(r"\$[({A-Za-z_]|\{\{|<[^>]*>")
-
-
-def is_placeholder(text: str) -> bool:
-    """Whether a text holds something that is still to be filled in, and cannot be judged."""
-    return _PLACEHOLDER.search(text) is not None
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -129,7 +122,11 @@ class CloudConfig(msgspec.Struct, frozen=True):
 class Subjects(msgspec.Struct):
     """Everything that the checks look at."""
 
-    nodes: list[Node] = msgspec.field(default_factory=list)
+    unreadable: list[Document] = msgspec.field(default_factory=list)
+    templates: list[Node] = msgspec.field(default_factory=list)
+    """Hosted clusters with placeholders."""
+    settings: list[Node] = msgspec.field(default_factory=list)
+    """What may be a chart's values or a description of an AKS cluster."""
     named: list[Named] = msgspec.field(default_factory=list)
     pods: list[Pod] = msgspec.field(default_factory=list)
     classes: list[Named] = msgspec.field(default_factory=list)
@@ -187,41 +184,8 @@ def read_objects(secret_provider_class: Node) -> list[Node]:
     return [entry for entry in entries if isinstance(entry.value, dict)]
 
 
-def sort_documents(documents: Iterable[Document]) -> Subjects:
-    """Sort documents by what they are; a List by its items. What hcpcreds does not know is passed over."""
-    subjects = Subjects()
-    for node in _expand(documents):
-        subjects.nodes.append(node)
-        item = Named(
-            node, node["kind"].text, node.at("metadata", "name").text, node.at("metadata", "namespace").text
-        )
-        if item.kind and item.name:
-            subjects.named.append(item)
-        template = find_pod_template(node.value) if isinstance(node.value, dict) else None
-        if template is not None:
-            subjects.pods.append(_read_pod(item, template))
-        elif item.kind == "SecretProviderClass":
-            subjects.classes.append(item)
-        elif item.kind == "AzureClusterIdentity":
-            subjects.cluster_identities.append(item)
-        elif item.kind in KINDS:
-            _read_cluster(item, subjects)
-        elif item.kind in ("Secret", "ConfigMap"):
-            subjects.configs += _read_configs(item)
-        elif not item.kind and not node["apiVersion"].is_set and node[PATH_SETTING].is_set:
-            subjects.configs.append(CloudConfig(node))
-    return subjects
-
-
-def _expand(documents: Iterable[Document]) -> Iterator[Node]:
-    for document in documents:
-        if not isinstance(document.value, dict):
-            yield Node(document, (), document.value)
-        for path, value in find_objects(document.value):
-            yield Node(document.at(path), (), value)
-
-
-def _read_pod(item: Named, template: tuple[str, ...]) -> Pod:
+def read_pod(item: Named, template: tuple[str, ...]) -> Pod:
+    """Read a workload's pod template."""
     spec = item.node.at(*template, "spec")
     containers = [
         Container(
@@ -242,7 +206,8 @@ def _read_pod(item: Named, template: tuple[str, ...]) -> Pod:
     return Pod(spec, item.kind, item.name, item.namespace, volumes, containers)
 
 
-def _read_cluster(item: Named, subjects: Subjects) -> None:
+def read_cluster(item: Named, subjects: Subjects) -> None:
+    """Read a hosted cluster on Azure; one that cannot be used is noted."""
     value = item.node.value
     platform = item.node.at("spec", "platform")
     if platform["type"].text != "Azure" or not isinstance(platform["azure"].value, dict):
@@ -255,10 +220,14 @@ def _read_cluster(item: Named, subjects: Subjects) -> None:
     try:
         subjects.clusters.append(parse_hosted_cluster(value))
     except InputError as error:
+        if holds_placeholder(value):
+            subjects.templates.append(item.node)
+            return
         subjects.unusable_clusters += [(item.node, problem) for problem in error.problems]
 
 
-def _read_configs(item: Named) -> Iterator[CloudConfig]:
+def read_configs(item: Named) -> Iterator[CloudConfig]:
+    """Read the cloud configs in a Secret or ConfigMap."""
     for section in ("stringData", "data"):
         for key, node in item.node[section].fields():
             if key not in _CONFIG_KEYS and item.name not in COMPONENT_BY_CONFIG:

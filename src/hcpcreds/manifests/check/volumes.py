@@ -15,6 +15,7 @@ from hcpcreds.constants import (
     MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
 )
 from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CLASS,
@@ -24,7 +25,6 @@ from hcpcreds.manifests.check.subjects import (
     Subjects,
     class_of,
     is_credential_volume,
-    is_placeholder,
 )
 
 _PREFIX: Final = "managed-azure-"

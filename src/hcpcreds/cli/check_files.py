@@ -1,0 +1,82 @@
+"""The files that `hcpcreds check` reads: what is used of them, what is passed over, what cannot be used."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from hcpcreds.cli.source import find_files, open_file_or_stdin
+from hcpcreds.errors import InputError
+from hcpcreds.kubernetes.documents import TEMPLATE, Document, read_documents, read_source
+from hcpcreds.manifests.check import count_subjects
+
+_LOOKS_LIKE_OBJECT: Final = re.compile(rb"""(?m)(?:^\s*|[{,]\s*)["']?apiVersion["']?\s*:""")
+_LOOKS_LIKE_TEMPLATE: Final = re.compile(rb"\{\{|\{%|<%")
+
+
+class Reading:
+    """What has been read so far, filled while `read` is iterated."""
+
+    def __init__(self) -> None:
+        self.subjects = 0
+        """Kubernetes objects, and settings that a check looks at."""
+        self.problems: list[str] = []
+        """Why something that was named cannot be used."""
+        self.passed_over: list[tuple[str, str]] = []
+        """Files without anything to check, each with the reason."""
+
+    def read(self, names: Sequence[str]) -> Iterator[Document]:
+        """Read files, directories, and standard input for ``-``, each to the end."""
+        for name in names:
+            if name != "-" and Path(name).is_dir():
+                files = find_files(name, self.problems.append)
+                if not files:
+                    self.problems.append(f"{name}: the directory holds no *.yaml, *.yml or *.json")
+                for file in files:
+                    yield from self._read_found(file)
+            else:
+                yield from self._read_named(name)
+
+    def _read_named(self, name: str) -> Iterator[Document]:
+        before, unreadable = self.subjects, []
+        for document in self._read_file(name):
+            if document.problem:
+                unreadable.append(document)
+            yield document
+        if self.subjects > before:
+            return
+        if not unreadable:
+            self.passed_over.append((name, "no Kubernetes object in it"))
+        elif any(document.problem != TEMPLATE for document in unreadable):
+            self.problems.append(f"{name}: nothing in it can be read")
+
+    def _read_found(self, file: str) -> Iterator[Document]:
+        """Read a file that nobody named: it may be anything."""
+        before, unreadable = self.subjects, []
+        for document in self._read_file(file):
+            if document.problem:
+                unreadable.append(document)
+            else:
+                yield document
+        if self.subjects > before or (unreadable and _looks_like_manifest(file)):
+            yield from unreadable
+        elif unreadable:
+            document = unreadable[0]
+            self.passed_over.append((file, f"line {document.first_line}: {document.problem}"))
+        else:
+            self.passed_over.append((file, "no Kubernetes object in it"))
+
+    def _read_file(self, name: str) -> Iterator[Document]:
+        try:
+            with open_file_or_stdin(name) as (stream, _):
+                for document in read_documents(stream, file=name):
+                    self.subjects += count_subjects(document)
+                    yield document
+        except InputError as error:
+            self.problems += [f"{error.where}: {problem}" for problem in error.problems]
+
+
+def _looks_like_manifest(file: str) -> bool:
+    """Whether a file that cannot be read was meant for Kubernetes as it stands."""
+    content = read_source(file)
+    return _LOOKS_LIKE_OBJECT.search(content) is not None and not _LOOKS_LIKE_TEMPLATE.search(content)

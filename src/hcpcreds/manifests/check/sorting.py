@@ -1,0 +1,137 @@
+"""Sorting documents by what the checks ask for."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from hcpcreds.errors import InputError
+from hcpcreds.hosted_cluster import KINDS
+from hcpcreds.kubernetes.documents import Document
+from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.objects import find_controller, find_objects, find_pod_template, is_object, is_over
+from hcpcreds.manifests.check.cluster_wide import find_helm_values
+from hcpcreds.manifests.check.subjects import (
+    COMPONENT_BY_CONFIG,
+    COMPONENT_BY_VOLUME,
+    PATH_SETTING,
+    CloudConfig,
+    Named,
+    Pod,
+    Subjects,
+    read_cluster,
+    read_configs,
+    read_pod,
+)
+
+_UNIQUE_KINDS: Final = frozenset({"SecretProviderClass", "AzureClusterIdentity", "CSIDriver", *KINDS})
+_MADE_KINDS: Final = frozenset({"Pod", "ReplicaSet", "ReplicationController", "Job"})
+"""What other objects make of their templates."""
+_SOURCES: Final = ("csi", "secret", "configMap", "projected")
+
+
+def sort_documents(documents: Iterable[Document]) -> Subjects:
+    """Sort documents by what they are; a List by its items.
+
+    What no check looks at is not kept, so that a stream may be larger than memory.
+    """
+    subjects = Subjects()
+    made: list[tuple[Named, tuple[str, ...]]] = []
+    workloads: set[tuple[str, str, str]] = set()
+    for node in _expand(documents, subjects):
+        item = Named(
+            node, node["kind"].text, node.at("metadata", "name").text, node.at("metadata", "namespace").text
+        )
+        template = find_pod_template(node.value) if isinstance(node.value, dict) else None
+        if template is None:
+            _keep(item, subjects)
+            continue
+        workloads.add((item.kind, item.name, item.namespace))
+        if item.kind in _MADE_KINDS and find_controller(node.value):
+            made.append((item, template))
+        elif not is_over(node.value):
+            _keep_pod(read_pod(item, template), subjects)
+    for item, template in _choose_made(made, workloads):
+        _keep_pod(read_pod(item, template), subjects)
+    return subjects
+
+
+def count_subjects(document: Document) -> int:
+    """Count what the checks know: objects, cloud configs, a chart's values, descriptions of AKS clusters."""
+    values = document.value if isinstance(document.value, list) else [document.value]
+    with suppress(InputError):
+        return sum(_is_known(Node(document, (), item)) for value in values for _, item in find_objects(value))
+    return 0
+
+
+def _is_known(node: Node) -> bool:
+    return (
+        is_object(node.value)
+        or node[PATH_SETTING].is_set
+        or any(root["addonProfiles"].is_set for root in (node, node["properties"], node["spec"]))
+        or any(True for _ in find_helm_values(node))
+    )
+
+
+def _choose_made(
+    made: list[tuple[Named, tuple[str, ...]]], workloads: set[tuple[str, str, str]]
+) -> Iterator[tuple[Named, tuple[str, ...]]]:
+    """Choose from live objects that something else made: one where their owner is not there, else none."""
+    for item, template in made:
+        kind, name = find_controller(item.node.value) or ("", "")
+        owner = (kind, name, item.namespace)
+        if owner not in workloads and not is_over(item.node.value):
+            workloads.add(owner)
+            yield item, template
+
+
+def _expand(documents: Iterable[Document], subjects: Subjects) -> Iterator[Node]:
+    for document in documents:
+        value = document.value
+        if document.problem:
+            subjects.unreadable.append(document)
+        elif isinstance(value, list):
+            yield from (Node(document, (index,), item) for index, item in enumerate(value))
+        else:
+            try:
+                for path, found in find_objects(value):
+                    yield Node(document.at(path), (), found)
+            except InputError as error:
+                subjects.unreadable.append(msgspec.structs.replace(document, problem=error.problems[0]))
+
+
+def _keep(item: Named, subjects: Subjects) -> None:
+    """Keep what is not a workload by what it is."""
+    node = item.node
+    if item.kind in _UNIQUE_KINDS or item.name in COMPONENT_BY_CONFIG:
+        subjects.named.append(item)
+    if not is_object(node.value) or any(node[key]["addonProfiles"].is_set for key in ("spec", "properties")):
+        subjects.settings.append(node)
+    if item.kind == "SecretProviderClass":
+        subjects.classes.append(item)
+    elif item.kind == "AzureClusterIdentity":
+        subjects.cluster_identities.append(item)
+    elif item.kind in KINDS:
+        read_cluster(item, subjects)
+    elif item.kind in ("Secret", "ConfigMap"):
+        subjects.configs += read_configs(item)
+    elif not item.kind and not node["apiVersion"].is_set and node[PATH_SETTING].is_set:
+        subjects.configs.append(CloudConfig(node))
+
+
+def _keep_pod(pod: Pod, subjects: Subjects) -> None:
+    """Keep a pod that could have to do with a credential: that mounts or names what could hold one."""
+    is_ours = pod.rows or pod.kind == "DaemonSet"
+    volumes = any(volume[source].is_set for volume in pod.volumes for source in _SOURCES)
+    mounts = (mount for container in pod.containers for mount in container.mounts)
+    env = (variable["name"].text for container in pod.containers for variable in container.env)
+    if (
+        is_ours
+        or volumes
+        or any(
+            mount["name"].text in COMPONENT_BY_VOLUME or "cert" in mount["mountPath"].text for mount in mounts
+        )
+        or any(word in name for name in env for word in ("AZURE", "ARO_", "MANAGED_"))
+    ):
+        subjects.pods.append(pod)
