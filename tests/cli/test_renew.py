@@ -1,4 +1,4 @@
-"""`hcpcreds renew` as its user runs it: a process, its output, its exit status, what it leaves in vaults."""
+"""`hcpcreds renew`: its output, its exit status, and the vaults afterwards."""
 
 import base64
 import json
@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ import click
 import msgspec
 import pytest
 from azure.keyvault.secrets import SecretClient
+from click.testing import CliRunner, Result
 from tests.local.clients import Caller, make_key
 
 from hcpcreds import vault
 from hcpcreds.cli.renew import command
+from hcpcreds.cli.root import hcpcreds
 from hcpcreds.dataplane import UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import parse_model
 from hcpcreds.local.azure.azure import LocalAzure
@@ -29,10 +32,12 @@ from hcpcreds.local.kubernetes.lease_api import LeaseApi
 
 LONG_AGO = "2026-11-01T00:00:00Z"
 OWN = "cccccccc-0000-0000-0000-000000000001"
+ENVIRONMENT = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
+"""Names a proxy that is down; loopback needs none."""
 
 
 class Region:
-    """A local Azure with vaults of stored credentials, and the command line that renews them."""
+    """A local Azure with two vaults, and the command that renews in them."""
 
     def __init__(self, azure: LocalAzure, folder: Path) -> None:
         self.azure = azure
@@ -48,7 +53,7 @@ class Region:
         )
 
     def store(self, number: int, *, due: bool, name: str | None = None, **fields: Any) -> str:
-        """Store an identity's credential; returns the name of its secret."""
+        """Store a credential; returns the name of its secret."""
         issued: dict[str, Any] = {
             **self.azure.issue(f"aaaaaaaa-0000-0000-0000-{number:012}", private_key=make_key()),
             **({"renew_after": LONG_AGO} if due else {}),
@@ -62,34 +67,46 @@ class Region:
         with self.open(name) as client:
             return len(list(client.list_properties_of_secret_versions(secret)))
 
-    def start(
+    def run(
         self, *arguments: str, where: bool = True, environment: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[str]:
-        place = [
+    ) -> Result:
+        """Run the command in this process."""
+        command = ["renew", *(self._place if where else []), *arguments]
+        done = CliRunner().invoke(hcpcreds, command, env={**ENVIRONMENT, **(environment or {})})
+        check_no_secret(done.output)
+        return done
+
+    @contextmanager
+    def start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Run the command in a process of its own."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hcpcreds", "renew", *self._place, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **ENVIRONMENT, **(environment or {})},
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    @property
+    def _place(self) -> list[str]:
+        return [
             *("--vault", self.azure.vault_url()),
             *("--audience", self.azure.settings.data_plane_audience),
             *("--data-plane-host", "127.0.0.1"),
             *("--credential-file", str(self.own)),
             *("--ca-file", str(self.azure.ca_file)),
         ]
-        return subprocess.Popen(
-            [sys.executable, "-m", "hcpcreds", "renew", *(place if where else []), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", **(environment or {})},
-        )
 
-    def run(
-        self, *arguments: str, where: bool = True, environment: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, where=where, environment=environment)
-        try:
-            out, err = process.communicate()
-        finally:
-            process.kill()
-        assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", out + err), "a token, a certificate or a key"
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+def check_no_secret(text: str) -> None:
+    assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", text), "a token, a certificate or a key"
 
 
 @pytest.fixture
@@ -100,7 +117,7 @@ def region(make_azure: Callable[..., LocalAzure], tmp_path: Path) -> Region:
 def test_renew_once_renews_only_what_is_due(region: Region):
     due, current = region.store(1, due=True), region.store(2, due=False)
     done = region.run("--once")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert re.match(r"127\.0\.0\.1:\d+: 2 credentials, 1 renewed, \d\.\d s\n", done.stdout)
     assert "next expiry in" in done.stdout
     assert (region.count_versions(due), region.count_versions(current)) == (2, 1)
@@ -122,7 +139,7 @@ def test_renew_prints_a_line_of_json_for_each_vault_when_there_are_several(regio
 def test_renew_changes_nothing_when_it_is_a_dry_run(region: Region):
     due, current = region.store(1, due=True), region.store(2, due=False)
     done = region.run("--dry-run")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert re.search(f"due: {due}, expires in (89|90) days\n", done.stdout)
     assert current not in done.stdout
     assert current in region.run("--dry-run", "--before", "60d").stdout
@@ -136,7 +153,7 @@ def test_renew_reports_the_reason_and_the_time_left_when_a_renewal_fails(region:
         [region.store(n, due=True) for n in (1, 2)],
     )
     done = region.run("--once")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert re.match(
         rf"{lost}: not renewed, expires in (89|90) days: secret {lost} in https://127\S+: it has no",
         done.stderr,
@@ -149,7 +166,7 @@ def test_renew_reports_the_reason_and_the_time_left_when_a_renewal_fails(region:
 def test_renew_exits_with_1_when_a_walk_is_incomplete(region: Region):
     region.azure.directory.remove_application(OWN)
     done = region.run("--once")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "the walk is incomplete: vault https://127.0.0.1" in done.stderr
     assert "AADSTS" in done.stderr
     assert "INCOMPLETE" in done.stdout
@@ -164,17 +181,15 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
 def test_renew_finishes_renewals_in_progress_when_it_gets_a_signal(region: Region, number: signal.Signals):
     names = [region.store(n, due=True) for n in range(6)]
     fault = region.azure.faults.add("data_plane", method="GET", delay=1.0)
-    process = region.start("--interval", "1h", "--concurrency", "2")
-    try:
+    with region.start("--interval", "1h", "--concurrency", "2") as process:
         while not fault.met:
             time.sleep(0.02)
         process.send_signal(number)
         out, err = process.communicate()
-    finally:
-        process.kill()
     assert process.returncode == 0
     assert "Stopping after the renewals in progress" in err
     assert "INCOMPLETE" in out
+    check_no_secret(out + err)
     versions = [region.count_versions(name) for name in names]
     assert sorted(versions) == [1, 1, 1, 1, 2, 2]
 
@@ -182,8 +197,7 @@ def test_renew_finishes_renewals_in_progress_when_it_gets_a_signal(region: Regio
 def test_renew_stops_immediately_when_it_gets_a_second_signal(region: Region):
     name = region.store(1, due=True)
     fault = region.azure.faults.add("data_plane", method="GET", hang=True)
-    process = region.start("--once")
-    try:
+    with region.start("--once") as process:
         while not fault.met:
             time.sleep(0.02)
         process.terminate()
@@ -191,16 +205,13 @@ def test_renew_stops_immediately_when_it_gets_a_second_signal(region: Region):
         assert "Stopping" in process.stderr.readline()
         process.terminate()
         _, err = process.communicate()
-    finally:
-        process.kill()
     assert (process.returncode, err) == (1, "")
     assert region.count_versions(name) == 1
 
 
 def test_renew_repeats_walks_and_serves_metrics_when_given_an_interval(region: Region):
     region.store(1, due=True)
-    process = region.start("--interval", "0.2s", "--metrics-address", "127.0.0.1:0")
-    try:
+    with region.start("--interval", "0.2s", "--metrics-address", "127.0.0.1:0") as process:
         assert process.stderr is not None
         address = f"http://{process.stderr.readline().split()[-1]}/"
         read_until(process, "1 renewed")
@@ -209,9 +220,6 @@ def test_renew_repeats_walks_and_serves_metrics_when_given_an_interval(region: R
         with urllib.request.urlopen(address, timeout=10) as answer:
             page = answer.read().decode()
         process.terminate()
-        process.communicate()
-    finally:
-        process.kill()
         process.communicate()
     assert process.returncode == 0
     assert re.search(
@@ -238,31 +246,27 @@ def test_renew_uses_the_environments_credential_when_no_file_is_given(region: Re
             "AZURE_CLIENT_CERTIFICATE_PATH": str(pem),
         },
     )
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     assert "1 renewed" in done.stdout
 
 
 @pytest.mark.timeout(120)
 def test_renew_skips_a_vault_when_another_replica_holds_its_lease(region: Region, tmp_path: Path):
     region.store(1, due=True)
+    share = ("--lease-namespace", "hcpcreds")
     with LeaseApi(tmp_path) as api:
         cluster = {"KUBECONFIG": str(api.kubeconfig)}
-        first = region.start("--interval", "1h", "--lease-namespace", "hcpcreds", environment=cluster)
-        try:
+        with region.start("--interval", "1h", *share, environment=cluster) as first:
             read_until(first, "1 renewed")
             later = region.store(2, due=True)
-            second = region.run("--once", "--lease-namespace", "hcpcreds", environment=cluster)
-            assert second.returncode == 0
+            second = region.run("--once", *share, environment=cluster)
+            assert second.exit_code == 0
             assert "skipped, another replica holds its Lease" in second.stderr
             assert second.stdout == ""
             assert region.count_versions(later) == 1
             first.terminate()
             first.communicate()
-            third = region.run("--once", "--lease-namespace", "hcpcreds", environment=cluster)
-            assert "1 renewed" in third.stdout
-        finally:
-            first.kill()
-            first.communicate()
+        assert "1 renewed" in region.run("--once", *share, environment=cluster).stdout
 
 
 @pytest.mark.parametrize(
@@ -286,7 +290,7 @@ def test_renew_skips_a_vault_when_another_replica_holds_its_lease(region: Region
 )
 def test_renew_exits_with_2_when_the_usage_is_wrong(region: Region, arguments: list[str], said: str):
     done = region.run(*arguments)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert said in done.stderr
     assert done.stdout == ""
     assert region.azure.requests.count("vault") == 0
@@ -329,5 +333,5 @@ def test_renew_starts_when_clicks_types_take_no_parameters():
 @pytest.mark.parametrize("missing", [["--vault", "harbour"], ["--audience", "https://identity.azure.net"]])
 def test_renew_exits_with_2_when_vault_or_audience_is_missing(region: Region, missing: list[str]):
     done = region.run("--once", *missing, where=False)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "Give at least one --vault and the --audience" in done.stderr

@@ -50,6 +50,18 @@ def test_others_get_their_token_when_one_who_waits_is_cancelled(identity: Identi
     asyncio.run(run())
 
 
+def test_credential_is_closed_when_its_block_ends(identity: Identity):
+    identity.rotate()
+
+    async def run() -> None:
+        async with make(identity) as credential:
+            assert await credential.get_token(SCOPE)
+        with pytest.raises(SourceClosedError):
+            await credential.get_token(SCOPE)
+
+    asyncio.run(run())
+
+
 def test_event_loop_is_never_held_up_when_the_first_token_is_fetched(identity: Identity):
     identity.rotate()
 

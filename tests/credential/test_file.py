@@ -240,6 +240,7 @@ def test_time_is_read_as_utc_when_it_is_written(written: str, meant: dt.datetime
         ("HTTPS://Login.Example//", "https://Login.Example"),
         ("https://127.0.0.1:65535", "https://127.0.0.1:65535"),
         ("https://[::1]:1/", "https://[::1]:1"),
+        ("https://[::ffff:192.0.2.1]/", "https://[::ffff:192.0.2.1]"),
         ("https://xn--mnchen-3ya.example/adfs", "https://xn--mnchen-3ya.example/adfs"),
         ("https://my_host/a-b/c.d/~e", "https://my_host/a-b/c.d/~e"),
     ],

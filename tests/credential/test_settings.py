@@ -26,8 +26,19 @@ def test_path_comes_from_the_environment_when_it_is_set(value: str, path: str):
 
 @pytest.mark.parametrize("environment", [{}, {"MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH": ""}])
 def test_environment_is_refused_when_the_variable_is_not_set(environment: dict[str, str]):
-    with pytest.raises(InputError, match="MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH: not set"):
+    with pytest.raises(
+        InputError,
+        match=r"^environment: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH: not set.*HyperShift sets it",
+    ):
         read_environment(environment)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "eyJhbGciOiJub25lIn0", "A" * 256])
+def test_environment_is_refused_when_the_variable_holds_no_path(value: str):
+    with pytest.raises(
+        InputError, match=r"^environment: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH: (holds|expected)"
+    ):
+        read_environment({"MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH": value})
 
 
 def test_credential_is_made_when_the_environment_names_its_file(

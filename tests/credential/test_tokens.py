@@ -448,8 +448,11 @@ def test_credential_says_so_when_it_is_used_after_close(identity: Identity, make
     credential.get_token(SCOPE)
     credential.close()
     credential.close()
-    with pytest.raises(SourceClosedError, match="after its close"):
+    with pytest.raises(
+        SourceClosedError, match=r"after its close.*when the last client that uses it is done"
+    ):
         credential.get_token(SCOPE)
+    assert identity.count_requests() == 1, "nobody is asked any more"
 
 
 def test_authority_that_is_given_wins_when_the_file_names_another(

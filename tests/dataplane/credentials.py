@@ -1,4 +1,4 @@
-"""A credential that a pod could use, for tests that need no authority that knows it."""
+"""A usable credential, for tests without an authority."""
 
 import base64
 from functools import cache
@@ -10,14 +10,14 @@ from tests.local.clients import make_certificate, make_key
 
 @cache
 def make_client_secret(*, certificate_of: int = 0, key_of: int = 0) -> str:
-    """Base64 of a PEM bundle; with two different keys it is one that nobody can use."""
+    """Return a PEM bundle in base64; with two different keys it is unusable."""
     certificate = make_certificate(number=certificate_of).public_bytes(Encoding.PEM)
     key = make_key(key_of).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return base64.b64encode(certificate + key).decode()
 
 
 def make_fields(**others: Any) -> dict[str, Any]:
-    """The fields of a whole credential."""
+    """Return the fields of a complete credential."""
     return {
         "authentication_endpoint": "https://login.microsoftonline.com/",
         "client_id": "aaaaaaaa-0000-0000-0000-000000000002",

@@ -1,4 +1,4 @@
-"""WWW-Authenticate, parsed as RFC 9110 writes it."""
+"""The parser of WWW-Authenticate."""
 
 import string
 import time
@@ -12,7 +12,7 @@ from hcpcreds.dataplane.challenge import Challenge, find_tenant, parse_challenge
 from hcpcreds.errors import InputError
 
 TOKENS = st.text(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~", min_size=1, max_size=12)
-# What HTTP lets stand in a quoted string: tab, blank, visible ASCII, and the upper half of Latin-1.
+# The characters of a quoted string in HTTP: tab, blank, visible ASCII, and the upper half of Latin-1.
 TEXTS = st.text([chr(code) for code in (9, *range(0x20, 0x7F), *range(0x80, 0x100))], max_size=30)
 TOKEN68S = st.from_regex(r"\A[A-Za-z0-9\-._~+/]{1,12}={0,2}\Z")
 BLANKS = st.sampled_from(["", " ", "\t", "  "])

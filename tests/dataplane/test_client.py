@@ -1,4 +1,4 @@
-"""The data-plane client and its asyncio twin, side by side, against the local Azure over HTTPS."""
+"""One contract for both data-plane clients, sync and asyncio, against the local Azure over HTTPS."""
 
 import asyncio
 import logging
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.dataplane.test_models import build_strategy
 from tests.local.clients import CALLER, AsyncCaller, Caller
+from tests.support.twins import describe, list_pairs
 
 from hcpcreds import dataplane
 from hcpcreds.dataplane import (
@@ -21,6 +22,7 @@ from hcpcreds.dataplane import (
     MoveIdentityRequest,
     UserAssignedIdentitiesRequest,
     aio,
+    client,
 )
 from hcpcreds.dataplane.models import render_model
 from hcpcreds.errors import InputError, IssueError
@@ -30,7 +32,7 @@ CLIENT = "aaaaaaaa-0000-0000-0000-000000000001"
 
 
 class Twin:
-    """Calls either twin in the same words."""
+    """Calls either twin."""
 
     def __init__(self, azure: LocalAzure, kind: str) -> None:
         self.azure = azure
@@ -39,7 +41,7 @@ class Twin:
         self.options: dict[str, Any] = {"retry_backoff_factor": 0}
 
     def call(self, *calls: tuple[str, Any], url: str | None = None) -> list[Any]:
-        """Make calls, one after the other, through one factory; answer what each answered."""
+        """Make calls in sequence through one factory; returns their results."""
         arguments: Any = (self.caller, self.azure.settings.data_plane_audience)
         options = {"connection_verify": str(self.azure.ca_file), "hosts": ("127.0.0.1",), **self.options}
         identity_url = url or self.azure.identity_url
@@ -60,6 +62,14 @@ class Twin:
         (answer,) = self.call(("get_user_assigned_identities_credentials", (request,)))
         assert isinstance(answer, ManagedIdentityCredentials)
         return answer
+
+
+TWINS = list_pairs(client, aio, "ManagedIdentityDataPlaneClient", "ManagedIdentityDataPlaneClientFactory")
+
+
+@pytest.mark.parametrize(("sync_one", "aio_one"), TWINS)
+def test_client_has_the_same_signature_and_documentation_when_it_is_the_twin(sync_one: Any, aio_one: Any):
+    assert describe(sync_one) == describe(aio_one)
 
 
 @pytest.fixture(params=["sync", "aio"])
@@ -234,7 +244,7 @@ def test_client_logs_no_secret_when_told_to_log_everything(
     twin.options["logging_enable"] = True
     with caplog.at_level(logging.DEBUG):
         (issued,) = twin.issue(identity.resource_id).explicit_identities or ()
-    assert "credentials?" in caplog.text  # the call itself is logged, as the Azure SDK logs
+    assert "credentials?" in caplog.text  # the URL is logged, as in any Azure SDK
     assert issued.client_secret
     assert issued.client_secret[:40] not in caplog.text
     assert "eyJ" not in caplog.text

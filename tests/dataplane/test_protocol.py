@@ -1,7 +1,4 @@
-"""The calls as they go over the wire, and the twins side by side."""
-
-import inspect
-from typing import Any
+"""Requests and answers of the data plane, and the hosts that they may go to, without I/O."""
 
 import msgspec
 import pytest
@@ -9,14 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from hcpcreds import vault
-from hcpcreds.dataplane import MoveIdentityRequest, UserAssignedIdentitiesRequest, client
-from hcpcreds.dataplane import aio as aio_client
+from hcpcreds.dataplane import MoveIdentityRequest, UserAssignedIdentitiesRequest
 from hcpcreds.dataplane.hosts import check_identity_url, choose_hosts
 from hcpcreds.dataplane.models import ManagedIdentityCredentials
 from hcpcreds.dataplane.protocol import Answer, Tenants, build_request, read_answer
 from hcpcreds.errors import InputError, IssueError
-from hcpcreds.vault import aio as aio_vault
 
 URL = "https://control.identity.azure.net/subscriptions/s/credentials"
 QUERIES = st.lists(st.from_regex(r"\A[a-z]{1,5}=[A-Za-z0-9%+._-]{0,8}\Z"), max_size=4).map("&".join)
@@ -117,23 +111,6 @@ def test_read_answer_truncates_the_message_when_it_is_long():
     with pytest.raises(IssueError) as caught:
         read_answer(build_request("GET", URL), Answer(500, content), ManagedIdentityCredentials)
     assert len(str(caught.value)) < 500
-
-
-TWINS: list[tuple[Any, Any]] = [
-    *(
-        (getattr(getattr(client, kind), name), getattr(getattr(aio_client, kind), name))
-        for kind in ("ManagedIdentityDataPlaneClient", "ManagedIdentityDataPlaneClientFactory")
-        for name in vars(getattr(client, kind))
-        if not name.startswith("_")
-    ),
-    *((getattr(vault, name), getattr(aio_vault, name)) for name in ("store", "load", "list_stored")),
-]
-
-
-@pytest.mark.parametrize(("twin", "aio_twin"), TWINS)
-def test_aio_twin_has_the_arguments_and_the_description_of_the_sync_one(twin: Any, aio_twin: Any):
-    assert list(inspect.signature(twin).parameters) == list(inspect.signature(aio_twin).parameters)
-    assert inspect.getdoc(twin) == inspect.getdoc(aio_twin)
 
 
 @pytest.mark.parametrize("host", ["identity.azure.net", "east.IDENTITY.azure.net"])

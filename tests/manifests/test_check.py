@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -294,13 +295,19 @@ def test_cloud_conf_of_another_platform_is_passed_over(text):
     )
 
 
-def test_cloud_config_through_a_projected_volume_is_followed_to_its_reader():
+@pytest.mark.parametrize(
+    ("kind", "data", "source"),
+    [("Secret", "stringData", "secret"), ("ConfigMap", "data", "configMap")],
+)
+def test_cloud_config_through_a_projected_volume_is_followed_to_its_reader(kind, data, source):
     settings = json.dumps({"aadMSIDataPlaneIdentityPath": "/mnt/certs/a"})
-    config = {"kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"cloud.conf": settings}}
+    config = {"kind": kind, "metadata": {"name": "mine"}, data: {"cloud.conf": settings}}
     container = {"name": "c", "volumeMounts": [{"name": "conf", "mountPath": "/etc/cloud"}]}
-    volume = {"name": "conf", "projected": {"sources": [{"secret": {"name": "mine"}}]}}
+    volume: Any = {"name": "conf", "projected": {"sources": [{source: {"name": "mine"}}]}}
     pod = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container], "volumes": [volume]}}
     assert codes([config, pod]) == ["HC402"]
+    volume["projected"]["sources"][0][source]["name"] = "another"
+    assert codes([config, pod]) == []
 
 
 def test_no_finding_repeats_a_secret():
@@ -427,6 +434,7 @@ spec:
         ("HC308", "objectType: secret", "objectFormat: pem", ["HC308"]),
         ("HC309", "objectName: otter-ingress", "objectName: null", ["HC309"]),
         ("HC316", "objectEncoding: utf-8", "objectEncoding: base64", ["HC316"]),
+        ("HC316", "          objectEncoding: utf-8\n", "", []),
         ("HC317", "tenantId: bbbbbbbb", "tenantID: cccccccc", ["HC317"]),
         ("HC318", 'filePermission: "0440"', "objectFormat: der", ["HC318"]),
         ("HC402", '"/mnt/certs/otter-ccm"', '"/mnt/certs"', ["HC405"]),

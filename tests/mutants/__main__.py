@@ -165,6 +165,7 @@ def _judge(copy: Copy, room: Room, knowledge: Knowledge, mutation: Mutation, sou
             order = copy.root / "order.json"
             order.write_text(json.dumps(tests))
             if tests and copy.run("-x", *room.tests, **{ORDER: str(order)}) != 0:
+                print(".", end="", file=sys.stderr, flush=True)
                 return "killed"
     finally:
         (copy.root / file).write_bytes(source)

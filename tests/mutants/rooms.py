@@ -31,8 +31,8 @@ ROOMS: Final = {
         ("tests/credential", "tests/test_workers.py", "tests/test_no_secrets.py"),
     ),
     "http": Room(("http",), ("tests/http", "tests/credential")),
-    "dataplane": Room(("dataplane",), ("tests/dataplane",)),
-    "vault": Room(("vault",), ("tests/vault",)),
+    "dataplane": Room(("dataplane",), ("tests/dataplane", "tests/vault")),
+    "vault": Room(("vault",), ("tests/vault", "tests/renewal")),
     "renewal": Room(("renewal",), ("tests/renewal",)),
     "manifests": Room(("manifests",), ("tests/manifests",)),
     "documents": Room(

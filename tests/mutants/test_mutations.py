@@ -1,6 +1,5 @@
 """The sampler itself: it finds what it should, and what it lists as equivalent is still there."""
 
-import pytest
 from tests.mutants.mutations import find_mutations
 from tests.mutants.rooms import ROOMS, ROOT, describe, read_equivalent
 
@@ -57,8 +56,6 @@ def test_every_file_of_the_package_is_in_a_room():
 
 def test_what_is_listed_as_equivalent_is_still_there():
     listed = read_equivalent()
-    if not listed:
-        pytest.skip("none is listed")
     sources = {file: (ROOT / file).read_bytes() for file, *_ in listed}
     there = {
         describe(mutation, source)

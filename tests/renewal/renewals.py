@@ -1,4 +1,4 @@
-"""A vault full of credentials, renewers of it, and the promise that is kept whatever goes wrong."""
+"""A vault of stored credentials, its renewers, and the promise that they keep whatever goes wrong."""
 
 import asyncio
 import base64
@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
@@ -41,10 +40,10 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a secret; the value is None when it is disabled."""
+    """One version of a secret."""
 
     version: str
-    value: str | None = field(repr=False)
+    value: str = field(repr=False)
     enabled: bool
     tags: Mapping[str, str]
     content_type: str | None
@@ -52,16 +51,15 @@ class Version:
     expires_on: datetime | None
 
     def decode(self) -> dict[str, Any]:
-        """What the secret says, as a pod would see it: the one credential in it."""
-        value = self.value or ""
+        """Return the one credential in the value, as a pod would see it."""
         for decode in (bytes.fromhex, lambda text: base64.b64decode(text, validate=True), str.encode):
             try:
-                content: dict[str, Any] = msgspec.json.decode(decode(value))
+                content: dict[str, Any] = msgspec.json.decode(decode(self.value))
             except (ValueError, msgspec.MsgspecError):
                 continue
             one: dict[str, Any] = (content.get("explicit_identities") or [content])[0]
             return one
-        raise AssertionError("it is no JSON")
+        raise AssertionError("not JSON")
 
     def parse(self) -> CredentialFile:
         return parse_credential_file(msgspec.json.encode(self.decode()), path=self.version)
@@ -69,7 +67,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Held:
-    """What a vault holds of one secret."""
+    """A secret with all of its versions."""
 
     latest: Version
     versions: Mapping[str, Version]
@@ -89,7 +87,7 @@ class _Rule:
 
 
 class Meanwhile(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
-    """Lets something happen just before or after one of a client's requests."""
+    """Calls back just before or after one of a client's requests."""
 
     def __init__(self, rules: list[_Rule]) -> None:
         super().__init__()
@@ -116,10 +114,10 @@ class Meanwhile(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
 
 
 class Renewals:
-    """A vault of a local Azure, filled and read with a client of its own, and renewers of it.
+    """The first vault of a local Azure, and renewers of it.
 
     Args:
-        azure: Nobody else's; its first vault is taken.
+        azure: Used by this test only, as long as it runs.
         now: The renewers' clock.
     """
 
@@ -130,16 +128,17 @@ class Renewals:
         self.vault = SecretClient(
             azure.vault_url(), Caller(azure), verify_challenge_resource=False, **self.options
         )
+        """The client of another writer."""
         self.client_ids: dict[str, str] = {}
-        """Of each secret's identity, by its name."""
+        """Client id of each secret's identity, by the secret's name."""
         self.said: list[str] = []
-        """What outcomes and logs said."""
+        """The reasons of all outcomes."""
         self._rules: list[_Rule] = []
 
     def close(self) -> None:
         self.vault.close()
 
-    def add(  # noqa: PLR0913 - what a test may want otherwise, each by its name
+    def add(  # noqa: PLR0913 (each by its name)
         self,
         name: str | None = None,
         *,
@@ -151,7 +150,7 @@ class Renewals:
         whole: bool = False,
         **fields: Any,
     ) -> str:
-        """Store a credential that was issued fifty days ago; gives the secret's name."""
+        """Store a credential that was issued fifty days ago; returns the name of the secret."""
         client_id = str(uuid.uuid4())
         if system_assigned:
             self.azure.add_identity(client_id, system_assigned=True)
@@ -168,7 +167,13 @@ class Renewals:
         self.write(name, credential, encoding=encoding, tags=tags, content_type=content_type, whole=whole)
         return name
 
-    def write(  # noqa: PLR0913 - as above
+    def fill_two_pages(self) -> tuple[list[str], list[str]]:
+        """Fill two pages of the vault's list; returns the names of the due credentials on each."""
+        due = {0, 7, 24, 25, 29}
+        names = [self.add(f"cert-{number:02}", due=number in due) for number in range(30)]
+        return [names[0], names[7], names[24]], [names[25], names[29]]
+
+    def write(  # noqa: PLR0913 (each by its name)
         self,
         name: str,
         credential: Mapping[str, Any],
@@ -179,13 +184,13 @@ class Renewals:
         whole: bool = False,
         enabled: bool = True,
     ) -> None:
-        """Store any credential, as some other program would."""
+        """Store any credential, as another program would."""
         content: Mapping[str, Any] = credential
         if whole:
             content = {"internal_id": "the resource's", "explicit_identities": [credential]}
         encoded = msgspec.json.encode(content)
         times = {"renew_after", "cannot_renew_after"} & credential.keys()
-        self.vault.set_secret(
+        self.azure.vault().put(
             name,
             {"utf-8": encoded.decode(), "hex": encoded.hex(), "base64": base64.b64encode(encoded).decode()}[
                 encoding
@@ -198,7 +203,7 @@ class Renewals:
         )
 
     def issue(self, name: str, *, age: timedelta = timedelta(0), **fields: Any) -> dict[str, Any]:
-        """Issue another credential of a secret's identity, which begins so long ago."""
+        """Issue another credential for a secret's identity, valid since so long ago."""
         now = self.now()
         credential: dict[str, Any] = self.azure.issue(
             self.client_ids[name],
@@ -209,56 +214,42 @@ class Renewals:
         return {**credential, **fields}
 
     def store(self, name: str, *, age: timedelta = timedelta(0), **fields: Any) -> None:
-        """Store another credential of a secret's identity: another writer's. By default newer than all."""
+        """Store another credential of a secret's identity, as another writer would; by default the newest."""
         self.write(name, self.issue(name, age=age, **fields))
 
     def answer(self, name: str, credential: Mapping[str, Any]) -> None:
-        """Let the data plane answer this credential for a secret's identity."""
+        """Make the data plane return this credential for a secret's identity."""
         body = msgspec.json.encode({"explicit_identities": [credential]})
         self.azure.faults.add("data_plane", match=self.client_ids[name], body=body)
 
     def read(self) -> dict[str, Held]:
-        """Read every version of every secret that there is."""
+        """Return every secret with its versions."""
         return {name: held for name in self.client_ids if (held := self.look(name))}
 
     def look(self, name: str) -> Held | None:
-        """Read every version of a secret; None when there is none."""
-        entries = list(self.vault.list_properties_of_secret_versions(name))
-        versions = {entry.version or "": self._read_version(name, entry.version or "") for entry in entries}
-        if not versions:
-            return None
-        try:
-            latest = versions[self.vault.get_secret(name).properties.version or ""]
-        except HttpResponseError:  # the latest is disabled
-            latest = next(one for one in versions.values() if not one.enabled)
-        return Held(latest, versions)
+        """Return a secret with its versions, or None when it does not exist."""
+        versions = [
+            Version(
+                each.version,
+                each.value,
+                enabled=each.enabled,
+                tags=dict(each.tags),
+                content_type=each.content_type,
+                not_before=_convert_time(each.not_before),
+                expires_on=_convert_time(each.expires),
+            )
+            for each in self.azure.vault().list_versions(name)
+        ]
+        return Held(versions[-1], {each.version: each for each in versions}) if versions else None
 
     def latest(self, name: str) -> dict[str, Any]:
-        """What a pod reads."""
+        """Return the credential that pods read."""
         held = self.look(name)
         assert held is not None
         return held.latest.decode()
 
-    def _read_version(self, name: str, version: str) -> Version:
-        try:
-            secret = self.vault.get_secret(name, version)
-        except HttpResponseError:  # disabled
-            return Version(
-                version, None, enabled=False, tags={}, content_type=None, not_before=None, expires_on=None
-            )
-        properties = secret.properties
-        return Version(
-            version,
-            secret.value,
-            enabled=bool(properties.enabled),
-            tags=properties.tags or {},
-            content_type=properties.content_type,
-            not_before=properties.not_before,
-            expires_on=properties.expires_on,
-        )
-
     def check_kept(self, before: Mapping[str, Held]) -> dict[str, Held]:
-        """See that no identity has lost what it had; gives what there is now.
+        """Check that no identity has lost its credential; returns the secrets as they are now.
 
         Every version that was there is there, enabled and readable as it was. The latest is a credential
         that pods can use, of the same identity, and no older, wherever it was one before.
@@ -275,7 +266,7 @@ class Renewals:
         return after
 
     def check_token(self, name: str, directory: Path) -> None:
-        """See that Entra gives a token for what a pod would read."""
+        """Check that Entra ID issues a token for the credential that pods read."""
         path = directory / "credential.json"
         path.write_bytes(msgspec.json.encode(self.latest(name)))
         with UserAssignedIdentityCredential(
@@ -284,16 +275,16 @@ class Renewals:
             assert credential.get_token(f"{ARM}/.default").token
 
     def list_shreds(self) -> Iterator[str]:
-        """Pieces of every secret in the vault, as they are and as they are written there."""
+        """List pieces of every secret in the vault, decoded and as stored."""
         for held in self.read().values():
             for version in held.versions.values():
                 if is_credential(version):
-                    secret, value = version.decode()["client_secret"], version.value or ""
+                    secret, value = version.decode()["client_secret"], version.value
                     texts = [secret] if value.startswith("{") else [secret, value[1000:]]
                     for text in texts:
                         yield from (text[start : start + 24] for start in range(200, len(text) - 24, 97))
 
-    def meanwhile(  # noqa: PLR0913 - each by its name
+    def meanwhile(  # noqa: PLR0913 (each by its name)
         self,
         method: str,
         match: str,
@@ -303,7 +294,7 @@ class Renewals:
         after: bool = False,
         whole: bool = False,
     ) -> None:
-        """Let something happen just before, or after, a renewer's nth request of a kind.
+        """Call back just before, or after, a renewer's nth matching request.
 
         Args:
             method: The request's.
@@ -316,7 +307,7 @@ class Renewals:
         self._rules.append(_Rule(method, match, do, nth, after, whole))
 
     def when_asked(self, name: str, do: Callable[[], object], *, after: bool = False) -> None:
-        """Let something happen while the data plane is asked for a secret's identity."""
+        """Call back when the data plane is asked for a secret's identity."""
         self.meanwhile("GET", self.client_ids[name], lambda: asyncio.to_thread(do), after=after)
 
     @asynccontextmanager
@@ -327,7 +318,7 @@ class Renewals:
         now: Callable[[], datetime] | None = None,
         **settings: Any,
     ) -> AsyncIterator[VaultRenewer]:
-        """A renewer with clients of its own: another process, as far as the vault can tell."""
+        """Open a renewer with its own clients, as another process would."""
         async with (
             open_transports({"connection_verify": str(self.azure.ca_file)}) as make_transport,
             AsyncSecretClient(
@@ -355,7 +346,7 @@ class Renewals:
                 retry_total=0,
             ) as prover,
         ):
-            # So that the first fault does not meet a request that only asks for the challenge.
+            # So that the first fault does not hit the request that fetches the challenge.
             with suppress(IssueError):
                 await data_plane.create_client(
                     f"{self.azure.data_plane.url}/nobody/credentials?a=b"
@@ -370,7 +361,7 @@ class Renewals:
             )
 
     def walk(self, *, stop: asyncio.Event | None = None, **options: Any) -> Walk:
-        """Walk once, with a renewer of its own."""
+        """Walk once with a new renewer."""
 
         async def walk() -> Walk:
             async with self.renewer(**options) as renewer:
@@ -379,17 +370,21 @@ class Renewals:
         return self.heard(asyncio.run(walk()))
 
     def heard(self, walk: Walk) -> Walk:
-        """Keep what a walk said, to look for secrets in it."""
+        """Keep the reasons of a walk, in which no secret may occur."""
         self.said.append(f"{walk} {[outcome.reason for outcome in walk.outcomes]}")
         return walk
 
 
 def is_credential(version: Version) -> bool:
-    """Whether it says to be one at all: what was none before cannot be lost."""
+    """Tell whether a version claims to be a credential; only then can it be lost."""
     try:
         return "client_secret" in version.decode()
     except AssertionError:
         return False
+
+
+def _convert_time(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def render_time(at: datetime) -> str:
@@ -401,13 +396,13 @@ def parse_time(text: str) -> datetime:
 
 
 def list_results(walk: Walk) -> dict[str, Result]:
-    """How it ended, by the secret's name; each has ended once."""
+    """Return the results by the names of the secrets; each secret has one."""
     results = {outcome.credential.name: outcome.result for outcome in walk.outcomes}
     assert len(results) == len(walk.outcomes)
     return results
 
 
 def get_outcome(walk: Walk, name: str) -> Outcome:
-    """The one outcome of a secret."""
+    """Return the one outcome of a secret."""
     (outcome,) = [outcome for outcome in walk.outcomes if outcome.credential.name == name]
     return outcome

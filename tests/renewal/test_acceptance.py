@@ -1,4 +1,4 @@
-"""What may take the place of a stored credential, and what has to be asked for."""
+"""Answers that may replace a stored credential, and the requests for them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,13 +46,13 @@ def make_answer(**changes: Any) -> ManagedIdentityCredentials:
 
 
 def make_top() -> ManagedIdentityCredentials:
-    """An answer about the resource's own identity, which has no resource id."""
+    """An answer for the resource's own identity, which has no resource id."""
     same = {name: getattr(STORED, name) for name in ("client_id", "tenant_id", "object_id")}
     return ManagedIdentityCredentials(**same, **LATER)
 
 
 def load(credentials: Credentials) -> LoadedSecret:
-    """A secret as it comes from a vault."""
+    """Load a secret, as if from a vault."""
     name = "msi-a" if isinstance(credentials, ManagedIdentityCredentials) else "uamsi-a"
     properties = SecretProperties(name=name, vault_id=f"https://vault.example/secrets/{name}/1")
     return read_secret(KeyVaultSecret(properties, render_model(credentials).decode()), where=WHERE)
@@ -61,7 +61,7 @@ def load(credentials: Credentials) -> LoadedSecret:
 def accept(
     answer: ManagedIdentityCredentials, stored: Any = STORED, now: datetime = NOW, **options: Any
 ) -> Any:
-    """The new value of a secret."""
+    """Return the new value of a secret."""
     current = load(stored)
     secret = accept_answer(current, answer, now=now, **options)
     return secret and parse_model(secret.value.encode(), type(current.credentials))
@@ -226,7 +226,7 @@ def test_accept_answer_names_the_time_when_it_is_unreadable(time: str):
         accept(make_answer(not_before=time))
 
 
-YEARS = (datetime(2026, 1, 1), datetime(2028, 1, 1))  # noqa: DTZ001 - hypothesis adds the zone
+YEARS = (datetime(2026, 1, 1), datetime(2028, 1, 1))  # noqa: DTZ001 (hypothesis adds the zone)
 TIMES = st.datetimes(*YEARS, timezones=st.just(UTC)).map(lambda time: f"{time:%Y-%m-%dT%H:%M:%SZ}")
 
 

@@ -72,7 +72,7 @@ def make_outcome(result, credential):
 
 
 def read(metrics, name):
-    """Read what is exposed under a name, by the labels' values in the order of their names."""
+    """Return the samples of a metric by the values of their labels, sorted by label."""
     families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     return {
         tuple(value for _, value in sorted(sample.labels.items())): sample.value
@@ -128,7 +128,7 @@ def test_credential_is_shown_when_it_is_listed_and_again_when_it_is_renewed(metr
     metrics.walk_started(VAULT)
     metrics.listed(VAULT, make_credential(days=44), due=True)
     assert read(metrics, NOT_AFTER) == {("uamsi-a", HOST): on_day(44)}
-    # A name's case may differ from one answer to the next.
+    # The case of a name may differ between answers.
     metrics.settled(VAULT, make_outcome(Result.RENEWED, make_credential("UAMSI-A", days=134)))
     assert read(metrics, NOT_AFTER) == {("UAMSI-A", HOST): on_day(134)}
 
@@ -187,7 +187,7 @@ def test_vault_is_not_shown_but_its_counters_stay_when_another_replica_took_it(m
         metrics.listed(url, make_credential(), due=True)
     metrics.settled(VAULT, make_outcome(Result.RENEWED, make_credential()))
     metrics.forget(VAULT)
-    # What was under way when the Lease was lost still ends.
+    # Renewals in progress finish after the Lease was lost.
     metrics.listed(VAULT, make_credential("uamsi-b"), due=True)
     metrics.settled(VAULT, make_outcome(Result.RENEWED, make_credential("uamsi-b")))
     metrics.walk_finished(make_walk(make_credential()))
@@ -210,9 +210,9 @@ def test_scrape_is_whole_when_a_walk_writes_meanwhile(metrics):
 
     def scrape():
         try:
-            for _ in range(10):
+            for _ in range(5):
                 assert len(read(metrics, NOT_AFTER)) >= 300
-        except Exception as error:  # noqa: BLE001 - told below, in the test's own thread
+        except Exception as error:  # noqa: BLE001 (asserted below, in the main thread)
             failures.append(error)
 
     thread = threading.Thread(target=scrape)

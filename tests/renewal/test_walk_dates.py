@@ -1,4 +1,4 @@
-"""Dates that a secret's writer sets: they can be anything, and neither stop a walk nor keep it quiet."""
+"""Dates that a secret's writer sets: whatever they are, they neither stop nor silence a renewal."""
 
 import asyncio
 from collections.abc import Callable
@@ -112,7 +112,7 @@ ATTRIBUTES: st.SearchStrategy[Any] = (
     tags=ATTRIBUTES,
 )
 def test_read_properties_never_raises_when_given_any_properties(attributes: dict[str, Any], tags: Any):
-    from azure.keyvault.secrets._generated.models import SecretAttributes  # noqa: PLC0415 - as the SDK makes them
+    from azure.keyvault.secrets._generated.models import SecretAttributes  # noqa: PLC0415 (as the SDK does)
 
     properties = SecretProperties(
         attributes=SecretAttributes(attributes), vault_id="https://v.example/secrets/uamsi-a/1", tags=tags
@@ -125,7 +125,7 @@ def test_read_properties_never_raises_when_given_any_properties(attributes: dict
 
 
 def lie(renewals: Renewals, name: str, *, renew_after: str = FAR, expires_on: str = FAR) -> None:
-    """Say of a stored credential that there is time."""
+    """Set the dates of a stored credential to the far future."""
     tags = {"renew_after": renew_after, "cannot_renew_after": FAR}
     renewals.vault.update_secret_properties(name, tags=tags, expires_on=parse_time(expires_on))
 

@@ -1,4 +1,4 @@
-"""A fault on every edge of a walk: once it is overcome, and for ever it costs nobody what he had."""
+"""A fault at every step of a walk: it is overcome when it passes, and costs no identity its credential."""
 
 import asyncio
 from collections.abc import Callable
@@ -47,7 +47,7 @@ EDGES: dict[str, Edge] = {
 
 
 def disturb(renewals: Renewals, edge: str, name: str, fault: dict[str, Any], *, times: int | None) -> None:
-    """Let the first request on an edge meet a fault, and so many after it."""
+    """Let the first request of a step meet a fault, and so many after it."""
     service, matching, nth = EDGES[edge](renewals, name)
 
     async def add() -> None:
@@ -107,7 +107,7 @@ def test_walk_reports_a_fault_and_renews_the_others_when_it_stays(renewals: Rene
 def test_walk_waits_and_renews_everything_when_it_is_throttled(renewals: Renewals, edge: str):
     names = [renewals.add(), renewals.add()]
     before = renewals.read()
-    disturb(renewals, edge, names[0], THROTTLED, times=8)  # more often than the SDK itself would try
+    disturb(renewals, edge, names[0], THROTTLED, times=5)  # the SDK itself gives up after three
     assert list_results(renewals.walk()) == dict.fromkeys(names, Result.RENEWED)
     after = renewals.check_kept(before)
     assert [count_new(before, after, name) for name in names] == [1, 1]
@@ -127,7 +127,7 @@ def test_walk_does_not_retry_when_it_is_refused(renewals: Renewals, edge: str):
     renewals.azure.faults.clear()
     after = renewals.check_kept(before)
     if edge != "list":
-        assert asked <= nth + (2 if edge == "read" else 0)  # not asked again and again
+        assert asked <= nth + (2 if edge == "read" else 0)  # not retried
         assert count_new(before, after, other) == 1
         expected = Result.RENEWED if edge == "versions" else Result.FAILED
         assert get_outcome(walk, name).result is expected
@@ -137,7 +137,7 @@ def test_walk_does_not_retry_when_it_is_refused(renewals: Renewals, edge: str):
 
 
 class Machine(RuleBasedStateMachine):
-    """Renewers, other writers, faults and time, in any order."""
+    """Renewers, other writers, faults and passing time, in any order."""
 
     azure: LocalAzure
     clock: Any

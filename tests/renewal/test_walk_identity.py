@@ -1,6 +1,7 @@
-"""Whoever writes one secret must not get another identity's key: what is asked for whom, and what is not."""
+"""Whoever may write one secret must not get the key of another identity."""
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,18 +14,15 @@ from hcpcreds.renewal.outcomes import Result, Walk
 from hcpcreds.renewal.possession import choose_authority, choose_scope
 from hcpcreds.vault.naming import render_identifier
 
-VICTIM = "aaaaaaaa-0000-0000-0000-000000000001"
-WRITER = "aaaaaaaa-0000-0000-0000-000000000002"
-
 
 class Secret:
-    """A secret that somebody fills with what he likes, and what the renewer makes of it."""
+    """A secret that somebody may fill with anything, and walks over it."""
 
     def __init__(self, renewals: Renewals) -> None:
         self.renewals = renewals
         self.azure = renewals.azure
-        self.victim: dict[str, Any] = self.issue(VICTIM)
-        self.own: dict[str, Any] = self.issue(WRITER, private_key=make_key(1))
+        self.victim: dict[str, Any] = self.issue(str(uuid.uuid4()))
+        self.own: dict[str, Any] = self.issue(str(uuid.uuid4()), private_key=make_key(1))
 
     def issue(self, client_id: str, **options: Any) -> dict[str, Any]:
         now = self.renewals.now()
@@ -35,7 +33,7 @@ class Secret:
         return {**issued, "renew_after": render_time(now - HOUR)}
 
     def walk(self, name: str, credential: dict[str, Any], **options: Any) -> Walk:
-        """Store it, and walk."""
+        """Store a credential, and walk."""
         self.renewals.client_ids[name] = credential.get("client_id", "")
         tags = {"renew_after": render_time(self.renewals.now() - HOUR), "cannot_renew_after": "soon"}
         self.renewals.write(name, credential, tags=tags)
@@ -43,7 +41,7 @@ class Secret:
         return self.renewals.walk(attempts=2, **options)
 
     def check_refused(self, walk: Walk, name: str, *reasons: str, asked_entra: int = 0) -> None:
-        """See that nothing was asked for anybody, and that the secret is as it was."""
+        """Check that no renewal was requested, and that the secret is unchanged."""
         outcome = get_outcome(walk, name)
         assert outcome.result is Result.FAILED
         for reason in reasons:
@@ -82,7 +80,7 @@ def test_renewal_is_refused_when_the_key_belongs_to_another_identity(secret: Sec
 
 
 def test_renewal_is_refused_when_the_authority_does_not_know_the_identity(secret: Secret):
-    secret.azure.directory.remove_application(VICTIM)
+    secret.azure.directory.remove_application(secret.victim["client_id"])
     secret.check_refused(secret.walk("a-cert", secret.victim), "a-cert", "AADSTS700016", asked_entra=1)
 
 
@@ -173,9 +171,9 @@ def test_expired_credential_gets_no_other_identitys_key_when_it_is_named_after_i
 
 @pytest.mark.parametrize("field", ["tenant_id", "object_id", "resource_id"])
 def test_answer_is_not_stored_when_it_does_not_name_its_identity(secret: Secret, field: str):
-    fresh = secret.azure.issue(VICTIM, private_key=make_key(2))
+    fresh = secret.azure.issue(secret.victim["client_id"], private_key=make_key(2))
     del fresh[field]
-    secret.renewals.client_ids["a-cert"] = VICTIM
+    secret.renewals.client_ids["a-cert"] = secret.victim["client_id"]
     secret.renewals.answer("a-cert", fresh)
     walk = secret.walk("a-cert", secret.victim)
     assert list_results(walk) == {"a-cert": Result.FAILED}
@@ -186,8 +184,11 @@ def test_answer_is_not_stored_when_it_does_not_name_its_identity(secret: Secret,
     "field", ["authentication_endpoint", "client_secret_url", "mtls_authentication_endpoint"]
 )
 def test_answer_is_not_stored_when_its_urls_lead_elsewhere(secret: Secret, field: str):
-    fresh = {**secret.azure.issue(VICTIM, private_key=make_key(2)), field: "https://evil.example/x"}
-    secret.renewals.client_ids["a-cert"] = VICTIM
+    fresh = {
+        **secret.azure.issue(secret.victim["client_id"], private_key=make_key(2)),
+        field: "https://evil.example/x",
+    }
+    secret.renewals.client_ids["a-cert"] = secret.victim["client_id"]
     secret.renewals.answer("a-cert", fresh)
     walk = secret.walk("a-cert", secret.victim)
     assert list_results(walk) == {"a-cert": Result.FAILED}
@@ -206,7 +207,10 @@ def test_key_is_not_shown_when_it_is_in_the_place_of_an_id(secret: Secret, field
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"drop": True}, {"status": 429, "retry_after": 0.1}, {"body": b"null"}]
 )
-def test_proof_is_retried_when_the_authority_fails_once(secret: Secret, fault: dict[str, Any]):
+def test_proof_is_retried_when_the_authority_fails_once(
+    make_renewals: Callable[..., Renewals], fault: dict[str, Any]
+):
+    secret = Secret(make_renewals(refuse_replayed_assertions=True))
     secret.azure.faults.add("entra", times=1, **fault)
     assert list_results(secret.walk("a-cert", secret.victim)) == {"a-cert": Result.RENEWED}
     assert secret.azure.requests.count("entra") == 2
@@ -293,6 +297,6 @@ def test_walk_ends_when_it_is_stopped_while_the_authority_fails(secret: Secret):
         async with secret.renewals.renewer(backoff_seconds=3600.0, attempts=9) as renewer:
             return await renewer.walk(stop)
 
-    secret.renewals.client_ids["a-cert"] = VICTIM
+    secret.renewals.client_ids["a-cert"] = secret.victim["client_id"]
     secret.renewals.write("a-cert", secret.victim)
     assert list_results(asyncio.run(walk())) == {"a-cert": Result.FAILED}

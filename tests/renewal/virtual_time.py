@@ -1,4 +1,4 @@
-"""Time that passes at once when there is nothing else to do, and a network that is not there."""
+"""An event loop whose waits pass immediately, and a network that is down."""
 
 import asyncio
 import selectors
@@ -34,7 +34,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Run in a loop whose clock begins at 0 and jumps to whatever is waited for."""
+    """Run in a loop whose clock starts at 0 and jumps to the end of each wait."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(work)
 
@@ -44,7 +44,7 @@ def now() -> float:
 
 
 class Unreachable(AsyncHttpTransport[Any, Any]):
-    """The network of a service that cannot be reached, which notes when that was tried."""
+    """The transport of a client without a network; records when requests were sent."""
 
     def __init__(self) -> None:
         self.tried: list[float] = []

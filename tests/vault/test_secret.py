@@ -1,5 +1,6 @@
-"""What a credential looks like as a secret of Key Vault, before anything is sent."""
+"""Credentials as secrets of Key Vault, without a vault."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_build_secret_holds_the_whole_answer_when_it_has_at_most_one_identity():
     assert read(secret.name, secret.value).credentials == one
 
     two = UserAssignedIdentityCredentials(**WHOLE)
-    with pytest.raises(InputError, match="explicit_identities: 2 identities"):
+    with pytest.raises(InputError, match=r"^ManagedIdentityCredentials: explicit_identities: 2 identities"):
         build_secret(ManagedIdentityCredentials(explicit_identities=(two, two)))
 
 
@@ -221,3 +222,41 @@ def test_get_identifier_returns_the_text_after_the_prefix_when_there_is_one(
     name: str, identifier: str | None
 ):
     assert get_identifier(name) == identifier
+
+
+def test_read_secret_knows_no_time_when_neither_the_vault_nor_the_value_says_it():
+    times = ("not_after", "renew_after", "cannot_renew_after")
+    value = json.dumps({name: value for name, value in WHOLE.items() if name not in times})
+    stored = read("uamsi-1", value).stored
+    assert (stored.expires_on, stored.renew_after, stored.cannot_renew_after) == (None, None, None)
+
+
+def test_read_secret_takes_the_times_of_the_value_when_the_vault_says_none():
+    stored = read("uamsi-1", json.dumps(WHOLE)).stored
+    assert stored.expires_on == datetime(2027, 2, 21, 10, tzinfo=UTC)
+    assert stored.renew_after == datetime(2027, 1, 7, 9, tzinfo=UTC)
+
+
+def test_read_secret_refuses_when_the_value_holds_half_a_character():
+    with pytest.raises(StoreError, match="its value is not a credential"):
+        read("uamsi-1", "{\ud800}")
+
+
+def test_replacement_keeps_the_whole_answer_when_its_one_identity_is_replaced():
+    one = UserAssignedIdentityCredentials(**WHOLE)
+    whole = ManagedIdentityCredentials(explicit_identities=(one,), client_id="kept")
+    loaded = read("msi-1", render_model(whole).decode())
+    newer = msgspec.structs.replace(one, not_after="2027-03-21T10:00:00Z")
+    replacement = read("msi-1", loaded.build_replacement(newer).value).credentials
+    assert replacement == msgspec.structs.replace(whole, explicit_identities=(newer,))
+
+
+def test_replacement_is_the_credential_alone_when_the_value_is_one():
+    newer = UserAssignedIdentityCredentials(**{**WHOLE, "not_after": "2027-03-21T10:00:00Z"})
+    loaded = read("uamsi-1", json.dumps(WHOLE))
+    assert read("uamsi-1", loaded.build_replacement(newer).value).credentials == newer
+
+
+def test_build_secret_says_that_nothing_was_stored_when_it_refuses():
+    with pytest.raises(InputError, match="Nothing was stored"):
+        build_secret(UserAssignedIdentityCredentials())

@@ -1,4 +1,4 @@
-"""Credentials in Key Vault, stored and loaded through the real SDK's clients, sync and asyncio."""
+"""One contract for both twins: credentials stored, loaded and listed through the real SDK's clients."""
 
 import asyncio
 import json
@@ -14,6 +14,7 @@ from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
 from tests.dataplane.credentials import make_fields
 from tests.local.clients import AsyncCaller, Caller
+from tests.support.twins import describe, list_pairs
 
 from hcpcreds import vault
 from hcpcreds.credential import UserAssignedIdentityCredential
@@ -38,7 +39,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Twin:
-    """Calls either twin in the same words, each time with a client of its own."""
+    """Calls a function of either twin, each time with a new client."""
 
     def __init__(self, azure: LocalAzure, kind: str) -> None:
         self.azure = azure
@@ -64,6 +65,13 @@ class Twin:
         return asyncio.run(call())
 
 
+@pytest.mark.parametrize(
+    ("sync_one", "aio_one"), list_pairs(vault, aio_vault, "store", "load", "list_stored")
+)
+def test_function_has_the_same_signature_and_documentation_when_it_is_the_twin(sync_one: Any, aio_one: Any):
+    assert describe(sync_one) == describe(aio_one)
+
+
 @pytest.fixture(params=["sync", "aio"])
 def twin(local_azure: LocalAzure, request: pytest.FixtureRequest) -> Twin:
     return Twin(local_azure, request.param)
@@ -86,7 +94,8 @@ def test_load_returns_the_credential_when_store_wrote_it(twin: Twin):
 def test_store_uses_the_given_name_and_encoding(twin: Twin, encoding: Encoding):
     name = f"cpo-cert-{encoding}-{twin.kind}"
     assert twin.call("store", CREDENTIALS, name=name, encoding=encoding).name == name
-    assert twin.call("load", name).credentials == CREDENTIALS
+    loaded = twin.call("load", name)
+    assert (loaded.credentials, loaded.encoding) == (CREDENTIALS, encoding)
 
 
 def test_store_writes_every_secret_when_a_new_client_stores_several_at_once(make_azure: Any):

@@ -130,6 +130,10 @@ class Vault(Service):
         secret = self._store.find(name)
         return [] if secret is None else list(secret.versions.values())
 
+    def clear(self) -> None:
+        """Remove every secret, deleted ones too."""
+        self._store = SecretStore()
+
     @override
     def routes(self) -> list[web.RouteDef]:
         return [
