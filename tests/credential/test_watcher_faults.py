@@ -30,6 +30,7 @@ from hcpcreds.errors import InputError, TokenUnavailableError
 from hcpcreds.watch.descriptors import Descriptor
 from hcpcreds.watch.inotify import Inotify, load_libc
 from hcpcreds.watch.watcher import Watcher, WatchMode
+from hcpcreds.watch.watches import resolve_entries
 
 FIRST = issue()
 SECOND = later(FIRST)
@@ -532,6 +533,11 @@ def test_file_is_noticed_when_it_was_written_before_it_was_linked(
 
 
 # Paths
+
+
+def test_steps_are_the_same_when_a_path_has_empty_and_dotted_ones(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    assert resolve_entries(f"{tmp_path}/.//a/./b/") == resolve_entries(f"{tmp_path}/a/b")
 
 
 def test_parent_is_the_kernels_when_a_path_goes_through_a_symlink(tmp_path: Path):

@@ -173,10 +173,10 @@ def test_read_secret_raises_a_retryable_error_when_there_is_no_value(value: str 
 def test_read_secret_never_shows_the_value_when_it_is_any_text(value: str, name: str):
     said = ""
     try:
-        read(name, value)
+        read(name, f"{value}sentinel")
     except StoreError as error:
         said = str(error)
-    assert len(value) < 4 or value not in said
+    assert "sentinel" not in said
 
 
 def test_read_secret_tells_the_model_from_the_value_when_the_name_is_that_of_a_whole_answer():
