@@ -27,12 +27,6 @@ _LONGEST: Final = timedelta(days=366)
 _VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
 
 
-if TYPE_CHECKING:
-    _DurationType = click.ParamType[timedelta]
-else:
-    _DurationType = click.ParamType  # generic since click 8.4 only
-
-
 def _parse_duration(text: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", text)
     if match is not None:
@@ -155,16 +149,10 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     if local:
         from hcpcreds.up.running import find_running_chain
 
-        given = {
-            "--vault": vaults,
-            "--audience": audience,
-            "--data-plane-host": data_plane_hosts,
-            "--credential-file": credential_file,
-            "--ca-file": ca_file,
-        }
-        if any(given.values()):
-            names = ", ".join(name for name, value in given.items() if value)
-            raise click.UsageError(f"--local cannot be combined with {names}.")
+        given = (vaults, audience, data_plane_hosts, credential_file, ca_file)
+        names = ("--vault", "--audience", "--data-plane-host", "--credential-file", "--ca-file")
+        if conflicts := ", ".join(name for name, value in zip(names, given, strict=True) if value):
+            raise click.UsageError(f"--local cannot be combined with {conflicts}.")
         chain = find_running_chain()
         access = Access(
             vault_urls=(chain.vault.vault_url,),

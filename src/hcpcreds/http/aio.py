@@ -72,16 +72,7 @@ def make_transport(
 def build_pipeline_client(
     settings: dict[str, Any], *own_policies: Any, max_answer: int
 ) -> AsyncPipelineClient[HttpRequest, AsyncHttpResponse]:
-    """Build a client with the policies of `build_policies` and the transport of `make_transport`.
-
-    Args:
-        settings: azure-core's.
-        own_policies: Policies for each sending, including retries.
-        max_answer: Bytes that an answer may have.
-
-    Raises:
-        InputError: A setting cannot be used.
-    """
+    """Build a client of this package; the twin of `hcpcreds.http.sync.build_pipeline_client`."""
     policies = build_policies(AsyncBoundedRetryPolicy(**settings), *own_policies, **settings)
     transport = make_transport(settings, max_answer=max_answer)
     return AsyncPipelineClient("", policies=policies, **{**settings, "transport": transport})

@@ -33,13 +33,14 @@ async def attempt(
         except HcpCredsError as error:
             if not error.retryable or attempts == 0:
                 raise
-            await _pause(random.uniform(0, longest), stop)  # noqa: S311 (not a secret)
+            await pause(random.uniform(0, longest), stop)  # noqa: S311 (not a secret)
             if stop is not None and stop.is_set():
                 raise
         longest *= 2
 
 
-async def _pause(seconds: float, stop: asyncio.Event | None) -> None:
+async def pause(seconds: float, stop: asyncio.Event | None) -> None:
+    """Wait for so long, or until an event is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await (stop or asyncio.Event()).wait()

@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from azure.identity.aio import DefaultAzureCredential
 from azure.keyvault.secrets.aio import SecretClient
+from typing_extensions import override
 
 from hcpcreds.clouds import DEFAULT_CLOUD, LOOPBACK, get_cloud
 from hcpcreds.credential.aio import UserAssignedIdentityCredential
@@ -21,6 +22,7 @@ from hcpcreds.dataplane.aio import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.errors import HcpCredsError, MountError
 from hcpcreds.http.aio import open_transports
 from hcpcreds.http.answers import MAX_ANSWER, MAX_TOKEN_ANSWER
+from hcpcreds.renewal.attempts import pause
 from hcpcreds.renewal.issuance import Issuer
 from hcpcreds.renewal.outcomes import Observer, Walk
 from hcpcreds.renewal.possession import KeyProver
@@ -64,34 +66,29 @@ async def open_renewers(
     Raises:
         InputError: A value of `Access` cannot be used.
     """
-    async with AsyncExitStack() as stack:
-        connections = {"connection_verify": access.ca_file or True, "connection_timeout": _CONNECT_SECONDS}
-        make_transport = await stack.enter_async_context(open_transports(connections, urls=access.vault_urls))
-
-        def build_options(max_answer: int = MAX_ANSWER) -> dict[str, Any]:
-            # Unlike the SDK's retries, the renewer's have jitter, and check first whether a write was done.
-            return {"transport": make_transport(max_answer), "retry_total": 0}
-
-        credential = await stack.enter_async_context(
-            _open_credential(access, build_options(MAX_TOKEN_ANSWER))
-        )
-        data_plane = await stack.enter_async_context(
-            ManagedIdentityDataPlaneClientFactory(
-                credential,
-                access.audience,
-                hosts=access.data_plane_hosts,
-                per_retry_policies=[ThrottleGate()],
-                **build_options(),
-            )
-        )
-        prover = await stack.enter_async_context(
-            KeyProver(
-                get_cloud(access.cloud).resource_manager_scope,
-                list_own_authorities=partial(_list_own_authorities, access),
-                per_retry_policies=[ThrottleGate()],
-                **build_options(MAX_TOKEN_ANSWER),
-            )
-        )
+    connections = {"connection_verify": access.ca_file or True, "connection_timeout": _CONNECT_SECONDS}
+    # Unlike the SDK's retries, the renewer's have jitter, and check first whether a write was done.
+    own: dict[str, Any] = {"retry_total": 0}
+    async with (
+        open_transports(connections, urls=access.vault_urls) as make_transport,
+        _open_credential(access, transport=make_transport(MAX_TOKEN_ANSWER), **own) as credential,
+        ManagedIdentityDataPlaneClientFactory(
+            credential,
+            access.audience,
+            hosts=access.data_plane_hosts,
+            per_retry_policies=[ThrottleGate()],
+            transport=make_transport(MAX_ANSWER),
+            **own,
+        ) as data_plane,
+        KeyProver(
+            get_cloud(access.cloud).resource_manager_scope,
+            list_own_authorities=partial(_list_own_authorities, access),
+            per_retry_policies=[ThrottleGate()],
+            transport=make_transport(MAX_TOKEN_ANSWER),
+            **own,
+        ) as prover,
+        AsyncExitStack() as stack,
+    ):
         issuer = Issuer(data_plane, prover, now=now)
         renewers = []
         for url in access.vault_urls:
@@ -99,16 +96,17 @@ async def open_renewers(
                 url,
                 credential,
                 # A vault on this machine has another host than the resource in its challenge.
-                verify_challenge_resource=not _is_local(url),
+                verify_challenge_resource=urlsplit(url).hostname not in LOOPBACK,
                 per_retry_policies=[ThrottleGate()],
-                **build_options(),
+                transport=make_transport(MAX_ANSWER),
+                **own,
             )
             await stack.enter_async_context(vault)
             renewers.append(VaultRenewer(vault, issuer, settings, observers=observers, now=now))
         yield renewers
 
 
-def _open_credential(access: Access, options: dict[str, Any]) -> Any:  # noqa: ANN401 (two classes without a common base)
+def _open_credential(access: Access, **options: Any) -> Any:  # noqa: ANN401 (two classes without a common base)
     if access.credential_file is not None:
         return UserAssignedIdentityCredential(access.credential_file, cloud=access.cloud, **options)
     # For the public cloud AZURE_AUTHORITY_HOST decides, which workload identity sets in a pod.
@@ -130,10 +128,6 @@ def _list_own_authorities(access: Access) -> list[str]:
         return [parse_credential_file(content, path=access.credential_file).authority]
     except MountError:  # raised again when a token is requested
         return []
-
-
-def _is_local(url: str) -> bool:
-    return urlsplit(url).hostname in LOOPBACK
 
 
 @asynccontextmanager
@@ -179,7 +173,7 @@ async def renew_once(
         if held is None:
             return None
         async with held:
-            return await _walk_while_held(renewer, stop, held.lost)
+            return await renewer.walk(_Either(stop, held.lost))
 
     walks = await asyncio.gather(*map(walk, renewers))
     return [walk for walk in walks if walk is not None]
@@ -206,21 +200,20 @@ async def renew_until_stopped(
         LeaseRefusedError: The API server refused a Lease.
     """
 
-    async def walk_again(renewer: VaultRenewer, lost: asyncio.Event) -> None:
-        while not (stop.is_set() or lost.is_set()):
-            await _walk_while_held(renewer, stop, lost)
-            pause = interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 (not a secret)
-            await _wait_for_any(stop, lost, seconds=pause)
+    async def repeat(renewer: VaultRenewer, either: asyncio.Event) -> None:
+        while not either.is_set():
+            await renewer.walk(either)
+            await pause(interval * random.uniform(1 - _JITTER, 1 + _JITTER), either)  # noqa: S311 (not a secret)
 
     async def keep(renewer: VaultRenewer) -> None:
         if leases is None:
-            await walk_again(renewer, asyncio.Event())
+            await repeat(renewer, stop)
             return
         while not stop.is_set():
             held = await leases.hold(renewer.vault_url, stop)
             if held is not None:
                 async with held:
-                    await walk_again(renewer, held.lost)
+                    await repeat(renewer, _Either(stop, held.lost))
                 on_lost(renewer.vault_url)
 
     try:
@@ -231,25 +224,23 @@ async def renew_until_stopped(
         raise group.exceptions[0] from None
 
 
-async def _walk_while_held(renewer: VaultRenewer, stop: asyncio.Event, lost: asyncio.Event) -> Walk:
-    """Walk until stopped, or until the Lease is lost."""
-    either = asyncio.Event()
+class _Either(asyncio.Event):
+    """Is set once one of several events is."""
 
-    async def watch() -> None:
-        await _wait_for_any(stop, lost)
-        either.set()
+    def __init__(self, *events: asyncio.Event) -> None:
+        super().__init__()
+        self._events = events
 
-    watching = asyncio.create_task(watch())
-    try:
-        return await renewer.walk(either)
-    finally:
-        watching.cancel()
+    @override
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._events)
 
-
-async def _wait_for_any(*events: asyncio.Event, seconds: float | None = None) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
+    @override
+    async def wait(self) -> Literal[True]:
+        waits = [asyncio.create_task(event.wait()) for event in self._events]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return True

@@ -172,7 +172,7 @@ class _WalkInProgress:
     def _note_listed(self, listed: StoredCredential) -> None:
         name = listed.name.lower()
         loaded = self.before.loaded.get(name)
-        if loaded is not None and _is_same_version(loaded[0], listed):
+        if loaded is not None and (loaded[0], loaded[0].created_on) == (listed, listed.created_on):
             self.memory.loaded[name] = loaded
             self._note(loaded[1], due=self._is_due(loaded[1].renew_after))
         else:
@@ -269,10 +269,6 @@ class _WalkInProgress:
     def _is_due(self, renew_after: datetime | None) -> bool:
         """Tell whether it is time to renew; without a date the credential has to be loaded."""
         return renew_after is None or renew_after - self.renewer.settings.before <= self.renewer.now()
-
-
-def _is_same_version(then: StoredCredential, listed: StoredCredential) -> bool:
-    return then == listed and then.created_on == listed.created_on
 
 
 def _is_plausible(listed: StoredCredential) -> bool:

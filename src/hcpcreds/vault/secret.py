@@ -64,15 +64,8 @@ class VaultSecret:
 
     def as_arguments(self) -> dict[str, Any]:
         """Return the arguments of SecretClient.set_secret."""
-        return {
-            "name": self.name,
-            "value": self.value,
-            "enabled": True,
-            "not_before": self.not_before,
-            "expires_on": self.expires_on,
-            "tags": dict(self.tags),
-            "content_type": self.content_type,
-        }
+        same = ("name", "value", "not_before", "expires_on", "content_type")
+        return {**{name: getattr(self, name) for name in same}, "enabled": True, "tags": dict(self.tags)}
 
     def with_extras(self, tags: Mapping[str, str], content_type: str | None) -> "VaultSecret":
         """Return a copy with other tags, except those of the times, and another content type."""
