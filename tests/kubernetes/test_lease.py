@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,10 +14,10 @@ from lightkube import AsyncClient
 
 from hcpcreds.errors import InputError, LeaseRefusedError, LeaseUnavailableError
 from hcpcreds.kubernetes.client import open_client
-from hcpcreds.kubernetes.lease import DEADLINE_SECONDS, DURATION_SECONDS, Leases, Sighting, judge, render_name
+from hcpcreds.kubernetes.lease import DEADLINE_SECONDS, DURATION_SECONDS, Leases, Sighting, judge
 from hcpcreds.local.kubernetes.lease_api import LeaseApi
 
-EAST, WEST = "https://east.vault.azure.net", "https://west.vault.azure.net"
+EAST, WEST = "east.vault.azure.net", "west.vault.azure.net"
 
 
 class Time:
@@ -106,7 +105,7 @@ def run(test: Callable[[Opened, Time], Coroutine[Any, Any, None]]) -> None:
 
 
 def get_holder(api: LeaseApi, work: str = EAST) -> str | None:
-    holder: str | None = api.leases[render_name(work)]["spec"].get("holderIdentity")
+    holder: str | None = api.leases[work]["spec"].get("holderIdentity")
     return holder
 
 
@@ -127,7 +126,7 @@ def test_first_replica_takes_the_lease_and_the_second_stands_by_until_it_is_give
         assert taken is not None
         async with taken:
             assert get_holder(api) == second.identity
-            assert api.leases[render_name(EAST)]["spec"]["leaseTransitions"] == 1
+            assert api.leases[EAST]["spec"]["leaseTransitions"] == 1
         assert get_holder(api) is None
 
     run(test)
@@ -136,7 +135,7 @@ def test_first_replica_takes_the_lease_and_the_second_stands_by_until_it_is_give
 def test_lease_of_a_replica_that_died_is_taken_after_its_duration_and_not_before(api: LeaseApi):
     async def test(open_leases: Opened, time: Time) -> None:
         dead, heir = await open_leases(), await open_leases()
-        assert await dead.write(render_name(EAST))
+        assert await dead.write(EAST)
         waiting = asyncio.create_task(heir.hold(EAST, asyncio.Event()))
         await time.advance(DURATION_SECONDS - 1)
         assert not waiting.done()
@@ -191,9 +190,9 @@ def test_holder_notices_that_another_took_its_lease(api: LeaseApi):
         held = await (await open_leases()).hold(EAST, asyncio.Event())
         assert held is not None
         async with held:
-            spec = api.leases[render_name(EAST)]["spec"]
+            spec = api.leases[EAST]["spec"]
             spec["holderIdentity"] = "an impostor"
-            api.leases[render_name(EAST)]["metadata"]["resourceVersion"] = "999"
+            api.leases[EAST]["metadata"]["resourceVersion"] = "999"
             await time.advance(5)
             assert held.lost.is_set()
         assert get_holder(api) == "an impostor"
@@ -202,7 +201,7 @@ def test_holder_notices_that_another_took_its_lease(api: LeaseApi):
 
 
 def test_replicas_that_start_together_share_many_vaults(api: LeaseApi):
-    vaults = [f"https://vault-{number}.vault.azure.net" for number in range(8)]
+    vaults = [f"vault-{number}.vault.azure.net" for number in range(8)]
 
     async def test(open_leases: Opened, time: Time) -> None:
         replicas = [await open_leases(), await open_leases()]
@@ -248,7 +247,7 @@ def test_try_hold_leaves_a_vault_to_the_replica_that_is_alive():
 
 def test_try_hold_takes_over_from_a_replica_that_died(api: LeaseApi):
     async def test(open_leases: Opened, time: Time) -> None:
-        assert await (await open_leases()).write(render_name(EAST))
+        assert await (await open_leases()).write(EAST)
         heir = await open_leases()
         trying = asyncio.create_task(heir.try_hold(EAST, asyncio.Event()))
         await time.advance(20)
@@ -261,7 +260,7 @@ def test_try_hold_takes_over_from_a_replica_that_died(api: LeaseApi):
 @pytest.mark.usefixtures("api")
 def test_hold_ends_without_a_lease_when_told_to_stop():
     async def test(open_leases: Opened, time: Time) -> None:
-        assert await (await open_leases()).write(render_name(EAST))
+        assert await (await open_leases()).write(EAST)
         stop = asyncio.Event()
         waiting = asyncio.create_task((await open_leases()).hold(EAST, stop))
         await time.advance(3)
@@ -336,13 +335,13 @@ def test_hold_takes_the_lease_when_an_api_that_starts_no_longer_refuses(api: Lea
 def test_hold_counts_refusals_anew_when_the_api_answered_in_between(api: LeaseApi):
     async def test(open_leases: Opened, time: Time) -> None:
         other = await open_leases()
-        await other.write(render_name(EAST))
+        await other.write(EAST)
         waiting = asyncio.create_task((await open_leases()).hold(EAST, asyncio.Event()))
         for _ in range(3):
             fault = api.faults.add("kubernetes", status=403)
             await time.advance(20)
             fault.times = 0
-            await other.write(render_name(EAST))
+            await other.write(EAST)
             await time.advance(3)
         assert not waiting.done()
         waiting.cancel()
@@ -352,14 +351,14 @@ def test_hold_counts_refusals_anew_when_the_api_answered_in_between(api: LeaseAp
 
 def test_lease_that_vanishes_while_it_is_taken_is_made_anew(api: LeaseApi):
     async def test(open_leases: Opened, time: Time) -> None:
-        await (await open_leases()).write(render_name(EAST))
+        await (await open_leases()).write(EAST)
         heir = await open_leases()
         waiting = asyncio.create_task(heir.hold(EAST, asyncio.Event()))
         await time.advance(4)
         api.faults.add("kubernetes", method="PUT", status=404, times=1)
-        del api.leases[render_name(EAST)]["spec"]["holderIdentity"]
+        del api.leases[EAST]["spec"]["holderIdentity"]
         await time.advance(3)
-        del api.leases[render_name(EAST)]
+        del api.leases[EAST]
         await time.advance(3)
         assert await waiting is not None
         assert get_holder(api) == heir.identity
@@ -373,7 +372,7 @@ def test_refusal_is_told_safely(api: LeaseApi):
         body = json.dumps({"kind": "Status", "message": message}).encode()
         api.faults.add("kubernetes", status=403, body=body)
         with pytest.raises(LeaseRefusedError) as caught:
-            await (await open_leases()).write(render_name(EAST))
+            await (await open_leases()).write(EAST)
         assert caught.value.message.isprintable()
         assert "owned" in caught.value.message
         assert "eyJ" not in caught.value.message
@@ -386,8 +385,8 @@ def test_refusal_is_told_safely(api: LeaseApi):
 @pytest.mark.parametrize("said", [2147483647, 61, 0, None])
 def test_lease_of_a_dead_holder_is_taken_within_a_minute_whatever_it_says(api: LeaseApi, said: int | None):
     async def test(open_leases: Opened, time: Time) -> None:
-        await (await open_leases()).write(render_name(EAST))
-        api.leases[render_name(EAST)]["spec"].update(leaseDurationSeconds=said, leaseTransitions=2147483647)
+        await (await open_leases()).write(EAST)
+        api.leases[EAST]["spec"].update(leaseDurationSeconds=said, leaseTransitions=2147483647)
         heir = await open_leases()
         waiting = asyncio.create_task(heir.hold(EAST, asyncio.Event()))
         await time.advance(DURATION_SECONDS - 1)
@@ -402,9 +401,7 @@ def test_lease_of_a_dead_holder_is_taken_within_a_minute_whatever_it_says(api: L
 def test_try_hold_says_when_the_api_cannot_be_asked(api: LeaseApi):
     async def test(open_leases: Opened, _: Time) -> None:
         api.faults.add("kubernetes", drop=True)
-        with pytest.raises(
-            LeaseUnavailableError, match=r"Lease hcpcreds/hcpcreds-renew\.east\S+: the API server"
-        ):
+        with pytest.raises(LeaseUnavailableError, match=r"Lease hcpcreds/east\S+: the API server"):
             await (await open_leases()).try_hold(EAST, asyncio.Event())
 
     run(test)
@@ -424,10 +421,10 @@ def test_service_account_is_used_in_a_pod_and_its_token_read_again_when_it_has_c
 
     async def main() -> None:
         async with open_as_pod() as leases:
-            assert await leases.write(render_name(EAST))
+            assert await leases.write(EAST)
             api.token = "the-second-token"
             api.write_files()
-            assert await leases.write(render_name(EAST))
+            assert await leases.write(EAST)
 
     asyncio.run(main())
 
@@ -470,7 +467,7 @@ def test_kubeconfig_is_the_only_one_that_exists_or_what_is_wrong_is_told(
 
     async def main() -> None:
         async with Leases.open(None) as leases:
-            assert await leases.write(render_name(EAST))
+            assert await leases.write(EAST)
 
     if problem is None:
         asyncio.run(main())
@@ -478,43 +475,6 @@ def test_kubeconfig_is_the_only_one_that_exists_or_what_is_wrong_is_told(
     with pytest.raises(InputError, match=problem) as caught:
         asyncio.run(main())
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("https://Harbour.vault.azure.net", "harbour.vault.azure.net"),
-        ("https://my-vault-1.vault.azure.net", "my-vault-1.vault.azure.net"),
-        ("https://127.0.0.1:8443", "127.0.0.1-8443-f376fb01"),
-        ("https://[::1]:8443", "1-8443-2ef9851e"),
-    ],
-)
-def test_render_name_is_the_host_when_that_is_a_dns_name(url: str, name: str):
-    assert render_name(url) == f"hcpcreds-renew.{name}"
-
-
-@pytest.mark.parametrize(
-    "pair",
-    [
-        ("https://a.b:1", "https://a.b-1"),
-        ("https://[::1]:5", "https://1-5"),
-        ("https://a_b.c", "https://a-b.c"),
-        ("https://a--b.c", "https://a-b.c"),
-        ("https://-a.b", "https://a.b"),
-        ("https://a..b", "https://a.b"),
-        (f"https://{'a' * 300}.b", f"https://{'a' * 300}.c"),
-    ],
-)
-def test_render_name_differs_when_hosts_do(pair: tuple[str, str]):
-    one, other = map(render_name, pair)
-    assert one != other
-
-
-@given(st.text(alphabet="aZ09.-_:[]é", min_size=1, max_size=300))
-def test_render_name_is_a_dns_subdomain_for_any_host(host: str):
-    name = render_name(f"https://{host}")
-    assert len(name) <= 253
-    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", name)
 
 
 @given(

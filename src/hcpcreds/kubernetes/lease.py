@@ -8,10 +8,8 @@ Source: k8s.io/client-go/tools/leaderelection (defaults), coordination.k8s.io/v1
 """
 
 import asyncio
-import hashlib
 import logging
 import random
-import re
 import socket
 import time
 import uuid
@@ -47,8 +45,6 @@ REFUSED_SECONDS: Final = 2.0 * DURATION_SECONDS
 _log = logging.getLogger(__name__)
 _REFUSALS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 _MOST_TRANSITIONS: Final = 2**31 - 1
-_PREFIX: Final = "hcpcreds-renew."
-_LONGEST_NAME: Final = 253
 
 
 @dataclass(frozen=True)
@@ -174,15 +170,14 @@ class Leases:
         finally:
             await client.close()
 
-    async def hold(self, work: str, stop: asyncio.Event) -> Held | None:
-        """Wait until the Lease of a piece of work is held; None when told to stop before.
+    async def hold(self, name: str, stop: asyncio.Event) -> Held | None:
+        """Wait until a Lease is held; returns None when stopped before.
 
         A process takes one at a time, with a pause after each, so that replicas that start together share.
 
         Raises:
             LeaseRefusedError: The API server has refused for 30 s; waiting longer would not help.
         """
-        name = render_name(work)
         refused_since: float | None = None
         while not stop.is_set():
             began = self.clock()
@@ -212,15 +207,14 @@ class Leases:
         for wait in waits:
             wait.cancel()
 
-    async def try_hold(self, work: str, stop: asyncio.Event) -> Held | None:
-        """Take the Lease of a piece of work, if no other is alive that holds it; that can take 17 s.
+    async def try_hold(self, name: str, stop: asyncio.Event) -> Held | None:
+        """Take a Lease unless another replica that holds it is alive, which can take 17 s to find out.
 
         None also when told to stop before that is known.
 
         Raises:
             LeaseError: The API server refuses, or cannot be reached.
         """
-        name = render_name(work)
         patient_until = self.clock() + DURATION_SECONDS + RETRY_SECONDS
         while True:
             began = self.clock()
@@ -311,24 +305,6 @@ class Leases:
             case HTTPStatus.NOT_FOUND if verb == "create":
                 return f"Is there a namespace {self._namespace}?"
         return None
-
-
-def render_name(work: str) -> str:
-    """Render the name of the Lease of a vault: a DNS name, another one for each vault.
-
-    Args:
-        work: The vault's URL.
-    """
-    work = work.lower()
-    host = work.partition("//")[2] or work
-    labels = (re.sub(r"[^a-z0-9]+", "-", label).strip("-") for label in host.split("."))
-    name = ".".join(filter(None, labels))
-    if name != host or len(_PREFIX + name) > _LONGEST_NAME:
-        # Another URL may give the same name.
-        digest = hashlib.sha256(work.encode()).hexdigest()[:8]
-        short = name[: _LONGEST_NAME - len(_PREFIX) - len(digest) - 1].rstrip("-.")
-        name = "-".join(filter(None, (short, digest)))
-    return _PREFIX + name
 
 
 class _Status(msgspec.Struct):

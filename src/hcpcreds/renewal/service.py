@@ -24,6 +24,7 @@ from hcpcreds.http.aio import open_transports
 from hcpcreds.http.answers import MAX_ANSWER, MAX_TOKEN_ANSWER
 from hcpcreds.renewal.attempts import pause
 from hcpcreds.renewal.issuance import Issuer
+from hcpcreds.renewal.lease_names import render_lease_name
 from hcpcreds.renewal.outcomes import Observer, Walk
 from hcpcreds.renewal.possession import KeyProver
 from hcpcreds.renewal.throttle import ThrottleGate
@@ -169,7 +170,7 @@ async def renew_once(
     async def walk(renewer: VaultRenewer) -> Walk | None:
         if leases is None:
             return await renewer.walk(stop)
-        held = await leases.try_hold(renewer.vault_url, stop)
+        held = await leases.try_hold(render_lease_name(renewer.vault_url), stop)
         if held is None:
             return None
         async with held:
@@ -210,7 +211,7 @@ async def renew_until_stopped(
             await repeat(renewer, stop)
             return
         while not stop.is_set():
-            held = await leases.hold(renewer.vault_url, stop)
+            held = await leases.hold(render_lease_name(renewer.vault_url), stop)
             if held is not None:
                 async with held:
                     await repeat(renewer, _Either(stop, held.lost))
