@@ -9,8 +9,8 @@ import pytest
 from hcpcreds.manifests.check import RULES
 
 FIXTURES = Path(__file__).parents[1] / "manifests" / "check_fixtures"
-WRITABLE = FIXTURES / "HC106" / "failing.yaml"
-CLEAN = FIXTURES / "HC106" / "clean.yaml"
+FAILING = FIXTURES / "HC109" / "failing.yaml"
+CLEAN = FIXTURES / "HC109" / "clean.yaml"
 
 
 def run(*arguments: str | Path, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -25,28 +25,31 @@ def run(*arguments: str | Path, stdin: str = "", cwd: Path | None = None) -> sub
 
 
 def test_check_says_where_why_and_how_to_fix():
-    result = run(WRITABLE)
+    result = run(FAILING)
     assert result.returncode == 1
-    line = WRITABLE.read_text().splitlines().index("            - name: ingress-cert") + 1
-    assert result.stdout == (
-        f"{WRITABLE}\n"
-        f"  {line}: HC106 warning: the container 'ingress-operator' mounts 'ingress-cert' writable\n"
-        "      $.spec.template.spec.containers[0].volumeMounts[0].readOnly\n"
-        "      Set readOnly: true, as HyperShift does.\n"
+    line = next(
+        number for number, text in enumerate(FAILING.read_text().splitlines(), 1) if "subPath" in text
     )
-    assert result.stderr == "1 warning found in 2 objects\n"
+    assert result.stdout == (
+        f"{FAILING}\n"
+        f"  {line}: HC109 error: a file mounted with subPath never changes: 'ingress-operator' keeps the "
+        "credential that it started with\n"
+        "      $.spec.template.spec.containers[0].volumeMounts[0].subPath\n"
+        "      Mount the whole volume: remove subPath, and make mountPath a directory.\n"
+    )
+    assert result.stderr == "1 error found in 2 objects\n"
 
 
 def test_findings_are_grouped_by_file_and_counted_by_severity():
     other = FIXTURES / "HC203" / "failing.yaml"
-    result = run(WRITABLE, other, FIXTURES / "HC504" / "failing.yaml")
-    assert result.stdout.count(f"{WRITABLE}\n") == result.stdout.count(f"{other}\n") == 1
-    assert "readOnly: true, as HyperShift does.\n\n" in result.stdout
-    assert result.stderr.startswith("1 error, 1 warning, 1 note found in ")
+    result = run(FAILING, other, FIXTURES / "HC504" / "failing.yaml")
+    assert result.stdout.count(f"{FAILING}\n") == result.stdout.count(f"{other}\n") == 1
+    assert "make mountPath a directory.\n\n" in result.stdout
+    assert result.stderr.startswith("2 errors, 1 note found in ")
 
 
 def test_json_findings_have_stable_keys():
-    [finding] = json.loads(run("--output", "json", WRITABLE).stdout)
+    [finding] = json.loads(run("--output", "json", FAILING).stdout)
     assert list(finding) == ["file", "line", "path", "code", "severity", "reason", "fix"]
 
 
@@ -68,12 +71,12 @@ def test_check_reads_standard_input_and_looks_at_all_files_together():
 
 def test_check_takes_a_directory_for_the_yaml_and_json_below_it(tmp_path):
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "one.yml").write_text(WRITABLE.read_text())
+    (tmp_path / "deep" / "one.yml").write_text(FAILING.read_text())
     (tmp_path / "two.json").write_text((FIXTURES / "HC403" / "failing.json").read_text())
     (tmp_path / "notes.txt").write_text("{")
     result = run("--output", "json", ".", cwd=tmp_path)
     assert [(finding["file"], finding["code"]) for finding in json.loads(result.stdout)] == [
-        ("deep/one.yml", "HC106"),
+        ("deep/one.yml", "HC109"),
         ("two.json", "HC403"),
     ]
 
@@ -81,15 +84,15 @@ def test_check_takes_a_directory_for_the_yaml_and_json_below_it(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [
-        (["--select", "HC106"], ["HC106"]),
-        (["--select", "hc1,HC403"], ["HC106", "HC403"]),
+        (["--select", "HC109"], ["HC109"]),
+        (["--select", "hc1,HC403"], ["HC109", "HC403"]),
         (["--select", "HC4", "--select", "HC2"], ["HC403"]),
         (["--ignore", "HC1"], ["HC403"]),
-        (["--select", "HC1", "--ignore", "HC106"], []),
+        (["--select", "HC1", "--ignore", "HC109"], []),
     ],
 )
 def test_select_and_ignore_take_codes_and_their_beginnings(arguments, found):
-    result = run("--output", "json", *arguments, WRITABLE, FIXTURES / "HC403" / "failing.json")
+    result = run("--output", "json", *arguments, FAILING, FIXTURES / "HC403" / "failing.json")
     assert [finding["code"] for finding in json.loads(result.stdout)] == found
     assert result.returncode == (1 if found else 0)
 
@@ -102,7 +105,7 @@ def test_notes_are_shown_and_do_not_fail():
 
 def test_sarif_has_rules_levels_and_regions(tmp_path):
     file = tmp_path / "a file.yaml"
-    file.write_text(WRITABLE.read_text())
+    file.write_text(FAILING.read_text())
     log = json.loads(run("--output", "sarif", "a file.yaml", file, cwd=tmp_path).stdout)
     assert log["version"] == "2.1.0"
     (part,) = log["runs"]
@@ -110,8 +113,8 @@ def test_sarif_has_rules_levels_and_regions(tmp_path):
     assert [rule["id"] for rule in rules] == list(RULES)
     uris = []
     for result in part["results"]:
-        assert rules[result["ruleIndex"]]["id"] == result["ruleId"] == "HC106"
-        assert result["level"] == "warning"
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"] == "HC109"
+        assert result["level"] == "error"
         (location,) = result["locations"]
         assert location["physicalLocation"]["region"]["startLine"] > 1
         uris.append(location["physicalLocation"]["artifactLocation"]["uri"])
@@ -150,10 +153,10 @@ def test_wrong_usage_is_refused(arguments, message):
 def test_everything_else_is_checked_when_something_named_cannot_be_used(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "good.yaml").write_text(WRITABLE.read_text())
+    (tmp_path / "good.yaml").write_text(FAILING.read_text())
     result = run("absent.yaml", "broken.yaml", "empty", "good.yaml", cwd=tmp_path)
     assert result.returncode == 2
-    assert "HC106" in result.stdout
+    assert "HC109" in result.stdout
     assert "broken.yaml\n  2: HC701 error: not YAML: " in result.stdout
     assert "3 problems" in result.stderr
     for problem in (
@@ -177,14 +180,14 @@ def test_directory_is_read_to_the_end_when_there_are_files_in_it_that_are_not_fo
         "data.json": "\xff\x00",
         "empty.yaml": "",
     }
-    for name, text in {**others, "deploy/one.yaml": WRITABLE.read_text()}.items():
+    for name, text in {**others, "deploy/one.yaml": FAILING.read_text()}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(text.encode("latin-1"))
     result = run(".", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stdout.startswith("deploy/one.yaml\n")
     assert result.stdout.count("HC") == 1
-    assert result.stderr == "1 warning found in 2 objects; 7 files passed over (-v lists them)\n"
+    assert result.stderr == "1 error found in 2 objects; 7 files passed over (-v lists them)\n"
     verbose = run("-v", ".", cwd=tmp_path).stderr
     for name in others:
         assert f"\n  {name}: " in verbose
@@ -210,20 +213,20 @@ def test_manifest_in_a_directory_is_a_finding_when_it_cannot_be_read(tmp_path, t
 
 
 def test_file_in_a_directory_is_named_when_it_cannot_be_opened(tmp_path):
-    (tmp_path / "good.yaml").write_text(WRITABLE.read_text())
+    (tmp_path / "good.yaml").write_text(FAILING.read_text())
     (tmp_path / "loop.yaml").symlink_to("good.yaml/x")
     (tmp_path / "memory.json").symlink_to("/proc/self/mem")
     result = run(tmp_path)
-    assert "HC106" in result.stdout
+    assert "HC109" in result.stdout
     assert f"{tmp_path / 'memory.json'}: cannot be read: Input/output error" in result.stderr
     assert result.returncode == 2
 
 
 def test_broken_document_is_a_finding_when_others_stand_beside_it(tmp_path):
-    (tmp_path / "stream.yaml").write_text(f"a: 1\nkind: X\na: 2\n---\n{WRITABLE.read_text()}---\n{HELM}")
+    (tmp_path / "stream.yaml").write_text(f"a: 1\nkind: X\na: 2\n---\n{FAILING.read_text()}---\n{HELM}")
     result = run("--output", "json", tmp_path / "stream.yaml")
     found = {(finding["line"], finding["code"]) for finding in json.loads(result.stdout)}
-    assert {(3, "HC701"), (44, "HC106")} <= found
+    assert {(3, "HC701"), (47, "HC109")} <= found
     assert "HC702" in {code for _, code in found}
     assert result.returncode == 1
 
@@ -260,4 +263,4 @@ def test_shell_completes_codes():
         text=True,
         env={**os.environ, **environment},
     )
-    assert result.stdout.split() == ["plain,HC601", "plain,HC602", "plain,HC603", "plain,HC604"]
+    assert result.stdout.split() == [f"plain,{code}" for code in RULES if code.startswith("HC6")]

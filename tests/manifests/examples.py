@@ -205,8 +205,15 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
         f"{AZURE}.vnetID": f"{network}/virtualNetworks/{draw(names)}",
         f"{AZURE}.subnetID": f"{subnet_network}/virtualNetworks/{draw(arm_names)}/subnets/{draw(arm_names)}",
         f"{AZURE}.securityGroupID": f"{network}/networkSecurityGroups/{draw(names)}",
-        **{f"{CONTROL_PLANE}.{field}": draw(identities()) for field in _FIELDS},
     }
+    each_its_own = st.lists(
+        identities(),
+        min_size=len(_FIELDS),
+        max_size=len(_FIELDS),
+        unique_by=lambda identity: identity["credentialsSecretName"].lower(),
+    )
+    for field, identity in zip(_FIELDS, draw(each_its_own), strict=True):
+        changes[f"{CONTROL_PLANE}.{field}"] = identity
     if draw(st.booleans()):
         changes[f"{CONTROL_PLANE}.imageRegistry"] = REMOVED
     if draw(st.booleans()):

@@ -11,8 +11,10 @@ from hcpcreds.manifests.check.documents import check_documents
 from hcpcreds.manifests.check.environment import check_environment
 from hcpcreds.manifests.check.rules import RULES, Finding, Rule, Severity
 from hcpcreds.manifests.check.secret_provider_classes import check_secret_provider_classes
+from hcpcreds.manifests.check.shapes import check_shapes
 from hcpcreds.manifests.check.sorting import count_subjects, sort_documents
 from hcpcreds.manifests.check.volumes import check_volumes
+from hcpcreds.manifests.check.workloads import check_workloads
 
 __all__ = ["RULES", "Document", "Finding", "Rule", "Severity", "check", "count_subjects", "read_documents"]
 
@@ -41,6 +43,8 @@ def check(documents: Iterable[Document | Mapping[str, Any]]) -> list[Finding]:
     for find in (
         check_documents,
         check_volumes,
+        check_workloads,
+        check_shapes,
         check_environment,
         check_secret_provider_classes,
         check_cloud_configs,

@@ -4,22 +4,41 @@ Sources: kubernetes-sigs/secrets-store-csi-driver v1.6 (cmd/secrets-store-csi-dr
 docs/book/src/topics/secret-auto-rotation.md); Microsoft's AKS documentation for the add-on.
 """
 
+import posixpath
 import re
 from collections.abc import Iterator
 from typing import Final
 
-from hcpcreds.constants import MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
+from hcpcreds.components import COMPONENTS
 from hcpcreds.hosted_cluster import KINDS
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.objects import is_same
 from hcpcreds.kubernetes.placeholders import holds_placeholder, is_placeholder
+from hcpcreds.manifests.check.flags import FALSE, TRUE, Flag, read_flags
 from hcpcreds.manifests.check.rules import Finding, report
-from hcpcreds.manifests.check.subjects import COMPONENT_BY_CONFIG, Named, Subjects
+from hcpcreds.manifests.check.subjects import (
+    COMPONENT_BY_CONFIG,
+    Container,
+    Named,
+    Subjects,
+)
 
-_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _DRIVER_CONTAINER: Final = "secrets-store"
 _ROTATION_FLAG: Final = "enable-secret-rotation"
 _INTERVAL_FLAG: Final = "rotation-poll-interval"
+_DRIVER_BOOLEANS: Final = frozenset(
+    {
+        *(_ROTATION_FLAG, "enable-pprof", "log-format-json", "provider-health-check", "version"),
+        *(
+            "logtostderr",
+            "alsologtostderr",
+            "add_dir_header",
+            "one_output",
+            "skip_headers",
+            "skip_log_headers",
+        ),
+    }
+)
 _CHART_KEYS: Final = ("enableSecretRotation", "rotationPollInterval", "filteredWatchSecret", "syncSecret")
 _ENOUGH_CHART_KEYS: Final = 2
 """One alone could be another chart's."""
@@ -34,14 +53,14 @@ _UNIQUE: Final = frozenset({"SecretProviderClass", "AzureClusterIdentity", *KIND
 def check_cluster_wide(subjects: Subjects) -> Iterator[Finding]:
     """Check hosted clusters, names that are there twice, and the driver's own manifests and values."""
     yield from _check_hosted_clusters(subjects)
+    yield from _check_shared_secrets(subjects)
     yield from _check_duplicates(subjects)
     for pod in subjects.pods:
         for container in pod.containers:
             if pod.kind == "DaemonSet" and container.name == _DRIVER_CONTAINER:
-                yield from _check_driver_arguments(container.node)
-    for item in subjects.named:
-        if item.kind == "CSIDriver" and item.name == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER:
-            yield from _check_csi_driver(item.node["spec"])
+                yield from _check_driver_arguments(container)
+    for driver in subjects.drivers:
+        yield from _check_csi_driver(driver["spec"])
     yield from _check_helm_values([values for node in subjects.settings for values in find_helm_values(node)])
     for node in subjects.settings:
         for root in (node, node["properties"], node["spec"]):
@@ -51,46 +70,79 @@ def check_cluster_wide(subjects: Subjects) -> Iterator[Finding]:
 def _check_hosted_clusters(subjects: Subjects) -> Iterator[Finding]:
     for node, problem in subjects.unusable_clusters:
         path, _, reason = problem.partition(": ")
-        field = node.at(*path.split("."))
-        if not is_placeholder(field.plain):
-            yield report("HC507", field, reason, "Fix the field: nothing can be rendered.")
+        fix = "Fix this field; nothing can be rendered until you do."
+        yield report("HC507", node.at(*path.split(".")), reason, fix)
+
+
+def _check_shared_secrets(subjects: Subjects) -> Iterator[Finding]:
+    """Each identity has a certificate of its own, so one secret serves only one."""
+    for cluster, node in subjects.clusters:
+        seen: dict[str, str] = {}
+        for component in COMPONENTS:
+            identity = component.get_identity(cluster)
+            if identity is None:
+                continue
+            secret = identity.credentials_secret_name.lower()
+            first = seen.setdefault(secret, component.name)
+            if first != component.name:
+                yield report(
+                    "HC510",
+                    node,
+                    f"{first} and {component.name} read the same secret, "
+                    f"{identity.credentials_secret_name!r}, so one of them logs in as the other",
+                    "Give each identity the credentialsSecretName of its own secret.",
+                )
 
 
 def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
-    seen: dict[tuple[str, ...], Named] = {}
+    seen: dict[tuple[str, ...], list[Named]] = {}
     for item in subjects.named:
-        if (
-            item.kind not in _UNIQUE and item.name not in COMPONENT_BY_CONFIG
-        ) or item.node.document.is_partial:
-            continue
-        # Files without a namespace are often overlays, each for a namespace of its own.
-        place = item.namespace or f"in {item.node.document.file}"
-        first = seen.setdefault((item.kind, place, item.name), item)
-        values = (first.node.value, item.node.value)
-        # A template may stand beside what was rendered from it.
-        if not is_same(*values) and not any(map(holds_placeholder, values)):
-            file = first.node.document.file
-            yield report(
-                "HC501",
-                item.node.at("metadata", "name"),
-                f"{item.kind} {item.name} is in {file} line {first.node.line} too, and differs; the one that "
-                "is applied last wins",
-                "Keep the one that is meant, or give them names or namespaces of their own.",
-                file=file,
-            )
+        is_whole = not item.node.document.is_partial and not holds_placeholder(item.node.value)
+        if is_whole and (item.kind in _UNIQUE or item.name in COMPONENT_BY_CONFIG):
+            # Files without a namespace are often overlays, each for a namespace of its own.
+            place = item.namespace or f"in {item.node.document.file}"
+            seen.setdefault((item.kind, place, item.name), []).append(item)
+    for found in seen.values():
+        for index, item in enumerate(found):
+            others = (first for first in found[:index] if _are_together(first, item, subjects))
+            first = next((other for other in others if not is_same(other.node.value, item.node.value)), None)
+            if first is not None:
+                file = first.node.document.file
+                yield report(
+                    "HC501",
+                    item.node.at("metadata", "name"),
+                    f"{item.kind} {item.name} is also in {file}, line {first.node.line}, and differs; the "
+                    "one that is applied last wins",
+                    "Keep the one that is meant, or give each a name or a namespace of its own.",
+                    file=file,
+                )
 
 
-def _check_driver_arguments(container: Node) -> Iterator[Finding]:
-    arguments = [*container["command"].items(), *container["args"].items()]
-    flags = {}
-    for argument in arguments:
-        name, separator, value = argument.plain.lstrip("-").partition("=")
-        if argument.plain.startswith("-"):
-            flags[name] = (argument, value if separator else "true")
-    node, value = flags.get(_ROTATION_FLAG, (container["args"], "false"))
-    if value not in _TRUE and not is_placeholder(value):
+def _are_together(first: Named, item: Named, subjects: Subjects) -> bool:
+    """Whether two objects of one name are likely to be applied together.
+
+    What is in different directories is often for different clusters. Two files that share more than one name
+    stand for each other, as two renderings of one template do.
+    """
+    file, other = first.node.document.file, item.node.document.file
+    if file == other:
+        return True
+    is_near = "-" in (file, other) or posixpath.dirname(file) == posixpath.dirname(other)
+    return is_near and len(subjects.names[file] & subjects.names[other]) == 1
+
+
+def _check_driver_arguments(container: Container) -> Iterator[Finding]:
+    flags = read_flags(container, booleans=_DRIVER_BOOLEANS)
+    if flags is None:
+        return
+    node, value = flags.get(_ROTATION_FLAG, Flag(container.node["args"], "false"))
+    if value not in TRUE and not is_placeholder(value):
         yield _report_off(
-            node, f"the driver runs without --{_ROTATION_FLAG}=true", f"--{_ROTATION_FLAG}=true"
+            node,
+            f"the driver runs without --{_ROTATION_FLAG}=true"
+            if value in FALSE
+            else f"--{_ROTATION_FLAG} is {value!r}, which is not a Go boolean",
+            f"--{_ROTATION_FLAG}=true",
         )
     if _INTERVAL_FLAG in flags:
         yield from _check_interval(*flags[_INTERVAL_FLAG])
@@ -100,7 +152,7 @@ def _report_off(node: Node, reason: str, setting: str) -> Finding:
     return report(
         "HC502",
         node,
-        f"{reason}: a renewed credential reaches no pod that is running",
+        f"{reason}: a renewed credential never reaches a running pod",
         f"Set {setting}.",
     )
 
@@ -109,12 +161,14 @@ def _check_interval(node: Node, value: str) -> Iterator[Finding]:
     if is_placeholder(value):
         return
     if not _DURATION.fullmatch(value):
-        yield report("HC503", node, f"{value!r} is no duration to Go", "Write it with its unit, such as 2m.")
+        yield report(
+            "HC503", node, f"{value!r} is not a valid Go duration", "Write it with its unit, such as 2m."
+        )
     elif sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value)) > _LONG:
         yield report(
             "HC504",
             node,
-            f"the driver looks for a renewed credential only every {value}",
+            f"the driver looks for a renewed credential only once in {value}",
             "Leave it at 2m, the driver's default, unless Key Vault throttles.",
         )
 
@@ -124,14 +178,14 @@ def _check_csi_driver(spec: Node) -> Iterator[Finding]:
         yield report(
             "HC505",
             spec["podInfoOnMount"],
-            "the driver would not learn which pod it mounts for, and refuses",
+            "kubelet does not tell the driver which pod it mounts for, and the driver refuses to mount",
             "Set podInfoOnMount: true.",
         )
     if spec["requiresRepublish"].boolean is not True:
         yield report(
             "HC506",
             spec["requiresRepublish"],
-            "kubelet would not call the driver again after a pod's start, and so nothing rotates (from v1.6)",
+            "kubelet does not call the driver again once a pod runs, so nothing rotates (from v1.6)",
             "Set requiresRepublish: true.",
         )
 

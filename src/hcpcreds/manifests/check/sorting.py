@@ -6,12 +6,15 @@ from typing import Final
 
 import msgspec
 
+from hcpcreds.constants import MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import KINDS
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.objects import find_controller, find_objects, find_pod_template, is_object, is_over
 from hcpcreds.manifests.check.cluster_wide import find_helm_values
+from hcpcreds.manifests.check.reading import read_cluster, read_configs, read_pod
+from hcpcreds.manifests.check.secret_objects import find_read_secrets
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CONFIG,
     COMPONENT_BY_VOLUME,
@@ -20,9 +23,6 @@ from hcpcreds.manifests.check.subjects import (
     Named,
     Pod,
     Subjects,
-    read_cluster,
-    read_configs,
-    read_pod,
 )
 
 _UNIQUE_KINDS: Final = frozenset({"SecretProviderClass", "AzureClusterIdentity", "CSIDriver", *KINDS})
@@ -43,6 +43,7 @@ def sort_documents(documents: Iterable[Document]) -> Subjects:
         item = Named(
             node, node["kind"].text, node.at("metadata", "name").text, node.at("metadata", "namespace").text
         )
+        subjects.note_name(item)
         template = find_pod_template(node.value) if isinstance(node.value, dict) else None
         if template is None:
             _keep(item, subjects)
@@ -68,7 +69,7 @@ def count_subjects(document: Document) -> int:
 def _is_known(node: Node) -> bool:
     return (
         is_object(node.value)
-        or node[PATH_SETTING].is_set
+        or CloudConfig(node).find(PATH_SETTING).value is not None
         or any(root["addonProfiles"].is_set for root in (node, node["properties"], node["spec"]))
         or any(True for _ in find_helm_values(node))
     )
@@ -110,18 +111,24 @@ def _keep(item: Named, subjects: Subjects) -> None:
         subjects.settings.append(node)
     if item.kind == "SecretProviderClass":
         subjects.classes.append(item)
+    elif item.kind == "CSIDriver" and item.name == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER:
+        subjects.drivers.append(node)
     elif item.kind == "AzureClusterIdentity":
         subjects.cluster_identities.append(item)
     elif item.kind in KINDS:
         read_cluster(item, subjects)
     elif item.kind in ("Secret", "ConfigMap"):
         subjects.configs += read_configs(item)
-    elif not item.kind and not node["apiVersion"].is_set and node[PATH_SETTING].is_set:
-        subjects.configs.append(CloudConfig(node))
+    elif not item.kind and not node["apiVersion"].is_set:
+        config = CloudConfig(node)
+        if config.find(PATH_SETTING).value is not None:
+            subjects.configs.append(config)
 
 
 def _keep_pod(pod: Pod, subjects: Subjects) -> None:
     """Keep a pod that could have to do with a credential: that mounts or names what could hold one."""
+    for secret in find_read_secrets(pod):
+        subjects.secret_readers.setdefault((pod.namespace, secret), pod.name)
     is_ours = pod.rows or pod.kind == "DaemonSet"
     volumes = any(volume[source].is_set for volume in pod.volumes for source in _SOURCES)
     mounts = (mount for container in pod.containers for mount in container.mounts)

@@ -1,7 +1,7 @@
 """What the documents hold, sorted by what the checks ask for."""
 
-import base64
-import binascii
+import posixpath
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,11 +10,10 @@ import msgspec
 from hcpcreds.components import COMPONENTS, WORKLOADS, Component, find_workload
 from hcpcreds.components import Pod as PodRow
 from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
-from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import HostedCluster, parse_hosted_cluster
+from hcpcreds.hosted_cluster import HostedCluster
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.nodes import Node
-from hcpcreds.kubernetes.placeholders import holds_placeholder, is_placeholder
+from hcpcreds.kubernetes.placeholders import is_placeholder
 
 PATH_SETTING: Final = "aadMSIDataPlaneIdentityPath"
 COMPONENT_BY_CLASS: Final = {component.secret_provider_class: component for component in COMPONENTS}
@@ -31,7 +30,9 @@ COMPONENT_BY_VOLUME: Final = {
     if pod.mount is not None
 }
 
-_CONFIG_KEYS: Final = frozenset({"cloud.conf", "azure.json", "cloud-config"})
+_KMS_CONFIG: Final = "azure-kms-config"
+_MOST_DIGITS: Final = 3
+_MOST_NAMES: Final = 1000
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -45,14 +46,28 @@ class Container(msgspec.Struct, frozen=True):
 
     def find_mount(self, path: str) -> Node | None:
         """The mount that provides a path: the deepest, as in the container."""
-        found = [mount for mount in self.mounts if is_below(path, mount["mountPath"].text)]
-        return max(found, key=lambda mount: len(mount["mountPath"].text), default=None)
+        found = [mount for mount in self.mounts if is_below(path, path_of(mount))]
+        return max(found, key=lambda mount: len(path_of(mount)), default=None)
+
+    @property
+    def arguments(self) -> list[Node]:
+        """The command line, without the name of the program where the manifest gives it."""
+        return [*self.node["command"].items()[1:], *self.node["args"].items()]
+
+
+def normalize_path(path: str) -> str:
+    """Write a path as the kernel reads it: no repeated or final slashes, no ``.`` and no ``..``."""
+    return re.sub("^//+", "/", posixpath.normpath(path)) if path else ""
+
+
+def path_of(mount: Node) -> str:
+    """Where a container sees a mount."""
+    return normalize_path(mount["mountPath"].text)
 
 
 def is_below(path: str, directory: str) -> bool:
-    """Whether a path is a directory or lies in it."""
-    directory = directory.rstrip("/")
-    return bool(directory) and (path == directory or path.startswith(f"{directory}/"))
+    """Whether a path is a directory or lies in it; both are normalized."""
+    return bool(directory) and (path == directory or path.startswith(f"{directory.rstrip('/')}/"))
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -68,9 +83,14 @@ class Pod(msgspec.Struct, frozen=True):
     containers: list[Container]
 
     @property
+    def workload(self) -> str:
+        """The workload's name in the table, else its own."""
+        return find_workload(self.name) or self.name
+
+    @property
     def rows(self) -> tuple[tuple[Component, PodRow], ...]:
         """What the workload is to get, by its name in the table."""
-        return WORKLOADS.get(find_workload(self.name) or "", ())
+        return WORKLOADS.get(self.workload, ())
 
     @property
     def credential_volumes(self) -> list[Node]:
@@ -115,8 +135,20 @@ class CloudConfig(msgspec.Struct, frozen=True):
     """The settings; their value is None when they cannot be read."""
     problem: str = ""
     """Why they cannot be read."""
+    fix: str = ""
+    """What to do about that."""
     holder: Named | None = None
     """The Secret or ConfigMap."""
+
+    def find(self, key: str) -> Node:
+        """The setting that a program reads under a key.
+
+        cloud-provider-azure matches keys as Go does, in any case of letters, and takes the last of several in
+        the order of sigs.k8s.io/yaml; the KMS plugin (gopkg.in/yaml.v3) takes the exact key alone.
+        """
+        keys = [found for found, _ in self.node.fields() if found.lower() == key.lower()]
+        is_exact = self.holder is not None and self.holder.name == _KMS_CONFIG
+        return self.node[key if is_exact or not keys else max(keys)]
 
 
 class Subjects(msgspec.Struct):
@@ -127,24 +159,58 @@ class Subjects(msgspec.Struct):
     """Hosted clusters with placeholders."""
     settings: list[Node] = msgspec.field(default_factory=list)
     """What may be a chart's values or a description of an AKS cluster."""
+    names: dict[str, set[tuple[str, str, str]]] = msgspec.field(default_factory=dict)
+    """Kind, namespace and name of the first objects of each file."""
+    secret_readers: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
+    """Namespace and name of a Secret, and a workload whose pods read it."""
     named: list[Named] = msgspec.field(default_factory=list)
     pods: list[Pod] = msgspec.field(default_factory=list)
     classes: list[Named] = msgspec.field(default_factory=list)
     configs: list[CloudConfig] = msgspec.field(default_factory=list)
     cluster_identities: list[Named] = msgspec.field(default_factory=list)
-    clusters: list[HostedCluster] = msgspec.field(default_factory=list)
+    drivers: list[Node] = msgspec.field(default_factory=list)
+    """CSIDrivers of the Secrets Store CSI driver."""
+    clusters: list[tuple[HostedCluster, Node]] = msgspec.field(default_factory=list)
     unusable_clusters: list[tuple[Node, str]] = msgspec.field(default_factory=list)
+
+    def note_name(self, item: Named) -> None:
+        """Remember that a file holds an object."""
+        names = self.names.setdefault(item.node.document.file, set())
+        if item.name and len(names) < _MOST_NAMES:
+            names.add((item.kind, item.namespace, item.name))
 
     def find_classes(self, name: str, namespace: str) -> list[Named]:
         """The SecretProviderClasses that a name means in a namespace."""
         return [item for item in self.classes if item.name == name and is_same(item.namespace, namespace)]
+
+    def find_others(self, pod: Pod) -> list[Pod]:
+        """The other manifests of a pod's workload: bases and overlays, or other renderings of one template.
+
+        Only what none of them has is missing.
+        """
+        return [
+            other
+            for other in self.pods
+            if other is not pod
+            and (other.kind, other.workload) == (pod.kind, pod.workload)
+            and is_same(other.namespace, pod.namespace)
+        ]
+
+    def find_twins(self, pod: Pod, container: Container) -> list[tuple[Pod, Container]]:
+        """The same container in the other manifests of a pod's workload."""
+        return [
+            (other, twin)
+            for other in self.find_others(pod)
+            for twin in other.containers
+            if (twin.name, twin.is_init) == (container.name, container.is_init)
+        ]
 
     def find_cluster(self, namespace: str) -> HostedCluster | None:
         """The hosted cluster whose control plane runs in a namespace; the only one, if that is not said.
 
         A HostedCluster and its HostedControlPlane are one.
         """
-        found = [item for item in self.clusters if is_same(item.control_plane_namespace, namespace)]
+        found = [item for item, _ in self.clusters if is_same(item.control_plane_namespace, namespace)]
         is_one = all(
             (item.identities, item.key_vault, item.cloud)
             == (found[0].identities, found[0].key_vault, found[0].cloud)
@@ -163,9 +229,9 @@ class Subjects(msgspec.Struct):
         """The files that a SecretProviderClass mounts; none when that is not known."""
         classes = self.find_classes(class_name, namespace)
         if classes:
-            objects = [entry for item in classes for entry in read_objects(item.node)]
-            names = [entry["objectAlias"].plain or entry["objectName"].plain for entry in objects]
-            return frozenset() if any(map(is_placeholder, names)) else frozenset(filter(None, names))
+            names = [name for item in classes for name in _list_files(item.node)]
+            is_known = all(name and not is_placeholder(name) for name in names)
+            return frozenset(names) if is_known else frozenset()
         component = COMPONENT_BY_CLASS.get(class_name)
         cluster = self.find_cluster(namespace)
         identity = component.get_identity(cluster) if component and cluster else None
@@ -177,80 +243,21 @@ def is_same(namespace: str, other: str) -> bool:
     return not namespace or not other or namespace == other
 
 
+def _list_files(secret_provider_class: Node) -> Iterator[str]:
+    for entry in read_objects(secret_provider_class):
+        name = entry["objectAlias"].plain or entry["objectName"].plain
+        history = get_history(entry)
+        yield from [name] if history <= 1 else [f"{name}/{version}" for version in range(history + 1)]
+
+
+def get_history(entry: Node) -> int:
+    """The objectVersionHistory of an object: from 2 on it is a directory, with a file for each version."""
+    text = entry["objectVersionHistory"].plain
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
+
+
 def read_objects(secret_provider_class: Node) -> list[Node]:
     """The entries of the parameter ``objects``; those that cannot be read are left out."""
     objects = secret_provider_class.at("spec", "parameters", "objects")
     entries = [entry.parse() for entry in objects.parse()["array"].items()]
     return [entry for entry in entries if isinstance(entry.value, dict)]
-
-
-def read_pod(item: Named, template: tuple[str, ...]) -> Pod:
-    """Read a workload's pod template."""
-    spec = item.node.at(*template, "spec")
-    containers = [
-        Container(
-            node,
-            node["name"].text,
-            key == "initContainers",
-            node["volumeMounts"].items(),
-            node["env"].items(),
-        )
-        for key in ("initContainers", "containers")
-        for node in spec[key].items()
-    ]
-    claims = [
-        Node(claim.document, claim.path, {"name": claim.at("metadata", "name").text})
-        for claim in item.node.at("spec", "volumeClaimTemplates").items()
-    ]
-    volumes = [*spec["volumes"].items(), *claims]
-    return Pod(spec, item.kind, item.name, item.namespace, volumes, containers)
-
-
-def read_cluster(item: Named, subjects: Subjects) -> None:
-    """Read a hosted cluster on Azure; one that cannot be used is noted."""
-    value = item.node.value
-    platform = item.node.at("spec", "platform")
-    if platform["type"].text != "Azure" or not isinstance(platform["azure"].value, dict):
-        return
-    if not item.node.at("spec", "infraID").is_set:  # HyperShift sets it, so a folder of manifests lacks it
-        value = {**value, "spec": {**value["spec"], "infraID": "not-set"}}
-    metadata = value.get("metadata")
-    if not item.namespace and isinstance(metadata, dict):  # kubectl fills it in
-        value = {**value, "metadata": {**metadata, "namespace": "default"}}
-    try:
-        subjects.clusters.append(parse_hosted_cluster(value))
-    except InputError as error:
-        if holds_placeholder(value):
-            subjects.templates.append(item.node)
-            return
-        subjects.unusable_clusters += [(item.node, problem) for problem in error.problems]
-
-
-def read_configs(item: Named) -> Iterator[CloudConfig]:
-    """Read the cloud configs in a Secret or ConfigMap."""
-    for section in ("stringData", "data"):
-        for key, node in item.node[section].fields():
-            if key not in _CONFIG_KEYS and item.name not in COMPONENT_BY_CONFIG:
-                continue
-            text = _decode(node.text) if (section, item.kind) == ("data", "Secret") else node.text
-            # Other platforms have a cloud.conf too; and where an operator fills it in, it is empty.
-            is_ours = item.name in COMPONENT_BY_CONFIG or (text is not None and PATH_SETTING in text)
-            if is_ours and text != "":
-                yield _parse_config(node, text, item)
-
-
-def _decode(text: str) -> str | None:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        return None
-
-
-def _parse_config(node: Node, text: str | None, holder: Named) -> CloudConfig:
-    nothing = Node(node.document, node.path, None)
-    if text is None:
-        return CloudConfig(nothing, "it is not the base64 of a text", holder)
-    settings = node.parse(None if text == node.text else text)
-    if not isinstance(settings.value, dict):
-        return CloudConfig(nothing, "it is not one JSON object", holder)
-    return CloudConfig(settings, "", holder)

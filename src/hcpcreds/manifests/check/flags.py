@@ -1,0 +1,53 @@
+"""Command lines, read as Go's packages ``flag`` and ``pflag`` read them."""
+
+import posixpath
+from typing import Final, NamedTuple
+
+from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.manifests.check.subjects import Container
+
+TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+"""Texts that strconv.ParseBool takes for true."""
+FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_SHELLS: Final = frozenset({"sh", "bash", "ash", "dash"})
+_LONGEST_DASH: Final = 2
+
+
+class Flag(NamedTuple):
+    """A flag as it is set on a command line."""
+
+    node: Node
+    """The argument with the flag's name."""
+    value: str
+    """``true`` for a flag without a value."""
+
+
+def read_flags(container: Container, *, booleans: frozenset[str] = frozenset()) -> dict[str, Flag] | None:
+    """Read a container's flags by their names, without dashes; the last of repeated flags wins.
+
+    Args:
+        container: The container.
+        booleans: Flags that take a value only after ``=``. Of flags that are not known, one that another flag
+            follows is taken for such a one.
+
+    Returns:
+        None when a shell makes the command line, for what it makes of it is not known.
+    """
+    if posixpath.basename(container.node["command"][0].text) in _SHELLS:
+        return None
+    flags: dict[str, Flag] = {}
+    arguments = list(container.arguments)
+    while arguments:
+        argument = arguments.pop(0)
+        text = argument.plain
+        name, separator, value = text.lstrip("-").partition("=")
+        if text == "--":
+            break
+        dashes = len(text) - len(text.lstrip("-"))
+        if not 1 <= dashes <= _LONGEST_DASH or not name:
+            continue
+        takes_next = not separator and name not in booleans
+        if takes_next and arguments and not arguments[0].plain.startswith("-"):
+            value, separator = arguments.pop(0).plain, "="
+        flags[name] = Flag(argument, value if separator else "true")
+    return flags
