@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from typing_extensions import override
 
+from hcpcreds.cli.inspect_report import render_iso
 from hcpcreds.credential_file.inspection import render_relative
 from hcpcreds.renewal.outcomes import Observer, Outcome, Result, Walk
 from hcpcreds.text import make_lines_printable, make_printable
+from hcpcreds.vault.naming import get_host
 from hcpcreds.vault.secret import StoredCredential
 
 
@@ -35,7 +36,7 @@ class RenewalReport(Observer):
     @override
     def walk_finished(self, walk: Walk) -> None:
         if walk.problem is not None:
-            self._say(f"{_get_host(walk.vault_url)}: the walk is incomplete: {walk.problem}")
+            self._say(f"{get_host(walk.vault_url)}: the walk is incomplete: {walk.problem}")
         text = json.dumps(build_document(walk)) if self._output == "json" else render_summary(walk)
         click.echo(text)
 
@@ -45,7 +46,7 @@ class RenewalReport(Observer):
 
     def skipped(self, vault_url: str) -> None:
         """Report a vault that another replica walks over."""
-        self._say(f"{_get_host(vault_url)}: skipped, another replica holds its Lease")
+        self._say(f"{get_host(vault_url)}: skipped, another replica holds its Lease")
 
     def _say(self, text: str) -> None:
         click.echo(make_lines_printable(text), err=True)
@@ -76,7 +77,7 @@ class ProgressReport(RenewalReport):
 
     @override
     def walk_started(self, vault_url: str) -> None:
-        self._bars[vault_url] = self._progress.add_task(_get_host(vault_url), total=0, listed=0)
+        self._bars[vault_url] = self._progress.add_task(get_host(vault_url), total=0, listed=0)
 
     @override
     def listed(self, vault_url: str, credential: StoredCredential, *, due: bool) -> None:
@@ -115,23 +116,25 @@ def build_document(walk: Walk) -> dict[str, Any]:
     return {
         "event": "walk",
         "vault": walk.vault_url,
-        "started_at": _render_time(walk.started_at),
-        "finished_at": _render_time(walk.finished_at),
+        "started_at": render_iso(walk.started_at),
+        "finished_at": render_iso(walk.finished_at),
         "complete": walk.complete,
         "problem": walk.problem,
         "credentials": len(walk.credentials),
         "results": {result.value: walk.count(result) for result in Result},
-        "outcomes": [
-            {
-                "secret": outcome.credential.name,
-                "result": outcome.result.value,
-                "expires_on": _render_time(outcome.credential.expires_on),
-                "cannot_renew_after": _render_time(outcome.credential.cannot_renew_after),
-                "seconds_until_expiry": _seconds_until(outcome.credential.expires_on, walk.finished_at),
-                "reason": outcome.reason,
-            }
-            for outcome in walk.outcomes
-        ],
+        "outcomes": [_build_outcome(outcome, walk.finished_at) for outcome in walk.outcomes],
+    }
+
+
+def _build_outcome(outcome: Outcome, now: datetime) -> dict[str, Any]:
+    expiry, renewable = outcome.credential.expires_on, outcome.credential.cannot_renew_after
+    return {
+        "secret": outcome.credential.name,
+        "result": outcome.result.value,
+        "expires_on": render_iso(expiry),
+        "cannot_renew_after": render_iso(renewable),
+        "seconds_until_expiry": None if expiry is None else round((expiry - now).total_seconds()),
+        "reason": outcome.reason,
     }
 
 
@@ -141,7 +144,7 @@ def render_summary(walk: Walk) -> str:
     counts = ", ".join(f"{number} {result.value}" for result in Result if (number := walk.count(result)))
     end = "" if walk.complete else ", INCOMPLETE"
     number = len(walk.credentials)
-    lines = [f"{_get_host(walk.vault_url)}: {number} credentials, {counts or 'none due'}, {took:.1f} s{end}"]
+    lines = [f"{get_host(walk.vault_url)}: {number} credentials, {counts or 'none due'}, {took:.1f} s{end}"]
     due = [outcome.credential for outcome in walk.outcomes if outcome.result is Result.DUE]
     lines += [f"  due: {make_printable(each.name)}, {_render_expiry(each, walk.finished_at)}" for each in due]
     soonest = min((each.expires_on for each in walk.credentials.values() if each.expires_on), default=None)
@@ -165,15 +168,3 @@ def _render_expiry(credential: StoredCredential, now: datetime) -> str:
     if renewable is not None and renewable <= now:
         text += ", and can no longer be renewed"
     return text
-
-
-def _get_host(vault_url: str) -> str:
-    return urlsplit(vault_url).netloc
-
-
-def _render_time(time: datetime | None) -> str | None:
-    return None if time is None else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _seconds_until(time: datetime | None, now: datetime) -> float | None:
-    return None if time is None else round((time - now).total_seconds())

@@ -43,16 +43,7 @@ def make_transport(
 def build_pipeline_client(
     settings: dict[str, Any], *own_policies: Any, max_answer: int
 ) -> PipelineClient[HttpRequest, HttpResponse]:
-    """Build a client with the policies of `build_policies` and the transport of `make_transport`.
-
-    Args:
-        settings: azure-core's.
-        own_policies: Policies for each sending, including retries.
-        max_answer: Bytes that an answer may have.
-
-    Raises:
-        InputError: A setting cannot be used.
-    """
+    """Build a client of this package: see `build_policies`, which gets the policies, and `make_transport`."""
     policies = build_policies(BoundedRetryPolicy(**settings), *own_policies, **settings)
     transport = make_transport(settings, max_answer=max_answer)
     return PipelineClient("", policies=policies, **{**settings, "transport": transport})

@@ -40,6 +40,7 @@ _ALWAYS_NEW: Final = ("client_secret", "not_before", "not_after", "renew_after",
 _SAME: Final = ("client_id", "tenant_id", "object_id", "resource_id")
 _URLS: Final = ("authentication_endpoint", "client_secret_url", "mtls_authentication_endpoint")
 _MOST_SHOWN: Final = 3
+_NOT_A_RENEWAL: Final = "not a renewal of the stored credential"
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -128,16 +129,11 @@ def accept_answer(
         IssueUnavailableError: The answer is for another identity, is older, expired, not valid yet, or
             incomplete, or a pod could not use it.
     """
-    old = current.credential
-    new = _find_identity(old, answer)
-    if isinstance(new, str):
-        problems = [new]
-    elif (new.not_before, new.not_after) == (old.not_before, old.not_after):
+    old, new = current.credential, _find_identity(current, answer)
+    if (new.not_before, new.not_after) == (old.not_before, old.not_after):
         return None
-    else:
-        problems = [*_find_problems(old, new, now), *_find_foreign_hosts(old, new, hosts)]
-    if isinstance(new, str) or problems:
-        raise _build_refusal(current, "not a renewal of the stored credential", problems)
+    if problems := [*_find_problems(old, new, now), *_find_foreign_hosts(old, new, hosts)]:
+        raise _build_refusal(current, _NOT_A_RENEWAL, problems)
     changes = {
         name: value
         for name in _RENEWED
@@ -156,18 +152,17 @@ def _build_refusal(current: LoadedSecret, reason: str, problems: Collection[str]
     )
 
 
-def _find_identity(old: Credentials, answer: ManagedIdentityCredentials) -> Credentials | str:
-    """Find the credential of the same identity in an answer, or say that it is missing."""
-    client_id = (old.client_id or "").lower()
+def _find_identity(current: LoadedSecret, answer: ManagedIdentityCredentials) -> Credentials:
+    """Find the credential of the same identity in an answer; raises when it is missing."""
+    wanted = current.credential.client_id or ""
     candidates: list[Credentials] = [*(answer.explicit_identities or ()), answer]
     for each in candidates:
-        if (each.client_id or "").lower() == client_id:
+        if (each.client_id or "").lower() == wanted.lower():
             return each
     got = [show_id(each.client_id) for each in candidates if each.client_id]
-    more = ["..."] if len(got) > _MOST_SHOWN else []
-    return (
-        f"client_id: expected {show_id(old.client_id)}, got {', '.join(got[:_MOST_SHOWN] + more) or 'none'}"
-    )
+    shown = ", ".join(got[:_MOST_SHOWN] + ["..."] * (len(got) > _MOST_SHOWN)) or "none"
+    problem = f"client_id: expected {show_id(current.credential.client_id)}, got {shown}"
+    raise _build_refusal(current, _NOT_A_RENEWAL, [problem])
 
 
 def _find_problems(old: Credentials, new: Credentials, now: datetime) -> Iterator[str]:

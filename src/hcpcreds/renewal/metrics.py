@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from socket import AI_PASSIVE, SHUT_RDWR, SOCK_STREAM, getaddrinfo, has_dualstack_ipv6
 from socketserver import ThreadingMixIn
 from typing import Any, Final
-from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
@@ -21,6 +20,7 @@ from typing_extensions import override
 
 from hcpcreds.errors import InputError
 from hcpcreds.renewal.outcomes import Observer, Outcome, Result, Walk
+from hcpcreds.vault.naming import get_host
 from hcpcreds.vault.secret import StoredCredential
 
 _HIGHEST_PORT: Final = 65535
@@ -112,10 +112,10 @@ class RenewalMetrics(Observer, Collector):
     def collect(self) -> Iterable[Metric]:
         with self._lock:
             vaults = [
-                (_get_host(url), vault.completed_at, list(vault.credentials.values()))
+                (get_host(url), vault.completed_at, list(vault.credentials.values()))
                 for url, vault in self._vaults.items()
             ]
-            renewals = [(_get_host(url), counts.copy()) for url, counts in self._renewals.items()]
+            renewals = [(get_host(url), counts.copy()) for url, counts in self._renewals.items()]
         yield from _collect_credentials(vaults)
         walked = GaugeMetricFamily(
             "hcpcreds_last_complete_walk_timestamp_seconds",
@@ -172,11 +172,6 @@ def _get_state(credential: StoredCredential) -> str:
     if not credential.enabled:
         return "disabled"
     return "dated" if credential.expires_on and credential.cannot_renew_after else "undated"
-
-
-def _get_host(vault_url: str) -> str:
-    """Return the host with its port, by which vaults on one machine differ."""
-    return urlsplit(vault_url).netloc.rpartition("@")[2]
 
 
 class _Handler(WSGIRequestHandler):

@@ -6,6 +6,7 @@ Source: Azure/msi-dataplane, pkg/dataplane/keyvault.go and constants.go (August 
 import hashlib
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 MANAGED_IDENTITY_PREFIX: Final = "msi-"
 """Prefix of a secret that holds a whole answer of the data plane."""
@@ -40,6 +41,11 @@ def get_identifier(name: str) -> str | None:
 def is_secret_name(name: str) -> bool:
     """Tell whether Key Vault allows a name."""
     return _SECRET_NAME.fullmatch(name) is not None
+
+
+def get_host(vault_url: str) -> str:
+    """Return the host of a vault with its port, by which vaults on one machine differ."""
+    return urlsplit(vault_url).netloc.rpartition("@")[2]
 
 
 def describe(vault_url: str, name: str | None = None) -> str:

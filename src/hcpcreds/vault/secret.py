@@ -4,7 +4,7 @@ Source: Azure/msi-dataplane, pkg/dataplane/keyvault.go and constants.go (August 
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -42,6 +42,11 @@ MOST_TAGS: Final = 15
 _NOT_A_CREDENTIAL: Final = (
     "If it is something else, remove its tags renew_after and cannot_renew_after, which mark a credential."
 )
+_ENCODERS: Final[Mapping[Encoding, Callable[[bytes], str]]] = {
+    "utf-8": bytes.decode,
+    "hex": bytes.hex,
+    "base64": lambda value: base64.b64encode(value).decode(),
+}
 _TIMES: Final = ("not_before", "not_after", "renew_after", "cannot_renew_after")
 _REQUIRED: Final = ("authentication_endpoint", "client_id", "client_secret", "tenant_id", *_TIMES)
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -159,7 +164,7 @@ def build_secret(
         problems.append(f"{at}object_id: missing; the secret is named after it unless a name is given")
     elif name is not None and not is_secret_name(name):
         problems.append("name: expected 1 to 127 characters of [a-zA-Z0-9-]")
-    value = _encode(render_model(credentials), encoding)
+    value = _ENCODERS[encoding](render_model(credentials))
     if len(value) > _LARGEST_VALUE:
         problems.append(f"{len(value)} bytes long; Key Vault allows {_LARGEST_VALUE}")
     all_tags = {**(tags or {}), **_build_tags(one)}
@@ -231,14 +236,6 @@ def parse_time(text: str | None) -> datetime | None:
         return None
 
 
-def _encode(value: bytes, encoding: Encoding) -> str:
-    if encoding == "hex":
-        return value.hex()
-    if encoding == "base64":
-        return base64.b64encode(value).decode("ascii")
-    return value.decode()
-
-
 def read_stored(properties: SecretProperties) -> StoredCredential | None:
     """Read an entry of a vault's list, or return None when its name and tags do not mark a credential."""
     tags = _get_tags(properties)
@@ -254,29 +251,23 @@ def read_properties(properties: SecretProperties) -> StoredCredential:
     name, tags = properties.name or "", _get_tags(properties)
     has_usable_name = is_secret_name(name)
     problems = [] if has_usable_name else ["Key Vault does not allow its name"]
-
-    def read_time(attribute: str, field_name: str) -> datetime | None:
+    times: dict[str, datetime | None] = {}
+    for attribute, key in (("not_before", "nbf"), ("expires_on", "exp"), ("created_on", "created")):
         try:
             time = getattr(properties, attribute)
         except Exception:  # noqa: BLE001 (the SDK computes it from whatever was answered)
             time = ""
-        if time is None or isinstance(time, datetime):
-            return time
-        problems.append(f"its {field_name} is not a time between the years 1 and 9999")
-        return None
-
-    not_before, expires_on, created_on = map(
-        read_time, ("not_before", "expires_on", "created_on"), ("nbf", "exp", "created")
-    )
+        if time is not None and not isinstance(time, datetime):
+            problems.append(f"its {key} is not a time between the years 1 and 9999")
+            time = None
+        times[attribute] = time
     return StoredCredential(
         name=name if has_usable_name else make_safe(name),
         enabled=properties.enabled is not False,
-        not_before=not_before,
-        expires_on=expires_on,
         renew_after=parse_time(tags.get(RENEW_AFTER_TAG)),
         cannot_renew_after=parse_time(tags.get(CANNOT_RENEW_AFTER_TAG)),
-        created_on=created_on,
         problem="; ".join(problems) or None,
+        **times,
     )
 
 
