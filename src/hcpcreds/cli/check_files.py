@@ -58,12 +58,15 @@ class Reading:
                 unreadable.append(document)
             else:
                 yield document
+        templates = [document for document in unreadable if document.problem == TEMPLATE]
         if self.subjects > before or (unreadable and _looks_like_manifest(file)):
-            yield from unreadable
-        elif unreadable:
+            # A chart's templates are often YAML in part: that is no news.
+            yield from (document for document in unreadable if document.problem != TEMPLATE)
+            unreadable = templates
+        if unreadable:
             document = unreadable[0]
             self.passed_over.append((file, f"line {document.first_line}: {document.problem}"))
-        else:
+        elif self.subjects == before:
             self.passed_over.append((file, "no Kubernetes object in it"))
 
     def _read_file(self, name: str) -> Iterator[Document]:

@@ -12,7 +12,7 @@ _PLACEHOLDER: Final = re.compile(
     r"|ENC\[|ref\+[a-z]+://"  # sops; vals
     r"|\AAg[A-D][A-Za-z0-9+/]{200,}"  # a sealed value of kubeseal
 )
-_BREAKS_YAML: Final = re.compile(r"\{\{|\{%|<%|\$\{|(?:^|[\s\[,])(?:@@?|%)[A-Za-z_]")
+_BREAKS_YAML: Final = re.compile(r"\{\{|\{%|<%|\$\{|(?:^|[\s\[,])(?:@@?|%)[A-Za-z_]|^\s*\$[A-Za-z_]\w*\s*$")
 
 
 def is_placeholder(text: str) -> bool:

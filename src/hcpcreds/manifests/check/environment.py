@@ -232,6 +232,6 @@ def _list_needed(component: Component, row: PodRow, pod: Pod, subjects: Subjects
     cluster = subjects.find_cluster(pod.namespace)
     if cluster is not None and component.get_workload_identity(cluster) is not None:
         return list(row.token.env) if row.token else []
-    if not subjects.has_component(component, pod.namespace):
+    if not subjects.has_component(component, pod):
         return []
     return [variable for variable in row.env if not variable.optional]

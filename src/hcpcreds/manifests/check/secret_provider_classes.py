@@ -20,22 +20,22 @@ from hcpcreds.manifests.check.subjects import (
     Subjects,
     read_objects,
 )
-from hcpcreds.manifests.check.vault_access import check_vault_access
+from hcpcreds.manifests.check.vault_access import PROVIDER, check_token_requests, check_vault_access
 from hcpcreds.manifests.check.vault_objects import check_objects
 
-_PROVIDER: Final = "azure"
 _LIKENESS: Final = 0.7
 
 
 def check_secret_provider_classes(subjects: Subjects) -> Iterator[Finding]:
     """Check every SecretProviderClass of the Azure provider, and those that should be of it."""
+    yield from check_token_requests(subjects)
     for item in subjects.classes:
         spec = item.node["spec"]
         if not spec.fields():  # an operator fills it in
             continue
         yield from _check_text(item)
         provider = spec["provider"]
-        if provider.text == _PROVIDER:
+        if provider.text == PROVIDER:
             yield from check_vault_access(item, subjects)
             yield from check_objects(item)
             yield from _compare(item, subjects)
@@ -58,13 +58,13 @@ def _check_text(item: Named) -> Iterator[Finding]:
 def _check_provider(item: Named) -> Iterator[Finding]:
     provider, parameters = item.node.at("spec", "provider"), item.node.at("spec", "parameters")
     is_azure = item.name in COMPONENT_BY_CLASS or "keyvaultName" in {key for key, _ in parameters.fields()}
-    is_like = difflib.SequenceMatcher(None, provider.text.strip().lower(), _PROVIDER).ratio() >= _LIKENESS
+    is_like = difflib.SequenceMatcher(None, provider.text.strip().lower(), PROVIDER).ratio() >= _LIKENESS
     if not provider.is_set:
         yield report(
             "HC301",
             provider,
             "provider is not set, and the driver refuses to mount",
-            f"Set spec.provider: {_PROVIDER}."
+            f"Set spec.provider: {PROVIDER}."
             if is_azure
             else "Set spec.provider to the name of the provider.",
         )
@@ -72,9 +72,9 @@ def _check_provider(item: Named) -> Iterator[Finding]:
         yield report(
             "HC301",
             provider,
-            f"{item.name} is of the provider {provider.text!r}, not {_PROVIDER}"
-            + ("; the case of letters counts" if provider.text.strip().lower() == _PROVIDER else ""),
-            f"Set spec.provider: {_PROVIDER}.",
+            f"{item.name} is of the provider {provider.text!r}, not {PROVIDER}"
+            + ("; the case of letters counts" if provider.text.strip().lower() == PROVIDER else ""),
+            f"Set spec.provider: {PROVIDER}.",
         )
 
 

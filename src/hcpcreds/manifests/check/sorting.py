@@ -141,4 +141,4 @@ def _keep_pod(pod: Pod, subjects: Subjects) -> None:
         )
         or any(word in name for name in env for word in ("AZURE", "ARO_", "MANAGED_"))
     ):
-        subjects.pods.append(pod)
+        subjects.add_pod(pod)

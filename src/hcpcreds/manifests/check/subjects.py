@@ -165,6 +165,8 @@ class Subjects(msgspec.Struct):
     """Namespace and name of a Secret, and a workload whose pods read it."""
     named: list[Named] = msgspec.field(default_factory=list)
     pods: list[Pod] = msgspec.field(default_factory=list)
+    workloads: dict[tuple[str, str], list[Pod]] = msgspec.field(default_factory=dict)
+    """The same pods by kind and name of their workloads."""
     classes: list[Named] = msgspec.field(default_factory=list)
     configs: list[CloudConfig] = msgspec.field(default_factory=list)
     cluster_identities: list[Named] = msgspec.field(default_factory=list)
@@ -172,6 +174,11 @@ class Subjects(msgspec.Struct):
     """CSIDrivers of the Secrets Store CSI driver."""
     clusters: list[tuple[HostedCluster, Node]] = msgspec.field(default_factory=list)
     unusable_clusters: list[tuple[Node, str]] = msgspec.field(default_factory=list)
+
+    def add_pod(self, pod: Pod) -> None:
+        """Add a pod, or the template of a workload's pods."""
+        self.pods.append(pod)
+        self.workloads.setdefault((pod.kind, pod.workload), []).append(pod)
 
     def note_name(self, item: Named) -> None:
         """Remember that a file holds an object."""
@@ -190,10 +197,8 @@ class Subjects(msgspec.Struct):
         """
         return [
             other
-            for other in self.pods
-            if other is not pod
-            and (other.kind, other.workload) == (pod.kind, pod.workload)
-            and is_same(other.namespace, pod.namespace)
+            for other in self.workloads[pod.kind, pod.workload]
+            if other is not pod and is_same(other.namespace, pod.namespace)
         ]
 
     def find_twins(self, pod: Pod, container: Container) -> list[tuple[Pod, Container]]:
@@ -218,12 +223,19 @@ class Subjects(msgspec.Struct):
         )
         return found[0] if found and is_one else None
 
-    def has_component(self, component: Component, namespace: str) -> bool:
-        """Whether a namespace's control plane is known to have a component of managed Azure."""
-        cluster = self.find_cluster(namespace)
+    def has_component(self, component: Component, pod: Pod) -> bool:
+        """Whether a pod's control plane is known to have a component of managed Azure.
+
+        Where the hosted cluster is not among the documents, its SecretProviderClass stands for it; but one
+        from elsewhere in a repository does not.
+        """
+        cluster = self.find_cluster(pod.namespace)
         if cluster is not None:
             return component.get_identity(cluster) is not None
-        return bool(self.find_classes(component.secret_provider_class, namespace))
+        return any(
+            is_near(item.node.document.file, pod.node.document.file)
+            for item in self.find_classes(component.secret_provider_class, pod.namespace)
+        )
 
     def find_files(self, class_name: str, namespace: str) -> frozenset[str]:
         """The files that a SecretProviderClass mounts; none when that is not known."""
@@ -236,6 +248,20 @@ class Subjects(msgspec.Struct):
         cluster = self.find_cluster(namespace)
         identity = component.get_identity(cluster) if component and cluster else None
         return frozenset({identity.credentials_secret_name} if identity else ())
+
+
+def is_near(file: str, other: str) -> bool:
+    """Whether two files are likely to be for one cluster.
+
+    In one directory, in one below the other, or in two directories side by side. Standard input is near
+    everything.
+    """
+    one, two = posixpath.dirname(file), posixpath.dirname(other)
+    return (
+        "-" in (file, other)
+        or posixpath.dirname(one) == posixpath.dirname(two)
+        or any(not upper or is_below(lower, upper) for lower, upper in ((one, two), (two, one)))
+    )
 
 
 def is_same(namespace: str, other: str) -> bool:

@@ -23,6 +23,7 @@ from hcpcreds.manifests.check.subjects import (
     class_of,
 )
 
+PROVIDER: Final = "azure"
 MODES: Final = ("usePodIdentity", "useVMManagedIdentity", "useAzureTokenProxy")
 PARAMETERS: Final = frozenset(
     {
@@ -129,8 +130,6 @@ def _check_identity(item: Named, modes: list[str], subjects: Subjects) -> Iterat
         )
     elif not mode and not client.plain:
         yield from _check_secret(item, subjects)
-    if client.plain and mode in ("", "useAzureTokenProxy"):
-        yield from _check_token_requests(item, subjects, is_proxy=bool(mode))
     if mode == "useVMManagedIdentity" and not user.plain and item.name in COMPONENT_BY_CLASS:
         yield report(
             "HC305",
@@ -194,16 +193,26 @@ def _find_volumes(pod: Pod, item: Named, subjects: Subjects) -> list[Node]:
     ]
 
 
-def _check_token_requests(item: Named, subjects: Subjects, *, is_proxy: bool) -> Iterator[Finding]:
-    """A workload identity needs a token of the pod's service account, which kubelet makes for the driver."""
-    audience = _AUDIENCES[is_proxy]
+def check_token_requests(subjects: Subjects) -> Iterator[Finding]:
+    """Check that kubelet makes the driver the tokens with which SecretProviderClasses read their vaults."""
+    readers: dict[str, list[str]] = {}
+    for item in subjects.classes:
+        parameters = item.node.at("spec", "parameters")
+        client = parameters["clientID"].plain
+        others = (parameters[mode].plain in TRUE for mode in ("usePodIdentity", "useVMManagedIdentity"))
+        is_ours = item.node.at("spec", "provider").text == PROVIDER and client and not any(others)
+        if is_ours and not is_placeholder(client):
+            audience = _AUDIENCES[parameters["useAzureTokenProxy"].plain in TRUE]
+            readers.setdefault(audience, []).append(item.name)
     for driver in subjects.drivers:
         requests = driver.at("spec", "tokenRequests").items()
         audiences = [request["audience"].text for request in requests]
-        if audience not in audiences and not any(map(is_placeholder, audiences)):
-            yield report(
-                "HC509",
-                driver.at("spec", "tokenRequests"),
-                f"{item.name} is read with a workload identity, and the driver gets no token for {audience}",
-                f"Add an entry with audience: {audience} to spec.tokenRequests.",
-            )
+        for audience, names in readers.items():
+            if audience not in audiences and not any(map(is_placeholder, audiences)):
+                yield report(
+                    "HC509",
+                    driver.at("spec", "tokenRequests"),
+                    f"{', '.join(sorted(names))}: read with a workload identity, and the driver gets no "
+                    f"token for {audience}",
+                    f"Add an entry with audience: {audience} to spec.tokenRequests.",
+                )

@@ -44,7 +44,7 @@ def _check_row(component: Component, row: PodRow, pod: Pod, subjects: Subjects) 
     if row.mount is not None:
         for volume in pod.credential_volumes:
             yield from _check_volume(volume, row.mount, component)
-        if subjects.has_component(component, pod.namespace):
+        if subjects.has_component(component, pod):
             yield from _check_mounts(row.mount, row, component, pod, subjects)
     cluster = subjects.find_cluster(pod.namespace)
     if row.token is not None and cluster is not None and component.get_workload_identity(cluster) is not None:
