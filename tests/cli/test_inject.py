@@ -181,6 +181,102 @@ def test_workload_is_named_as_left_alone_when_only_its_container_has_a_component
     assert b"no workload in it is a component's" in alone.stderr
 
 
+OTHERS = {
+    "chart/templates/all.yaml": "{{- if .Values.enabled }}\nkind: Deployment\n{{- end }}\n",
+    "values.yaml": "image: {tag: v1}\n",
+    "settings.json": "{\n  // editor\n}\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path, deployment):
+    folder = tmp_path / "deploy"
+    config_map = '{"apiVersion": "v1", "kind": "ConfigMap"}'
+    daemon_set = yaml.safe_dump(make_workload("DaemonSet"))
+    for name, text in {**OTHERS, "a.json": config_map, "b.yml": f"---\n{daemon_set}"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "c.yaml").write_bytes(deployment.read_bytes())
+    return folder
+
+
+def test_several_files_are_one_stream_when_printed(cluster, folder):
+    result = run(folder / "c.yaml", folder / "a.json", "--hosted-cluster", cluster)
+    injected, config_map = yaml.safe_load_all(result.stdout)
+    assert injected == inject(yaml.safe_load((folder / "c.yaml").read_bytes()), make_options())
+    assert config_map["kind"] == "ConfigMap"
+    assert result.stderr.decode() == f"{folder / 'c.yaml'}: Deployment ingress-operator: 3 to change\n"
+
+
+def test_directory_stands_for_the_manifests_below_it(cluster, folder):
+    result = run(folder, "--hosted-cluster", cluster)
+    assert [item["kind"] for item in yaml.safe_load_all(result.stdout)] == [
+        "ConfigMap",
+        "DaemonSet",
+        "Deployment",
+    ]
+    assert {str(folder / name) in result.stderr.decode() for name in OTHERS} == {False}
+
+
+def test_in_place_writes_the_files_that_change_and_no_other(cluster, folder):
+    before = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.rglob("*.*")}
+    (folder / "c.yaml").chmod(0o640)
+    link = folder / "d.yaml"
+    link.symlink_to("c.yaml")
+    result = run("--in-place", link, folder / "b.yml", folder / "a.json", "--hosted-cluster", cluster)
+    assert (result.returncode, result.stdout) == (0, b"")
+    changed = {
+        file.name for file, state in before.items() if (file.read_bytes(), file.stat().st_mtime_ns) != state
+    }
+    assert changed == {"b.yml", "c.yaml"}
+    assert link.is_symlink()
+    assert (folder / "c.yaml").stat().st_mode & 0o777 == 0o640
+    assert set(folder.rglob("*.*")) == {*before, link}
+    assert yaml.safe_load((folder / "c.yaml").read_bytes()) == inject(
+        yaml.safe_load(before[folder / "c.yaml"][0]), make_options()
+    )
+    again = run("--in-place", folder, "--hosted-cluster", cluster)
+    assert again.returncode == 0
+    assert b"nothing to change" in again.stderr
+
+
+def test_in_place_writes_nothing_when_one_file_cannot_be_changed(cluster, folder):
+    conflict = json.dumps(make_workload(volumes=[{"name": "ingress-cert", "emptyDir": {}}]))
+    (folder / "e.json").write_text(conflict)
+    before = {file: file.read_bytes() for file in folder.rglob("*.*")}
+    result = run("--in-place", folder, "absent.yaml", "--hosted-cluster", cluster)
+    assert result.returncode == 2
+    assert b"absent.yaml: cannot be read" in result.stderr
+    result = run("--in-place", folder, "--hosted-cluster", cluster)
+    assert result.returncode == 2
+    assert f"{folder / 'e.json'}: Deployment ingress-operator: ".encode() in result.stderr
+    assert {file: file.read_bytes() for file in folder.rglob("*.*")} == before
+
+
+def test_diff_of_several_files_names_each(cluster, folder):
+    diff = run(folder, "--hosted-cluster", cluster, "--output", "diff").stdout.decode()
+    name = str(folder).lstrip("/")
+    assert [line for line in diff.splitlines() if line.startswith("+++")] == [
+        f"+++ b/{name}/b.yml",
+        f"+++ b/{name}/c.yaml",
+    ]
+
+
+def test_document_that_cannot_be_read_is_passed_through(cluster, deployment):
+    broken = b"a: [\n---\n\xff\n---\r\n" + deployment.read_bytes() + b"\r\n---\n{{ x }}\n"
+    result = run("-", "--hosted-cluster", cluster, stdin=broken)
+    assert result.returncode == 0
+    assert result.stdout.startswith(b"a: [\n---\n\xff\n---\r\n# ours\r\n")
+    assert result.stdout.endswith(b"managed-azure-ingress\r\n---\n{{ x }}\n")
+    assert b"passed through: standard input: line 2: not YAML" in result.stderr
+
+
+def test_one_component_for_workloads_of_several_files_is_refused(folder):
+    result = run(folder, "--component", "ingress-operator", "--credentials-secret-name", "mine")
+    assert result.returncode == 2
+    assert b"one component for several workloads: DaemonSet ingress-operator, Deployment in" in result.stderr
+
+
 def test_conflict_is_refused_and_replaced_when_asked(cluster):
     workload = json.dumps(make_workload(volumes=[{"name": "ingress-cert", "emptyDir": {}}])).encode()
     refused = run("-", "--hosted-cluster", cluster, stdin=workload)
@@ -200,7 +296,9 @@ def test_conflict_is_refused_and_replaced_when_asked(cluster):
         (["-"], b"a: [", b"standard input: line 2: not YAML: "),
         (["-"], b"\xff", b"is not UTF-8"),
         (["absent.yaml"], b"", b"absent.yaml: cannot be read: No such file"),
-        (["."], b"", b".: cannot be read: Is a directory"),
+        (["-", "--in-place"], b"", b"--in-place writes files"),
+        (["x", "--in-place", "--output", "diff"], b"", b"--in-place writes files"),
+        ([], b"", b"Missing argument 'FILE...|-'"),
         (["-", "--volume-name", "x"], b"", b"needs --secret-provider-class and --volume-name"),
         (["-", "--mount-path", "/x"], b"", b"--mount-path goes with"),
         (["-", "--component", "etcd"], b"", b"component: got 'etcd', expected one of control-plane-operator"),

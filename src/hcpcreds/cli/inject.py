@@ -1,16 +1,11 @@
 """`hcpcreds inject`: add a component's volume, mounts and environment to workloads."""
 
 import json
-import os
-import sys
 from collections.abc import Sequence
-from difflib import unified_diff
-from io import StringIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from hcpcreds.cli.source import read_file_or_stdin
 from hcpcreds.constants import (
     ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID,
     MANAGED_AZURE_CERTIFICATE_MOUNT_PATH,
@@ -18,14 +13,9 @@ from hcpcreds.constants import (
     MANAGED_SERVICE,
 )
 from hcpcreds.errors import InputError
-from hcpcreds.text import make_printable
 
 if TYPE_CHECKING:
-    from hcpcreds.manifests.inject import InjectOptions
     from hcpcreds.manifests.inject.plan import Plan
-    from hcpcreds.manifests.inject.stream import InjectedStream
-
-_COLORS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
 @click.command(
@@ -33,12 +23,13 @@ _COLORS: Final = {"+": "green", "-": "red", "@": "cyan"}
     epilog="""\b
 Examples:
   hcpcreds inject --hosted-cluster hosted-cluster.yaml deployment.yaml --output diff
+  hcpcreds inject --hosted-cluster hosted-cluster.yaml --in-place deploy/
   kustomize build . | hcpcreds inject --hosted-cluster hosted-cluster.yaml - | kubectl apply -f -
   hcpcreds inject --secret-provider-class my-identity --volume-name my-cert \\
     --credentials-secret-name my-secret --container app deployment.yaml
 """,
 )
-@click.argument("file", type=click.Path(allow_dash=True), metavar="FILE|-")
+@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="FILE...|-")
 @click.option(
     "--hosted-cluster",
     type=click.Path(),
@@ -94,9 +85,10 @@ Examples:
     help="yaml is all of FILE (JSON stays JSON); patch is for kubectl patch and kustomize; jsonpatch is RFC"
     " 6902, for exactly this one workload; diff is for people.",
 )
+@click.option("--in-place", is_flag=True, help="Write the files that change, and print nothing.")
 def command(  # noqa: PLR0913 - one parameter for each option
     *,
-    file: str,
+    files: tuple[str, ...],
     hosted_cluster: str | None,
     component: str | None,
     workload: str | None,
@@ -110,17 +102,22 @@ def command(  # noqa: PLR0913 - one parameter for each option
     key_vault_user_client_id: str | None,
     managed_service: str | None,
     output: str,
+    in_place: bool,
 ) -> None:
     """Add what a component's pods need for its credential to the workloads in FILE, and print the result.
 
-    FILE is YAML (one or several documents) or JSON; - is standard input. No file is written. Deployments,
-    StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs and Pods are changed, also in a List; all else is
-    passed through. Comments, order, quoting and line ends stay as they are, and what is there already is not
-    added again. Something else in its place, such as a volume of the same name, is an error that names both.
+    FILE is YAML (one or several documents) or JSON; a directory stands for every YAML and JSON file below it,
+    - for standard input. No file is written without --in-place. Whatever has a pod template is changed, also
+    in a List; all else is passed through. Comments, order, quoting and line ends stay as they are, and what
+    is there already is not added again. Something else in its place, such as a volume of the same name, is an
+    error that names both.
     """
+    from hcpcreds.cli.inject_files import read_streams, render_diffs, render_yaml, report_plans, write_streams
     from hcpcreds.hosted_cluster import read_hosted_cluster
     from hcpcreds.manifests.inject import CustomComponent, InjectOptions
 
+    if in_place and ("-" in files or output != "yaml"):
+        raise click.UsageError("--in-place writes files: it goes with neither - nor --output.")
     custom = None
     if secret_provider_class is not None and volume_name is not None:
         custom = CustomComponent(
@@ -146,50 +143,17 @@ def command(  # noqa: PLR0913 - one parameter for each option
         key_vault_user_client_id=key_vault_user_client_id,
         managed_service=managed_service,
     )
-    click.echo(_render(file, options, output), nl=False)
+    streams = read_streams(files, options, edit=output in ("yaml", "diff"))
+    plans = report_plans(streams)
+    if in_place:
+        write_streams(streams)
+    elif output in ("yaml", "diff"):
+        click.echo(render_yaml(streams) if output == "yaml" else render_diffs(streams), nl=False)
+    else:
+        click.echo(_render_patch(plans, output), nl=False)
 
 
-def _render(file: str, options: "InjectOptions", output: str) -> bytes:
-    """The output for a file.
-
-    Raises:
-        InputError: The file cannot be read; nothing in it is a component's; it holds several workloads, of
-            which a JSON patch can speak of one; or as `inject_stream` says.
-    """
-    from hcpcreds.kubernetes.documents import parse_documents
-    from hcpcreds.manifests.inject.plan import make_plans
-    from hcpcreds.manifests.inject.stream import inject_stream
-
-    source, where = read_file_or_stdin(file)
-    if output in ("patch", "jsonpatch"):  # these need no text that can be edited
-        planned = make_plans(parse_documents(source, where=where), options, where=where)
-        plans = _report([plan for plans in planned for plan in plans], where)
-        return _render_patch(plans, output, where).encode()
-    stream = inject_stream(source, options, where=where)
-    _report(stream.plans, where)
-    return (stream.after if output == "yaml" else _render_diff(stream, file)).encode()
-
-
-def _report(plans: Sequence["Plan"], where: str) -> list["Plan"]:
-    """Say on standard error how many changes each workload gets, and which only look like a component's.
-
-    Returns:
-        The plans of workloads that are a component's.
-    """
-    for plan in plans:
-        if plan.suspect is None:
-            click.echo(f"{plan.workload.title}: {len(plan.changes) or 'nothing'} to change", err=True)
-        else:
-            reason = f"its name is not a component's, but that of its container {plan.suspect} is"
-            click.echo(f"{plan.workload.title}: left alone; {reason}", err=True)
-    known = [plan for plan in plans if plan.suspect is None]
-    if not known:
-        hint = "Name its component, or label the workload with hcpcreds.io/component."
-        raise InputError(where, ["no workload in it is a component's"], hint=hint, options=["component"])
-    return known
-
-
-def _render_patch(plans: Sequence["Plan"], output: str, where: str) -> str:
+def _render_patch(plans: Sequence["Plan"], output: str) -> str:
     from hcpcreds.kubernetes.writing import render_yaml
     from hcpcreds.manifests.inject.patches import build_json_patch, build_strategic_merge_patch
 
@@ -198,22 +162,6 @@ def _render_patch(plans: Sequence["Plan"], output: str, where: str) -> str:
     if len(plans) > 1:
         names = ", ".join(plan.workload.title for plan in plans)
         raise InputError(
-            where, [f"a JSON patch is for one workload; there are {names}"], options=["workload"]
+            "inject", [f"a JSON patch is for one workload; there are {names}"], options=["workload"]
         )
     return f"{json.dumps(build_json_patch(plans[0]), indent=2)}\n"
-
-
-def _render_diff(stream: "InjectedStream", file: str) -> str:
-    """A unified diff that `patch` takes; on a terminal coloured, and printable."""
-    name = "stdin" if file == "-" else make_printable(file.lstrip("/"))
-    before, after = (list(StringIO(text, newline="\n")) for text in (stream.before, stream.after))
-    is_seen = sys.stdout.isatty()
-    has_color = is_seen and not os.environ.get("NO_COLOR")
-    rendered = ""
-    for line in unified_diff(before, after, f"a/{name}", f"b/{name}"):
-        color = _COLORS.get(line[0]) if has_color else None
-        text = make_printable(line.rstrip("\r\n").expandtabs()) if is_seen else line.removesuffix("\n")
-        rendered += f"{click.style(text, fg=color) if color else text}\n"
-        if not line.endswith("\n"):
-            rendered += "\\ No newline at end of file\n"
-    return rendered

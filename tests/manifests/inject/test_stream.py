@@ -31,6 +31,11 @@ def run(source, options=None):
     return inject_stream(source, options or make_options(), where="x.yaml").after
 
 
+def run_bytes(source, options=None):
+    stream = inject_stream(source, options or make_options(), where="x.yaml")
+    return stream.encode(stream.after)
+
+
 def refuse(source, options=None):
     with pytest.raises(InputError) as caught:
         run(source, options)
@@ -333,13 +338,83 @@ spec:
     assert run(source).startswith(source)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("kind: ConfigMap\n---\n\ufeff", ""),
+        ("\ufeff", "---\n\ufeffkind: ConfigMap\n"),
+        ("a: [\n---\n", "---\n{{ .Values.x }}\n"),
+        ("a: 1\na: 2\n---\n", "---\n*x\n"),
+        ("%YAML 1.1\n---\n", "...\n"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_everything_around_a_workload_stays_to_the_byte(before, after, encoding):
+    workload = yaml.safe_dump(make_workload(), sort_keys=False)
+    injected = run(workload)
+    mark = "" if encoding == "utf-8" or before.startswith("\ufeff") else "\ufeff"
+    result = run_bytes(f"{mark}{before}{workload}{after}".encode(encoding)).decode(encoding)
+    assert result == f"{mark}{before}{injected}{after}"
+
+
+def test_objects_that_follow_each_other_in_json_are_edited_alone():
+    objects = [{"kind": "ConfigMap"}, make_workload(), {"kind": "Secret"}]
+    source = "\n".join(json.dumps(each) for each in objects)
+    expected = [objects[0], inject(objects[1], make_options()), objects[2]]
+    assert [json.loads(line) for line in run(source).splitlines()] == expected
+
+
+def test_large_list_passes_through_unless_something_in_it_changes():
+    items = [{"kind": "ConfigMap", "data": {"a": "x" * 2_000_000}}] * 2
+    text = json.dumps({"kind": "List", "items": items})
+    assert run(text) == text
+    text = json.dumps({"kind": "List", "items": [*items, make_workload()]})
+    assert "it would be larger than 3 MiB. Split its List" in refuse(text)
+
+
+LEVELS = "\n".join(f"  l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 30))
+BOMB = f"""\
+x:
+  l0: &l0 LEAF
+{LEVELS}
+  e: &e {{env: [{{name: a, value: *l29}}]}}
+apiVersion: v1
+kind: Pod
+metadata: {{name: ingress-operator}}
+spec:
+  containers:
+"""
+
+
+@pytest.mark.parametrize("leaf", ["[]", "[a]", "{a: b}", "1"])
+@pytest.mark.parametrize(
+    "container", ["  - <<: *e\n    name: ingress-operator\n", "  - {name: ingress-operator, <<: *e}\n"]
+)
+def test_list_that_aliases_make_large_is_refused_when_it_would_be_written_out(leaf, container):
+    message = refuse(BOMB.replace("LEAF", leaf) + container)
+    assert "written out, it would be larger than 3 MiB" in message
+
+
+@pytest.mark.parametrize("levels", [4, 5, 20])
+def test_lists_in_lists_are_refused_in_short_when_aliases_make_them_many(levels):
+    pod = json.dumps(make_workload("Pod"))
+    lines = [f"l0: &l0 {pod}"]
+    lines += [
+        f"l{n}: &l{n} {{kind: List, items: [{', '.join([f'*l{n - 1}'] * 9)}]}}" for n in range(1, levels)
+    ]
+    source = "\n".join([*lines, "kind: List", f"items: [*l{levels - 1}]"])
+    assert len(refuse(source)) < 1000
+    options = make_options(component="ingress-operator", cluster=None, credentials_secret_name="mine")
+    assert len(refuse(source, options)) < 1000
+
+
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_other_input_passes_through_or_is_refused(source):
     try:
-        injected = run(source)
+        injected = run_bytes(source)
     except InputError:
         return
-    assert injected.encode() == source
+    assert injected == source
 
 
 @given(st.data())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.objects import Path
@@ -12,6 +12,9 @@ from hcpcreds.manifests.inject.options import InjectOptions
 from hcpcreds.manifests.inject.workloads import Workload, find_workloads
 from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
 from hcpcreds.text import make_safe
+
+_MOST_TITLES: Final = 10
+"""Of workloads, in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,36 +70,106 @@ def make_plans(documents: Sequence[Any], options: InjectOptions, *, where: str) 
     Raises:
         InputError: As `inject`, with the problems of all documents.
     """
-    found = [list(find_workloads(document)) for document in documents]
-    _check_choice([workload for workloads in found for workload in workloads], options, where)
-    problems: list[str] = []
-    settled_by: dict[str, None] = {}
-    plans: list[list[Plan]] = []
-    for workloads in found:
-        plans.append([])
-        for workload in workloads:
-            if options.workload not in (None, workload.name):
-                continue
-            try:
-                plan = _make_plan(workload, options)
-            except InputError as error:
-                problems += [f"{workload.title}: {problem}" for problem in error.problems]
-                settled_by.update(dict.fromkeys(error.options))
-                continue
-            if plan is not None:
-                plans[-1].append(plan)
-    conflicts = [
-        f"{plan.workload.title}: {conflict}"
-        for planned in plans
-        for plan in planned
-        for conflict in plan.conflicts
-    ]
-    if conflicts and not options.replace:
-        hint = "Conflicting entries can be replaced."
-        raise InputError(where, problems + conflicts, hint=hint, options=[*settled_by, "replace"])
-    if problems:
-        raise InputError(where, problems, options=list(settled_by))
+    planner = Planner(options)
+    plans = [planner.plan(document, where) for document in documents]
+    planner.finish()
     return plans
+
+
+class Planner:
+    """Plans the changes in documents that come one after another, of one stream or of several.
+
+    Its problems are told by `finish`, all at once.
+    """
+
+    def __init__(self, options: InjectOptions) -> None:
+        self._options = options
+        self._problems: list[tuple[str, str]] = []
+        self._conflicts: list[tuple[str, str]] = []
+        self._settled_by: dict[str, None] = {}
+        self._hints: dict[str, None] = {}
+        self._wanted: list[str] = []
+        self._others: list[str] = []
+        self._streams: dict[str, None] = {}
+
+    def plan(self, document: object, where: str) -> list[Plan]:
+        """Plan one document.
+
+        Args:
+            document: Of any kind.
+            where: Name of its stream in error messages.
+
+        Returns:
+            A plan for each of its workloads that is a component's, or with a hosted cluster might be one;
+            none that `finish` would refuse.
+        """
+        self._streams[where] = None
+        plans: list[Plan] = []
+        try:
+            workloads = list(find_workloads(document))
+        except InputError as error:
+            self.note(where, error)
+            return []
+        for workload in workloads:
+            if self._options.workload not in (None, workload.name):
+                self._others.append(workload.title)
+                continue
+            self._wanted.append(workload.title)
+            try:
+                plan = _make_plan(workload, self._options)
+            except InputError as error:
+                self.note(where, error, title=f"{workload.title}: ")
+                continue
+            if plan is None:
+                continue
+            if plan.conflicts and not self._options.replace:
+                self._conflicts += [(where, f"{workload.title}: {conflict}") for conflict in plan.conflicts]
+            else:
+                plans.append(plan)
+        return plans
+
+    def note(self, where: str, error: InputError, *, title: str = "") -> None:
+        """Note why a document or a workload cannot be changed."""
+        self._problems += [(where, f"{title}{problem}") for problem in error.problems]
+        self._settled_by.update(dict.fromkeys(error.options))
+        if error.hint is not None:
+            self._hints[error.hint] = None
+
+    def finish(self) -> None:
+        """Tell of everything that prevents the plans.
+
+        Raises:
+            InputError: There are problems, or conflicts that are not to be replaced; or an option is for one
+                workload, and it is about none or several.
+        """
+        options = self._options
+        if not self._wanted and options.workload is not None:
+            problem = f"there is no workload {options.workload!r}; there are: {_list(self._others) or 'none'}"
+            raise InputError(self._name_streams(), [problem])
+        if (options.component or options.custom or options.credentials_secret_name) and len(self._wanted) > 1:
+            problem = f"one component for several workloads: {_list(self._wanted)}"
+            hint = "Choose one workload, or label each with hcpcreds.io/component."
+            raise InputError(self._name_streams(), [problem], hint=hint, options=["workload"])
+        if self._conflicts:
+            self._hints["Conflicting entries can be replaced."] = None
+            self._settled_by["replace"] = None
+        problems = self._problems + self._conflicts
+        if problems:
+            shown = [text if len(self._streams) == 1 else f"{where}: {text}" for where, text in problems]
+            raise InputError(
+                self._name_streams(),
+                shown,
+                hint=" ".join(self._hints) or None,
+                options=list(self._settled_by),
+            )
+
+    def _name_streams(self) -> str:
+        return next(iter(self._streams)) if len(self._streams) == 1 else "inject"
+
+
+def _list(titles: Sequence[str]) -> str:
+    more = len(titles) - _MOST_TITLES
+    return ", ".join(titles[:_MOST_TITLES]) + (f" and {more} more" if more > 0 else "")
 
 
 def apply_plans(document: dict[str, Any], plans: Sequence[Plan]) -> dict[str, Any]:
@@ -105,20 +178,6 @@ def apply_plans(document: dict[str, Any], plans: Sequence[Plan]) -> dict[str, An
         for change in plan.document_changes:
             document = apply_change(document, change)
     return document
-
-
-def _check_choice(workloads: list[Workload], options: InjectOptions, where: str) -> None:
-    """Check that the options which are for one workload are about one."""
-    wanted = [workload for workload in workloads if options.workload in (None, workload.name)]
-    if not wanted and options.workload is not None:
-        names = ", ".join(workload.title for workload in workloads) or "none"
-        raise InputError(where, [f"there is no workload {options.workload!r}; there are: {names}"])
-    if (options.component or options.custom or options.credentials_secret_name) and len(wanted) > 1:
-        names = ", ".join(workload.title for workload in wanted)
-        hint = "Choose one workload, or label each with hcpcreds.io/component."
-        raise InputError(
-            where, [f"one component for several workloads: {names}"], hint=hint, options=["workload"]
-        )
 
 
 def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:

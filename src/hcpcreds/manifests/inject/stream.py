@@ -1,91 +1,147 @@
 """Injecting into the text of a stream, so that whatever is not added stays as it was, to the byte."""
 
-from dataclasses import dataclass
-from typing import Any
+import io
+from dataclasses import dataclass, field
+from typing import Final
 
 import yaml
 
 from hcpcreds.errors import InputError
-from hcpcreds.kubernetes.documents import PlainScalar, parse_documents
+from hcpcreds.kubernetes.documents import MAX_BYTES, Document, parse_documents, read_text
+from hcpcreds.kubernetes.objects import is_object, is_same
+from hcpcreds.kubernetes.streams import BYTE_ORDER_MARK, Chunk, detect_encoding, open_stream, split_stream
 from hcpcreds.manifests.inject.options import InjectOptions
-from hcpcreds.manifests.inject.plan import Plan, apply_plans, make_plans
+from hcpcreds.manifests.inject.plan import Plan, Planner, apply_plans
 from hcpcreds.manifests.inject.yaml_edit import DocumentChanges, NotEditableError, edit_lists
 
-_BYTE_ORDER_MARK = "\ufeff"
+_HINT: Final = (
+    "Write out the lists that are shared by anchors (&, *) or merge keys (<<), or have a patch printed, "
+    "which needs no change of the file."
+)
+_TOO_LARGE: Final = f"it would be larger than {MAX_BYTES // 1024**2} MiB"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InjectedStream:
     """A stream of manifests before and after."""
 
-    before: str
-    after: str
-    plans: tuple[Plan, ...]
-    """For each workload that is a component's, also one that lacked nothing."""
+    where: str
+    encoding: str = "utf-8"
+    parts: list[tuple[str, str]] = field(default_factory=list)
+    """The text of each document, before and after."""
+    plans: list[Plan] = field(default_factory=list)
+    """For each workload that is a component's, or with a hosted cluster might be one; also one that lacked
+    nothing."""
+    problems: list[str] = field(default_factory=list)
+    """Of documents that cannot be read, which are passed through."""
+    has_objects: bool = False
+
+    @property
+    def before(self) -> str:
+        """The text of the stream as it was."""
+        return "".join(before for before, _ in self.parts)
+
+    @property
+    def after(self) -> str:
+        """The text of the stream with what it lacked."""
+        return "".join(after for _, after in self.parts)
+
+    def encode(self, text: str) -> bytes:
+        """Encode a text as the stream was; what is not text stays what it was."""
+        return text.encode(self.encoding, "surrogateescape" if self.encoding == "utf-8" else "strict")
 
 
 def inject_stream(source: bytes, options: InjectOptions, *, where: str) -> InjectedStream:
     """Inject into every workload of a stream that is a component's.
 
-    The text that comes out is read again, and must say what `inject` says.
+    The text that comes out is read again, and must say what `inject` says. Documents that cannot be read, and
+    whatever is not a component's workload, pass through.
 
     Args:
-        source: YAML documents or one JSON document, in UTF-8.
-        options: What to inject.
-        where: What error messages call the stream.
+        source: YAML documents or JSON objects, in UTF-8, or in UTF-16 with a byte order mark.
+        options: Which component, and how.
+        where: Name of the stream in error messages.
 
     Raises:
-        InputError: As `inject`; or the stream cannot be read; or it is written so that it cannot be changed
-            without changing something else too, as where two containers share a list by an anchor.
+        InputError: As `inject`; or a document is written so that it cannot be changed without changing
+            something else too, as where two containers share a list by an anchor.
     """
-    documents = parse_documents(source, where=where)
-    before = source.decode()
-    plans = make_plans(documents, options, where=where)
-    mark = _BYTE_ORDER_MARK if before.startswith(_BYTE_ORDER_MARK) else ""
-    text = before.removeprefix(mark)
-    after = text
-    if any(plan.changes for planned in plans for plan in planned):
-        after = _edit(text, list(map(_plan_edits, documents, plans)), where)
-    return InjectedStream(before, mark + after, tuple(plan for planned in plans for plan in planned))
+    planner = Planner(options)
+    stream = read_stream(open_stream(source), planner, where=where)
+    planner.finish()
+    return stream
 
 
-def _plan_edits(document: dict[str, Any], plans: list[Plan]) -> DocumentChanges:
-    changes = [change for plan in plans for change in plan.document_changes]
-    return DocumentChanges(changes, apply_plans(document, plans))
+def read_stream(
+    source: io.BufferedReader, planner: Planner, *, where: str, edit: bool = True
+) -> InjectedStream:
+    """Read a stream as `inject_stream` does; its problems are the planner's to tell.
+
+    Args:
+        source: The stream.
+        planner: Plans the changes.
+        where: Name of the stream in error messages.
+        edit: Whether the text is changed; a patch needs only the plans.
+
+    Raises:
+        InputError: The stream cannot be read.
+    """
+    stream = InjectedStream(where, detect_encoding(source))
+    for chunk in split_stream(source):
+        documents = _read_chunk(chunk, stream)
+        plans = [planner.plan(document.value, where) for document in documents]
+        stream.plans += [plan for planned in plans for plan in planned]
+        after = chunk.text
+        if edit and any(plan.changes for planned in plans for plan in planned):
+            try:
+                after = _edit(chunk.text, documents, plans, where)
+            except InputError as error:
+                planner.note(where, error)
+        stream.parts.append((chunk.text, after))
+    return stream
 
 
-def _edit(text: str, documents: list[DocumentChanges], where: str) -> str:
-    expected = [document.expected for document in documents]
+def _read_chunk(chunk: Chunk, stream: InjectedStream) -> list[Document]:
+    """The documents of a chunk; those that cannot be read are noted."""
+    if chunk.problem and not chunk.text:  # it could not even be passed through
+        raise InputError(stream.where, [f"line {chunk.first_line}: {chunk.problem}"])
+    if chunk.problem:
+        stream.problems.append(f"line {chunk.problem_line or chunk.first_line}: {chunk.problem}")
+        return []
+    documents = []
+    for document in read_text(chunk.text, file=stream.where, first_line=chunk.first_line):
+        stream.has_objects |= is_object(document.value)
+        if document.problem:
+            stream.problems.append(f"line {document.first_line}: {document.problem}")
+        else:
+            documents.append(document)
+    return documents
+
+
+def _edit(text: str, documents: list[Document], plans: list[list[Plan]], where: str) -> str:
     problem = "what is to change is shared with something else, which would change too"
+    if any(document.path for document in documents):
+        raise InputError(where, [f"not changed: {_TOO_LARGE}"], hint="Split its List.", options=["output"])
+    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
+    changes = list(map(_plan_edits, documents, plans))
     # Two that get the same may share it, as the KMS containers do: nothing is written out without need.
     for write_out in (False, True):
         try:
-            after = edit_lists(text, documents, write_out=write_out)
-            if _is_same(expected, parse_documents(after, where=where), set()):
-                return after
+            after = edit_lists(text.removeprefix(mark), changes, write_out=write_out)
+            expected = [each.expected for each in changes]
+            if len(after) > MAX_BYTES:
+                problem = _TOO_LARGE
+            elif is_same(expected, parse_documents(after, where=where)):
+                return mark + after
         except NotEditableError as error:
             problem = str(error)
         except InputError as error:
             problem = f"the result would be unusable: {error.problems[0]}"
         except yaml.YAMLError:
             problem = "it is written in a way that hcpcreds cannot add to"
-    hint = (
-        "Write out the lists that are shared by anchors (&, *) or merge keys (<<), or have a patch printed, "
-        "which needs no change of the file."
-    )
-    raise InputError(where, [f"not changed: {problem}"], hint=hint, options=["output"])
+    raise InputError(where, [f"not changed: {problem}"], hint=_HINT, options=["output"])
 
 
-def _is_same(one: object, other: object, seen: set[tuple[int, int]]) -> bool:
-    """Whether two documents say the same. Aliases make a small text large: nothing is compared twice."""
-    if (id(one), id(other)) in seen:
-        return True
-    if isinstance(one, dict) and isinstance(other, dict):
-        seen.add((id(one), id(other)))
-        return one.keys() == other.keys() and all(_is_same(one[key], other[key], seen) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        seen.add((id(one), id(other)))
-        return len(one) == len(other) and all(map(_is_same, one, other, [seen] * len(one)))
-    if one is True and isinstance(other, PlainScalar):
-        return other.kind == "boolean" and other.text == "true"
-    return type(one) is type(other) and one == other
+def _plan_edits(document: Document, plans: list[Plan]) -> DocumentChanges:
+    changes = [change for plan in plans for change in plan.document_changes]
+    return DocumentChanges(changes, apply_plans(document.value, plans))

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from hcpcreds.kubernetes.documents import PlainScalar
+from hcpcreds.kubernetes.documents import MAX_BYTES, PlainScalar
 from hcpcreds.kubernetes.objects import Path
 from hcpcreds.kubernetes.writing import is_plain
 from hcpcreds.manifests.inject.changes import Change, Entry, render_path
@@ -64,10 +64,11 @@ def edit_lists(text: str, documents: Sequence[DocumentChanges], *, write_out: bo
         raise NotEditableError("the documents in it are not told apart alike")
     first_break = _LINE_BREAK.search(text)
     line_break = first_break.group() if first_break else "\n"
+    budget = _Budget()
     edits: dict[_Edit, None] = {}  # a list that two containers share is edited once
     for node, document in zip(nodes, documents, strict=True):
         for path, changes in _group(document.changes).items():
-            editor = _ListEditor(text, node, path, line_break=line_break)
+            editor = _ListEditor(text, node, path, line_break=line_break, budget=budget)
             written = editor.write_out(_look_up(document.expected, path)) if write_out else []
             edits.update(dict.fromkeys(written or editor.edit(changes)))
     parts, position = [], 0
@@ -84,10 +85,23 @@ def _group(changes: Sequence[Change]) -> dict[Path, list[Change]]:
     return groups
 
 
+class _Budget:
+    """Of characters that are written: through aliases, a short text names more than memory holds."""
+
+    def __init__(self) -> None:
+        self._left = MAX_BYTES
+
+    def spend(self, text: str) -> str:
+        self._left -= len(text) + 1
+        if self._left < 0:
+            raise NotEditableError(f"written out, it would be larger than {MAX_BYTES // 1024**2} MiB")
+        return text
+
+
 class _ListEditor:
     """Edits one list of one document."""
 
-    def __init__(self, text: str, root: yaml.Node, path: Path, *, line_break: str) -> None:
+    def __init__(self, text: str, root: yaml.Node, path: Path, *, line_break: str, budget: _Budget) -> None:
         self._text = text
         self._path = path
         self._indent = 2
@@ -106,6 +120,7 @@ class _ListEditor:
         between = text[first_key.end_mark.index : first_value.start_mark.index]
         self._separators = (",", ":") if self._quoted and between == ":" else (", ", ": ")
         self._break = line_break
+        self._budget = budget
 
     def edit(self, changes: Sequence[Change]) -> list[_Edit]:
         """The edits that make the changes, all of them to this list."""
@@ -286,7 +301,7 @@ class _ListEditor:
     def _render_block(self, mapping: Entry, column: int) -> list[str]:
         lines = []
         for key, value in mapping.items():
-            start = f"{' ' * column}{self._render_text(key)}:"
+            start = f"{self._budget.spend(' ' * column)}{self._render_text(key)}:"
             if isinstance(value, Mapping) and value:
                 lines += [start, *self._render_block(value, column + self._indent)]
             else:
@@ -307,21 +322,22 @@ class _ListEditor:
                 f"{self._render_text(key)}{colon}{self._render_flow(item, None)}"
                 for key, item in value.items()
             )
-            return f"{{{comma.join(pairs)}}}"
+            return self._budget.spend("{") + comma.join(pairs) + "}"
         if isinstance(value, list):
-            return f"[{comma.join(self._render_flow(item, None) for item in value)}]"
+            return self._budget.spend("[") + comma.join(self._render_flow(item, None) for item in value) + "]"
         if isinstance(value, PlainScalar):
-            return value.text
-        return self._render_text(value) if isinstance(value, str) else json.dumps(value)
+            return self._budget.spend(value.text)
+        return self._render_text(value) if isinstance(value, str) else self._budget.spend(json.dumps(value))
 
     def _render_json(self, value: object, layout: "_Layout") -> str:
+        self._render_flow(value, None)  # which keeps to the budget
         text = json.dumps(value, ensure_ascii=False, indent=layout.indent)
         return text.replace("\n", self._break + layout.margin)
 
     def _render_text(self, text: str) -> str:
         if not self._quoted and is_plain(text):
-            return text
-        return json.dumps(text, ensure_ascii=False)
+            return self._budget.spend(text)
+        return self._budget.spend(json.dumps(text, ensure_ascii=False))
 
     def _refuse(self, why: str) -> NotEditableError:
         return NotEditableError(f"{render_path(self._path)} {why}")
