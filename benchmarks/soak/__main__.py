@@ -88,11 +88,12 @@ def main() -> int:
 
 def _soak(azure: LocalAzure, folder: Path, seconds: float) -> int:
     files = FileFaults(azure, folder / "certs")
-    process = Process(folder / "log", str(files.path), str(azure.ca_file))
+    process = Process(folder / "log", str(files.path), str(azure.ca_file), str(folder / "failures"))
     try:
         process.ask("wait_until_warm")
         authority, inside = AuthorityFaults(azure), ComponentFaults(process.ask, process.pid)
         first: dict[str, Any] | None = None
+        minute = 1
         started = time.monotonic()
         for number in itertools.count():
             past = time.monotonic() - started
@@ -103,10 +104,15 @@ def _soak(azure: LocalAzure, folder: Path, seconds: float) -> int:
                 files.rotate()
                 first = _measure(process, files)
             (files, files, authority, inside)[number % 4].happen()
+            if past >= minute * 60:
+                minute += 1
+                print(f"  after {past / 60:.0f} minutes: {_render(process.ask('measure'))}", file=sys.stderr)
         authority.end()
         files.rotate()
         last = _measure(process, files)
         report = process.ask("stop")
+        lines = (folder / "failures").read_text().splitlines()
+        report["failures"] = [json.loads(line) for line in lines]
     finally:
         process.close()
     windows = [*authority.windows, *inside.windows]
@@ -133,8 +139,8 @@ def _judge(
     counts: Counter[str],
 ) -> int:
     """Print everything; answer the exit status."""
-    excused = [failure for failure in report["failures"] if _is_excused(failure, windows)]
-    wrong = [failure for failure in report["failures"] if failure not in excused]
+    wrong = [failure for failure in report["failures"] if not _is_excused(failure, windows)]
+    excused = len(report["failures"]) - len(wrong)
     print("\nwhat happened:")
     for what, number in sorted(counts.items()):
         print(f"  {number:6}  {what}")
@@ -143,7 +149,7 @@ def _judge(
         failed = sum(failure["kind"] == kind for failure in wrong)
         times = "".join(f"{format_seconds(seen[f'p{percent}']):>11}" for percent in (50, 99, 100))
         print(f"  {_KINDS[kind]:15} {seen['calls']:9}{failed:9}{times}")
-    print(f"  {len(excused)} more had no token in memory while the authority or the descriptors failed")
+    print(f"  {excused} more had no token in memory while the authority or the descriptors failed")
     print("\n                 beginning        end")
     problems = [f"{_KINDS[failure['kind']]}: {_shorten(failure['why'])}" for failure in wrong]
     for what, more in _MORE.items():
@@ -157,6 +163,10 @@ def _judge(
         print(f"WRONG ({number} times): {problem}")
     print("\n" + ("FAILED" if problems else "passed"))
     return 1 if problems else 0
+
+
+def _render(measured: dict[str, Any]) -> str:
+    return ", ".join(f"{measured[what]:.0f} {what}" for what in _MORE)
 
 
 def _shorten(why: str) -> str:

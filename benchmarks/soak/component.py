@@ -1,7 +1,7 @@
 # ruff: noqa: S311 (no secret is made of this chance)
 """The component under test: threads, tasks, forks and loops that all want tokens of one mounted credential.
 
-Run as ``python -m benchmarks.soak.component FILE CA``: reads one command a line, answers one line of JSON each.
+Run as ``python -m benchmarks.soak.component FILE CA FAILURES``: reads one command a line, answers one line of JSON each.
 """
 
 import asyncio
@@ -37,7 +37,6 @@ _PAUSE: Final = 0.08
 _DESCRIPTORS: Final = 1024
 _MOMENT: Final = 7
 """Seconds before its end from which on a token need not be served any more: it has to travel still."""
-_KEPT: Final = 500
 _STEPS: Final = 8
 """Buckets of durations for each doubling."""
 
@@ -45,10 +44,10 @@ _STEPS: Final = 8
 class Record:
     """What one caller saw; every caller has its own, so that none waits for another."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, log: int) -> None:
         self.kind = kind
         self.calls = 0
-        self.failures: list[dict[str, Any]] = []
+        self._log = log
         self.began: float | None = None
         """When the call that is under way began."""
         self.durations = [0] * (40 * _STEPS)
@@ -73,10 +72,10 @@ class Record:
             self.durations[int(math.log2(1 + (time.monotonic() - began) * 1e9) * _STEPS)] += 1
 
     def fail(self, why: str, began: float, *, is_ours: bool = True, kind: str | None = None) -> None:
-        """Keep a failure."""
-        if len(self.failures) < _KEPT:
-            failure = {"kind": kind or self.kind, "began": began, "ended": time.monotonic()}
-            self.failures.append({**failure, "is_ours": is_ours, "why": why[:400]})
+        """Write a failure down: kept in memory, they would look like growth."""
+        failure = {"kind": kind or self.kind, "began": began, "ended": time.monotonic()}
+        line = json.dumps({**failure, "is_ours": is_ours, "why": why[:400]})
+        os.write(self._log, line.encode() + b"\n")
 
 
 class Last:
@@ -97,8 +96,9 @@ class Last:
 class Component:
     """Calls all the time, from everywhere."""
 
-    def __init__(self, file: str, ca_file: str) -> None:
+    def __init__(self, file: str, ca_file: str, failures: str) -> None:
         self._file = file
+        self._log = os.open(failures, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._options: dict[str, Any] = {"connection_verify": ca_file}
         self._credential = UserAssignedIdentityCredential(file, **self._options)
         self._last = {scope: Last() for scope in SCOPES}
@@ -186,21 +186,20 @@ class Component:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         self._credential.close()
-        report: dict[str, Any] = {"failures": [], "kinds": {}}
+        report: dict[str, Any] = {"kinds": {}}
         for record in self._records:
             if record.began is not None:
                 record.fail("never returned", record.began)
             kind = report["kinds"].setdefault(record.kind, {"calls": 0, "durations": [0] * (40 * _STEPS)})
             kind["calls"] += record.calls
             kind["durations"] = [a + b for a, b in zip(kind["durations"], record.durations, strict=True)]
-            report["failures"] += record.failures
         for kind in report["kinds"].values():
             durations = kind.pop("durations")
             kind |= {f"p{percent}": _percentile(durations, percent) for percent in (50, 99, 100)}
         return report
 
     def _record(self, kind: str) -> Record:
-        record = Record(kind)
+        record = Record(kind, self._log)
         self._records.append(record)
         return record
 
