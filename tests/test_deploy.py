@@ -1,4 +1,4 @@
-"""What deploys the renewer: valid objects, options that the command takes, alerts that fire when due."""
+"""deploy/renew: valid objects, options that the command accepts, and alerts that fire when they should."""
 
 import json
 import re
@@ -146,7 +146,7 @@ def make_series(metric, values, *, pod="a", **labels):
 
 
 def make_credential(expires_in, renewable_for=200.0, *, pod="a"):
-    """Make a credential's series over four days; days are counted from when a test begins, Unix time 0."""
+    """Make the series of a credential over four days; days count from Unix time 0, when a test begins."""
     return [
         make_series(metric, f"{days * DAY}+0x5760", secret="uamsi-a", pod=pod)
         for metric, days in ((NOT_AFTER, expires_in), (RENEWABLE_UNTIL, renewable_for))
@@ -154,12 +154,12 @@ def make_credential(expires_in, renewable_for=200.0, *, pod="a"):
 
 
 def make_walks(values="0+60x300", **labels):
-    """Make the series of a vault that is walked over all the time, unless the values say otherwise."""
+    """Make the series of a vault; by default it is walked over every minute."""
     return make_series(WALKED, values, **labels)
 
 
 def read_firing(promtool, tmp_path, series, *, at="2h"):
-    """Read which alerts fire at a time, by having promtool expect that none does."""
+    """Return the alerts that fire at a time: promtool reports those that were not expected."""
     case = {
         "interval": "1m",
         "input_series": series,
@@ -245,7 +245,7 @@ def test_alert_names_the_secret_and_the_time_when_it_fires(promtool, tmp_path):
 
 
 def test_alert_goes_on_when_another_replica_takes_over(promtool, tmp_path):
-    # Replica a stops after an hour; b shows the vault from five minutes later on, or five minutes before.
+    # Replica a stops after an hour; b shows the vault from five minutes after, or five minutes before.
     for start in (65, 55):
         pods = (("a", "{}x59 stale"), ("b", f"_x{start - 1} {{}}x120"))
         series = [
