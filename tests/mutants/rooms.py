@@ -33,7 +33,7 @@ ROOMS: Final = {
     "http": Room(("http",), ("tests/http", "tests/credential")),
     "dataplane": Room(("dataplane",), ("tests/dataplane", "tests/vault")),
     "vault": Room(("vault",), ("tests/vault", "tests/renewal")),
-    "renewal": Room(("renewal",), ("tests/renewal",)),
+    "renewal": Room(("renewal",), ("tests/renewal", "tests/cli/test_renew.py")),
     "manifests": Room(("manifests",), ("tests/manifests",)),
     "documents": Room(
         ("kubernetes", "hosted_cluster", "components", "roles.py", "azureutil.py"),

@@ -169,10 +169,14 @@ def test_last_complete_walk_is_the_start_of_the_first_when_none_was_complete(met
     assert read(metrics, WALKED) == {(HOST,): on_day(0) + 7200}
 
 
+RESULTS = ("renewed", "unchanged", "superseded", "disabled", "due", "failed")
+"""What alerts and dashboards know them by."""
+
+
 def test_every_result_is_zero_when_a_walk_begins(metrics):
     metrics.walk_started(VAULT)
     name = "hcpcreds_renewals_total"
-    assert read(metrics, name) == {(result.value, HOST): 0 for result in Result}
+    assert read(metrics, name) == {(result, HOST): 0 for result in RESULTS}
     metrics.settled(VAULT, make_outcome(Result.FAILED, make_credential()))
     metrics.settled(VAULT, make_outcome(Result.FAILED, make_credential("uamsi-b")))
     metrics.settled(VAULT, make_outcome(Result.RENEWED, make_credential()))
@@ -249,7 +253,19 @@ def test_server_listens_on_ipv6_when_the_address_is_in_brackets(metrics):
 
 @pytest.mark.parametrize(
     "address",
-    ["", "9090", "127.0.0.1", "::1:9090", "localhost:", ":70000", ":-1", ":٣", "localhost:http", "[::1]"],
+    [
+        "",
+        "9090",
+        "127.0.0.1",
+        "::1:9090",
+        "localhost:",
+        ":70000",
+        ":-1",
+        ":٣",
+        "localhost:http",
+        "[::1]",
+        "[::1:9090",
+    ],
 )
 def test_server_raises_when_the_address_is_malformed(metrics, address):
     with pytest.raises(InputError, match="is not HOST:PORT"), serve_metrics(address, metrics):
