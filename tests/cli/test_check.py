@@ -74,8 +74,10 @@ def test_check_takes_a_directory_for_the_yaml_and_json_below_it(tmp_path):
     (tmp_path / "deep" / "one.yml").write_text(FAILING.read_text())
     (tmp_path / "two.json").write_text((FIXTURES / "HC403" / "failing.json").read_text())
     (tmp_path / "notes.txt").write_text("{")
+    (tmp_path / "cloud.conf").write_text((FIXTURES / "HC403" / "failing.json").read_text())
     result = run("--output", "json", ".", cwd=tmp_path)
     assert [(finding["file"], finding["code"]) for finding in json.loads(result.stdout)] == [
+        ("cloud.conf", "HC403"),
         ("deep/one.yml", "HC109"),
         ("two.json", "HC403"),
     ]

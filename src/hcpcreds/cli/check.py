@@ -64,7 +64,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
 
     All files are looked at together: workloads, SecretProviderClasses, Secrets and ConfigMaps with a cloud
     config, HostedClusters, AzureClusterIdentities, bare cloud configs, and the CSI driver's manifests, Helm
-    values or AKS add-on. A directory stands for every YAML and JSON file below it, - for standard input.
+    values or AKS add-on. A directory stands for every YAML and JSON file and every cloud.conf below it, - for
+    standard input.
     What cannot be read stops nothing else; what is not for Kubernetes in a directory is passed over.
 
     The exit status is 0 when nothing was found, notes aside; 1 when something was; 2 when something that is

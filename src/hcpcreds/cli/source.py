@@ -11,7 +11,7 @@ from typing import Final, cast
 from hcpcreds.errors import InputError
 
 STANDARD_INPUT: Final = "standard input"
-_SUFFIXES: Final = (".yaml", ".yml", ".json")
+_SUFFIXES: Final = (".yaml", ".yml", ".json", "cloud.conf")
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def read_file_or_stdin(file: str) -> tuple[bytes, str]:
 
 
 def find_files(directory: str, report: Callable[[str], None]) -> list[str]:
-    """Find every YAML and JSON file below a directory, in the order of their names.
+    """Find every YAML and JSON file below a directory, and every cloud.conf, in the order of their names.
 
     Args:
         directory: Its links to other directories are not followed.

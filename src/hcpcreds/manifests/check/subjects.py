@@ -227,13 +227,13 @@ class Subjects(msgspec.Struct):
         """Whether a pod's control plane is known to have a component of managed Azure.
 
         Where the hosted cluster is not among the documents, its SecretProviderClass stands for it; but one
-        from elsewhere in a repository does not.
+        from elsewhere in a repository does not, nor one that an operator fills in.
         """
         cluster = self.find_cluster(pod.namespace)
         if cluster is not None:
             return component.get_identity(cluster) is not None
         return any(
-            is_near(item.node.document.file, pod.node.document.file)
+            is_near(item.node.document.file, pod.node.document.file) and item.node["spec"].fields()
             for item in self.find_classes(component.secret_provider_class, pod.namespace)
         )
 
