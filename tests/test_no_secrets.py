@@ -40,12 +40,14 @@ from hcpcreds.dataplane.models import (
 from hcpcreds.dataplane.protocol import Answer
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.kubernetes.documents import Document
+from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.local.azure.identity_certificates import IssuedCertificate
 from hcpcreds.local.azure.vault import _NewSecret
 from hcpcreds.local.azure.vault_store import SecretVersion
 from hcpcreds.local.node.atomic_writer import PayloadFile
 from hcpcreds.local.node.provider import FetchedObject
 from hcpcreds.manifests import check
+from hcpcreds.manifests.check.flags import Flag
 from hcpcreds.renewal.outcomes import Walk
 from hcpcreds.up.service_owner import Issued, OwnIdentity
 from hcpcreds.vault.secret import build_secret, read_secret
@@ -122,6 +124,7 @@ def make_values(content: bytes) -> dict[str, Any]:
         Contents((pem,), (pem,)),
         _NewSecret(value=content.decode()),
         Document({"kind": "Secret", "stringData": {"ingress": content.decode()}}),
+        Flag(Node(Document(None), (), content.decode()), content.decode()),
     ]
     return {type(value).__name__: value for value in values}
 

@@ -523,7 +523,10 @@ def test_workload_of_a_self_managed_cluster_is_checked_by_the_same_table(name):
 
 @given(self_managed_manifests())
 def test_nothing_is_found_in_what_is_made_of_any_self_managed_cluster(manifest):
-    assert codes(manifest, *render(parse_hosted_cluster(manifest), key_vault_user_client_id=None)) == []
+    assert (
+        codes(manifest, *render(parse_hosted_cluster(manifest), key_vault_user_client_id=KEY_VAULT_USER))
+        == []
+    )
 
 
 # What is wrong is said where it stands

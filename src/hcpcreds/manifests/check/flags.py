@@ -3,6 +3,8 @@
 import posixpath
 from typing import Final, NamedTuple
 
+from typing_extensions import override
+
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check.subjects import Container
 
@@ -20,6 +22,10 @@ class Flag(NamedTuple):
     """The argument with the flag's name."""
     value: str
     """``true`` for a flag without a value."""
+
+    @override
+    def __repr__(self) -> str:
+        return f"Flag({self.node.json_path})"  # another program's flag may hold a password
 
 
 def read_flags(container: Container, *, booleans: frozenset[str] = frozenset()) -> dict[str, Flag] | None:
