@@ -24,8 +24,8 @@ def check(documents: Iterable[Document | Mapping[str, Any]]) -> list[Finding]:
 
     What is not among the documents is not called missing, unless they show that it should be there: an
     unknown SecretProviderClass is found among others of its kind, a component without its credential beside
-    the HostedCluster or the SecretProviderClass that it belongs to. Text that is still to be filled in
-    (``$NAME``, ``{{ name }}``, ``<name>``) is not judged.
+    the HostedCluster or the SecretProviderClass that it belongs to. What another manifest of the same
+    workload supplies is not missing either. Text that is still to be filled in is not judged.
 
     Args:
         documents: Objects in the Kubernetes API's JSON shape, as they are or (with file and line) as

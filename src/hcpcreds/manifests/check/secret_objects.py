@@ -11,7 +11,7 @@ from typing import Final
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
-from hcpcreds.manifests.check.subjects import Named, Pod, Subjects, class_of, is_same
+from hcpcreds.manifests.check.subjects import Named, Pod, Subjects, is_same
 
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _KEY: Final = re.compile(r"(?!\.\.?\Z)(?!\.\.)[-._a-zA-Z0-9]{1,253}")
@@ -114,21 +114,12 @@ def is_written(file: str, files: frozenset[str]) -> bool:
 def _check_is_made(secret: Node, item: Named, subjects: Subjects) -> Iterator[Finding]:
     """The driver makes the Secret when a pod mounts the SecretProviderClass, and not before."""
     name = secret["secretName"].text.strip()
-    reader = next(
-        (
-            pod
-            for (namespace, found), pod in subjects.secret_readers.items()
-            if found == name and is_same(namespace, item.namespace)
-        ),
-        None,
+    readers = subjects.secret_readers.get(name, {}).items()
+    reader = next((pod for namespace, pod in readers if is_same(namespace, item.namespace)), None)
+    is_mounted = subjects.find_users(item) or any(
+        is_same(pod.namespace, item.namespace) for pod, _ in subjects.users_of_classes.get("", ())
     )
-    is_mounted = any(
-        class_of(volume).text == item.name or is_placeholder(class_of(volume).text)
-        for pod in subjects.pods
-        if is_same(pod.namespace, item.namespace)
-        for volume in pod.credential_volumes
-    )
-    if name and reader and not is_mounted:
+    if reader and not is_mounted:
         yield report(
             "HC323",
             secret,

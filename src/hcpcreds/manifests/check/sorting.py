@@ -110,7 +110,7 @@ def _keep(item: Named, subjects: Subjects) -> None:
     if not is_object(node.value) or any(node[key]["addonProfiles"].is_set for key in ("spec", "properties")):
         subjects.settings.append(node)
     if item.kind == "SecretProviderClass":
-        subjects.classes.append(item)
+        subjects.add_class(item)
     elif item.kind == "CSIDriver" and item.name == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER:
         subjects.drivers.append(node)
     elif item.kind == "AzureClusterIdentity":
@@ -128,7 +128,7 @@ def _keep(item: Named, subjects: Subjects) -> None:
 def _keep_pod(pod: Pod, subjects: Subjects) -> None:
     """Keep a pod that could have to do with a credential: that mounts or names what could hold one."""
     for secret in find_read_secrets(pod):
-        subjects.secret_readers.setdefault((pod.namespace, secret), pod.name)
+        subjects.secret_readers.setdefault(secret, {}).setdefault(pod.namespace, pod.name)
     is_ours = pod.rows or pod.kind == "DaemonSet"
     volumes = any(volume[source].is_set for volume in pod.volumes for source in _SOURCES)
     mounts = (mount for container in pod.containers for mount in container.mounts)

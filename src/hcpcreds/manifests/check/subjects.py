@@ -161,13 +161,16 @@ class Subjects(msgspec.Struct):
     """What may be a chart's values or a description of an AKS cluster."""
     names: dict[str, set[tuple[str, str, str]]] = msgspec.field(default_factory=dict)
     """Kind, namespace and name of the first objects of each file."""
-    secret_readers: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
-    """Namespace and name of a Secret, and a workload whose pods read it."""
+    secret_readers: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    """By the name of a Secret and its namespace, a workload whose pods read it."""
     named: list[Named] = msgspec.field(default_factory=list)
     pods: list[Pod] = msgspec.field(default_factory=list)
     workloads: dict[tuple[str, str], list[Pod]] = msgspec.field(default_factory=dict)
     """The same pods by kind and name of their workloads."""
     classes: list[Named] = msgspec.field(default_factory=list)
+    classes_by_name: dict[str, list[Named]] = msgspec.field(default_factory=dict)
+    users_of_classes: dict[str, list[tuple[Pod, Node]]] = msgspec.field(default_factory=dict)
+    """Pods and their volumes by the SecretProviderClass; of one that is not filled in, under no name."""
     configs: list[CloudConfig] = msgspec.field(default_factory=list)
     cluster_identities: list[Named] = msgspec.field(default_factory=list)
     drivers: list[Node] = msgspec.field(default_factory=list)
@@ -179,6 +182,20 @@ class Subjects(msgspec.Struct):
         """Add a pod, or the template of a workload's pods."""
         self.pods.append(pod)
         self.workloads.setdefault((pod.kind, pod.workload), []).append(pod)
+        for volume in pod.credential_volumes:
+            name = class_of(volume).text
+            users = self.users_of_classes.setdefault("" if is_placeholder(name) else name, [])
+            users.append((pod, volume))
+
+    def add_class(self, item: Named) -> None:
+        """Add a SecretProviderClass."""
+        self.classes.append(item)
+        self.classes_by_name.setdefault(item.name, []).append(item)
+
+    def find_users(self, item: Named) -> list[tuple[Pod, Node]]:
+        """The pods that mount a SecretProviderClass, each with its volume."""
+        users = self.users_of_classes.get(item.name, [])
+        return [(pod, volume) for pod, volume in users if is_same(pod.namespace, item.namespace)]
 
     def note_name(self, item: Named) -> None:
         """Remember that a file holds an object."""
@@ -188,7 +205,7 @@ class Subjects(msgspec.Struct):
 
     def find_classes(self, name: str, namespace: str) -> list[Named]:
         """The SecretProviderClasses that a name means in a namespace."""
-        return [item for item in self.classes if item.name == name and is_same(item.namespace, namespace)]
+        return [item for item in self.classes_by_name.get(name, ()) if is_same(item.namespace, namespace)]
 
     def find_others(self, pod: Pod) -> list[Pod]:
         """The other manifests of a pod's workload: bases and overlays, or other renderings of one template.

@@ -18,9 +18,7 @@ from hcpcreds.manifests.check.spelling import find_misspelt
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CLASS,
     Named,
-    Pod,
     Subjects,
-    class_of,
 )
 
 PROVIDER: Final = "azure"
@@ -171,26 +169,17 @@ def _check_secret(item: Named, subjects: Subjects) -> Iterator[Finding]:
             'Set useVMManagedIdentity to "true".',
         )
         return
-    for pod in subjects.pods:
-        for volume in _find_volumes(pod, item, subjects):
-            if not volume.at("csi", "nodePublishSecretRef", "name").is_set and not any(
-                volume.at("csi", "volumeAttributes", key).is_set for key in (*MODES, "clientID")
-            ):
-                yield report(
-                    "HC304",
-                    parameters,
-                    "no identity is chosen with which to read the vault, and the volume "
-                    f"{volume['name'].text!r} of {pod.name} has no nodePublishSecretRef",
-                    'Set clientID (workload identity), or useVMManagedIdentity to "true".',
-                )
-
-
-def _find_volumes(pod: Pod, item: Named, subjects: Subjects) -> list[Node]:
-    return [
-        volume
-        for volume in pod.credential_volumes
-        if item in subjects.find_classes(class_of(volume).text, pod.namespace)
-    ]
+    for pod, volume in subjects.find_users(item):
+        attributes = volume.at("csi", "volumeAttributes")
+        is_chosen = any(attributes[key].is_set for key in (*MODES, "clientID"))
+        if not volume.at("csi", "nodePublishSecretRef", "name").is_set and not is_chosen:
+            yield report(
+                "HC304",
+                parameters,
+                "no identity is chosen with which to read the vault, and the volume "
+                f"{volume['name'].text!r} of {pod.name} has no nodePublishSecretRef",
+                'Set clientID (workload identity), or useVMManagedIdentity to "true".',
+            )
 
 
 def check_token_requests(subjects: Subjects) -> Iterator[Finding]:
