@@ -183,9 +183,7 @@ def test_render_lists_every_problem_in_one_error():
 
 def test_render_is_refused_when_nothing_is_left_to_render():
     cluster = parse_hosted_cluster(make_manifest())
-    with pytest.raises(
-        InputError, match="what to render: ingress-operator: no object of kind Secret or ConfigMap"
-    ):
+    with pytest.raises(InputError, match="options: ingress-operator: no object of kind Secret or ConfigMap"):
         render(
             cluster,
             key_vault_user_client_id="",

@@ -9,8 +9,8 @@ _PLACEHOLDER: Final = re.compile(
     r"|#\{|\(\("  # Azure DevOps and Octopus; Concourse
     r"|<[^<>\s][^<>]*>"  # what a person fills in
     r"|__[A-Za-z][\w.-]*__|@@?[A-Za-z_][\w.-]*@@?|%[A-Za-z_][\w.-]*%"
-    r"|ENC\[|ref\+[a-z]+://"  # sops; vals
-    r"|\AAg[A-D][A-Za-z0-9+/]{200,}"  # a sealed value of kubeseal
+    r"|(?i:ENC)\[|ref\+[a-z]+://"  # sops; vals
+    r"|\A(?i:Ag[A-D])[A-Za-z0-9+/]{200,}"  # a sealed value of kubeseal
 )
 _BREAKS_YAML: Final = re.compile(r"\{\{|\{%|<%|\$\{|(?:^|[\s\[,])(?:@@?|%)[A-Za-z_]|^\s*\$[A-Za-z_]\w*\s*$")
 

@@ -24,6 +24,7 @@ from hcpcreds.manifests.check.subjects import (
     Subjects,
     is_below,
     is_same,
+    list_sources,
     normalize_path,
     path_of,
 )
@@ -186,21 +187,13 @@ def _check_has_credential(config: CloudConfig) -> Iterator[Finding]:
 
 def _find_readers(holder: Named, subjects: Subjects) -> Iterator[tuple[Pod, Container]]:
     """The containers that mount a cloud config. In a workload of the table, those that call Azure."""
-    for pod in subjects.pods:
+    source = (holder.kind, holder.name)
+    for pod in subjects.readers.get(source, ()):
         if not is_same(pod.namespace, holder.namespace):
             continue
-        volumes = {volume["name"].text for volume in pod.volumes if _holds(volume, holder)}
+        volumes = {volume["name"].text for volume in pod.volumes if source in list_sources(volume)}
         callers = {name for _, row in pod.rows for name in row.containers}
         for container in pod.containers:
             mounted = {mount["name"].text for mount in container.mounts}
             if mounted & volumes and (not callers or container.name in callers) and not container.is_init:
                 yield pod, container
-
-
-def _holds(volume: Node, holder: Named) -> bool:
-    sources = [volume, *volume.at("projected", "sources").items()]
-    if holder.kind == "ConfigMap":
-        return any(source.at("configMap", "name").text == holder.name for source in sources)
-    return volume.at("secret", "secretName").text == holder.name or any(
-        source.at("secret", "name").text == holder.name for source in sources
-    )

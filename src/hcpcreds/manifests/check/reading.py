@@ -60,7 +60,7 @@ def read_cluster(item: Named, subjects: Subjects) -> None:
     if not item.namespace and isinstance(metadata, dict):  # kubectl fills it in
         value = {**value, "metadata": {**metadata, "namespace": "default"}}
     try:
-        subjects.clusters.append((parse_hosted_cluster(value), item.node))
+        subjects.add_cluster(parse_hosted_cluster(value), item.node)
     except InputError as error:
         if holds_placeholder(value):
             subjects.templates.append(item.node)

@@ -1,5 +1,6 @@
 """Sorting documents by what the checks ask for."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
@@ -24,11 +25,15 @@ from hcpcreds.manifests.check.subjects import (
     Pod,
     Subjects,
 )
+from hcpcreds.manifests.check.unlikely import UnlikelyPods
 
 _UNIQUE_KINDS: Final = frozenset({"SecretProviderClass", "AzureClusterIdentity", "CSIDriver", *KINDS})
 _MADE_KINDS: Final = frozenset({"Pod", "ReplicaSet", "ReplicationController", "Job"})
 """What other objects make of their templates."""
-_SOURCES: Final = ("csi", "secret", "configMap", "projected")
+_TELLING: Final = re.compile(
+    r"azure|aro_|managed_|/certs|credential|creds|backup|kms|secrets-store|secretprovider", re.IGNORECASE
+)
+"""Of what may have to do with a credential, in names, paths and arguments."""
 
 
 def sort_documents(documents: Iterable[Document]) -> Subjects:
@@ -37,6 +42,7 @@ def sort_documents(documents: Iterable[Document]) -> Subjects:
     What no check looks at is not kept, so that a stream may be larger than memory.
     """
     subjects = Subjects()
+    unlikely = UnlikelyPods()
     made: list[tuple[Named, tuple[str, ...]]] = []
     workloads: set[tuple[str, str, str]] = set()
     for node in _expand(documents, subjects):
@@ -52,9 +58,11 @@ def sort_documents(documents: Iterable[Document]) -> Subjects:
         if item.kind in _MADE_KINDS and find_controller(node.value):
             made.append((item, template))
         elif not is_over(node.value):
-            _keep_pod(read_pod(item, template), subjects)
+            _keep_pod(read_pod(item, template), subjects, unlikely)
     for item, template in _choose_made(made, workloads):
-        _keep_pod(read_pod(item, template), subjects)
+        _keep_pod(read_pod(item, template), subjects, unlikely)
+    for pod in unlikely.find({config.holder.name for config in subjects.configs if config.holder}):
+        subjects.add_pod(pod)
     return subjects
 
 
@@ -125,20 +133,27 @@ def _keep(item: Named, subjects: Subjects) -> None:
             subjects.configs.append(config)
 
 
-def _keep_pod(pod: Pod, subjects: Subjects) -> None:
-    """Keep a pod that could have to do with a credential: that mounts or names what could hold one."""
+def _keep_pod(pod: Pod, subjects: Subjects, unlikely: UnlikelyPods) -> None:
+    """Keep a pod that could have to do with a credential: that mounts, calls or names what could be one."""
     for secret in find_read_secrets(pod):
         subjects.secret_readers.setdefault(secret, {}).setdefault(pod.namespace, pod.name)
-    is_ours = pod.rows or pod.kind == "DaemonSet"
-    volumes = any(volume[source].is_set for volume in pod.volumes for source in _SOURCES)
-    mounts = (mount for container in pod.containers for mount in container.mounts)
-    env = (variable["name"].text for container in pod.containers for variable in container.env)
-    if (
-        is_ours
-        or volumes
-        or any(
-            mount["name"].text in COMPONENT_BY_VOLUME or "cert" in mount["mountPath"].text for mount in mounts
-        )
-        or any(word in name for name in env for word in ("AZURE", "ARO_", "MANAGED_"))
-    ):
+    if pod.rows or pod.kind == "DaemonSet" or any(map(_is_telling, _list_texts(pod))):
         subjects.add_pod(pod)
+    else:
+        unlikely.add(pod)
+
+
+def _is_telling(text: str) -> bool:
+    return text in COMPONENT_BY_VOLUME or _TELLING.search(text) is not None
+
+
+def _list_texts(pod: Pod) -> Iterator[str]:
+    for volume in pod.volumes:
+        yield volume["name"].plain
+        yield volume.at("csi", "driver").plain
+        yield from (key for key, _ in volume.at("csi", "volumeAttributes").fields())
+    for container in pod.containers:
+        yield container.name
+        yield from (mount[key].plain for mount in container.mounts for key in ("name", "mountPath"))
+        yield from (variable["name"].plain for variable in container.env)
+        yield from (argument.plain for key in ("command", "args") for argument in container.node[key].items())

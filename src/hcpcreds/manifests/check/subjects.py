@@ -119,6 +119,15 @@ def is_credential_volume(volume: Node) -> bool:
     return driver == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER or class_of(volume).is_set
 
 
+def list_sources(volume: Node) -> list[tuple[str, str]]:
+    """The kinds and names of the Secrets and ConfigMaps that a volume shows."""
+    parts = [volume, *volume.at("projected", "sources").items()]
+    secrets = {volume.at("secret", "secretName").text, *(part.at("secret", "name").text for part in parts)}
+    found = [("Secret", name) for name in sorted(secrets)]
+    found += [("ConfigMap", part.at("configMap", "name").text) for part in parts]
+    return [(kind, name) for kind, name in found if name]
+
+
 class Named(msgspec.Struct, frozen=True):
     """An object with its name and namespace."""
 
@@ -165,8 +174,10 @@ class Subjects(msgspec.Struct):
     """By the name of a Secret and its namespace, a workload whose pods read it."""
     named: list[Named] = msgspec.field(default_factory=list)
     pods: list[Pod] = msgspec.field(default_factory=list)
-    workloads: dict[tuple[str, str], list[Pod]] = msgspec.field(default_factory=dict)
-    """The same pods by kind and name of their workloads."""
+    workloads: dict[tuple[str, str], dict[str, list[Pod]]] = msgspec.field(default_factory=dict)
+    """The same pods by kind and name of their workloads, and by namespace."""
+    readers: dict[tuple[str, str], list[Pod]] = msgspec.field(default_factory=dict)
+    """The same pods by kind and name of the Secrets and ConfigMaps that they mount."""
     classes: list[Named] = msgspec.field(default_factory=list)
     classes_by_name: dict[str, list[Named]] = msgspec.field(default_factory=dict)
     users_of_classes: dict[str, list[tuple[Pod, Node]]] = msgspec.field(default_factory=dict)
@@ -176,16 +187,20 @@ class Subjects(msgspec.Struct):
     drivers: list[Node] = msgspec.field(default_factory=list)
     """CSIDrivers of the Secrets Store CSI driver."""
     clusters: list[tuple[HostedCluster, Node]] = msgspec.field(default_factory=list)
+    clusters_by_namespace: dict[str, list[HostedCluster]] = msgspec.field(default_factory=dict)
     unusable_clusters: list[tuple[Node, str]] = msgspec.field(default_factory=list)
 
     def add_pod(self, pod: Pod) -> None:
         """Add a pod, or the template of a workload's pods."""
         self.pods.append(pod)
-        self.workloads.setdefault((pod.kind, pod.workload), []).append(pod)
         for volume in pod.credential_volumes:
             name = class_of(volume).text
             users = self.users_of_classes.setdefault("" if is_placeholder(name) else name, [])
             users.append((pod, volume))
+        by_namespace = self.workloads.setdefault((pod.kind, pod.workload), {})
+        by_namespace.setdefault(pod.namespace, []).append(pod)
+        for source in {source for volume in pod.volumes for source in list_sources(volume)}:
+            self.readers.setdefault(source, []).append(pod)
 
     def add_class(self, item: Named) -> None:
         """Add a SecretProviderClass."""
@@ -196,6 +211,11 @@ class Subjects(msgspec.Struct):
         """The pods that mount a SecretProviderClass, each with its volume."""
         users = self.users_of_classes.get(item.name, [])
         return [(pod, volume) for pod, volume in users if is_same(pod.namespace, item.namespace)]
+
+    def add_cluster(self, cluster: HostedCluster, node: Node) -> None:
+        """Add a hosted cluster."""
+        self.clusters.append((cluster, node))
+        self.clusters_by_namespace.setdefault(cluster.control_plane_namespace, []).append(cluster)
 
     def note_name(self, item: Named) -> None:
         """Remember that a file holds an object."""
@@ -212,11 +232,9 @@ class Subjects(msgspec.Struct):
 
         Only what none of them has is missing.
         """
-        return [
-            other
-            for other in self.workloads[pod.kind, pod.workload]
-            if other is not pod and is_same(other.namespace, pod.namespace)
-        ]
+        found = self.workloads[pod.kind, pod.workload]
+        namespaces = {pod.namespace, ""} if pod.namespace else found
+        return [other for namespace in namespaces for other in found.get(namespace, ()) if other is not pod]
 
     def find_twins(self, pod: Pod, container: Container) -> list[tuple[Pod, Container]]:
         """The same container in the other manifests of a pod's workload."""
@@ -232,7 +250,10 @@ class Subjects(msgspec.Struct):
 
         A HostedCluster and its HostedControlPlane are one.
         """
-        found = [item for item, _ in self.clusters if is_same(item.control_plane_namespace, namespace)]
+        if namespace:
+            found = self.clusters_by_namespace.get(namespace, [])
+        else:  # the first two that differ are enough
+            found = [items[0] for items in self.clusters_by_namespace.values()]
         is_one = all(
             (item.identities, item.key_vault, item.cloud)
             == (found[0].identities, found[0].key_vault, found[0].cloud)

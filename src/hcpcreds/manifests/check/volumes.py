@@ -81,7 +81,7 @@ def _check_class(volume: Node, pod: Pod, subjects: Subjects) -> Iterator[Finding
         name not in COMPONENT_BY_CLASS
     ):
         return  # HC112 says which it should be
-    elsewhere = sorted({item.namespace for item in subjects.classes if item.name == name})
+    elsewhere = sorted({item.namespace for item in subjects.classes_by_name.get(name, ())})
     if elsewhere:
         yield report(
             "HC102",
@@ -105,7 +105,7 @@ def _is_missing(name: str, volume: Node, pod: Pod, subjects: Subjects) -> bool:
     HyperShift's nine come together. One's own may be anywhere, unless the volume's own file holds others, or
     the name is nearly that of another.
     """
-    names = {item.name for item in subjects.classes}
+    names = subjects.classes_by_name.keys()
     cluster = subjects.find_cluster(pod.namespace)
     if name in COMPONENT_BY_CLASS and cluster is not None:
         is_lacking = COMPONENT_BY_CLASS[name].get_identity(cluster) is None
@@ -121,7 +121,7 @@ def _is_missing(name: str, volume: Node, pod: Pod, subjects: Subjects) -> bool:
 
 
 def _list_classes(namespace: str, subjects: Subjects) -> str:
-    return ", ".join(sorted({item.name for item in subjects.classes})) or ", ".join(
+    return ", ".join(sorted(subjects.classes_by_name)) or ", ".join(
         name
         for name, component in COMPONENT_BY_CLASS.items()
         if (cluster := subjects.find_cluster(namespace)) and component.get_identity(cluster)
