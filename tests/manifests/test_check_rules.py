@@ -600,3 +600,44 @@ def test_secret_without_its_cloud_config_is_found_and_other_keys_are_not_judged(
     assert (finding.code, finding.path) == ("HC401", "$.stringData")
     assert "no key cloud.conf" in finding.reason
     assert codes({**secret, "stringData": {}}) == []
+
+
+def test_key_that_was_meant_is_named_where_it_is_missing():
+    pod = make_pod(volumeAttributes={"SecretProviderClass": "shop"})
+    manifest = make_manifest({f"{CONTROL_PLANE}.ingress": {"credentialSecretName": "otter-ingress"}})
+    workload = inject(make_workload(), make_options())
+    workload["spec"]["template"]["spec"]["containers"][0]["env"][0]["name"] = PATH_VARIABLE.replace(
+        "ALS", "AL"
+    )
+    identity = {
+        "kind": "AzureClusterIdentity",
+        "spec": {
+            "type": "UserAssignedIdentityCredential",
+            "tenantID": UUID,
+            "clientId": "",
+            "userAssignedIdentityCredentialPath": "/mnt/certs/np",
+            "allowedNamespace": {},
+        },
+    }
+    whole = make_manifest()
+    for documents, code, written in (
+        ([pod], "HC108", "SecretProviderClass"),
+        ([manifest], "HC507", "credentialSecretName"),
+        ([whole, workload], "HC206", "MANAGED_AZURE_HCP_CREDENTIAL_FILE_PATH"),
+        ([identity], "HC605", "clientId"),
+        ([identity], "HC606", "userAssignedIdentityCredentialPath"),
+        ([identity], "HC607", "allowedNamespace"),
+    ):
+        (finding,) = (finding for finding in check(documents) if finding.code == code)
+        assert f"({written} is not read)" in finding.reason
+
+
+@pytest.mark.parametrize("field", ["secretName", "type"])
+def test_number_in_secret_objects_is_found(field):
+    item = make_class()
+    secret = {"secretName": "shop", "type": "Opaque", "data": [{"objectName": "shop", "key": "a"}]}
+    item["spec"]["secretObjects"] = [secret]
+    assert codes(item) == []
+    item["spec"]["secretObjects"] = [{**secret, field: 7}]
+    (finding,) = check([item])
+    assert (finding.code, finding.reason) == ("HC321", f"{field} is not text, and the API server refuses it")

@@ -13,6 +13,7 @@ from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.secret_objects import is_written
+from hcpcreds.manifests.check.spelling import describe_misspelt
 from hcpcreds.manifests.check.subjects import Named, Subjects, is_same, normalize_path
 from hcpcreds.manifests.cluster_identity import CLOUD_TYPES
 
@@ -65,7 +66,8 @@ def _check_required(spec: Node) -> Iterator[Finding]:
             yield report(
                 "HC605",
                 spec[key],
-                f"{key} is {'not set' if is_missing else 'not text'}, and the API server refuses the object",
+                f"{key} is {'not set' if is_missing else 'not text'}{_near(spec, key)}, and the API server "
+                "refuses the object",
                 'Set clientID: "", which a mounted credential does without.'
                 if key == "clientID" and is_missing
                 else f"Set it to text{', in quotes' if not is_missing else ''}.",
@@ -94,7 +96,8 @@ def _check_namespaces(item: Named) -> Iterator[Finding]:
         yield report(
             "HC607",
             allowed,
-            "allowedNamespaces names none, so no cluster may use the identity",
+            f"allowedNamespaces names none{_near(item.node['spec'], 'allowedNamespaces')}, so no cluster may "
+            "use the identity",
             f"Set allowedNamespaces.list: [{item.namespace or '<namespace of the control plane>'}].",
         )
     elif item.namespace and item.namespace not in names:
@@ -117,7 +120,8 @@ def _check_path(item: Named, subjects: Subjects) -> Iterator[Finding]:
             path,
             f"userAssignedIdentityCredentialsPath is {path.text!r}, which is not the absolute path of a file"
             if path.is_set
-            else "userAssignedIdentityCredentialsPath is not set, so there is no credential",
+            else "userAssignedIdentityCredentialsPath is not set"
+            f"{_near(item.node['spec'], 'userAssignedIdentityCredentialsPath')}, so there is no credential",
             f"Set it to {mount}/<secret of the nodePoolManagement identity>.",
         )
         return
@@ -164,6 +168,10 @@ def _check_cloud(item: Named, cluster: HostedCluster | None) -> Iterator[Finding
             else f"the cloud type is not set, which means public; expected {_join(expected)}",
             "Use the type of the hosted cluster's cloud.",
         )
+
+
+def _near(spec: Node, key: str) -> str:
+    return describe_misspelt([name for name, _ in spec.fields()], key)
 
 
 def _join(names: tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ from hcpcreds.kubernetes.objects import is_same
 from hcpcreds.kubernetes.placeholders import holds_placeholder, is_placeholder
 from hcpcreds.manifests.check.flags import FALSE, TRUE, Flag, read_flags
 from hcpcreds.manifests.check.rules import Finding, report
+from hcpcreds.manifests.check.spelling import describe_misspelt
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CONFIG,
     Container,
@@ -47,6 +48,7 @@ _DURATION: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|µs|ms|s|m|h))+")
 _PART: Final = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)")
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONG: Final = 3600.0
+_REQUIRED: Final = "required, but not set"
 _UNIQUE: Final = frozenset({"SecretProviderClass", "AzureClusterIdentity", *KINDS})
 
 
@@ -70,8 +72,12 @@ def check_cluster_wide(subjects: Subjects) -> Iterator[Finding]:
 def _check_hosted_clusters(subjects: Subjects) -> Iterator[Finding]:
     for node, problem in subjects.unusable_clusters:
         path, _, reason = problem.partition(": ")
+        *parents, key = path.split(".")
+        siblings = [name for name, _ in node.at(*parents).fields()]
+        if reason.startswith(_REQUIRED):
+            reason = reason.replace(_REQUIRED, _REQUIRED + describe_misspelt(siblings, key), 1)
         fix = "Fix this field; nothing can be rendered until you do."
-        yield report("HC507", node.at(*path.split(".")), reason, fix)
+        yield report("HC507", node.at(*parents, key), reason, fix)
 
 
 def _check_shared_secrets(subjects: Subjects) -> Iterator[Finding]:

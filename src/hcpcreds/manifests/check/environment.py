@@ -21,6 +21,7 @@ from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.secret_objects import is_written
+from hcpcreds.manifests.check.spelling import describe_misspelt
 from hcpcreds.manifests.check.subjects import (
     Container,
     Pod,
@@ -222,7 +223,8 @@ def _check_needed(container: Container, pod: Pod, subjects: Subjects) -> Iterato
                 yield report(
                     "HC206",
                     container.node,
-                    f"the container {container.name!r} needs {variable.name} for {component.name}",
+                    f"the container {container.name!r} needs {variable.name} for {component.name}"
+                    f"{describe_misspelt(sorted(names), variable.name)}",
                     "Set it, as hcpcreds inject does.",
                 )
 

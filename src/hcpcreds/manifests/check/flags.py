@@ -28,13 +28,16 @@ class Flag(NamedTuple):
         return f"Flag({self.node.json_path})"  # another program's flag may hold a password
 
 
-def read_flags(container: Container, *, booleans: frozenset[str] = frozenset()) -> dict[str, Flag] | None:
+def read_flags(
+    container: Container, *, booleans: frozenset[str] = frozenset(), is_interspersed: bool = False
+) -> dict[str, Flag] | None:
     """Read a container's flags by their names, without dashes; the last of repeated flags wins.
 
     Args:
         container: The container.
         booleans: Flags that take a value only after ``=``. Of flags that are not known, one that another flag
             follows is taken for such a one.
+        is_interspersed: Whether flags may follow other arguments, as ``pflag`` allows and ``flag`` does not.
 
     Returns:
         None when a shell makes the command line, for what it makes of it is not known.
@@ -47,9 +50,9 @@ def read_flags(container: Container, *, booleans: frozenset[str] = frozenset()) 
         argument = arguments.pop(0)
         text = argument.plain
         name, separator, value = text.lstrip("-").partition("=")
-        if text == "--":
-            break
         dashes = len(text) - len(text.lstrip("-"))
+        if text == "--" or (not dashes and not is_interspersed):
+            break
         if not 1 <= dashes <= _LONGEST_DASH or not name:
             continue
         takes_next = not separator and name not in booleans

@@ -38,6 +38,11 @@ def check_secret_objects(item: Named, subjects: Subjects) -> Iterator[Finding]:
 
 def _check_secret(secret: Node) -> Iterator[Finding]:
     name, kind = secret["secretName"], secret["type"]
+    for node in (name, kind):
+        if node.is_set and not isinstance(node.value, str):
+            reason = f"{node.path[-1]} is not text, and the API server refuses it"
+            yield report("HC321", node, reason, "Put it in quotes.")
+            return
     if not is_placeholder(name.text) and not _NAME.fullmatch(name.text.strip()):
         yield report(
             "HC321",

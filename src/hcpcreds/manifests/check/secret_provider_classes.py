@@ -18,7 +18,6 @@ from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CLASS,
     Named,
     Subjects,
-    read_objects,
 )
 from hcpcreds.manifests.check.vault_access import PROVIDER, check_token_requests, check_vault_access
 from hcpcreds.manifests.check.vault_objects import check_objects
@@ -37,7 +36,7 @@ def check_secret_provider_classes(subjects: Subjects) -> Iterator[Finding]:
         provider = spec["provider"]
         if provider.text == PROVIDER:
             yield from check_vault_access(item, subjects)
-            yield from check_objects(item)
+            yield from check_objects(item, subjects)
             yield from _compare(item, subjects)
         elif not is_placeholder(provider.text):
             yield from _check_provider(item)
@@ -85,7 +84,7 @@ def _compare(item: Named, subjects: Subjects) -> Iterator[Finding]:
     if cluster is None or cluster.key_vault is None or identity is None:
         return
     yield from _compare_vault(item.node.at("spec", "parameters"), cluster.key_vault, cluster.name)
-    entries = read_objects(item.node)
+    entries = subjects.get_objects(item)
     names = [entry["objectName"].plain for entry in entries]
     if entries and identity.credentials_secret_name not in names and not any(map(is_placeholder, names)):
         yield report(

@@ -23,3 +23,10 @@ def find_misspelt(mapping: Node, known: Iterable[str]) -> Iterator[tuple[str, No
         meant = difflib.get_close_matches(key.lower(), left, n=1, cutoff=_LIKENESS)
         if meant:
             yield key, node, left.pop(meant[0])
+
+
+def describe_misspelt(keys: Iterable[str], meant: str) -> str:
+    """Say which of some keys was written where another one was meant; empty when none is like it."""
+    found = difflib.get_close_matches(meant.lower(), [key.lower() for key in keys], n=1, cutoff=_LIKENESS)
+    written = next((key for key in keys if found and key.lower() == found[0] and key != meant), "")
+    return f" ({written} is not read)" if written else ""

@@ -180,6 +180,8 @@ class Subjects(msgspec.Struct):
     """The same pods by kind and name of the Secrets and ConfigMaps that they mount."""
     classes: list[Named] = msgspec.field(default_factory=list)
     classes_by_name: dict[str, list[Named]] = msgspec.field(default_factory=dict)
+    objects: dict[int, list[Node]] = msgspec.field(default_factory=dict)
+    """The objects of each SecretProviderClass, parsed once."""
     users_of_classes: dict[str, list[tuple[Pod, Node]]] = msgspec.field(default_factory=dict)
     """Pods and their volumes by the SecretProviderClass; of one that is not filled in, under no name."""
     configs: list[CloudConfig] = msgspec.field(default_factory=list)
@@ -205,7 +207,12 @@ class Subjects(msgspec.Struct):
     def add_class(self, item: Named) -> None:
         """Add a SecretProviderClass."""
         self.classes.append(item)
+        self.objects[id(item.node.value)] = _read_objects(item.node)
         self.classes_by_name.setdefault(item.name, []).append(item)
+
+    def get_objects(self, item: Named) -> list[Node]:
+        """The entries of the parameter ``objects``; those that cannot be read are left out."""
+        return self.objects[id(item.node.value)]
 
     def find_users(self, item: Named) -> list[tuple[Pod, Node]]:
         """The pods that mount a SecretProviderClass, each with its volume."""
@@ -279,7 +286,7 @@ class Subjects(msgspec.Struct):
         """The files that a SecretProviderClass mounts; none when that is not known."""
         classes = self.find_classes(class_name, namespace)
         if classes:
-            names = [name for item in classes for name in _list_files(item.node)]
+            names = [name for item in classes for name in _list_files(self.get_objects(item))]
             is_known = all(name and not is_placeholder(name) for name in names)
             return frozenset(names) if is_known else frozenset()
         component = COMPONENT_BY_CLASS.get(class_name)
@@ -307,8 +314,8 @@ def is_same(namespace: str, other: str) -> bool:
     return not namespace or not other or namespace == other
 
 
-def _list_files(secret_provider_class: Node) -> Iterator[str]:
-    for entry in read_objects(secret_provider_class):
+def _list_files(objects: list[Node]) -> Iterator[str]:
+    for entry in objects:
         name = entry["objectAlias"].plain or entry["objectName"].plain
         history = get_history(entry)
         yield from [name] if history <= 1 else [f"{name}/{version}" for version in range(history + 1)]
@@ -320,8 +327,7 @@ def get_history(entry: Node) -> int:
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 
 
-def read_objects(secret_provider_class: Node) -> list[Node]:
-    """The entries of the parameter ``objects``; those that cannot be read are left out."""
+def _read_objects(secret_provider_class: Node) -> list[Node]:
     objects = secret_provider_class.at("spec", "parameters", "objects")
     entries = [entry.parse() for entry in objects.parse()["array"].items()]
     return [entry for entry in entries if isinstance(entry.value, dict)]

@@ -17,8 +17,8 @@ from hcpcreds.manifests.check.spelling import find_misspelt
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CLASS,
     Named,
+    Subjects,
     get_history,
-    read_objects,
 )
 
 _TYPES: Final = ("secret", "key", "cert")
@@ -36,14 +36,15 @@ _LONGEST_PATH: Final = 4096
 _LONGEST_ECHO: Final = 80
 
 
-def check_objects(item: Named) -> Iterator[Finding]:
+def check_objects(item: Named, subjects: Subjects) -> Iterator[Finding]:
     """Check what a SecretProviderClass mounts."""
     objects = item.node.at("spec", "parameters", "objects")
-    if is_placeholder(objects.text) and not read_objects(item.node):
+    entries = subjects.get_objects(item)
+    if is_placeholder(objects.text) and not entries:
         return
     yield from _check_list(objects)
     files: set[str] = set()
-    for entry in read_objects(item.node):
+    for entry in entries:
         file = entry["objectAlias"].plain or entry["objectName"].plain
         if file and file in files and not is_placeholder(file):
             yield report(

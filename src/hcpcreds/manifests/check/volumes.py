@@ -11,11 +11,13 @@ from typing import Final
 from hcpcreds.constants import (
     MANAGED_AZURE_CERTIFICATE_MOUNT_PATH,
     MANAGED_AZURE_CREDENTIALS_MOUNT_PATH_FOR_KMS,
+    MANAGED_AZURE_SECRET_PROVIDER_CLASS,
     MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
 )
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
+from hcpcreds.manifests.check.spelling import describe_misspelt
 from hcpcreds.manifests.check.subjects import (
     COMPONENT_BY_CLASS,
     COMPONENT_BY_VOLUME,
@@ -65,10 +67,12 @@ def _check_volume(volume: Node) -> Iterator[Finding]:
             "Set csi.readOnly: true.",
         )
     if not class_of(volume).is_set:
+        keys = [key for key, _ in volume.at("csi", "volumeAttributes").fields()]
         yield report(
             "HC108",
             class_of(volume),
-            f"the volume {name!r} does not say what to mount",
+            f"the volume {name!r} does not say what to mount"
+            f"{describe_misspelt(keys, MANAGED_AZURE_SECRET_PROVIDER_CLASS)}",
             "Name the SecretProviderClass in csi.volumeAttributes.secretProviderClass.",
         )
 

@@ -199,7 +199,7 @@ def _check_kms(pod: Pod, cluster: HostedCluster) -> Iterator[Finding]:
 
 def _check_backup(container: Container, pod: Pod) -> Iterator[Finding]:
     """Check the Job that uploads a backup of etcd: it reads a copy of a credential from a Secret."""
-    flags = read_flags(container) or {}
+    flags = read_flags(container, is_interspersed=True) or {}
     kind, path = flags.get("azure-auth-type"), flags.get("credentials-file")
     if kind is None or kind.value != "managed-identity" or path is None or is_placeholder(path.value):
         return
