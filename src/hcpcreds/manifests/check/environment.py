@@ -224,7 +224,7 @@ def _check_needed(container: Container, pod: Pod, subjects: Subjects) -> Iterato
                     "HC206",
                     container.node,
                     f"the container {container.name!r} needs {variable.name} for {component.name}"
-                    f"{describe_misspelt(sorted(names), variable.name)}",
+                    f"{describe_misspelt(sorted(names - KNOWN_VARIABLES), variable.name)}",
                     "Set it, as hcpcreds inject does.",
                 )
 

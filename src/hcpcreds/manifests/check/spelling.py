@@ -7,6 +7,8 @@ from typing import Final
 from hcpcreds.kubernetes.nodes import Node
 
 _LIKENESS: Final = 0.85
+_GREAT_LIKENESS: Final = 0.9
+"""Where it is not known which other keys a program reads."""
 
 
 def find_misspelt(mapping: Node, known: Iterable[str]) -> Iterator[tuple[str, Node, str]]:
@@ -26,7 +28,12 @@ def find_misspelt(mapping: Node, known: Iterable[str]) -> Iterator[tuple[str, No
 
 
 def describe_misspelt(keys: Iterable[str], meant: str) -> str:
-    """Say which of some keys was written where another one was meant; empty when none is like it."""
-    found = difflib.get_close_matches(meant.lower(), [key.lower() for key in keys], n=1, cutoff=_LIKENESS)
-    written = next((key for key in keys if found and key.lower() == found[0] and key != meant), "")
-    return f" ({written} is not read)" if written else ""
+    """Say which key was written where another one was meant; empty when none is like it.
+
+    Args:
+        keys: The keys that are there, without those that a program is known to read.
+        meant: The key that is missing.
+    """
+    unknown = {key.lower(): key for key in keys if key != meant}
+    found = difflib.get_close_matches(meant.lower(), unknown, n=1, cutoff=_GREAT_LIKENESS)
+    return f" ({unknown[found[0]]} is not read)" if found else ""
