@@ -208,6 +208,8 @@ def test_request_is_sent_again_when_the_authority_fails_once(
     [
         ({"status": 500}, TokenUnavailableError, "HTTP 500"),
         ({"status": 429, "retry_after": 0}, TokenUnavailableError, "HTTP 429"),
+        ({"status": 408}, TokenUnavailableError, "HTTP 408"),
+        ({"status": 409}, TokenRefusedError, "temporarily_unavailable"),
         ({"status": 401}, TokenRefusedError, "temporarily_unavailable"),
         ({"hang": True}, TokenUnavailableError, "Timeout|timed out|timeout"),
         ({"drop": True}, TokenUnavailableError, "Service"),
