@@ -255,6 +255,7 @@ def test_client_sends_nothing_when_the_host_is_not_allowed(local_azure: LocalAzu
     twin.options["hosts"] = hosts
     with pytest.raises(InputError, match=r"its host 127\.0\.0\.1 is not among the allowed hosts") as caught:
         twin.issue("/subscriptions/s/any")
+    assert str(caught.value).endswith("add it to the allowed data-plane hosts.")
     assert "arpid" not in str(caught.value)
     assert local_azure.requests.count("data_plane") == 0
 

@@ -39,6 +39,12 @@ def test_render_lease_name_differs_when_hosts_do(pair: tuple[str, str]):
     assert one != other
 
 
+def test_render_lease_name_uses_the_longest_allowed_name_when_the_host_is_longer():
+    name = render_lease_name(f"https://{'a' * 300}.b")
+    assert len(name) == 253
+    assert name.startswith("hcpcreds-renew.aaa")
+
+
 @given(st.text(alphabet="aZ09.-_:[]é", min_size=1, max_size=300))
 def test_render_lease_name_returns_a_dns_subdomain_when_given_any_host(host: str):
     name = render_lease_name(f"https://{host}")

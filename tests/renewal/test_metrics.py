@@ -184,6 +184,12 @@ def test_every_result_is_zero_when_a_walk_begins(metrics):
     assert (counted["failed", HOST], counted["renewed", HOST], counted["due", HOST]) == (2, 1, 0)
 
 
+def test_registry_collects_one_metric_when_it_is_asked_for_by_name(metrics):
+    metrics.walk_started(VAULT)
+    (family,) = metrics.registry.restricted_registry(["hcpcreds_credentials"]).collect()
+    assert family.name == "hcpcreds_credentials"
+
+
 def test_vault_is_not_shown_but_its_counters_stay_when_another_replica_took_it(metrics, clock):
     other = "https://127.0.0.1:8443/"
     for url in (VAULT, other):

@@ -403,6 +403,7 @@ def test_walk_does_not_wait_for_another_attempt_when_it_is_stopped(renewals: Ren
             return await renewer.walk(stop)
 
     assert list_results(asyncio.run(walk())) == {name: Result.FAILED}
+    assert renewals.azure.requests.count("data_plane", match=renewals.client_ids[name], method="GET") == 1
 
 
 def test_walk_lists_nothing_when_it_was_stopped_before(renewals: Renewals):
