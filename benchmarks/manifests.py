@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -16,7 +18,14 @@ import yaml
 from kubernetes.client import ApiClient
 
 from benchmarks.many_clusters import KEY_VAULT_USER
-from benchmarks.measure import Row, compare, format_seconds, print_rows, seconds_per_call
+from benchmarks.measure import (
+    Row,
+    compare,
+    format_seconds,
+    highest_resident_mib,
+    print_rows,
+    seconds_per_call,
+)
 from hcpcreds import azureutil
 from hcpcreds.components import COMPONENTS, WORKLOADS
 from hcpcreds.hosted_cluster import HostedCluster, read_hosted_cluster
@@ -27,12 +36,62 @@ from hcpcreds.up.run import EXAMPLE
 CLUSTERS: Final = 10_000
 PEER_CLUSTERS: Final = 200
 STARTS: Final = 11
+STREAM_MB: Final = 100
 
 _MOUNTS: Final = [
     (component.identity, component.consumer.mount.volume_name, component.secret_provider_class)
     for component in COMPONENTS
     if component.consumer.mount is not None
 ]
+_STREAM_PART: Final = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web-NUMBER, namespace: shop-NUMBER, labels: {app: web}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: registry.example/web:1.2.3
+        args: ["--listen=:8080", "--verbose", "--timeout=30s"]
+        env:
+        - name: LOG_LEVEL
+          value: info
+        - name: POD_NAME
+          valueFrom: {fieldRef: {fieldPath: metadata.name}}
+        ports:
+        - {containerPort: 8080, name: http}
+        resources: {requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 256Mi}}
+        volumeMounts:
+        - {name: config, mountPath: /etc/web}
+        - {name: tmp, mountPath: /tmp}
+      volumes:
+      - name: config
+        configMap: {name: web}
+      - name: tmp
+        emptyDir: {}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web-NUMBER, namespace: shop-NUMBER}
+spec:
+  selector: {app: web}
+  ports:
+  - {name: http, port: 80, targetPort: http}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web-NUMBER, namespace: shop-NUMBER}
+data:
+  config.yaml: |
+    listen: 0.0.0.0:8080
+    backends: [one.example, two.example]
+    timeouts: {read: 30s, write: 30s}
+---
+"""
 
 
 class _Taken(NamedTuple):
@@ -49,6 +108,7 @@ def run() -> None:
     _measure_one(cluster)
     _measure_many()
     _measure_starts()
+    _measure_stream()
 
 
 def build_all(cluster: HostedCluster) -> list[Any]:
@@ -215,3 +275,58 @@ def _median(call: Callable[[], object]) -> float:
         call()
         taken.append(time.perf_counter() - started)
     return statistics.median(taken)
+
+
+def _measure_stream() -> None:
+    kubectl = shutil.which("kubectl")
+    with TemporaryDirectory() as place:
+        stream, small = Path(place, "stream.yaml"), Path(place, "small.yaml")
+        for file, size in ((stream, STREAM_MB), (small, 1)):
+            with file.open("w") as written:
+                for number in range(size * 1_000_000 // len(_STREAM_PART)):
+                    written.write(_STREAM_PART.replace("NUMBER", str(number)))
+        ours = _watch(sys.executable, "-m", "hcpcreds", "check", stream)
+        little = _watch(sys.executable, "-m", "hcpcreds", "check", small)
+        peer = (
+            _watch(kubectl, "label", "--local", "--output=name", "measured=yes", "-f", stream)
+            if kubectl
+            else None
+        )
+    speed, peer_speed = STREAM_MB / ours.seconds, STREAM_MB / peer.seconds if peer else 0.0
+    print_rows(
+        f"{STREAM_MB} MB of manifests in one stream",
+        "Deployments, Services and ConfigMaps of a cluster without hosted control planes, through hcpcreds check; wall"
+        " time with the process's start, and its highest resident set, read from /proc while it runs. The peer is"
+        " kubectl label --local where there is a kubectl, which reads the same and asks no API server",
+        [
+            Row(
+                "hcpcreds check",
+                f"{speed:.1f} MB/s",
+                f"{peer_speed:.1f} MB/s" if peer else "-",
+                f"{peer_speed / speed:.1f} times slower" if peer else "-",
+                "3 MB/s",
+                speed > 3,
+            ),
+            Row(
+                "  memory",
+                f"{ours.mib:.0f} MiB",
+                f"{peer.mib:.0f} MiB" if peer else "-",
+                f"{little.mib:.0f} MiB for 1 MB",
+                "100 MiB",
+                ours.mib < 100,
+            ),
+        ],
+    )
+
+
+def _watch(*command: str | Path) -> _Taken:
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    mib = 0.0
+    while process.poll() is None:
+        with suppress(OSError):  # it has just ended
+            mib = max(mib, highest_resident_mib(process.pid))
+        time.sleep(0.01)
+    assert process.returncode == 0
+    seconds = time.perf_counter() - started
+    return _Taken(seconds, inside=seconds, mib=mib)

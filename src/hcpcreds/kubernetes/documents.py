@@ -285,8 +285,8 @@ def _read_yaml(text: str, file: str, first_line: int) -> Iterator[Document]:
     # A token of Azure Pipelines stands where YAML begins a comment; the line stays what it was to all else.
     text = _TOKEN.sub("$", text)
     try:
-        events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        reader = YamlReader(events, first_line)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        reader = YamlReader(iter(loader.get_event, None), first_line)
         found = reader.read_documents() if len(text) <= MAX_BYTES else reader.read_items()
         for value, path, line, marks in found:
             if isinstance(value, list) and any(map(is_object, value)):

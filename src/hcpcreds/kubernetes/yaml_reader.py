@@ -41,6 +41,8 @@ _NUMBER: Final = re.compile(
     r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+"
     r"|(?:\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
 )
+_TELLING: Final = frozenset("0123456789+-.~" + "".join(each[0] for each in {*_BOOLEANS, *_NULLS} - {""}))
+"""What begins anything but text."""
 _TAG: Final = "tag:yaml.org,2002:"
 _KINDS_BY_TAG: Final = {"bool": "boolean", "int": "number", "float": "number"}
 
@@ -152,7 +154,9 @@ class YamlReader:
 
     def _fill_list(self, items: list[object], depth: int) -> list[object]:
         marks = self._marks[id(items)] = {}
-        for event in self._until("SequenceEndEvent"):
+        for event in self._events:
+            if type(event).__name__ == "SequenceEndEvent":
+                break
             marks[len(items)] = self._mark(event, event)
             items.append(self._read_value(event, depth))
         return items
@@ -160,7 +164,9 @@ class YamlReader:
     def _fill_mapping(self, mapping: dict[str, object], depth: int) -> dict[str, object]:
         marks = self._marks[id(mapping)] = {}
         merged: list[dict[str, object]] = []
-        for event in self._until("MappingEndEvent"):
+        for event in self._events:
+            if type(event).__name__ == "MappingEndEvent":
+                break
             key = _read_key(self._read_value(event, depth), event)
             if key in mapping:
                 name = make_safe(key, limit=_LONGEST_ECHO)
@@ -188,8 +194,10 @@ class YamlReader:
         return sources
 
     def _mark(self, event: "NodeEvent", value: "NodeEvent") -> Mark:
-        is_literal = getattr(value, "style", None) == "|"
-        return Mark(self._get_line(event), self._get_line(value) + 1 if is_literal else 0)
+        line = event.start_mark.line if event.start_mark else 0
+        if getattr(value, "style", None) != "|":
+            return Mark(line + self._first_line, 0)
+        return Mark(line + self._first_line, self._get_line(value) + 1)
 
     def _get_line(self, event: "NodeEvent") -> int:
         return _line_of(event) + self._first_line
@@ -243,6 +251,8 @@ def _resolve(event: "ScalarEvent") -> str | PlainScalar | None:
 
 
 def _resolve_plain(text: str) -> str | PlainScalar | None:
+    if text and text[0] not in _TELLING:  # as of nearly all texts
+        return text
     if text in _NULLS:
         return None
     if text in _BOOLEANS:
