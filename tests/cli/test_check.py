@@ -2,12 +2,15 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 from hcpcreds.manifests.check import RULES
 
+PAGES = Path(__file__).parents[2] / "docs" / "checks"
 FIXTURES = Path(__file__).parents[1] / "manifests" / "check_fixtures"
 FAILING = FIXTURES / "HC109" / "failing.yaml"
 CLEAN = FIXTURES / "HC109" / "clean.yaml"
@@ -137,9 +140,24 @@ def test_list_shows_every_code_without_a_file():
     assert [line.split()[0] for line in result.stdout.splitlines()] == list(RULES)
 
 
+@pytest.mark.parametrize("code", ["HC305", "hc701"])
+def test_explain_prints_the_page_of_a_code(code):
+    result = run("--explain", code)
+    assert result.returncode == 0
+    assert result.stdout == (PAGES / f"{code.upper()}.md").read_text()
+
+
+def test_pages_ship_with_the_package(tmp_path):
+    [wheel] = WheelBuilder(str(PAGES.parents[1])).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = archive.read("hcpcreds/manifests/check/pages/HC305.md")
+    assert shipped == (PAGES / "HC305.md").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--explain", "HC999"], "there is no code 'HC999'"),
         ([], "Missing argument 'FILE...|-'"),
         (["--select", "HC9", "-"], "no code begins with 'HC9'"),
         (["--ignore", "", "-"], "no code begins with ''"),

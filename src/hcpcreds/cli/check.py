@@ -51,6 +51,12 @@ Examples:
 )
 @click.option("-v", "--verbose", is_flag=True, help="List the files in which there was nothing to check.")
 @click.option("--list", "list_codes", is_flag=True, help="List every code, how bad it is and what it means.")
+@click.option(
+    "--explain",
+    metavar="CODE",
+    shell_complete=_complete_code,
+    help="Print the page of a code: why, and the fix.",
+)
 def command(  # noqa: PLR0913 - one parameter for each option
     files: tuple[str, ...],
     output: str,
@@ -59,17 +65,18 @@ def command(  # noqa: PLR0913 - one parameter for each option
     *,
     verbose: bool,
     list_codes: bool,
+    explain: str | None,
 ) -> None:
     """Find what would not work, with the reason and the fix, before anything is applied.
 
     All files are looked at together: workloads, SecretProviderClasses, Secrets and ConfigMaps with a cloud
     config, HostedClusters, AzureClusterIdentities, bare cloud configs, and the CSI driver's manifests, Helm
     values or AKS add-on. A directory stands for every YAML and JSON file and every cloud.conf below it, - for
-    standard input.
-    What cannot be read stops nothing else; what is not for Kubernetes in a directory is passed over.
+    standard input. What cannot be read stops nothing else; what is not for Kubernetes in a directory is
+    passed over.
 
     The exit status is 0 when nothing was found, notes aside; 1 when something was; 2 when something that is
-    named cannot be used, or there was nothing to check. docs/checks explains each code.
+    named cannot be used, or there was nothing to check. --explain prints the page of a code.
     """
     from hcpcreds.cli.check_files import Reading
     from hcpcreds.cli.check_report import render_codes, render_findings, render_summary
@@ -79,6 +86,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
     selected, ignored = _parse_codes("--select", select), _parse_codes("--ignore", ignore)
     if list_codes:
         click.echo(render_codes())
+        return
+    if explain is not None:
+        click.echo(_read_page(explain), nl=False)
         return
     if not files:
         raise click.UsageError("Missing argument 'FILE...|-'.")
@@ -110,3 +120,11 @@ def _parse_codes(option: str, values: Sequence[str]) -> tuple[str, ...]:
                 f"no code begins with {code!r}; --list shows them all", param_hint=option
             )
     return codes
+
+
+def _read_page(code: str) -> str:
+    from hcpcreds.manifests.check import RULES, read_page
+
+    if code.upper() not in RULES:
+        raise click.BadParameter(f"there is no code {code!r}; --list shows them all", param_hint="--explain")
+    return read_page(code.upper())

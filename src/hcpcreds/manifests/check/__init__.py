@@ -9,14 +9,24 @@ from hcpcreds.manifests.check.cluster_identities import check_cluster_identities
 from hcpcreds.manifests.check.cluster_wide import check_cluster_wide
 from hcpcreds.manifests.check.documents import check_documents
 from hcpcreds.manifests.check.environment import check_environment
-from hcpcreds.manifests.check.rules import RULES, Finding, Rule, Severity
+from hcpcreds.manifests.check.rules import RULES, Finding, Rule, Severity, read_page
 from hcpcreds.manifests.check.secret_provider_classes import check_secret_provider_classes
 from hcpcreds.manifests.check.shapes import check_shapes
 from hcpcreds.manifests.check.sorting import count_subjects, sort_documents
 from hcpcreds.manifests.check.volumes import check_volumes
 from hcpcreds.manifests.check.workloads import check_workloads
 
-__all__ = ["RULES", "Document", "Finding", "Rule", "Severity", "check", "count_subjects", "read_documents"]
+__all__ = [
+    "RULES",
+    "Document",
+    "Finding",
+    "Rule",
+    "Severity",
+    "check",
+    "count_subjects",
+    "read_documents",
+    "read_page",
+]
 
 
 def check(documents: Iterable[Document | Mapping[str, Any]]) -> list[Finding]:

@@ -1,5 +1,6 @@
 """The table of findings: each code, how bad it is, and what it says. docs/checks has a page for each."""
 
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -115,6 +116,18 @@ RULES: Final = {
     "HC701": Rule("error", "Document that cannot be read"),
     "HC702": Rule("note", "Template that is not rendered"),
 }
+
+
+def read_page(code: str) -> str:
+    """Read the page of a code, in Markdown.
+
+    Raises:
+        KeyError: There is no such code.
+        FileNotFoundError: The pages have been left out of this installation.
+    """
+    RULES[code]
+    shipped, checkout = Path(__file__).with_name("pages"), Path(__file__).parents[4] / "docs" / "checks"
+    return (shipped if shipped.is_dir() else checkout).joinpath(f"{code}.md").read_text("utf-8")
 
 
 class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
