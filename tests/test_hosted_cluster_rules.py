@@ -132,11 +132,11 @@ REFUSED: dict[str, tuple[tuple[dict[str, Any], ...], str]] = {
     ),
     "workload identities beside managed ones": (
         ({WORKLOAD: SELF_MANAGED[AUTHENTICATION]["workloadIdentities"]},),
-        f"{WORKLOAD}: not allowed; the type is ManagedIdentities",
+        f"{WORKLOAD}: only allowed with type WorkloadIdentities; the type is ManagedIdentities",
     ),
     "managed identities beside workload ones": (
         (SELF_MANAGED, {MANAGED: {"controlPlane": {}}}),
-        f"{MANAGED}: not allowed; the type is WorkloadIdentities",
+        f"{MANAGED}: only allowed with type ManagedIdentities; the type is WorkloadIdentities",
     ),
     "authentication missing": (({AUTHENTICATION: REMOVED},), f"{AUTHENTICATION}: required, but not set"),
     "workload identity without a client id": (
@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[tuple[dict[str, Any], ...], str]] = {
     ),
     "Swift beside Private Link": (
         (SELF_MANAGED, private("PublicAndPrivate", {**LINK, **SWIFT})),
-        f"{AZURE}.private.privateLink: not allowed; the type is Swift",
+        f"{AZURE}.private.privateLink: only allowed with type PrivateLink; the type is Swift",
     ),
     "Swift without its settings": (
         (SELF_MANAGED, private("PublicAndPrivate", {"type": "Swift"})),
@@ -205,7 +205,7 @@ REFUSED: dict[str, tuple[tuple[dict[str, Any], ...], str]] = {
     ),
     "Private Link beside Swift": (
         (SELF_MANAGED, private("Private", {**SWIFT, **LINK})),
-        f"{AZURE}.private.swift: not allowed; the type is PrivateLink",
+        f"{AZURE}.private.swift: only allowed with type Swift; the type is PrivateLink",
     ),
     "Swift with a name that is not one": (
         (private("Private", {"type": "Swift", "swift": {"podNetworkInstance": "Pni"}}),),

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.manifests.examples import SELF_MANAGED, make_manifest
 from tests.support.processes import start
 
 from hcpcreds.components import COMPONENTS
@@ -297,6 +298,10 @@ VALID = EXAMPLE.read_text()
             VALID.replace("ConfigType: ManagedIdentities", "ConfigType: WorkloadIdentities"),
             "ManagedIdentities",
         ),
+        (
+            json.dumps(make_manifest(SELF_MANAGED)),
+            "it uses workload identities, whose credentials are not mounted",
+        ),
         (re.sub(r"(credentialsSecretName: )(\S+)", r"\1bad_name", VALID, count=1), "credentialsSecretName"),
         (re.sub(r"(objectEncoding: )(\S+)", r"\1utf-16", VALID, count=1), "objectEncoding"),
         (
@@ -309,6 +314,7 @@ VALID = EXAMPLE.read_text()
         "not YAML",
         "wrong kind",
         "no managed identities",
+        "workload identities",
         "secret name",
         "encoding",
         "shared secret",

@@ -56,7 +56,7 @@ def check_union(fields: Fields, discriminator: str, members: dict[str, str]) -> 
         if value == discriminator and not fields.is_present(member):
             fields.note(member, f"required, but not set; the type is {value}")
         elif value != discriminator and fields.is_present(member):
-            fields.note(member, f"not allowed; the type is {discriminator}")
+            fields.note(member, f"only allowed with type {value}; the type is {discriminator}")
 
 
 def read_disabled_capabilities(spec: Fields) -> frozenset[str]:

@@ -75,10 +75,7 @@ class Chain:
         )
         self._objects = render(self._cluster, key_vault_user_client_id=self._key_vault_user)
         self._pods = build_pods(
-            self._cluster,
-            source,
-            self._objects,
-            key_vault_user_client_id=self._key_vault_user,
+            self._cluster, source, self._objects, key_vault_user_client_id=self._key_vault_user
         )
         self._records = {
             pod.name: ComponentRecord(
