@@ -23,6 +23,7 @@ def _complete_code(
 Examples:
   hcpcreds check deploy/ hosted-cluster.yaml
   hcpcreds render hosted-cluster.yaml | hcpcreds check - deploy/
+  hcpcreds check --kustomize overlays/
   hcpcreds check --select HC4 --output sarif deploy/ > check.sarif
   kubectl get deployments,secretproviderclasses -n clusters-otter -o yaml | hcpcreds check -
 """,
@@ -49,6 +50,12 @@ Examples:
     shell_complete=_complete_code,
     help="Do not report these. Repeatable.",
 )
+@click.option(
+    "--kustomize",
+    is_flag=True,
+    help="Build the kustomizations below a directory, with kubectl or kustomize, and check what comes out."
+    " Without it, patches and what they are for are not judged.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="List the files in which there was nothing to check.")
 @click.option("--list", "list_codes", is_flag=True, help="List every code, how bad it is and what it means.")
 @click.option(
@@ -63,6 +70,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     *,
+    kustomize: bool,
     verbose: bool,
     list_codes: bool,
     explain: str | None,
@@ -92,10 +100,11 @@ def command(  # noqa: PLR0913 - one parameter for each option
         return
     if not files:
         raise click.UsageError("Missing argument 'FILE...|-'.")
-    reading = Reading()
+    reading = Reading(files, builds=kustomize)
+    found = {finding for documents in reading.read() for finding in check(documents)}
     findings = [
         finding
-        for finding in check(reading.read(files))
+        for finding in sorted(found)
         if finding.code.startswith(selected or ("HC",)) and not (ignored and finding.code.startswith(ignored))
     ]
     text = render_findings(findings, output)

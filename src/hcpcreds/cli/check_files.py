@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from hcpcreds.cli.check_kustomize import Kustomizations, build
 from hcpcreds.cli.source import find_files, open_file_or_stdin
 from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.documents import TEMPLATE, Document, read_documents, read_source
@@ -15,27 +16,59 @@ _LOOKS_LIKE_TEMPLATE: Final = re.compile(rb"\{\{|\{%|<%")
 
 
 class Reading:
-    """What has been read so far, filled while `read` is iterated."""
+    """What has been read so far, filled while what `read` returns is iterated.
 
-    def __init__(self) -> None:
+    Args:
+        names: Of files and directories; ``-`` is standard input.
+        builds: Whether kustomize's directories are built, and not read as they are.
+    """
+
+    def __init__(self, names: Sequence[str], *, builds: bool = False) -> None:
         self.subjects = 0
         """Kubernetes objects, and settings that a check looks at."""
+        self.partial = 0
+        """Of these, patches and what they are for, which are not judged by themselves."""
         self.problems: list[str] = []
         """Why something that was named cannot be used."""
         self.passed_over: list[tuple[str, str]] = []
         """Files without anything to check, each with the reason."""
+        self._files = list(self._find(names))
+        self._kustomizations = Kustomizations(file for file, _ in self._files)
+        self._roots = self._kustomizations.find_roots() if builds else []
 
-    def read(self, names: Sequence[str]) -> Iterator[Document]:
-        """Read files, directories, and standard input for ``-``, each to the end."""
+    def read(self) -> list[Iterator[Document]]:
+        """Read everything, each file to the end.
+
+        Returns:
+            The documents, in groups to be checked by themselves: of all files, and of each that was built.
+        """
+        return [self._read_files(), *map(self._read_built, self._roots)]
+
+    def _find(self, names: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        """Find the files, and whether each has been named."""
         for name in names:
-            if name != "-" and Path(name).is_dir():
-                files = find_files(name, self.problems.append)
-                if not files:
-                    self.problems.append(f"{name}: the directory holds no *.yaml, *.yml or *.json")
-                for file in files:
-                    yield from self._read_found(file)
-            else:
-                yield from self._read_named(name)
+            if name == "-" or not Path(name).is_dir():
+                yield name, True
+                continue
+            files = find_files(name, self.problems.append)
+            if not files:
+                self.problems.append(f"{name}: the directory holds no *.yaml, *.yml or *.json")
+            yield from ((file, False) for file in files)
+
+    def _read_files(self) -> Iterator[Document]:
+        built = {file for root in self._roots for file in self._kustomizations.list_files(root)}
+        for file, is_named in self._files:
+            if built and file != "-" and Path(file).resolve() in built:
+                continue
+            yield from self._read_named(file) if is_named else self._read_found(file)
+
+    def _read_built(self, root: Path) -> Iterator[Document]:
+        try:
+            for document in build(root):
+                self.subjects += count_subjects(document)
+                yield document
+        except InputError as error:
+            self.problems += [f"{error.where}: {problem}" for problem in error.problems]
 
     def _read_named(self, name: str) -> Iterator[Document]:
         before, unreadable = self.subjects, []
@@ -72,8 +105,10 @@ class Reading:
     def _read_file(self, name: str) -> Iterator[Document]:
         try:
             with open_file_or_stdin(name) as (stream, _):
-                for document in read_documents(stream, file=name):
-                    self.subjects += count_subjects(document)
+                for found in read_documents(stream, file=name):
+                    document, count = self._kustomizations.mark(found), count_subjects(found)
+                    self.subjects += count
+                    self.partial += count if document.is_partial else 0
                     yield document
         except InputError as error:
             self.problems += [f"{error.where}: {problem}" for problem in error.problems]

@@ -46,6 +46,8 @@ def render_summary(findings: Sequence[Finding], reading: Reading, *, is_verbose:
     severities = Counter[str](finding.severity for finding in findings)
     found = [_count(severities[severity], severity) for severity in _COLORS if severities[severity]]
     summary = f"{', '.join(found) or 'nothing'} found in {_count(reading.subjects, 'object')}"
+    if reading.partial:
+        summary += f"; {_count(reading.partial, 'object')} of kustomize's not judged (--kustomize builds)"
     if not reading.passed_over:
         return summary
     summary += f"; {_count(len(reading.passed_over), 'file')} passed over"

@@ -11,7 +11,7 @@ from typing import Final, cast
 from hcpcreds.errors import InputError
 
 STANDARD_INPUT: Final = "standard input"
-_SUFFIXES: Final = (".yaml", ".yml", ".json", "cloud.conf")
+_SUFFIXES: Final = (".yaml", ".yml", ".json", "cloud.conf", "kustomization")
 
 
 @contextmanager

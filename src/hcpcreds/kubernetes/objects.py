@@ -12,6 +12,7 @@ Path = tuple[str | int, ...]
 MAX_OBJECTS: Final = 10_000
 """In one document. Aliases make a short text into a List of Lists of any size."""
 
+_DIRECTIVES: Final = ("$patch", "$deleteFromPrimitiveList", "$setElementOrder", "$retainKeys")
 _USUAL: Final = ("spec", "template")
 _TEMPLATES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("", "Pod"): (),
@@ -174,6 +175,24 @@ def is_object(value: object) -> bool:
         and isinstance(value.get("kind"), str)
         and isinstance(value.get("apiVersion"), str)
     )
+
+
+def is_patch(value: object) -> bool:
+    """Whether an object is a strategic merge patch: whether it has one of its directives anywhere."""
+    seen: set[int] = set()
+    left = [value]
+    while left:
+        found = left.pop()
+        if id(found) in seen or not isinstance(found, dict | list):
+            continue
+        seen.add(id(found))  # aliases share what they name
+        if isinstance(found, list):
+            left += found
+        elif any(str(key).startswith(_DIRECTIVES) for key in found):
+            return True
+        else:
+            left += found.values()
+    return False
 
 
 def is_same(one: object, other: object, seen: set[tuple[int, int]] | None = None) -> bool:

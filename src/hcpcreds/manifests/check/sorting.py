@@ -12,7 +12,14 @@ from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import KINDS
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.nodes import Node
-from hcpcreds.kubernetes.objects import find_controller, find_objects, find_pod_template, is_object, is_over
+from hcpcreds.kubernetes.objects import (
+    find_controller,
+    find_objects,
+    find_pod_template,
+    is_object,
+    is_over,
+    is_patch,
+)
 from hcpcreds.manifests.check.cluster_wide import find_helm_values
 from hcpcreds.manifests.check.reading import read_cluster, read_configs, read_pod
 from hcpcreds.manifests.check.secret_objects import find_read_secrets
@@ -51,6 +58,10 @@ def sort_documents(documents: Iterable[Document]) -> Subjects:
         )
         subjects.note_name(item)
         template = find_pod_template(node.value) if isinstance(node.value, dict) else None
+        if node.document.is_partial or (template is None and is_patch(node.value)):
+            if item.kind == "SecretProviderClass":
+                subjects.add_class(item, is_partial=True)
+            continue
         if template is None:
             _keep(item, subjects)
             continue
@@ -138,7 +149,8 @@ def _keep_pod(pod: Pod, subjects: Subjects, unlikely: UnlikelyPods) -> None:
     for secret in find_read_secrets(pod):
         subjects.secret_readers.setdefault(secret, {}).setdefault(pod.namespace, pod.name)
     if pod.rows or pod.kind == "DaemonSet" or any(map(_is_telling, _list_texts(pod))):
-        subjects.add_pod(pod)
+        if not is_patch(pod.node.value):
+            subjects.add_pod(pod)
     else:
         unlikely.add(pod)
 

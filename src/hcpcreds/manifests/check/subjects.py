@@ -180,6 +180,7 @@ class Subjects(msgspec.Struct):
     """The same pods by kind and name of the Secrets and ConfigMaps that they mount."""
     classes: list[Named] = msgspec.field(default_factory=list)
     classes_by_name: dict[str, list[Named]] = msgspec.field(default_factory=dict)
+    partial_classes: set[str] = msgspec.field(default_factory=set)
     objects: dict[int, list[Node]] = msgspec.field(default_factory=dict)
     """The objects of each SecretProviderClass, parsed once."""
     users_of_classes: dict[str, list[tuple[Pod, Node]]] = msgspec.field(default_factory=dict)
@@ -204,11 +205,14 @@ class Subjects(msgspec.Struct):
         for source in {source for volume in pod.volumes for source in list_sources(volume)}:
             self.readers.setdefault(source, []).append(pod)
 
-    def add_class(self, item: Named) -> None:
-        """Add a SecretProviderClass."""
-        self.classes.append(item)
+    def add_class(self, item: Named, *, is_partial: bool = False) -> None:
+        """Add a SecretProviderClass; of one that something is to be merged with, only the name is known."""
         self.objects[id(item.node.value)] = _read_objects(item.node)
         self.classes_by_name.setdefault(item.name, []).append(item)
+        if is_partial:
+            self.partial_classes.add(item.name)
+        else:
+            self.classes.append(item)
 
     def get_objects(self, item: Named) -> list[Node]:
         """The entries of the parameter ``objects``; those that cannot be read are left out."""
@@ -285,6 +289,8 @@ class Subjects(msgspec.Struct):
     def find_files(self, class_name: str, namespace: str) -> frozenset[str]:
         """The files that a SecretProviderClass mounts; none when that is not known."""
         classes = self.find_classes(class_name, namespace)
+        if class_name in self.partial_classes:
+            return frozenset()
         if classes:
             names = [name for item in classes for name in _list_files(self.get_objects(item))]
             is_known = all(name and not is_placeholder(name) for name in names)
