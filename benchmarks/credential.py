@@ -24,6 +24,7 @@ from hcpcreds.credential import Status
 from hcpcreds.credential.source import CredentialSource
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.settings import Settings
+from hcpcreds.watch import Watcher
 
 ARM_SCOPE: Final = "https://management.azure.com/.default"
 VAULT_SCOPE: Final = "https://vault.azure.net/.default"
@@ -181,13 +182,7 @@ def _measure_rotation(folder: Path, contents: list[bytes]) -> None:
 
 
 def _measure_taking(path: Path, contents: list[bytes]) -> float:
-    source = CredentialSource(
-        str(path),
-        backstop=timedelta(hours=6),
-        clock=time.time,
-        post=lambda work: work(),
-        keep_watched=lambda: True,
-    )
+    source = CredentialSource(str(path), backstop=timedelta(hours=6), clock=time.time, watcher=Watcher())
     taken = []
     for content in contents:
         path.write_bytes(content)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.credential.files import no_new_threads, wait_until
+from tests.support.waiting import no_new_threads, wait_until
 
 from hcpcreds.workers import Workers
 

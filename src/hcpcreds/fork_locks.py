@@ -1,14 +1,15 @@
-"""What a fork waits for (see `hcpcreds.credential.registry`).
+"""Locks that a fork waits for.
 
-A lock that one thread holds when another one forks stays held for ever in the child. So these two are held
-around what takes locks that are not ours.
+A lock that one thread holds while another one forks stays locked in the child, where nobody can release it.
+Whoever calls code that takes locks of its own holds one of these meanwhile; `hcpcreds.watch` and
+`hcpcreds.credential` take them before a fork, and release them after it.
 """
 
 import threading
 from typing import Final
 
 first_use: Final = threading.RLock()
-"""Held around imports inside functions, and around what is made with them: importing takes a lock for each
-module, and so do some standard functions when they are first called (`platform.platform`, say)."""
+"""Held around imports inside functions, and around what is made with them: an import takes a lock for each
+module, and some standard functions take one when they are first called (`platform.platform`, say)."""
 signing: Final = threading.Lock()
-"""Held while a private key signs: OpenSSL has a lock in each key. That takes 0.3 ms, once a token request."""
+"""Held while a private key signs, 0.3 ms for each token request: OpenSSL has a lock in each key."""

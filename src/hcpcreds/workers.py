@@ -1,4 +1,4 @@
-"""Daemon threads for what must not hold up a caller or an event loop; none while there is nothing to do."""
+"""Daemon threads for work that must not block a caller or an event loop; they end when there is none."""
 
 import contextlib
 import functools
@@ -24,11 +24,15 @@ _Mailbox = SimpleQueue[_Work | None]
 
 
 class Workers:
-    """Calls what it is given, in its threads. One for each kind of work, made once for the process.
+    """A small pool of daemon threads. Make one for each kind of work, once for the process.
 
-    When all threads are held up, by an authority that hangs, the rest waits; so only work that somebody else
-    can take over belongs beside such work. (concurrent.futures has no daemon threads: a hung authority would
-    hold up the exit.)
+    When every thread is blocked (by an authority that hangs, say), the rest of the work waits: put work with
+    different dependencies into different pools. The threads of concurrent.futures are not daemons, and a hung
+    authority would delay the exit of the process.
+
+    Args:
+        name: Name of the threads.
+        threads: How many run at once at most.
     """
 
     def __init__(self, name: str, *, threads: int = 4) -> None:
@@ -38,15 +42,15 @@ class Workers:
         os.register_at_fork(after_in_child=self.reset_after_fork)
 
     def reset_after_fork(self) -> None:
-        """Start with no threads and nothing to do."""
+        """Start again without threads and without work."""
         self._state = _State(self._max_threads)
 
     def submit(self, work: _Work) -> bool:
-        """Have a thread call something soon.
+        """Queue a callable for a thread.
 
         Returns:
-            Whether one will. False when no thread can be started, or when a thousand others wait already:
-            nobody calls it then. Never raises for want of a thread.
+            Whether a thread will call it. False when no thread can be started, or when a thousand callables
+            wait already; it is then never called. Does not raise when there are no threads.
         """
         state = self._state
         if state.hand_over(work) or (not state.permits.empty() and self._start(work)):
@@ -54,15 +58,15 @@ class Workers:
         if state.permits.qsize() == self._max_threads or len(state.waiting) >= _MAX_WAITING:
             return False
         state.waiting.append(work)
-        state.hand_over(None)  # to one that has become idle meanwhile
+        state.hand_over(None)  # to a thread that has become idle meanwhile
         return True
 
     def call(self, work: Callable[[], T]) -> "Future[T]":
-        """Call something in a thread, or at once and here when no thread can be started.
+        """Call something in a thread, or here and now when no thread can be started.
 
         Returns:
-            Its result to come; in asyncio code for `asyncio.wrap_future`. Unlike `asyncio.to_thread`, this
-            waits for nobody else's work in the event loop's default executor.
+            A future; asyncio code wraps it with `asyncio.wrap_future`. Unlike `asyncio.to_thread`, this does
+            not wait for other work in the event loop's default executor.
         """
         future: Future[T] = Future()
 
@@ -71,7 +75,7 @@ class Workers:
                 return
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 (it is raised where the result is waited for)
+            except BaseException as error:  # noqa: BLE001 (the future raises it)
                 future.set_exception(error)
 
         if not self.submit(run):
@@ -90,22 +94,22 @@ class Workers:
 class _State:
     """What the threads share.
 
-    No lock guards it, for each step is one step of a deque or a queue: an exception may hit who submits
-    between any two lines (a signal, a killed greenlet), and a lock that it left behind would stop all work.
+    There is no lock: each step is a single operation of a deque or a queue. An exception may hit the caller
+    between any two lines (a signal, a killed greenlet), and a lock left behind would stop all work.
     """
 
     def __init__(self, threads: int) -> None:
         self.waiting: deque[_Work] = deque()
-        """What no thread was free for."""
+        """Work that no thread was free for."""
         self.idle: deque[_Mailbox] = deque()
-        """Those of threads with nothing to do. Who takes one from here puts something into it."""
+        """Mailboxes of idle threads. Whoever takes one from here puts something into it."""
         self.permits: SimpleQueue[None] = SimpleQueue()
-        """One for each thread that may still run."""
+        """One for each further thread that may run."""
         for _ in range(threads):
             self.permits.put(None)
 
     def hand_over(self, work: _Work | None) -> bool:
-        """Give something to an idle thread, if there is one; None has it look for itself."""
+        """Give work to an idle thread, if there is one; None makes it look for work itself."""
         try:
             self.idle.pop().put(work)
         except IndexError:
@@ -113,7 +117,7 @@ class _State:
         return True
 
     def take_permit(self) -> bool:
-        """Whether one more thread may run."""
+        """Whether one more thread may run; if so, it counts as running."""
         try:
             self.permits.get_nowait()
         except Empty:
@@ -121,20 +125,20 @@ class _State:
         return True
 
     def get(self, mailbox: _Mailbox) -> _Work | None:
-        """Get what is to be done, by an idle thread; None when nothing has come for a while."""
+        """Wait for work on an idle thread; None when none has come for a while."""
         while True:
             try:
                 return self.waiting.popleft()
             except IndexError:
                 self.idle.append(mailbox)
             if self.waiting and self._leave(mailbox):
-                continue  # it came just before anybody could see that this thread is idle
+                continue  # it came just before others could see that this thread is idle
             try:
                 work = mailbox.get(timeout=_IDLE_SECONDS)
             except Empty:
                 if self._leave(mailbox):
                     return None
-                # Somebody is about to put something into it, unless it was interrupted.
+                # Somebody is about to put work into it, unless an exception has hit them first.
                 with contextlib.suppress(Empty):
                     return mailbox.get(timeout=_IDLE_SECONDS)
                 return None
@@ -156,11 +160,11 @@ def _run(state: _State, work: _Work) -> None:
     while state.take_permit():
         while mine is not None:
             _call(mine)
-            mine = None  # whatever it holds goes before this thread waits
+            mine = None  # frees what it refers to before this thread waits
             mine = state.get(mailbox)
         state.permits.put(None)
         try:
-            mine = state.waiting.popleft()  # it came when this thread had left already
+            mine = state.waiting.popleft()  # it came just after this thread had given up
         except IndexError:
             return
     if mine is not None:

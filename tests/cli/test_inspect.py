@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.credential.files import Mount, issue, later, render_file
+from tests.credential.files import issue, later, render_file
 from tests.support.processes import start
+from tests.support.volume import Mount
 from tests.test_no_secrets import assert_shows_none
 
 from hcpcreds.cli.root import hcpcreds

@@ -14,7 +14,7 @@ from typing import Any
 import jwt
 import pytest
 from click.testing import CliRunner, Result
-from tests.credential.files import wait_until
+from tests.support.waiting import wait_until
 from tests.test_no_secrets import assert_shows_none
 
 from hcpcreds.cli.root import hcpcreds

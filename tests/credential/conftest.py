@@ -8,8 +8,9 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.credential.files import Clock, Mount, make_key
+from tests.credential.files import Clock, make_key
 from tests.credential.subjects import AioSubject, Loop, Subject
+from tests.support.volume import Mount
 
 import hcpcreds.aio
 import hcpcreds.credential

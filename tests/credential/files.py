@@ -4,14 +4,8 @@ import base64
 import datetime as dt
 import functools
 import json
-import os
-import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import EllipsisType
 from typing import Any, Protocol
 
@@ -20,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from tests.support.waiting import wait_until
 
 from hcpcreds.credential import Status
 
@@ -102,40 +97,6 @@ def render_file(issued: Issued, **changes: object | EllipsisType) -> bytes:
     return json.dumps({key: value for key, value in fields.items() if value is not ...}).encode()
 
 
-class Mount:
-    """A directory that is written as the CSI driver's atomic writer does it."""
-
-    def __init__(self, directory: Path, name: str = "secret") -> None:
-        self.directory = directory
-        self.name = name
-        self.path = directory / name
-        self._count = 0
-
-    def swap(self, content: bytes) -> None:
-        """One rotation."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._count += 1
-        current = self.directory / "..data"
-        before = current.readlink() if current.is_symlink() else None
-        new = f"..2026_11_23_10_15_42.{os.getpid()}.{self._count}"
-        (self.directory / new).mkdir()
-        (self.directory / new / self.name).write_bytes(content)
-        if not self.path.is_symlink():
-            self.path.symlink_to(f"..data/{self.name}")
-        (self.directory / "..data_tmp").symlink_to(new)
-        (self.directory / "..data_tmp").rename(current)
-        if before is not None:
-            shutil.rmtree(self.directory / before)
-
-
-def wait_until(true: Callable[[], object], *, seconds: float = 8) -> None:
-    """Wait for something that another thread does."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
-
-
 class Clock:
     """Unix time that a test can set."""
 
@@ -170,13 +131,3 @@ class HasStatus(Protocol):
 def wait_for_generation(source: HasStatus, generation: int) -> None:
     """Wait until a source has taken so many credentials."""
     wait_until(lambda: source.status().generation == generation)
-
-
-@contextmanager
-def no_new_threads() -> Iterator[None]:
-    """The fault of a pod at its limit of processes: "can't start new thread", as the kernel has it."""
-    before = threading.stack_size(1 << 46)
-    try:
-        yield
-    finally:
-        threading.stack_size(before)

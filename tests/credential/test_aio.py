@@ -12,8 +12,10 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity.aio import ChainedTokenCredential
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity
-from tests.credential.files import Clock, Mount, wait_until
+from tests.credential.files import Clock
 from tests.credential.subjects import Loop
+from tests.support.volume import Mount
+from tests.support.waiting import wait_until
 
 from hcpcreds.aio import UserAssignedIdentityCredential
 from hcpcreds.errors import SourceClosedError

@@ -13,7 +13,8 @@ from azure.core.exceptions import ClientAuthenticationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.credential.conftest import SCOPE, Identity, Make
-from tests.credential.files import Clock, issue, render_file, wait_until
+from tests.credential.files import Clock, issue, render_file
+from tests.support.waiting import wait_until
 
 import hcpcreds
 from hcpcreds.credential.authority import Attempt, Failure, Moment, Token, read_answer

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make
-from tests.credential.files import Clock, Steps, wait_until
+from tests.credential.files import Clock, Steps
+from tests.support.waiting import wait_until
 
 import hcpcreds
 from hcpcreds.credential import UserAssignedIdentityCredential

@@ -16,16 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.credential.files import (
-    CLIENT,
-    TENANT,
-    Issued,
-    Mount,
-    encode,
-    issue,
-    make_key,
-    render_file,
-)
+from tests.credential.files import CLIENT, TENANT, Issued, encode, issue, make_key, render_file
+from tests.support.volume import Mount
 from tests.test_no_secrets import assert_shows_none
 
 from hcpcreds.credential_file.inspection import (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.credential.conftest import SCOPE, Identity, get_signer
-from tests.credential.files import wait_until
+from tests.support.waiting import wait_until
 
 import hcpcreds.aio
 import hcpcreds.credential

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from azure.core.pipeline.transport import RequestsTransport
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, get_signer
-from tests.credential.files import Mount, issue, later, render_file, wait_for_generation, wait_until
+from tests.credential.files import issue, later, render_file, wait_for_generation
 from tests.support.processes import run_python
+from tests.support.volume import Mount
+from tests.support.waiting import wait_until
 
 import hcpcreds.aio
 from hcpcreds.credential import UserAssignedIdentityCredential

@@ -17,7 +17,8 @@ from azure.identity import ChainedTokenCredential, CredentialUnavailableError
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make, get_signer
-from tests.credential.files import Clock, make_key, wait_for_generation, wait_until
+from tests.credential.files import Clock, make_key, wait_for_generation
+from tests.support.waiting import wait_until
 
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.credential.base import CachedToken

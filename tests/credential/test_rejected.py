@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 from tests.credential.conftest import SCOPE, Identity, Make
-from tests.credential.files import encode, issue, make_key, render_file, wait_until
+from tests.credential.files import encode, issue, make_key, render_file
+from tests.support.waiting import wait_until
 
 SENTINEL = os.urandom(16).hex()
 SECRET = SENTINEL + "x" * 40

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.credential.conftest import SCOPE, Identity, Make
-from tests.credential.files import wait_until
+from tests.support.waiting import wait_until
 
 from hcpcreds.credential.settings import read_cloud_config, read_environment
 from hcpcreds.credential_file.file import MAX_FILE_BYTES

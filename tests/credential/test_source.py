@@ -15,13 +15,13 @@ from tests.credential.files import (
     TENANT,
     Clock,
     Issued,
-    Mount,
     issue,
     later,
     render_file,
     wait_for_generation,
-    wait_until,
 )
+from tests.support.volume import Mount
+from tests.support.waiting import wait_until
 
 from hcpcreds.credential import Status, UserAssignedIdentityCredential
 from hcpcreds.credential_file.file import MAX_FILE_BYTES

@@ -8,7 +8,9 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ChainedTokenCredential
 from tests.credential.conftest import SCOPE, Identity
-from tests.credential.files import Clock, Mount, no_new_threads, wait_until
+from tests.credential.files import Clock
+from tests.support.volume import Mount
+from tests.support.waiting import no_new_threads, wait_until
 
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.local.azure.azure import LocalAzure

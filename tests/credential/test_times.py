@@ -4,7 +4,8 @@ import datetime as dt
 from collections.abc import Iterator
 
 import pytest
-from tests.credential.files import Mount, encode, issue, later, render_file
+from tests.credential.files import encode, issue, later, render_file
+from tests.support.volume import Mount
 
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.credential.registry import open_source

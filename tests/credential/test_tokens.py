@@ -11,7 +11,8 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make, get_signer
-from tests.credential.files import Clock, wait_for_generation, wait_until
+from tests.credential.files import Clock, wait_for_generation
+from tests.support.waiting import wait_until
 
 from hcpcreds.errors import (
     CredentialExpiredError,

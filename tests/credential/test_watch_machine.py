@@ -9,7 +9,9 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.credential.files import CLIENT, Clock, Issued, Mount, issue, make_key, render_file, wait_until
+from tests.credential.files import CLIENT, Clock, Issued, issue, make_key, render_file
+from tests.support.volume import Mount
+from tests.support.waiting import wait_until
 from typing_extensions import override
 
 from hcpcreds.credential import UserAssignedIdentityCredential

@@ -3,7 +3,6 @@
 import inspect
 import mmap
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from tests.credential.files import Clock, issue, later, render_file, wait_until
+from tests.credential.files import Clock, issue, later, render_file
+from tests.support.waiting import wait_until
 
 import hcpcreds.aio
 import hcpcreds.credential
 from hcpcreds.credential.source import DEFAULT_BACKSTOP, CredentialSource
-from hcpcreds.watch.watcher import Watcher
+from hcpcreds.watch import Watcher
 
 FIRST = issue()
 SECOND = later(FIRST)
@@ -44,17 +44,16 @@ class Watch:
     def __init__(self, path: Path) -> None:
         self.seconds = Seconds()
         self.clock = Clock()
-        self.watcher = Watcher(clock=self.seconds)
+        self.watcher = Watcher(monotonic=self.seconds)
         self.source = CredentialSource(
             str(path),
             backstop=DEFAULT_BACKSTOP,
             clock=self.clock,
-            post=self.watcher.post,
-            keep_watched=self.watcher.keep_running,
+            watcher=self.watcher,
         )
 
     def begin(self, *, poll: bool = False) -> None:
-        self.watcher.add(self.source, poll=poll)
+        self.source.start_watching(poll=poll)
         self.settle()
 
     def settle(self) -> None:
@@ -75,7 +74,7 @@ class Watch:
         return self.source.status().generation
 
     def end(self) -> None:
-        self.watcher.post(lambda: self.watcher.remove(self.source))
+        self.source.stop_watching()
 
 
 @pytest.fixture
@@ -113,14 +112,6 @@ def test_file_is_read_after_six_hours_when_nothing_tells_of_a_change(path: Path,
         assert watch.source.status().last_error is None
         watch.get_generation_after(4)
         assert "not later" in str(watch.source.status().last_error)
-
-
-def test_file_is_read_each_second_when_polling_is_asked_for(path: Path, watch: Watch):
-    with mapped(path, render_file(FIRST)) as write:
-        watch.begin(poll=True)
-        write(render_file(SECOND))
-        assert watch.get_generation_after(0.9) == 1
-        assert watch.get_generation_after(0.2) == 2
 
 
 def test_file_is_read_each_second_when_it_could_not_be_read(path: Path, watch: Watch, tmp_path: Path):
@@ -168,9 +159,3 @@ def test_credential_of_the_future_is_taken_at_its_time(path: Path, watch: Watch)
 )
 def test_backstop_is_six_hours_when_none_is_given(kind: Callable[..., object]):
     assert inspect.signature(kind).parameters["backstop"].default == timedelta(hours=6)
-
-
-def test_thread_ends_when_nothing_is_watched_any_more(watch: Watch):
-    watch.begin()
-    watch.end()
-    wait_until(lambda: "hcpcreds-watcher" not in {thread.name for thread in threading.enumerate()})

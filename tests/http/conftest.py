@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.credential.files import Mount, issue, render_file
+from tests.credential.files import issue, render_file
 from tests.credential.subjects import AioSubject, Loop, Subject
 from tests.http.network import Authority, Web
+from tests.support.volume import Mount
 
 import hcpcreds.aio
 import hcpcreds.credential

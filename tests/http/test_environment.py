@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport
-from tests.credential.files import Mount, issue, render_file
+from tests.credential.files import issue, render_file
 from tests.http.conftest import Make, Net
 from tests.http.network import HOST, ConnectProxy
+from tests.support.volume import Mount
 
 import hcpcreds.aio
 import hcpcreds.credential

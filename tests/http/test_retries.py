@@ -9,9 +9,10 @@ import pytest
 from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.credential.files import Mount, issue, render_file
+from tests.credential.files import issue, render_file
 from tests.http.conftest import Make, Net
 from tests.local.clients import Caller
+from tests.support.volume import Mount
 
 import hcpcreds.aio
 import hcpcreds.credential

@@ -27,9 +27,10 @@ class Room:
 
 ROOMS: Final = {
     "credential": Room(
-        ("credential", "credential_file", "watch", "aio.py", "fork_locks.py", "workers.py"),
+        ("credential", "credential_file", "aio.py", "fork_locks.py", "workers.py"),
         ("tests/credential", "tests/test_workers.py", "tests/test_no_secrets.py"),
     ),
+    "watch": Room(("watch",), ("tests/watch", "tests/credential")),
     "http": Room(("http",), ("tests/http", "tests/credential")),
     "dataplane": Room(("dataplane",), ("tests/dataplane", "tests/vault")),
     "vault": Room(("vault",), ("tests/vault", "tests/renewal")),

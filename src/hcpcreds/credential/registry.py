@@ -1,4 +1,4 @@
-"""One source for each path in this process, and one watcher for all sources."""
+"""One source for each path in this process."""
 
 import functools
 import os
@@ -7,12 +7,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from hcpcreds.credential.source import CredentialSource, Listener
-from hcpcreds.errors import InputError
 from hcpcreds.fork_locks import first_use, signing
-from hcpcreds.text import make_safe
-from hcpcreds.watch.watcher import Watcher
+from hcpcreds.watch import make_absolute
+from hcpcreds.watch.shared import shared_watcher
 
-_watcher = Watcher()
 _sources: dict[str, CredentialSource] = {}
 _lock = threading.Lock()
 
@@ -44,53 +42,27 @@ def open_source(  # noqa: PLR0913 (all keywords)
     Raises:
         InputError: There can be no file of this path; or others judge it by another clock.
     """
-    path = _make_absolute(path)
+    path = make_absolute(path)
     with _lock:
         source = _sources.get(path)
         is_new = source is None
         if source is None:
-            source = CredentialSource(
-                path, backstop=backstop, clock=clock, post=_watcher.post, keep_watched=_watcher.keep_running
-            )
+            source = CredentialSource(path, backstop=backstop, clock=clock, watcher=shared_watcher)
         source.join(clock=clock, uses_authority=uses_authority, listener=listener)
         _sources[path] = source
         source.users += 1
         source.backstop = min(source.backstop, backstop)
     if read and source.snapshot is None:
-        source.reload(deliver=_watcher.post)
+        source.reload(deliver=source.post)
     if is_new or poll:
-        _watcher.add(source, poll=poll)
+        source.start_watching(poll=poll)
     # Given back by the watcher's thread: a finalizer may run anywhere, even where the lock is held.
     return source, functools.partial(_leave, source)
 
 
-def _make_absolute(path: str | os.PathLike[str]) -> str:
-    """Make a path absolute, and leave it as it is besides.
-
-    What `..` means is the kernel's to say: in `link/../file` it is the parent of where the link leads.
-    """
-    text = os.fsdecode(path)
-    try:
-        name = os.fsencode(text)
-    except UnicodeEncodeError:
-        raise InputError("path", ["has characters that no file name can have here"]) from None
-    if not name or b"\0" in name:
-        raise InputError("path", ["expected the path of a file, without NUL characters"])
-    if text.startswith("/"):
-        return text
-    try:
-        return os.path.join(os.getcwd(), text)  # noqa: PTH109, PTH118 (pathlib would tidy the path)
-    except OSError as error:
-        raise InputError(
-            "path",
-            [f"{make_safe(text)} is relative, and the working directory is not there: {error.strerror}"],
-            hint="Name the file by its absolute path.",
-        ) from None
-
-
 def _leave(source: CredentialSource) -> None:
     source.left.append(None)
-    _watcher.post(functools.partial(_give_back, source))
+    source.post(functools.partial(_give_back, source))
 
 
 def _give_back(source: CredentialSource) -> None:
@@ -100,19 +72,18 @@ def _give_back(source: CredentialSource) -> None:
         if source.users > 0:
             return
         del _sources[source.path]
-    _watcher.remove(source)
+    source.stop_watching()
 
 
 def _prepare_fork() -> None:
-    # This one first: whoever holds it may collect a credential, and so want the watcher's.
+    # Before the watcher's lock, for these hooks run in the opposite order of their registration. And
+    # `first_use` first: a thread that holds it may collect a credential, which takes one of the others.
     first_use.acquire()
     signing.acquire()
     _lock.acquire()
-    _watcher.prepare_fork()
 
 
 def _go_on_after_fork() -> None:
-    _watcher.go_on_after_fork()
     _lock.release()
     signing.release()
     first_use.release()
@@ -124,7 +95,6 @@ def _reset_after_fork() -> None:
     _lock.release()
     for source in _sources.values():
         source.reset_after_fork()
-    _watcher.reset_after_fork()
 
 
 os.register_at_fork(before=_prepare_fork, after_in_parent=_go_on_after_fork, after_in_child=_reset_after_fork)

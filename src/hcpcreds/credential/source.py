@@ -39,7 +39,7 @@ from hcpcreds.errors import (
     MountFormatError,
     MountNotReadyError,
 )
-from hcpcreds.watch.watcher import WatchMode
+from hcpcreds.watch import Watch, Watcher
 
 DEFAULT_BACKSTOP: Final = timedelta(hours=6)
 
@@ -63,13 +63,13 @@ class CredentialSource:
         "_listeners",
         "_lock",
         "_state",
+        "_watch",
+        "_watcher",
         "backstop",
-        "keep_watched",
         "left",
         "path",
         "post",
         "users",
-        "watch_mode",
     )
 
     def __init__(
@@ -78,19 +78,17 @@ class CredentialSource:
         *,
         backstop: timedelta,
         clock: Callable[[], float],
-        post: Callable[[Callable[[], object]], object],
-        keep_watched: Callable[[], bool],
+        watcher: Watcher,
     ) -> None:
         self.path = path
         self.backstop = backstop
-        self.watch_mode: WatchMode = "watching"
         self.users = 0
         self.left: deque[None] = deque()
         """One for each user that has gone and is not taken off `users` yet."""
-        self.post = post
+        self.post = watcher.post
         """Queues a callable on the watcher's thread; callables run in order."""
-        self.keep_watched = keep_watched
-        """Starts the watcher's thread if it has ended; tells whether it runs."""
+        self._watcher = watcher
+        self._watch: Watch | None = None
         self._clock = clock
         self._lock = threading.Lock()
         self._state = SourceState(path=path)
@@ -134,6 +132,26 @@ class CredentialSource:
             if listener is not None:
                 self._listeners.append(listener)
 
+    def start_watching(self, *, poll: bool) -> None:
+        """Have the watcher reload the file from now on; with ``poll`` every second."""
+        watch = self._watcher.watch(self.path, self._reload_again, poll=poll)
+        with self._lock:
+            first, self._watch = self._watch, self._watch or watch
+        if first is not None:
+            watch.close()
+            first.check_soon(poll=poll)
+
+    def stop_watching(self) -> None:
+        """Stop watching the file."""
+        with self._lock:
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
+    def _reload_again(self) -> float:
+        self.reload()
+        return self.get_delay()
+
     def reload(self, *, deliver: Deliver = _call) -> None:
         """Read the file, and take what it holds if it is good and later.
 
@@ -166,7 +184,7 @@ class CredentialSource:
         Raises:
             HcpCredsError: There is none; says why.
         """
-        if not self.keep_watched():
+        if not self._watcher.keep_running():
             self.reload(deliver=self.post)  # there is no thread to be had, so it is done here
         snapshot = self.snapshot
         if snapshot is None or is_expired(snapshot.file, self._now()):
@@ -200,8 +218,9 @@ class CredentialSource:
 
     def status(self) -> Status:
         """How this source stands now."""
-        watch_mode = self.watch_mode
-        self.keep_watched()
+        watch = self._watch
+        watch_mode = watch.mode if watch is not None else "watching"
+        self._watcher.keep_running()
         state = self._state
         snapshot, previous = state.snapshot, state.previous
         file = snapshot.file if snapshot else None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from hcpcreds.watch.watcher import WatchMode
+from hcpcreds.watch import WatchMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

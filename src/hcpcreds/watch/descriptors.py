@@ -1,7 +1,7 @@
-"""File descriptors that are known by what they are, and not by their numbers alone.
+"""File descriptors that are recognized by what they refer to, and not by their number alone.
 
-What turns a process into a daemon closes every descriptor, also those of others, and the kernel gives their
-numbers to whoever opens something next. Who goes by the number then reads, writes or closes another's file.
+Code that makes a process a daemon closes every descriptor, and the kernel reuses the numbers for whatever is
+opened next. Code that trusts a number then reads, writes or closes a file that belongs to somebody else.
 """
 
 import contextlib
@@ -11,27 +11,27 @@ import signal
 from typing import Final
 
 _MARK: Final = signal.SIGURG
-"""Never sent, for that takes O_ASYNC and an owner (fcntl(2)); and ignored by default if it ever were."""
+"""A harmless one: it is sent only with O_ASYNC and an owner (fcntl(2)), and ignored by default."""
 
 
 class Descriptor:
-    """One that this process opened and nobody else should touch; yet somebody may have closed it."""
+    """A descriptor that this process opened, and that other code may have closed since."""
 
     __slots__ = ("_identity", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        # All inotify instances, eventfds and epolls share one inode, so what is ours bears a mark besides.
+        # All inotify instances, eventfds and epolls share one inode, so ours carry a mark as well.
         with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(number, fcntl.F_SETSIG, _MARK)
         self._identity = _identify(number)
 
     def is_ours(self) -> bool:
-        """Whether the number still means what was opened."""
+        """Whether the number still refers to what was opened."""
         return self._identity is not None and _identify(self.number) == self._identity
 
     def close(self) -> None:
-        """Close it, unless somebody has; what has its number now stays open."""
+        """Close it, unless somebody has; whatever has its number now stays open."""
         if self.is_ours():
             os.close(self.number)
         self._identity = None

@@ -29,22 +29,22 @@ _READ_BYTES: Final = 1 << 16
 
 
 class Event(NamedTuple):
-    """Something happened in a directory, or to it."""
+    """A change in a directory, or of the directory itself."""
 
     watch: int
     mask: int
     name: str
-    """Of the entry; empty when it happened to the directory itself."""
+    """Name of the entry; empty for a change of the directory itself."""
 
 
 class Inotify:
-    """One instance. Its calls raise OSError with EBADF when other code has closed its descriptor.
+    """One inotify instance. Its calls raise OSError with EBADF when other code has closed its descriptor.
 
     Args:
         libc: From `load_libc`.
 
     Raises:
-        OSError: There is none to be had: a limit is reached.
+        OSError: The process or the user is at a limit.
     """
 
     def __init__(self, libc: Any) -> None:  # noqa: ANN401 (ctypes' own)
@@ -52,7 +52,7 @@ class Inotify:
         self.descriptor = Descriptor(self._check(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)))
 
     def add_watch(self, directory: str, mask: int) -> int:
-        """Watch a directory; tells the number of the watch, the same for the same directory.
+        """Watch a directory; returns the number of the watch, the same for the same directory.
 
         Raises:
             OSError: It cannot be watched.
@@ -62,7 +62,7 @@ class Inotify:
         )
 
     def remove_watch(self, watch: int) -> None:
-        """Watch a directory no longer.
+        """Stop watching a directory.
 
         Raises:
             OSError: It is not watched.
@@ -70,10 +70,10 @@ class Inotify:
         self._check(self._libc.inotify_rm_watch(self._get_number(), watch))
 
     def read(self) -> Iterator[Event]:
-        """Read what has happened, as far as it fits into one read; never waits.
+        """Read the events that fit into one read; never blocks.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The instance cannot be read.
         """
         try:
             data = os.read(self._get_number(), _READ_BYTES)
@@ -104,7 +104,7 @@ def load_libc() -> Any:  # noqa: ANN401 (whatever functions it has)
     """Load the C library that this process runs with.
 
     Raises:
-        OSError: It has no inotify.
+        OSError: It has no inotify, or Python has no ctypes.
     """
     with first_use:
         try:

@@ -1,7 +1,6 @@
-# ruff: noqa: PTH115, PTH120 (paths are walked at every event; Path objects cost more than the walk)
-"""Which directories are watched, and who wants to know of which of their entries.
+"""The directories that inotify watches, and whose paths depend on which of their entries.
 
-What is watched are directories, not files: the CSI driver never writes to a mounted file, it swaps a symlink
+Directories are watched rather than files: the CSI driver never writes to a mounted file, it swaps a symlink
 beside it (kubernetes-sigs/secrets-store-csi-driver, pkg/util/fileutil/atomic_writer.go). Every directory
 entry that decides what a path means is watched: each symlink on the way, each parent, and the file itself.
 """
@@ -15,9 +14,9 @@ from typing import Final, Generic, TypeVar
 
 from hcpcreds.watch import inotify as events
 from hcpcreds.watch.inotify import Inotify
+from hcpcreds.watch.paths import resolve_entries
 
 _MAX_WALKS: Final = 10
-_MAX_SYMLINKS: Final = 40  # Linux's own limit, path_resolution(7)
 _SELF: Final = events.DELETE_SELF | events.MOVE_SELF | events.UNMOUNT | events.IGNORED
 _MASK: Final = (
     events.CLOSE_WRITE
@@ -32,7 +31,7 @@ _MASK: Final = (
 
 U = TypeVar("U")
 _Entries = tuple[tuple[int, str], ...]
-"""Watch and name of each directory entry that a path depends on."""
+"""Number of the watch, and name, of each directory entry that a path depends on."""
 
 
 class _Directory(Generic[U]):
@@ -43,8 +42,8 @@ class _Directory(Generic[U]):
         self.names: dict[str, set[U]] = {}
 
 
-class Watches(Generic[U]):
-    """The watches of one inotify instance, on the paths of many users."""
+class DirectoryWatches(Generic[U]):
+    """The directories that one inotify instance watches for the paths of many users."""
 
     def __init__(self, inotify: Inotify) -> None:
         self.inotify = inotify
@@ -52,13 +51,13 @@ class Watches(Generic[U]):
         self._users: dict[U, _Entries] = {}
 
     def watch(self, user: U, path: str) -> bool:
-        """Watch all that a user's path depends on now.
+        """Watch every entry that a user's path depends on now.
 
         Returns:
-            Whether that has changed, and so may have been missed.
+            Whether these entries have changed, so that a change of the file may have gone unnoticed.
 
         Raises:
-            OSError: It cannot be watched.
+            OSError: A directory cannot be watched.
         """
         has_changed = False
         for _ in range(_MAX_WALKS):
@@ -72,24 +71,25 @@ class Watches(Generic[U]):
             self._users[user] = found
             self._drop(user, set(before) - set(found))
             has_changed = True
-            # What changed before its directory was watched has told nobody. In a storm the events go on.
+            # A change before its directory was watched made no event. In a storm later ones will come.
             if resolve_entries(path) == steps:
                 break
         return has_changed
 
     def forget(self, user: U) -> None:
-        """Watch nothing for a user any more."""
+        """Stop watching for a user."""
         self._drop(user, self._users.pop(user, ()))
 
     def read(self) -> tuple[list[U], list[U]]:
-        """Read what has happened.
+        """Read the events so far; never blocks.
 
         Returns:
-            Whose paths may mean something else now; and whose file is new, and most likely still being
-            written: its writer's close() will tell, unless it was written elsewhere and linked here.
+            The users whose path may lead to something else now; and those whose file is new and most likely
+            still being written. The writer's close() makes another event, unless the file was written
+            elsewhere and linked here.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The instance cannot be read.
         """
         touched: dict[U, None] = {}
         begun: dict[U, None] = {}
@@ -117,7 +117,7 @@ class Watches(Generic[U]):
                 watch = added.get(directory) or self.inotify.add_watch(directory, _MASK)
             except OSError as error:
                 vanished = error.errno in (errno.ENOENT, errno.ENOTDIR)
-                # A parent that may be passed but not listed cannot be watched; it hardly ever changes.
+                # A parent that may be entered but not listed cannot be watched; it hardly ever changes.
                 if vanished or (error.errno == errno.EACCES and (directory, name) != steps[-1]):
                     continue
                 self._remove_unused(watch for watch, _ in found)
@@ -145,39 +145,6 @@ class Watches(Generic[U]):
                 # The watch is gone already when its directory is.
                 with contextlib.suppress(OSError):
                     self.inotify.remove_watch(watch)
-
-
-def resolve_entries(path: str) -> list[tuple[str, str]]:
-    """Walk a path as the kernel does.
-
-    Returns:
-        The (directory, name) of every step, as far as it goes; the directories are free of symlinks.
-    """
-    steps: list[tuple[str, str]] = []
-    here = "/"
-    names = path.split("/")[::-1]
-    links = 0
-    while names and links < _MAX_SYMLINKS:
-        name = names.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            here = os.path.dirname(here)
-            continue
-        steps.append((here, name))
-        step = f"{here}/{name}" if here != "/" else f"/{name}"
-        try:
-            target = os.readlink(step)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                break
-            here = step
-            continue
-        links += 1
-        if target.startswith("/"):
-            here = "/"
-        names.extend(target.split("/")[::-1])
-    return steps
 
 
 def _is_being_written(directory: str, name: str) -> bool:

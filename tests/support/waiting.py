@@ -1,0 +1,24 @@
+"""Waiting for other threads, and doing without them."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def wait_until(true: Callable[[], object], *, seconds: float = 8) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.002)
+
+
+@contextmanager
+def no_new_threads() -> Iterator[None]:
+    """The fault of a pod at its limit of processes: "can't start new thread", as the kernel has it."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
