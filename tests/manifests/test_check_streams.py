@@ -223,3 +223,39 @@ def test_hosted_cluster_with_placeholders_is_a_template_and_the_rest_is_judged(f
     manifest = make_manifest()
     manifest["spec"]["platform"]["azure"][field] = "${X}"
     assert set(codes([manifest, make_live("Deployment", "x")])) == {"HC109", "HC702"}
+
+
+@pytest.mark.parametrize(
+    "name", ["a/" * 150 + "x.yaml", "b" * 240 + ".yaml", "/".join(["c0FFee"] * 30), "Bearer abc.yaml"]
+)
+def test_name_of_a_file_is_shown_whole_however_long_it_is(name):
+    folder = name[: name.rfind("/") + 1]
+    item = {"kind": "SecretProviderClass", "metadata": {"name": "own", "namespace": "shop"}}
+    documents = [
+        *read_documents(json.dumps({**item, "spec": {"provider": "azure"}}), file=name),
+        *read_documents(json.dumps({**item, "spec": {"provider": "x"}}), file=f"{folder}z.yaml"),
+    ]
+    [finding] = [finding for finding in check(documents) if finding.code == "HC501"]
+    assert f" is also in {name}, line 1, and differs; " in finding.reason
+    assert finding.file == f"{folder}z.yaml"
+
+
+def test_name_of_a_file_is_printable_in_a_finding():
+    document = make_live("Pod", "p")
+    [finding] = check(read_documents(json.dumps(document), file="a\x1b[2J\u202e\nb.yaml"))
+    assert (
+        finding.file
+        == "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b.yaml"
+    )
+
+
+@pytest.mark.parametrize("length", [160, 240, 350])
+def test_wrong_resource_id_is_repeated_with_what_was_expected(length):
+    manifest = make_manifest()
+    azure = manifest["spec"]["platform"]["azure"]
+    wrong = azure["vnetID"].replace("virtualNetworks", "virtual-networks")
+    azure["vnetID"] = wrong + ".x" * ((length - len(wrong)) // 2)
+    [finding] = check([manifest])
+    assert finding.code == "HC507"
+    assert finding.reason.startswith(f"got '{wrong}")
+    assert "', expected /subscriptions/{subscription}/" in finding.reason
