@@ -88,6 +88,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     """
     from hcpcreds.cli.check_files import Reading
     from hcpcreds.cli.check_report import render_codes, render_findings, render_summary
+    from hcpcreds.cli.source import make_error
     from hcpcreds.errors import InputError
     from hcpcreds.manifests.check import check
 
@@ -115,7 +116,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         hint = "Render templates first, and name files that kubectl can apply."
         raise InputError(", ".join(files), ["there is nothing to check in it"], hint=hint)
     if reading.problems:
-        raise InputError("check", reading.problems)
+        raise make_error(reading.problems)
     sys.exit(1 if any(finding.severity != "note" for finding in findings) else 0)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from hcpcreds.cli.source import STANDARD_INPUT, find_files, open_file_or_stdin
+from hcpcreds.cli.source import STANDARD_INPUT, find_files, make_error, open_file_or_stdin
 from hcpcreds.errors import InputError
 from hcpcreds.manifests.inject import InjectOptions
 from hcpcreds.manifests.inject.plan import Plan, Planner
@@ -45,7 +45,7 @@ def read_streams(files: Sequence[str], options: InjectOptions, *, edit: bool) ->
             if stream.has_objects or not is_directory:
                 streams.append(stream)
     if problems:
-        raise InputError(*_name(files, problems))
+        raise make_error(problems)
     planner.finish()
     return streams
 
@@ -65,22 +65,15 @@ def report_plans(streams: Sequence[InjectedStream]) -> list[Plan]:
             click.echo(f"{prefix}{plan.workload.title}: {_describe(plan)}", err=True)
     known = [plan for stream in streams for plan in stream.plans if plan.suspect is None]
     unreadable = [f"{stream.where}: {problem}" for stream in streams for problem in stream.problems]
+    if not known and unreadable:
+        raise make_error(unreadable)
     if not known:
-        names = [stream.where for stream in streams]
-        problems = unreadable or [f"{', '.join(names) or 'inject'}: no workload in it is a component's"]
+        where = streams[0].where if len(streams) == 1 else "files"
         hint = "Name its component, or label the workload with hcpcreds.io/component."
-        raise InputError(*_name(names, problems), hint=hint, options=["component"])
+        raise InputError(where, ["no workload in it is a component's"], hint=hint, options=["component"])
     for problem in unreadable:
         click.echo(make_printable(f"passed through: {problem}"), err=True)
     return known
-
-
-def _name(files: Sequence[str], problems: Sequence[str]) -> tuple[str, list[str]]:
-    """The name of what is wrong, and the problems without it where they are one file's."""
-    if len(problems) == 1:
-        where, _, problem = problems[0].partition(": ")
-        return where, [problem]
-    return "inject" if len(files) > 1 else files[0], list(problems)
 
 
 def _describe(plan: Plan) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from hcpcreds.cli.source import read_file_or_stdin
+from hcpcreds.cli.source import open_file_or_stdin
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
 from hcpcreds.errors import HcpCredsError, InputError
 from hcpcreds.text import make_printable
@@ -166,8 +166,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
         },
         dns_zone_resource_group,
     )
-    source, where = read_file_or_stdin(file)
-    cluster = parse_hosted_cluster(source, where=where)
+    with open_file_or_stdin(file) as (source, where):
+        cluster = parse_hosted_cluster(source, where=where)
     if roles:
         click.echo(_render_roles(cluster, dns_zone_resource_group))
         return

@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -35,13 +35,10 @@ def open_file_or_stdin(file: str) -> Iterator[tuple[io.BufferedReader, str]]:
         yield cast("io.BufferedReader", sys.stdin.buffer), STANDARD_INPUT
 
 
-def read_file_or_stdin(file: str) -> tuple[bytes, str]:
-    """Read all of a file of manifests, or of standard input for ``-``; see `open_file_or_stdin`."""
-    with open_file_or_stdin(file) as (stream, where):
-        try:
-            return stream.read(), where
-        except OSError as error:
-            raise InputError(where, [f"cannot be read: {error.strerror}"]) from None
+def make_error(problems: Sequence[str]) -> InputError:
+    """The error that tells of problems with files, each of which begins with its file's name."""
+    where, _, problem = problems[0].partition(": ")
+    return InputError(where, [problem]) if len(problems) == 1 else InputError("files", problems)
 
 
 def find_files(directory: str, report: Callable[[str], None]) -> list[str]:

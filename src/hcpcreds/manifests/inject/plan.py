@@ -164,7 +164,7 @@ class Planner:
             )
 
     def _name_streams(self) -> str:
-        return next(iter(self._streams)) if len(self._streams) == 1 else "inject"
+        return next(iter(self._streams)) if len(self._streams) == 1 else "files"
 
 
 def _list(titles: Sequence[str]) -> str:
