@@ -125,6 +125,19 @@ def test_ca_file_is_read_again_when_it_changes(make: Make, net: Net):
     assert credential.get_token("https://vault.azure.net/.default"), "those read before are good still"
 
 
+def test_client_certificate_is_named_when_it_cannot_be_used(make: Make, net: Net):
+    credential = make(connection_verify=str(net.authority.file), connection_cert=str(net.home / "missing"))
+    with pytest.raises(InputError, match="connection_cert: unusable"):
+        credential.get_token(SCOPE)
+
+
+def test_both_variables_are_named_when_both_name_ca_certificates(make: Make, net: Net):
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        net.environment.setenv(variable, str(net.home / "missing"))
+    with pytest.raises(InputError, match=r"^SSL_CERT_FILE, SSL_CERT_DIR: "):
+        make().get_token(SCOPE)
+
+
 @pytest.mark.parametrize(
     "variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "connection_verify"]
 )
