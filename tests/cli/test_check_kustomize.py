@@ -157,7 +157,7 @@ def test_built_kustomization_is_judged_as_a_whole(repository, tmp_path):
 
 def test_kustomization_is_a_problem_when_it_cannot_be_built(repository, tmp_path):
     repository("overlay/kustomization.yaml", {"resources": ["absent.yaml"]})
-    (tmp_path / "base" / "kustomization.yaml").unlink()
+    repository("base/kustomization.yaml", {"resources": ["deployment.yaml", "absent.yaml"]})
     result = run("--kustomize", tmp_path)
     assert result.returncode == 2
     assert f"{tmp_path / 'overlay'}: " in result.stderr

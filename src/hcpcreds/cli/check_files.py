@@ -1,7 +1,7 @@
 """The files that `hcpcreds check` reads: what is used of them, what is passed over, what cannot be used."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,13 +36,24 @@ class Reading:
         self._kustomizations = Kustomizations(file for file, _ in self._files)
         self._roots = self._kustomizations.find_roots() if builds else []
 
-    def read(self) -> list[Iterator[Document]]:
+    def read(self) -> list[Iterable[Document]]:
         """Read everything, each file to the end.
 
         Returns:
             The documents, in groups to be checked by themselves: of all files, and of each that was built.
         """
-        return [self._read_files(), *map(self._read_built, self._roots)]
+        built: list[Iterable[Document]] = []
+        files: set[Path] = set()
+        for root in self._roots:
+            try:
+                documents = build(root)
+            except InputError as error:  # its files are read as they are
+                self.problems += [f"{error.where}: {problem}" for problem in error.problems]
+                continue
+            self.subjects += sum(map(count_subjects, documents))
+            built.append(documents)
+            files |= self._kustomizations.list_files(root)
+        return [self._read_files(files), *built]
 
     def _find(self, names: Sequence[str]) -> Iterator[tuple[str, bool]]:
         """Find the files, and whether each has been named."""
@@ -55,20 +66,11 @@ class Reading:
                 self.problems.append(f"{name}: the directory holds no *.yaml, *.yml or *.json")
             yield from ((file, False) for file in files)
 
-    def _read_files(self) -> Iterator[Document]:
-        built = {file for root in self._roots for file in self._kustomizations.list_files(root)}
+    def _read_files(self, built: set[Path]) -> Iterator[Document]:
         for file, is_named in self._files:
             if built and file != "-" and Path(file).resolve() in built:
                 continue
             yield from self._read_named(file) if is_named else self._read_found(file)
-
-    def _read_built(self, root: Path) -> Iterator[Document]:
-        try:
-            for document in build(root):
-                self.subjects += count_subjects(document)
-                yield document
-        except InputError as error:
-            self.problems += [f"{error.where}: {problem}" for problem in error.problems]
 
     def _read_named(self, name: str) -> Iterator[Document]:
         before, unreadable = self.subjects, []

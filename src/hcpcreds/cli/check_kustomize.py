@@ -6,7 +6,7 @@ Source: kubernetes-sigs/kustomize, api/types/kustomization.go.
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -97,7 +97,7 @@ class Kustomizations:
         return reached
 
 
-def build(root: Path) -> Iterator[Document]:
+def build(root: Path) -> list[Document]:
     """Build a directory with kubectl or kustomize, and read what comes out.
 
     Raises:
@@ -114,10 +114,13 @@ def build(root: Path) -> Iterator[Document]:
         reason = make_safe(result.stderr.decode(errors="replace")) or f"exit status {result.returncode}"
         raise InputError(where, [f"{Path(command[0]).name} cannot build it: {reason}"])
     file = next((str(root / name) for name in NAMES if (root / name).exists()), where)
-    for document in read_documents(result.stdout, file=file):
-        # Its lines are nobody's; its kind and name say which object it is.
-        title = "/".join(_name(document.value))
-        yield msgspec.structs.replace(document, path=(title, *document.path), first_line=1, marks={})
+    # Its lines are nobody's; its kind and name say which object it is.
+    return [
+        msgspec.structs.replace(
+            document, path=("/".join(_name(document.value)), *document.path), first_line=1, marks={}
+        )
+        for document in read_documents(result.stdout, file=file)
+    ]
 
 
 def _read(file: Path) -> _Kustomization:
