@@ -413,6 +413,10 @@ def test_service_account_is_used_in_a_pod_and_its_token_read_again_when_it_has_c
     host, port = api.url.removeprefix("https://").split(":")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    # The API server's own address needs no proxy in a cluster.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.delenv("no_proxy")
 
     @asynccontextmanager
     async def open_as_pod() -> Any:

@@ -43,6 +43,7 @@ ROOMS: Final = {
             "tests/test_hosted_cluster.py",
             "tests/test_hosted_cluster_rules.py",
             "tests/test_components.py",
+            "tests/test_roles.py",
             "tests/test_azureutil.py",
             "tests/manifests",
         ),
