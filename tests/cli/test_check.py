@@ -1,5 +1,6 @@
 import json
 import os
+import pty
 import subprocess
 import sys
 import zipfile
@@ -138,6 +139,18 @@ def test_list_shows_every_code_without_a_file():
     result = run("--list")
     assert result.returncode == 0
     assert [line.split()[0] for line in result.stdout.splitlines()] == list(RULES)
+
+
+@pytest.mark.parametrize(("no_color", "has_color"), [("", True), ("1", False)])
+def test_findings_are_coloured_on_a_terminal_only(no_color, has_color):
+    primary, secondary = pty.openpty()
+    environment = {**os.environ, "NO_COLOR": no_color}
+    command = [sys.executable, "-m", "hcpcreds", "check", str(FAILING)]
+    subprocess.run(command, check=False, stdout=secondary, stderr=subprocess.DEVNULL, env=environment)
+    os.close(secondary)
+    shown = os.read(primary, 100_000)
+    os.close(primary)
+    assert (b"\x1b" in shown) is has_color
 
 
 @pytest.mark.parametrize("code", ["HC305", "hc701"])

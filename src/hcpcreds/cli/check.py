@@ -1,5 +1,6 @@
 """`hcpcreds check`: finds what would not work in manifests."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -110,7 +111,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     ]
     text = render_findings(findings, output)
     if text:
-        click.echo(text)
+        click.echo(text, color=False if os.environ.get("NO_COLOR") else None)
     click.echo(render_summary(findings, reading, is_verbose=verbose), err=True)
     if not reading.subjects and not reading.problems:
         hint = "Render templates first, and name files that kubectl can apply."
