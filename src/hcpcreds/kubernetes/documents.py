@@ -33,6 +33,7 @@ TEMPLATE: Final = "a template: render it first"
 """The problem of a document that is not YAML yet."""
 
 _BARE_LIST: Final = "a bare list of objects, which kubectl does not read: put them into a List"
+_JSON_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _ESCAPE: Final = re.compile(r"\\.")
 _FORBIDDEN: Final = re.compile(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TOKEN: Final = re.compile(r"(?<=[:-] )#(?=\{[^\s{}]+\})")
@@ -187,7 +188,7 @@ def _report(file: str, line: int, problem: str) -> Document:
 def _read_json(text: str, file: str, first_line: int) -> list[Document]:
     """Read JSON objects; none where there are none, for braces are YAML too, whose messages have the line."""
     try:
-        whole = msgspec.json.decode(text, type=dict[str, Any])
+        whole = _JSON_OBJECT.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return _read_json_objects(text, file, first_line)
     return [_mark_json(whole, text, file, first_line)]
@@ -283,7 +284,7 @@ def _read_yaml(text: str, file: str, first_line: int) -> Iterator[Document]:
         hint = "Install it with: pip install 'hcpcreds[manifests]'"
         raise InputError(file, ["reading YAML needs PyYAML, which is not installed"], hint=hint) from None
     # A token of Azure Pipelines stands where YAML begins a comment; the line stays what it was to all else.
-    text = _TOKEN.sub("$", text)
+    text = _TOKEN.sub("$", text) if "#{" in text else text
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         reader = YamlReader(iter(loader.get_event, None), first_line)

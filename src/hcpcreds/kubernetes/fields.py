@@ -46,7 +46,7 @@ class Fields:
     def has(self, key: str) -> bool:
         """Whether the field is set to anything but what Go writes for an unset struct."""
         value = self._values.get(key)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict | Mapping):  # a dictionary is told faster by itself
             return any(field not in (None, "") for field in value.values())
         return value is not None
 
@@ -57,7 +57,7 @@ class Fields:
     def fields(self, key: str, *, required: bool = True) -> "Fields":
         """The mapping in a field; empty when it is missing or wrong, and then nothing more is noted."""
         value = self._values.get(key)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict | Mapping):  # a dictionary is told faster by itself
             return Fields(value, f"{self._path}{key}.", self._problems)
         if value is not None:
             self.note(key, f"expected a mapping, got {describe(value)}")

@@ -17,10 +17,13 @@ MAX_CHUNK: Final = 128 * 1024 * 1024
 """A List may hold more than one object's limit, but it has to fit into memory as text."""
 BYTE_ORDER_MARK: Final = "\ufeff"
 
-_PIECE: Final = 1 << 16
+_BLOCK: Final = 1 << 16
 _MARK: Final = BYTE_ORDER_MARK.encode()
-_BEGINS: Final = re.compile(rb"(?:\xef\xbb\xbf)?---(?=[ \t\r\n]|\Z)")
-_NO_CONTENT: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:---)?\s*(?:#.*)?(?:\r?\n)?\Z|%(?:YAML|TAG)\s)")
+_MAY_BEGIN: Final = re.compile(rb"^(?:\xef\xbb\xbf)?(?:---(?=[ \t\r\n]|\Z)|\{)|^\xef\xbb\xbf", re.MULTILINE)
+"""The beginning of a line that another document may begin with."""
+_NO_CONTENT: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:(?:---)?[ \t\r]*(?:#[^\n]*)?\n|%(?:YAML|TAG)[ \t][^\n]*\n)*(?:---)?[ \t\r]*"
+)
 _ENCODINGS: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -53,38 +56,52 @@ def split_stream(stream: io.BufferedReader) -> Iterator[Chunk]:
         Every part of the stream, in order. One that is not text, or larger than `MAX_CHUNK`, has a problem;
         the latter is the last, for it may be endless.
     """
-    encoding = detect_encoding(stream)
     collected = _Collected(1)
     try:
-        for piece, begins_line in _read_pieces(stream, encoding):
-            if begins_line and collected.ends_before(piece):
-                yield collected.finish()
-                collected = _Collected(collected.first_line + collected.lines)
-            collected.add(piece)
+        for block, begins_line in _read_blocks(stream, detect_encoding(stream)):
+            start = 0
+            for found in _MAY_BEGIN.finditer(block):
+                if found.start() == 0 and not begins_line:
+                    continue
+                collected.add(block[start : found.start()])
+                start = found.start()
+                if collected.ends_before(found[0]):
+                    yield collected.finish()
+                    collected = _Collected(collected.first_line + collected.lines)
+            collected.add(block[start:])
             if collected.size > MAX_CHUNK:
                 yield Chunk("", collected.first_line, f"larger than {MAX_CHUNK // 1024**2} MiB")
                 return
     except UnicodeDecodeError:
         yield Chunk("", collected.first_line, "not text: it is not UTF-16, as its byte order mark says")
         return
-    if collected.pieces:
+    if collected.size:
         yield collected.finish()
 
 
-def _read_pieces(stream: io.BufferedReader, encoding: str) -> Iterator[tuple[bytes, bool]]:
-    """Read lines as UTF-8, long ones in pieces; and whether each piece begins a line."""
+def _read_blocks(stream: io.BufferedReader, encoding: str) -> Iterator[tuple[bytes, bool]]:
+    """Read whole lines as UTF-8, very long ones in parts; and whether each block begins a line."""
+    begins_line, rest = True, b""
+    for block in _decode_blocks(stream, encoding):
+        end = block.rfind(b"\n") + 1
+        if end or len(rest) > _BLOCK:
+            end = end or len(block)
+            yield rest + block[:end], begins_line
+            begins_line, rest = block[:end].endswith(b"\n"), block[end:]
+        else:
+            rest += block
+    if rest:
+        yield rest, begins_line
+
+
+def _decode_blocks(stream: io.BufferedReader, encoding: str) -> Iterator[bytes]:
     if encoding == "utf-8":
-        read = stream.readline
+        while block := stream.read(_BLOCK):
+            yield block
     else:
-        text = io.TextIOWrapper(stream, encoding, newline="\n")
-
-        def read(size: int | None = -1, /) -> bytes:
-            return text.readline(-1 if size is None else size).encode("utf-8", "surrogatepass")
-
-    begins_line = True
-    while piece := read(_PIECE):
-        yield piece, begins_line
-        begins_line = piece.endswith(b"\n")
+        text = io.TextIOWrapper(stream, encoding, newline="")
+        while part := text.read(_BLOCK):
+            yield part.encode("utf-8", "surrogatepass")
 
 
 class _Collected:
@@ -92,33 +109,34 @@ class _Collected:
 
     def __init__(self, first_line: int) -> None:
         self.first_line = first_line
-        self.pieces: list[bytes] = []
         self.lines = 0
         self.size = 0
+        self._pieces: list[bytes] = []
         self._has_content = False
         self._is_json = False
-        self._is_closed = False
 
     def add(self, piece: bytes) -> None:
-        self.pieces.append(piece)
+        if not piece:
+            return
+        self._pieces.append(piece)
         self.size += len(piece)
-        self.lines += piece.endswith(b"\n")
-        if not self._has_content and not _NO_CONTENT.match(piece):
-            self._has_content = True
-            self._is_json = piece.removeprefix(_MARK).lstrip().startswith(b"{")
-        if self._is_json:
-            self._is_closed = piece.rstrip().endswith(b"}") or (self._is_closed and not piece.strip())
+        self.lines += piece.count(b"\n")
+        if not self._has_content:
+            found = _NO_CONTENT.match(piece)
+            end = found.end() if found else 0
+            self._has_content = end < len(piece)
+            self._is_json = piece.startswith(b"{", end)
 
-    def ends_before(self, line: bytes) -> bool:
-        """Whether a line begins another document."""
+    def ends_before(self, beginning: bytes) -> bool:
+        """Whether a line that begins so begins another document."""
         if not self._has_content:  # a byte order mark counts only where a text begins
-            return bool(self.pieces) and line.startswith(_MARK)
-        return _BEGINS.match(line) is not None or (
-            self._is_closed and line.removeprefix(_MARK).startswith(b"{")
-        )
+            return bool(self._pieces) and beginning.startswith(_MARK)
+        if beginning.endswith(b"---"):
+            return True
+        return beginning.endswith(b"{") and self._is_json and self._pieces[-1].rstrip().endswith(b"}")
 
     def finish(self) -> Chunk:
-        content = b"".join(self.pieces)
+        content = b"".join(self._pieces)
         try:
             return Chunk(content.decode(), self.first_line)
         except UnicodeDecodeError as error:
