@@ -194,7 +194,7 @@ def test_everything_else_is_checked_when_something_named_cannot_be_used(tmp_path
     assert "3 problems" in result.stderr
     for problem in (
         "absent.yaml: cannot be read: No such file",
-        "broken.yaml: nothing in it can be read",
+        "broken.yaml: no document in it can be read",
         "empty: the directory holds no",
     ):
         assert problem in result.stderr
@@ -268,7 +268,7 @@ def test_broken_document_is_a_finding_when_others_stand_beside_it(tmp_path):
 def test_nothing_to_check_is_not_a_success(text):
     result = run("-", stdin=text)
     assert result.returncode == 2
-    assert "-: there is nothing to check in it" in result.stderr
+    assert "-: there is nothing to check" in result.stderr
 
 
 def test_bare_list_of_objects_is_not_a_success():

@@ -122,7 +122,7 @@ def test_yaml_writes_what_json_has_and_nothing_else():
     assert render_yaml([{"a": {}, "b": [], "c": [[1, {}], -2.5, False]}]) == (
         "---\na: {}\nb: []\nc:\n- - 1\n  - {}\n- -2.5\n- false\n"
     )
-    with pytest.raises(TypeError, match="tuple is nothing that JSON has"):
+    with pytest.raises(TypeError, match="tuple is not a JSON type"):
         render_yaml([{"a": (1, 2)}])
 
 

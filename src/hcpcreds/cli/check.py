@@ -1,4 +1,4 @@
-"""`hcpcreds check`: finds what would not work in manifests."""
+"""`hcpcreds check`: finds mistakes in manifests."""
 
 import os
 import sys
@@ -54,11 +54,11 @@ Examples:
 @click.option(
     "--kustomize",
     is_flag=True,
-    help="Build the kustomizations below a directory, with kubectl or kustomize, and check what comes out."
-    " Without it, patches and what they are for are not judged.",
+    help="Build the kustomizations below a directory with kubectl or kustomize, and check the result."
+    " Without it, patches and the objects that they patch are not checked.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="List the files in which there was nothing to check.")
-@click.option("--list", "list_codes", is_flag=True, help="List every code, how bad it is and what it means.")
+@click.option("-v", "--verbose", is_flag=True, help="List the files that hold nothing to check.")
+@click.option("--list", "list_codes", is_flag=True, help="List every code with its severity and title.")
 @click.option(
     "--explain",
     metavar="CODE",
@@ -76,16 +76,16 @@ def command(  # noqa: PLR0913 - one parameter for each option
     list_codes: bool,
     explain: str | None,
 ) -> None:
-    """Find what would not work, with the reason and the fix, before anything is applied.
+    """Find mistakes in manifests, each with the reason and the fix, before they are applied.
 
     All files are looked at together: workloads, SecretProviderClasses, Secrets and ConfigMaps with a cloud
     config, HostedClusters, AzureClusterIdentities, bare cloud configs, and the CSI driver's manifests, Helm
     values or AKS add-on. A directory stands for every YAML and JSON file and every cloud.conf below it, - for
-    standard input. What cannot be read stops nothing else; what is not for Kubernetes in a directory is
-    passed over.
+    standard input. A file or document that cannot be read does not stop the others. Files in a directory that
+    are not for Kubernetes are passed over.
 
-    The exit status is 0 when nothing was found, notes aside; 1 when something was; 2 when something that is
-    named cannot be used, or there was nothing to check. --explain prints the page of a code.
+    The exit status is 0 without errors and warnings, 1 with some, and 2 when an argument cannot be used or
+    there is nothing to check. --explain prints the page of a code.
     """
     from hcpcreds.cli.check_files import Reading
     from hcpcreds.cli.check_report import render_codes, render_findings, render_summary
@@ -115,7 +115,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     click.echo(render_summary(findings, reading, is_verbose=verbose), err=True)
     if not reading.subjects and not reading.problems:
         hint = "Render templates first, and name files that kubectl can apply."
-        raise InputError(", ".join(files), ["there is nothing to check in it"], hint=hint)
+        raise InputError(", ".join(files), ["there is nothing to check"], hint=hint)
     if reading.problems:
         raise make_error(reading.problems)
     sys.exit(1 if any(finding.severity != "note" for finding in findings) else 0)

@@ -1,4 +1,4 @@
-"""The files that `hcpcreds check` reads: what is used of them, what is passed over, what cannot be used."""
+"""The files of `hcpcreds check`: which of them are checked, passed over, or cannot be used."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ _LOOKS_LIKE_TEMPLATE: Final = re.compile(rb"\{\{|\{%|<%")
 
 
 class Reading:
-    """What has been read so far, filled while what `read` returns is iterated.
+    """The documents of files and directories, and a count of them that grows while they are iterated.
 
     Args:
         names: Of files and directories; ``-`` is standard input.
@@ -25,11 +25,11 @@ class Reading:
 
     def __init__(self, names: Sequence[str], *, builds: bool = False) -> None:
         self.subjects = 0
-        """Kubernetes objects, and settings that a check looks at."""
+        """Kubernetes objects, and settings that are checked."""
         self.partial = 0
-        """Of these, patches and what they are for, which are not judged by themselves."""
+        """Of these, patches and the objects that they patch, which are not checked."""
         self.problems: list[str] = []
-        """Why something that was named cannot be used."""
+        """Why arguments cannot be used."""
         self.passed_over: list[tuple[str, str]] = []
         """Files without anything to check, each with the reason."""
         self._files = list(self._find(names))
@@ -83,10 +83,10 @@ class Reading:
         if not unreadable:
             self.passed_over.append((name, "no Kubernetes object in it"))
         elif any(document.problem != TEMPLATE for document in unreadable):
-            self.problems.append(f"{name}: nothing in it can be read")
+            self.problems.append(f"{name}: no document in it can be read")
 
     def _read_found(self, file: str) -> Iterator[Document]:
-        """Read a file that nobody named: it may be anything."""
+        """Read a file found in a directory, which may be of any kind."""
         before, unreadable = self.subjects, []
         for document in self._read_file(file):
             if document.problem:
@@ -95,7 +95,7 @@ class Reading:
                 yield document
         templates = [document for document in unreadable if document.problem == TEMPLATE]
         if self.subjects > before or (unreadable and _looks_like_manifest(file)):
-            # A chart's templates are often YAML in part: that is no news.
+            # A chart's templates are often YAML in part, which is not worth a finding.
             yield from (document for document in unreadable if document.problem != TEMPLATE)
             unreadable = templates
         if unreadable:

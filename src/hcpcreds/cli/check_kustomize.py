@@ -1,4 +1,4 @@
-"""What kustomizations make of files: patches, what patches are for, and whole objects once they are built.
+"""Kustomizations: which files are patches, which objects they patch, and the result of a build.
 
 Source: kubernetes-sigs/kustomize, api/types/kustomization.go.
 """
@@ -22,7 +22,7 @@ _PATCHES: Final = ("patches", "patchesStrategicMerge", "patchesJson6902")
 
 
 class _Target(NamedTuple):
-    """What a patch is for: patterns of a kind and a name; empty ones are for all."""
+    """The objects of a patch: patterns of a kind and a name; an empty one matches all."""
 
     kind: str
     name: str
@@ -60,7 +60,7 @@ class Kustomizations:
                 self._targets.setdefault(file, []).extend(kustomization.targets)
 
     def mark(self, document: Document) -> Document:
-        """Mark a document as partial when it is a patch, or when a patch is for it."""
+        """Mark a document as partial when it is a patch, or patched."""
         file = Path(document.file).resolve()
         targets = self._targets.get(file, ())
         if file in self._patches or any(target.matches(document) for target in targets):
@@ -68,7 +68,7 @@ class Kustomizations:
         return document
 
     def find_roots(self) -> list[Path]:
-        """The directories to build: those that no other kustomization takes in."""
+        """The directories to build: those that no other kustomization includes."""
         taken = {part for kustomization in self._found.values() for part in kustomization.parts}
         return [
             self._shown[place]
@@ -77,7 +77,7 @@ class Kustomizations:
         ]
 
     def list_files(self, root: Path) -> set[Path]:
-        """The files that go into what is built of a directory, resolved."""
+        """The files that a build of a directory reads, resolved."""
         return self._reach(root.resolve(), with_patches=True)
 
     def _reach(self, place: Path, *, with_patches: bool = False) -> set[Path]:
@@ -98,7 +98,7 @@ class Kustomizations:
 
 
 def build(root: Path) -> list[Document]:
-    """Build a directory with kubectl or kustomize, and read what comes out.
+    """Build a directory with kubectl or kustomize, and read the result.
 
     Raises:
         InputError: Neither is there, or the directory cannot be built.
@@ -106,15 +106,15 @@ def build(root: Path) -> list[Document]:
     where = str(root)
     kustomize, kubectl = shutil.which("kustomize"), shutil.which("kubectl")
     if kustomize is None and kubectl is None:
-        hint = "Install one of them, or pipe what it builds elsewhere: kustomize build . | hcpcreds check -"
+        hint = "Install one of them, or build it elsewhere: kustomize build . | hcpcreds check -"
         raise InputError(where, ["building it needs kubectl or kustomize"], hint=hint)
     command = [kustomize, "build", where] if kustomize else [str(kubectl), "kustomize", where]
-    result = subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - what the user asks for
+    result = subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - --kustomize asks for it
     if result.returncode != 0:
         reason = make_safe(result.stderr.decode(errors="replace")) or f"exit status {result.returncode}"
         raise InputError(where, [f"{Path(command[0]).name} cannot build it: {reason}"])
     file = next((str(root / name) for name in NAMES if (root / name).exists()), where)
-    # Its lines are nobody's; its kind and name say which object it is.
+    # The lines of the result are in no file, so findings show the object's kind and name.
     return [
         msgspec.structs.replace(
             document, path=("/".join(_name(document.value)), *document.path), first_line=1, marks={}
@@ -128,7 +128,7 @@ def _read(file: Path) -> _Kustomization:
     try:
         with open_source(file) as source:
             values = [document.value for document in read_documents(source, file=str(file))]
-    except InputError:  # which is told of where the file is checked
+    except InputError:  # reported where the file is checked
         return kustomization
     for value in values:
         if not isinstance(value, dict):

@@ -21,7 +21,7 @@ _GITHUB_COMMANDS: Final = {"error": "error", "warning": "warning", "note": "noti
 
 
 def render_findings(findings: Sequence[Finding], output: str) -> str:
-    """Render findings; empty when there is nothing to say.
+    """Render findings; empty when there are none.
 
     Args:
         findings: In the order in which they are to stand.
@@ -42,12 +42,14 @@ def render_codes() -> str:
 
 
 def render_summary(findings: Sequence[Finding], reading: Reading, *, is_verbose: bool) -> str:
-    """Render what was found and read, in a line; with the files that were passed over, in a line each."""
+    """Render the numbers of findings and objects in a line, and each file that was passed over in another."""
     severities = Counter[str](finding.severity for finding in findings)
     found = [_count(severities[severity], severity) for severity in _COLORS if severities[severity]]
     summary = f"{', '.join(found) or 'nothing'} found in {_count(reading.subjects, 'object')}"
     if reading.partial:
-        summary += f"; {_count(reading.partial, 'object')} of kustomize's not judged (--kustomize builds)"
+        summary += (
+            f"; {_count(reading.partial, 'object')} not checked, which kustomize patches (see --kustomize)"
+        )
     if not reading.passed_over:
         return summary
     summary += f"; {_count(len(reading.passed_over), 'file')} passed over"

@@ -47,7 +47,9 @@ Examples:
 @click.option("--workload", metavar="NAME", help="Change only the workload of this name.")
 @click.option("--container", metavar="NAME", help="The container that gets the credential.")
 @click.option("--init-containers", is_flag=True, help="Every init container gets it too.")
-@click.option("--replace", is_flag=True, help="Replace what stands in the way. Without it, that is an error.")
+@click.option(
+    "--replace", is_flag=True, help="Replace entries that conflict. Without it, a conflict is an error."
+)
 @click.option(
     "--secret-provider-class",
     metavar="NAME",
@@ -75,7 +77,8 @@ Examples:
     "--managed-service",
     envvar=MANAGED_SERVICE,
     metavar="NAME",
-    help="What the control-plane-operator hands on as MANAGED_SERVICE. Also taken from the environment.",
+    help="The value of MANAGED_SERVICE that the control-plane-operator passes on. Also taken from the"
+    " environment.",
 )
 @click.option(
     "--output",
@@ -85,7 +88,7 @@ Examples:
     help="yaml is all of FILE (JSON stays JSON); patch is for kubectl patch and kustomize; jsonpatch is RFC"
     " 6902, for exactly this one workload; diff is for people.",
 )
-@click.option("--in-place", is_flag=True, help="Write the files that change, and print nothing.")
+@click.option("--in-place", is_flag=True, help="Write the changed files, and print no manifests.")
 def command(  # noqa: PLR0913 - one parameter for each option
     *,
     files: tuple[str, ...],
@@ -104,13 +107,13 @@ def command(  # noqa: PLR0913 - one parameter for each option
     output: str,
     in_place: bool,
 ) -> None:
-    """Add what a component's pods need for its credential to the workloads in FILE, and print the result.
+    """Add a component's volume, mounts and environment to the workloads in FILE, and print the result.
 
     FILE is YAML (one or several documents) or JSON; a directory stands for every YAML and JSON file below it,
-    - for standard input. No file is written without --in-place. Whatever has a pod template is changed, also
-    in a List; all else is passed through. Comments, order, quoting and line ends stay as they are, and what
-    is there already is not added again. Something else in its place, such as a volume of the same name, is an
-    error that names both.
+    - for standard input. No file is written without --in-place. Objects with a pod template are changed, also
+    in a List; everything else is passed through. Comments, order, quoting and line ends stay as they are, and
+    entries that exist are not added again. A conflicting entry, such as another volume of the same name, is
+    an error that names both.
     """
     from hcpcreds.cli.inject_files import read_streams, render_diffs, render_yaml, report_plans, write_streams
     from hcpcreds.hosted_cluster import read_hosted_cluster

@@ -23,12 +23,12 @@ _COLORS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def read_streams(files: Sequence[str], options: InjectOptions, *, edit: bool) -> list[InjectedStream]:
-    """Read files, directories and standard input, and plan what to inject.
+    """Read files, directories and standard input, and plan the changes.
 
     Of a directory, files that hold no Kubernetes object are left out.
 
     Raises:
-        InputError: Something cannot be read or changed; tells of all of it.
+        InputError: Something cannot be read or changed; lists every problem.
     """
     planner = Planner(options)
     problems: list[str] = []
@@ -83,7 +83,7 @@ def _describe(plan: Plan) -> str:
 
 
 def render_yaml(streams: Sequence[InjectedStream]) -> bytes:
-    """Render streams as one: each as it was, with what it lacked."""
+    """Render streams as one, each with its changes."""
     if len(streams) == 1:
         return streams[0].encode(streams[0].after)
     rendered = []

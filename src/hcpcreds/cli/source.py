@@ -1,4 +1,4 @@
-"""What FILE|- and a directory mean on the command line."""
+"""Files, directories and standard input on the command line."""
 
 import io
 import os
@@ -19,7 +19,7 @@ def open_file_or_stdin(file: str) -> Iterator[tuple[io.BufferedReader, str]]:
     """Open a file of manifests, or standard input for ``-``.
 
     Yields:
-        The stream, and what messages call it.
+        The stream, and its name in messages.
 
     Raises:
         InputError: The file cannot be opened.
@@ -36,7 +36,7 @@ def open_file_or_stdin(file: str) -> Iterator[tuple[io.BufferedReader, str]]:
 
 
 def make_error(problems: Sequence[str]) -> InputError:
-    """The error that tells of problems with files, each of which begins with its file's name."""
+    """Make one error of problems with files, each of which begins with its file's name."""
     where, _, problem = problems[0].partition(": ")
     return InputError(where, [problem]) if len(problems) == 1 else InputError("files", problems)
 
@@ -46,7 +46,7 @@ def find_files(directory: str, report: Callable[[str], None]) -> list[str]:
 
     Args:
         directory: Its links to other directories are not followed.
-        report: Is told of each directory that cannot be read.
+        report: Called with each directory that cannot be read.
     """
 
     def report_error(error: OSError) -> None:

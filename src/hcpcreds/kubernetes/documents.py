@@ -1,6 +1,6 @@
 """YAML and JSON streams, read as Kubernetes' own tools read them, one document after another.
 
-A document that cannot be read is told of and stops none of the others. In JSON the last of repeated keys
+A document that cannot be read is reported and does not stop the others. In JSON the last of repeated keys
 wins, as in Go.
 """
 
@@ -46,13 +46,12 @@ class Document(msgspec.Struct, frozen=True):
 
     Args:
         value: The document in the Kubernetes API's JSON shape; None when it cannot be read.
-        file: What findings call its file.
+        file: Name of its file in findings.
         path: Where it stands within another: ``("items", 0)`` in a List, or the path of a text that holds it.
         first_line: Where it begins; of one that cannot be read, where the problem is.
         marks: Of the entries of each mapping and list in it, by the ``id`` of that.
         problem: Why it cannot be read; empty when it can.
-        is_partial: Whether something else is to be merged with it before it is a whole object: a patch, or
-            what a patch is for.
+        is_partial: Whether it is not a whole object yet: a patch, or the base of one.
     """
 
     value: Any
@@ -65,7 +64,7 @@ class Document(msgspec.Struct, frozen=True):
 
     @override
     def __repr__(self) -> str:
-        # A Secret is a manifest too: what stands in one is shown to nobody.
+        # A Secret is a manifest too: its content is never shown.
         return f"Document(file={self.file!r}, path={self.path!r})"
 
     def at(self, path: tuple[str | int, ...]) -> "Document":
@@ -78,7 +77,7 @@ class Document(msgspec.Struct, frozen=True):
         )
 
     def find(self, path: tuple[str | int, ...]) -> Mark:
-        """Find where the value at a path begins, or what there is of the path."""
+        """Find where the value at a path begins, or the part of the path that exists."""
         value, found = self.value, Mark(self.first_line, 0)
         for key in path:
             mark = self.marks.get(id(value), {}).get(key)
@@ -123,7 +122,7 @@ def parse_documents(source: str | bytes, *, where: str) -> list[Any]:
 
     Args:
         source: The stream; bytes are UTF-8, or UTF-16 with a byte order mark.
-        where: What error messages call the stream.
+        where: Name of the stream in error messages.
 
     Returns:
         Mappings, lists, text and None as in the source; YAML's numbers and booleans as PlainScalar.
@@ -146,7 +145,7 @@ def read_documents(
 
     Args:
         source: The stream; bytes are UTF-8, or UTF-16 with a byte order mark.
-        file: What findings and error messages call it.
+        file: Name of the stream in findings and error messages.
         first_line: The line of its file that it begins on.
 
     Yields:
@@ -279,11 +278,11 @@ def _align(value: object, twin: Document) -> dict[int, Mapping[str | int, Mark]]
 
 def _read_yaml(text: str, file: str, first_line: int) -> Iterator[Document]:
     try:
-        import yaml  # noqa: PLC0415 - what runs in a pod does without it
+        import yaml  # noqa: PLC0415 - a pod does without it
     except ImportError:
         hint = "Install it with: pip install 'hcpcreds[manifests]'"
         raise InputError(file, ["reading YAML needs PyYAML, which is not installed"], hint=hint) from None
-    # A token of Azure Pipelines stands where YAML begins a comment; the line stays what it was to all else.
+    # A token of Azure Pipelines would begin a comment in YAML.
     text = _TOKEN.sub("$", text) if "#{" in text else text
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
@@ -298,7 +297,7 @@ def _read_yaml(text: str, file: str, first_line: int) -> Iterator[Document]:
         mark = error.problem_mark or error.context_mark
         places = [place.line for place in (mark, error.context_mark) if place] or [0]
         column = f" (column {mark.column + 1})" if mark else ""
-        # libyaml looks ahead on a line, so a limit of its own can be met before it tells of the first level.
+        # libyaml looks ahead on a line, so it can reach a limit of its own before it reports the first level.
         is_deep = "nest" in (error.problem or "")
         problem = TOO_DEEP if is_deep else f"not YAML: {error.problem or error.context}{column}"
         yield _report(file, places[0] + first_line, _explain(problem, text, places))

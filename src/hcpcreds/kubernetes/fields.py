@@ -44,9 +44,9 @@ class Fields:
         self._problems = problems
 
     def has(self, key: str) -> bool:
-        """Whether the field is set to anything but what Go writes for an unset struct."""
+        """Whether the field is set; Go writes an unset struct as a mapping of empty texts."""
         value = self._values.get(key)
-        if isinstance(value, dict | Mapping):  # a dictionary is told faster by itself
+        if isinstance(value, dict | Mapping):  # dict alone is checked faster
             return any(field not in (None, "") for field in value.values())
         return value is not None
 
@@ -57,7 +57,7 @@ class Fields:
     def fields(self, key: str, *, required: bool = True) -> "Fields":
         """The mapping in a field; empty when it is missing or wrong, and then nothing more is noted."""
         value = self._values.get(key)
-        if isinstance(value, dict | Mapping):  # a dictionary is told faster by itself
+        if isinstance(value, dict | Mapping):  # dict alone is checked faster
             return Fields(value, f"{self._path}{key}.", self._problems)
         if value is not None:
             self.note(key, f"expected a mapping, got {describe(value)}")
@@ -124,7 +124,7 @@ class Fields:
         self._problems.append(f"{self._path}{key}: {problem}")
 
     def _find_entries(self, key: str) -> dict[str, Any] | None:
-        """The entries of a list, each under a key that says which it is; None when there is no list."""
+        """The entries of a list by their place in the manifest; None when there is no list."""
         values = self._values.get(key)
         if isinstance(values, list):
             return {f"{key}[{index}]": value for index, value in enumerate(values)}

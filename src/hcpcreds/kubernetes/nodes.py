@@ -1,4 +1,4 @@
-"""A cursor that walks a document without ever failing."""
+"""A cursor into a document that never fails."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][-\w]*")
 
 
 class Node:
-    """A value in a document. Reading what is not there, or of another kind, gives an empty node."""
+    """A value in a document. A key that is missing, or a value of another kind, gives an empty node."""
 
     __slots__ = ("document", "path", "value")
 
@@ -24,7 +24,7 @@ class Node:
     def __getitem__(self, key: str | int) -> "Node":
         value = None
         if isinstance(key, str):
-            if isinstance(self.value, dict | Mapping):  # a dictionary is told faster by itself
+            if isinstance(self.value, dict | Mapping):  # dict alone is checked faster
                 value = self.value.get(key)
         elif isinstance(key, int) and isinstance(self.value, list) and key < len(self.value):
             value = self.value[key]
@@ -49,7 +49,7 @@ class Node:
         """Parse the YAML or JSON that a text holds.
 
         Args:
-            decoded: What the text is once decoded, where it is not what stands in the file.
+            decoded: The text after decoding, where the file holds an encoded one.
 
         Returns:
             A node at the text's own place. When the text cannot be read, its value is None and its document
@@ -104,7 +104,7 @@ class Node:
 
     @property
     def is_set(self) -> bool:
-        """Whether there is anything but nothing and the empty text."""
+        """Whether there is a value other than null and the empty text."""
         return self.value is not None and self.value != ""
 
     @property

@@ -1,4 +1,4 @@
-"""Kubernetes objects: their typed shapes, what a List holds, and where a workload's pod template is."""
+"""Kubernetes objects: their typed shapes, the items of a List, and the place of a workload's pod template."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NotRequired, TypedDict
@@ -77,7 +77,7 @@ class Secret(TypedDict):
     """A Secret (core/v1).
 
     The content stands in ``data``, as the API server keeps it and HyperShift writes it. In ``stringData``,
-    which the API server never returns, kubectl apply could not take a key away again.
+    which the API server never returns, kubectl apply could not remove a key again.
     """
 
     apiVersion: str
@@ -138,10 +138,10 @@ class AzureClusterIdentity(TypedDict):
 
 
 def find_objects(document: object, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Find the objects in a document: itself, or what is in a List, Lists within it included.
+    """Find the objects in a document: itself, or the items of a List, also of Lists within it.
 
     Args:
-        document: Anything; what is not a mapping holds no object.
+        document: Anything; only mappings hold objects.
         path: Of the document itself, to begin the objects' paths with.
 
     Raises:
@@ -163,7 +163,7 @@ def find_objects(document: object, path: Path = ()) -> Iterator[tuple[Path, dict
 
 
 def _is_list(value: Mapping[str, Any], items: list[Any]) -> bool:
-    """Whether a mapping is a List: by its kind, or by what it holds where somebody left the kind out."""
+    """Whether a mapping is a List: by its kind, or without a kind by its items."""
     kind = value.get("kind")
     return str(kind).endswith("List") if kind is not None else any(map(is_object, items))
 
@@ -196,7 +196,7 @@ def is_patch(value: object) -> bool:
 
 
 def is_same(one: object, other: object, seen: set[tuple[int, int]] | None = None) -> bool:
-    """Whether two documents say the same. Aliases make a small text large: nothing is compared twice."""
+    """Whether two documents say the same. No pair is compared twice: aliases make a small text large."""
     seen = set() if seen is None else seen
     if (id(one), id(other)) in seen:
         return True
@@ -212,7 +212,7 @@ def is_same(one: object, other: object, seen: set[tuple[int, int]] | None = None
 
 
 def find_controller(manifest: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Find the kind and name of the workload that made a live object; None when nothing or a node did."""
+    """Find the kind and name of the controller of a live object; None without one, and for a node."""
     metadata = manifest.get("metadata")
     owners = metadata.get("ownerReferences") if isinstance(metadata, Mapping) else None
     for owner in owners if isinstance(owners, list) else ():
@@ -222,7 +222,7 @@ def find_controller(manifest: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def is_over(manifest: Mapping[str, Any]) -> bool:
-    """Whether a live object runs nothing any more: a finished pod, or the ReplicaSet of an old revision."""
+    """Whether a live object no longer runs: a finished pod, or the ReplicaSet of an old revision."""
     status, spec = manifest.get("status"), manifest.get("spec")
     if manifest.get("kind") == "Pod":
         return isinstance(status, Mapping) and status.get("phase") in ("Succeeded", "Failed")

@@ -7,7 +7,7 @@ _PLACEHOLDER: Final = re.compile(
     r"\$[({A-Za-z_]"  # shells, envsubst, Kubernetes' own variables, clusterctl, OpenShift's templates
     r"|\$\[|\{\{|\{%|<%"  # Azure Pipelines; Helm, Jinja; ERB
     r"|#\{|\(\("  # Azure DevOps and Octopus; Concourse
-    r"|<[^<>\s][^<>]*>"  # what a person fills in
+    r"|<[^<>\s][^<>]*>"  # filled in by a person
     r"|__[A-Za-z][\w.-]*__|@@?[A-Za-z_][\w.-]*@@?|%[A-Za-z_][\w.-]*%"
     r"|(?i:ENC)\[|ref\+[a-z]+://"  # sops; vals
     r"|\A(?i:Ag[A-D])[A-Za-z0-9+/]{200,}"  # a sealed value of kubeseal

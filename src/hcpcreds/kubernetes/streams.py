@@ -105,7 +105,7 @@ def _decode_blocks(stream: io.BufferedReader, encoding: str) -> Iterator[bytes]:
 
 
 class _Collected:
-    """What has been read of a document."""
+    """The part of a document that has been read so far."""
 
     def __init__(self, first_line: int) -> None:
         self.first_line = first_line

@@ -1,8 +1,8 @@
 """Objects as text that kubectl reads back exactly as meant.
 
-kubectl reads YAML 1.1 with Go's idea of it, in which ``y``, ``1e3`` and ``0o7`` are no text. PyYAML's idea
-differs (it would write all three without quotes), so only its emitter is used, and text goes without quotes
-only when nobody's idea of YAML takes it for anything else.
+kubectl reads YAML 1.1 as Go does, where ``y``, ``1e3`` and ``0o7`` are not text. PyYAML would write all three
+without quotes, so only its emitter is used, and text is written without quotes only where every YAML parser
+takes it for text.
 """
 
 import json
@@ -30,7 +30,7 @@ _WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", 
 """Booleans and null, in any case."""
 _NEVER_FOLD: Final = 1 << 30
 _UNPRINTABLE: Final = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-"""What moves a terminal's cursor or turns its text around: C1, bidirectional controls and their like."""
+"""Characters that move a terminal's cursor or reverse its text: C1 and bidirectional controls."""
 
 
 def render_yaml(objects: Iterable[Mapping[str, Any]]) -> str:
@@ -70,11 +70,11 @@ def _add_events(events: list[Event], value: object) -> None:
     elif value is None or isinstance(value, bool | int | float):
         events.append(ScalarEvent(None, None, (True, False), json.dumps(value)))
     else:
-        raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+        raise TypeError(f"{type(value).__name__} is not a JSON type")
 
 
 def _escape(text: str) -> str:
-    """Escape what is not printable in YAML or JSON, where it stands in quotes if anywhere."""
+    """Escape characters that are not printable; in YAML and JSON they only stand in quotes."""
     return _UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 

@@ -4,7 +4,7 @@ PyYAML's loaders differ from kubectl where it matters: they turn dates into obje
 and let a later key silently replace an earlier one. So only its parser is used here, and its events are put
 together as sigs.k8s.io/yaml does it, on which kubectl stands (its rules: go.yaml.in/yaml/v2, resolve.go).
 Decided here: a repeated key is an error, as it is to kustomize and to the API server's strict validation.
-Aliases share what they name and so cost no memory; merge keys copy it, and have a budget.
+Aliases share their anchor's value and so cost no memory; merge keys copy it, and have a budget.
 PyYAML's own composer on libyaml is not fit for files from outside: nested deep enough, 200 KB end the
 process.
 """
@@ -42,13 +42,13 @@ _NUMBER: Final = re.compile(
     r"|(?:\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
 )
 _TELLING: Final = frozenset("0123456789+-.~" + "".join(each[0] for each in {*_BOOLEANS, *_NULLS} - {""}))
-"""What begins anything but text."""
+"""The first characters of plain scalars that may be something other than text."""
 _TAG: Final = "tag:yaml.org,2002:"
 _KINDS_BY_TAG: Final = {"bool": "boolean", "int": "number", "float": "number"}
 
 
 class PlainScalar(NamedTuple):
-    """What YAML takes for something else than text because it stands without quotes, or has a tag."""
+    """A number or boolean: a scalar without quotes, or with a tag."""
 
     text: str
     kind: str
@@ -69,7 +69,7 @@ class UnusableError(Exception):
 
     Args:
         line: Of the text, from 0.
-        problem: What is wrong there.
+        problem: The reason.
     """
 
     def __init__(self, line: int, problem: str) -> None:
@@ -82,7 +82,7 @@ Found = tuple[Any, tuple[str | int, ...], int, dict[int, dict[str | int, Mark]]]
 
 
 class YamlReader:
-    """Puts the parser's events together; for what is nested it calls itself, no deeper than it allows."""
+    """Puts the parser's events together; it calls itself for nested values, up to its depth limit."""
 
     def __init__(self, events: Iterator[Any], first_line: int) -> None:
         self._events = events
@@ -140,7 +140,7 @@ class YamlReader:
     def _read_value(self, event: "NodeEvent", depth: int) -> object:
         match type(event).__name__:
             case "AliasEvent":
-                if event.anchor not in self._anchors:  # which it is not told: it may be a password
+                if event.anchor not in self._anchors:  # not repeated: it may be a password
                     raise UnusableError(_line_of(event), "an alias (*) without its anchor (&)")
                 return self._anchors[event.anchor]
             case "ScalarEvent":
@@ -245,7 +245,7 @@ def _resolve(event: "ScalarEvent") -> str | PlainScalar | None:
     text = event.value
     if event.tag and event.tag.startswith(_TAG):
         return _resolve_tagged(event, event.tag.removeprefix(_TAG))
-    if not event.implicit[0]:  # quoted, a block, or of a tag that means nothing here
+    if not event.implicit[0]:  # quoted, a block, or of an unknown tag
         return text
     return _resolve_plain(text)
 
@@ -263,7 +263,7 @@ def _resolve_plain(text: str) -> str | PlainScalar | None:
 
 
 def _resolve_tagged(event: "ScalarEvent", tag: str) -> str | PlainScalar | None:
-    """Resolve a scalar whose tag says what it is: ``!!bool "true"`` is a boolean, quotes or not."""
+    """Resolve a scalar by its tag: ``!!bool "true"`` is a boolean in spite of its quotes."""
     text, found = event.value, _resolve_plain(event.value)
     if tag == "binary":
         try:
@@ -274,5 +274,5 @@ def _resolve_tagged(event: "ScalarEvent", tag: str) -> str | PlainScalar | None:
     if is_as_tagged or (tag == "null" and found is None):
         return found
     if tag in _KINDS_BY_TAG or tag == "null":
-        raise UnusableError(_line_of(event), f"what stands behind !!{tag} is not one")
+        raise UnusableError(_line_of(event), f"the value tagged !!{tag} is not of that type")
     return text

@@ -234,7 +234,7 @@ spec:
 )
 def test_what_is_shared_with_something_else_is_refused(source):
     message = refuse(source)
-    assert "x.yaml: not changed: what is to change is shared with something else" in message
+    assert "x.yaml: not changed: the list is shared with something else" in message
     assert "Write out the lists that are shared by anchors" in message
 
 

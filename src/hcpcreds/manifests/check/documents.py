@@ -21,4 +21,4 @@ def check_documents(subjects: Subjects) -> Iterator[Finding]:
         else:
             yield report("HC701", node, document.problem, "Write it as YAML or JSON that kubectl reads.")
     for node in templates:
-        yield report("HC702", node, TEMPLATE, "Check what comes out, with its values filled in.")
+        yield report("HC702", node, TEMPLATE, "Render it with its values, and check the result.")

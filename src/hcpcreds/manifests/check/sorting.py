@@ -1,4 +1,4 @@
-"""Sorting documents by what the checks ask for."""
+"""Sorting documents into the subjects of the checks."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -36,17 +36,17 @@ from hcpcreds.manifests.check.unlikely import UnlikelyPods
 
 _UNIQUE_KINDS: Final = frozenset({"SecretProviderClass", "AzureClusterIdentity", "CSIDriver", *KINDS})
 _MADE_KINDS: Final = frozenset({"Pod", "ReplicaSet", "ReplicationController", "Job"})
-"""What other objects make of their templates."""
+"""Kinds that controllers create from templates."""
 _TELLING: Final = re.compile(
     r"azure|aro_|managed_|/certs|credential|creds|backup|kms|secrets-store|secretprovider", re.IGNORECASE
 )
-"""Of what may have to do with a credential, in names, paths and arguments."""
+"""In names, paths and arguments of pods that may use a credential."""
 
 
 def sort_documents(documents: Iterable[Document]) -> Subjects:
-    """Sort documents by what they are; a List by its items.
+    """Sort documents; a List by its items.
 
-    What no check looks at is not kept, so that a stream may be larger than memory.
+    Objects that no check needs are not kept, so that a stream may be larger than memory.
     """
     subjects = Subjects()
     unlikely = UnlikelyPods()
@@ -78,7 +78,7 @@ def sort_documents(documents: Iterable[Document]) -> Subjects:
 
 
 def count_subjects(document: Document) -> int:
-    """Count what the checks know: objects, cloud configs, a chart's values, descriptions of AKS clusters."""
+    """Count objects, cloud configs, values of the driver's chart and descriptions of AKS clusters."""
     values = document.value if isinstance(document.value, list) else [document.value]
     with suppress(InputError):
         return sum(_is_known(Node(document, (), item)) for value in values for _, item in find_objects(value))
@@ -97,7 +97,7 @@ def _is_known(node: Node) -> bool:
 def _choose_made(
     made: list[tuple[Named, tuple[str, ...]]], workloads: set[tuple[str, str, str]]
 ) -> Iterator[tuple[Named, tuple[str, ...]]]:
-    """Choose from live objects that something else made: one where their owner is not there, else none."""
+    """Choose one of the live objects of each owner that is not among the documents."""
     for item, template in made:
         kind, name = find_controller(item.node.value) or ("", "")
         owner = (kind, name, item.namespace)
@@ -122,7 +122,7 @@ def _expand(documents: Iterable[Document], subjects: Subjects) -> Iterator[Node]
 
 
 def _keep(item: Named, subjects: Subjects) -> None:
-    """Keep what is not a workload by what it is."""
+    """Keep an object that is not a workload where its kind has it."""
     node = item.node
     if item.kind in _UNIQUE_KINDS or item.name in COMPONENT_BY_CONFIG:
         subjects.named.append(item)
@@ -145,7 +145,7 @@ def _keep(item: Named, subjects: Subjects) -> None:
 
 
 def _keep_pod(pod: Pod, subjects: Subjects, unlikely: UnlikelyPods) -> None:
-    """Keep a pod that could have to do with a credential: that mounts, calls or names what could be one."""
+    """Keep a pod that may use a credential."""
     for secret in find_read_secrets(pod):
         subjects.secret_readers.setdefault(secret, {}).setdefault(pod.namespace, pod.name)
     if pod.rows or pod.kind == "DaemonSet" or any(map(_is_telling, _list_texts(pod))):

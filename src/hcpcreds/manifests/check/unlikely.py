@@ -1,4 +1,4 @@
-"""Pods that have to do with a credential only if they read a cloud config, kept in few bytes until then.
+"""Pods that matter only if they read a cloud config, kept in few bytes until that is known.
 
 A cluster has tens of thousands of them, and their Secrets and ConfigMaps may come after them.
 """
@@ -28,7 +28,7 @@ class _PackedPod(msgspec.Struct, array_like=True):
     name: str
     namespace: str
     sources: list[tuple[str, str, str]]
-    """Name of a volume, and kind and name of what it shows."""
+    """Name of a volume, and kind and name of its Secret or ConfigMap."""
     containers: list[_PackedContainer]
 
 

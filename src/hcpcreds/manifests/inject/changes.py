@@ -74,7 +74,7 @@ def diff_list(entries: object, path: Path, wanted: Sequence[Entry]) -> ListDiff:
 
 def apply_change(manifest: dict[str, Any], change: Change) -> dict[str, Any]:
     """Apply a change to the object that its path starts from, in a copy of it."""
-    # Copies along the path and no further: what YAML aliases share must not change in the other place.
+    # Copies along the path and no further: a value that YAML aliases share must not change elsewhere.
     changed = dict(manifest)
     parent: Any = changed
     for step in change.path[:-1]:

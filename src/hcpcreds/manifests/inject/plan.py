@@ -79,7 +79,7 @@ def make_plans(documents: Sequence[Any], options: InjectOptions, *, where: str) 
 class Planner:
     """Plans the changes in documents that come one after another, of one stream or of several.
 
-    Its problems are told by `finish`, all at once.
+    `finish` raises all of its problems at once.
     """
 
     def __init__(self, options: InjectOptions) -> None:
@@ -136,7 +136,7 @@ class Planner:
             self._hints[error.hint] = None
 
     def finish(self) -> None:
-        """Tell of everything that prevents the plans.
+        """Raise everything that prevents the plans.
 
         Raises:
             InputError: There are problems, or conflicts that are not to be replaced; or an option is for one

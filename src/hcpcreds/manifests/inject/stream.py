@@ -1,4 +1,4 @@
-"""Injecting into the text of a stream, so that whatever is not added stays as it was, to the byte."""
+"""Injecting into the text of a stream; every byte that is there stays as it is."""
 
 import io
 from dataclasses import dataclass, field
@@ -30,8 +30,7 @@ class InjectedStream:
     parts: list[tuple[str, str]] = field(default_factory=list)
     """The text of each document, before and after."""
     plans: list[Plan] = field(default_factory=list)
-    """For each workload that is a component's, or with a hosted cluster might be one; also one that lacked
-    nothing."""
+    """For each workload that is a component's, or with a hosted cluster might be; also without changes."""
     problems: list[str] = field(default_factory=list)
     """Of documents that cannot be read, which are passed through."""
     has_objects: bool = False
@@ -43,19 +42,19 @@ class InjectedStream:
 
     @property
     def after(self) -> str:
-        """The text of the stream with what it lacked."""
+        """The text of the stream with the changes."""
         return "".join(after for _, after in self.parts)
 
     def encode(self, text: str) -> bytes:
-        """Encode a text as the stream was; what is not text stays what it was."""
+        """Encode a text as the stream was; bytes that are not text come back unchanged."""
         return text.encode(self.encoding, "surrogateescape" if self.encoding == "utf-8" else "strict")
 
 
 def inject_stream(source: bytes, options: InjectOptions, *, where: str) -> InjectedStream:
     """Inject into every workload of a stream that is a component's.
 
-    The text that comes out is read again, and must say what `inject` says. Documents that cannot be read, and
-    whatever is not a component's workload, pass through.
+    The result is read again, and must equal that of `inject`. Documents that cannot be read, and objects that
+    are not a component's workload, pass through.
 
     Args:
         source: YAML documents or JSON objects, in UTF-8, or in UTF-16 with a byte order mark.
@@ -75,7 +74,7 @@ def inject_stream(source: bytes, options: InjectOptions, *, where: str) -> Injec
 def read_stream(
     source: io.BufferedReader, planner: Planner, *, where: str, edit: bool = True
 ) -> InjectedStream:
-    """Read a stream as `inject_stream` does; its problems are the planner's to tell.
+    """Read a stream as `inject_stream` does; the planner raises its problems.
 
     Args:
         source: The stream.
@@ -119,12 +118,12 @@ def _read_chunk(chunk: Chunk, stream: InjectedStream) -> list[Document]:
 
 
 def _edit(text: str, documents: list[Document], plans: list[list[Plan]], where: str) -> str:
-    problem = "what is to change is shared with something else, which would change too"
+    problem = "the list is shared with something else, which would change too"
     if any(document.path for document in documents):
         raise InputError(where, [f"not changed: {_TOO_LARGE}"], hint="Split its List.", options=["output"])
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     changes = list(map(_plan_edits, documents, plans))
-    # Two that get the same may share it, as the KMS containers do: nothing is written out without need.
+    # Two containers that get the same may share a list, as those of KMS do: it is written out only if needed.
     for write_out in (False, True):
         try:
             after = edit_lists(text.removeprefix(mark), changes, write_out=write_out)

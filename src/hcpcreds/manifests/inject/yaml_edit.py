@@ -1,7 +1,7 @@
 """Changing entries of lists in the text of YAML or JSON, and leaving every other byte as it is.
 
 No round-trip library does that: they all write the text anew. So the places to edit are found by the marks
-that PyYAML's parser leaves, and what is added takes its indentation and style from what is there.
+that PyYAML's parser leaves, and additions take their indentation and style from their surroundings.
 """
 
 import json
@@ -17,9 +17,9 @@ from hcpcreds.kubernetes.writing import is_plain
 from hcpcreds.manifests.inject.changes import Change, Entry, render_path
 
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-"""What YAML takes for a line break."""
+"""A line break to YAML."""
 _LINE_BREAK: Final = re.compile("\r\n|[\r\n]")
-"""What people take for one."""
+"""A line break to people."""
 _ALIAS: Final = re.compile(r"[^*]*\*[^\s,\[\]{}]+")
 _NULL: Final = re.compile(r"(?:null|Null|NULL|~)?\Z")
 _EMPTY_LIST: Final = re.compile(r"\[\s*\]\Z")
@@ -36,7 +36,7 @@ class _Edit(NamedTuple):
 
 
 class DocumentChanges(NamedTuple):
-    """What is to change in one document, and what it is to say then."""
+    """The changes to one document, and its value after them."""
 
     changes: Sequence[Change]
     expected: object
@@ -48,8 +48,8 @@ def edit_lists(text: str, documents: Sequence[DocumentChanges], *, write_out: bo
     Args:
         text: The stream. It has been parsed before, so that it is known to be sound.
         documents: For each document, null ones left out.
-        write_out: Write out a list that comes through an alias (``*``) or a merge key (``<<``). Else what the
-            alias names is changed, with all who share it, and what the merge key brings is shadowed.
+        write_out: Write out a list that comes through an alias (``*``) or a merge key (``<<``). Else the list
+            of the anchor is changed, for all who share it, and that of a merge key is shadowed.
 
     Raises:
         NotEditableError: The text is written so that the changes cannot be made in it.
@@ -61,7 +61,7 @@ def edit_lists(text: str, documents: Sequence[DocumentChanges], *, write_out: bo
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     nodes = [node for node in yaml.compose_all(masked, Loader=loader) if node.tag != "tag:yaml.org,2002:null"]
     if len(nodes) != len(documents):
-        raise NotEditableError("the documents in it are not told apart alike")
+        raise NotEditableError("PyYAML finds another number of documents in it")
     first_break = _LINE_BREAK.search(text)
     line_break = first_break.group() if first_break else "\n"
     budget = _Budget()
@@ -72,7 +72,7 @@ def edit_lists(text: str, documents: Sequence[DocumentChanges], *, write_out: bo
             written = editor.write_out(_look_up(document.expected, path)) if write_out else []
             edits.update(dict.fromkeys(written or editor.edit(changes)))
     parts, position = [], 0
-    for edit in sorted(edits):  # of those at one place, what is indented deeper comes first
+    for edit in sorted(edits):  # of those at one place, the deepest comes first
         parts += [text[position : edit.start], edit.text]
         position = edit.end
     return "".join([*parts, text[position:]])
@@ -86,7 +86,7 @@ def _group(changes: Sequence[Change]) -> dict[Path, list[Change]]:
 
 
 class _Budget:
-    """Of characters that are written: through aliases, a short text names more than memory holds."""
+    """A limit of the characters written: aliases make a short text larger than memory."""
 
     def __init__(self) -> None:
         self._left = MAX_BYTES
@@ -131,7 +131,7 @@ class _ListEditor:
         if isinstance(node, yaml.ScalarNode):
             return self._fill(node, added, _NULL)
         if not isinstance(node, yaml.SequenceNode):
-            raise self._refuse("is no list")
+            raise self._refuse("is not a list")
         if not node.value:
             return self._fill(node, added, _EMPTY_LIST)
         edits = [
@@ -286,7 +286,7 @@ class _ListEditor:
         return _Layout(margin, margin.removeprefix(outer))
 
     def _find_margin(self, node: yaml.Node) -> str:
-        """What stands before a node on its line."""
+        """The text before a node on its line."""
         return self._text[node.start_mark.index - node.start_mark.column : node.start_mark.index]
 
     def _render_items(self, entries: Sequence[Entry]) -> list[str]:
@@ -347,13 +347,13 @@ class _Layout(NamedTuple):
     """Where entries begin that have lines of their own."""
 
     margin: str
-    """What stands before each: blanks."""
+    """The blanks before each."""
     indent: str
-    """How much more stands before what is in them."""
+    """The additional blanks before their own entries."""
 
 
 def _get(node: yaml.Node, step: str | int) -> yaml.Node:
-    """A mapping's value or a list's item; without any, a node that is no mapping."""
+    """A mapping's value or a list's item."""
     if isinstance(step, int):
         item: yaml.Node = node.value[step]
         return item
