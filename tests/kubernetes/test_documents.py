@@ -95,6 +95,27 @@ def test_document_that_cannot_be_read_stops_none_of_the_others(broken, problem):
     assert int(found.split(":")[0]) == int(line) + 5
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'args: [sh, -c, "echo ${HOME}] # no end\n',
+        "args: ${HOME}: x\n",
+        "args: date +%Y: %m\n",
+        "to: me@example.org: x\n",
+    ],
+)
+def test_document_is_not_called_a_template_when_its_mistake_is_another(text):
+    [found] = read(text)
+    assert "not YAML" in found
+
+
+@pytest.mark.parametrize(
+    "text", ["args: [${A}, b]\n", "a: {b: ${B}}\n", "a: <% b %>: c\n", "a: %B%\n", "a: @B@\n"]
+)
+def test_document_is_called_a_template_when_a_placeholder_is_its_mistake(text):
+    assert read(text) == ["1: a template: render it first"]
+
+
 def test_object_is_kept_when_broken_json_follows_it():
     assert read(f'{json.dumps(POD)} {{"a": }}') == [POD, "1: not JSON: Expecting value"]
 

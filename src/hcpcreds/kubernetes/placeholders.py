@@ -12,7 +12,11 @@ _PLACEHOLDER: Final = re.compile(
     r"|(?i:ENC)\[|ref\+[a-z]+://"  # sops; vals
     r"|\A(?i:Ag[A-D])[A-Za-z0-9+/]{200,}"  # a sealed value of kubeseal
 )
-_BREAKS_YAML: Final = re.compile(r"\{\{|\{%|<%|\$\{|(?:^|[\s\[,])(?:@@?|%)[A-Za-z_]|^\s*\$[A-Za-z_]\w*\s*$")
+_BREAKS_YAML: Final = re.compile(
+    r"\{\{|\{%|<%"
+    r"""|[\[{][^"'#]*\$\{"""  # in a flow mapping or list, outside quotes
+    r"|(?:^|[\s\[,])(?:@@?[A-Za-z_][\w.-]*@|%[A-Za-z_][\w.-]*%)"
+)
 
 
 def is_placeholder(text: str) -> bool:
