@@ -11,7 +11,7 @@ from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.documents import TEMPLATE, Document, read_documents, read_source
 from hcpcreds.manifests.check import count_subjects
 
-_LOOKS_LIKE_OBJECT: Final = re.compile(rb"""(?m)(?:^\s*|[{,]\s*)["']?apiVersion["']?\s*:""")
+_LOOKS_LIKE_OBJECT: Final = re.compile(rb"""(?m)(?:^[ \t-]*|[{,][ \t]*)["']?apiVersion["']?\s*:""")
 _LOOKS_LIKE_TEMPLATE: Final = re.compile(rb"\{\{|\{%|<%")
 
 

@@ -12,11 +12,7 @@ _PLACEHOLDER: Final = re.compile(
     r"|(?i:ENC)\[|ref\+[a-z]+://"  # sops; vals
     r"|\A(?i:Ag[A-D])[A-Za-z0-9+/]{200,}"  # a sealed value of kubeseal
 )
-_BREAKS_YAML: Final = re.compile(
-    r"\{\{|\{%|<%"
-    r"""|[\[{][^"'#]*\$\{"""  # in a flow mapping or list, outside quotes
-    r"|(?:^|[\s\[,])(?:@@?[A-Za-z_][\w.-]*@|%[A-Za-z_][\w.-]*%)"
-)
+_BREAKS_YAML: Final = re.compile(r"\{\{|\{%|<%|(?:^|[\s\[,])(?:@@?[A-Za-z_][\w.-]*@|%[A-Za-z_][\w.-]*%)")
 
 
 def is_placeholder(text: str) -> bool:
@@ -26,7 +22,10 @@ def is_placeholder(text: str) -> bool:
 
 def is_template_line(line: str) -> bool:
     """Whether a line holds a placeholder that is not YAML until it is filled in."""
-    return _BREAKS_YAML.search(line) is not None
+    before, found, _ = line.partition("${")
+    unquoted = before[max(map(before.rfind, "\"'#")) + 1 :]
+    is_in_flow = bool(found) and ("{" in unquoted or "[" in unquoted)
+    return is_in_flow or _BREAKS_YAML.search(line) is not None
 
 
 def holds_placeholder(value: object) -> bool:
