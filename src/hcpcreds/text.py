@@ -22,7 +22,7 @@ RESOURCE_ID: Final = re.compile(
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _SECRETS: Final = re.compile(
     r"eyJ[\w-]{10,}(?:\.[\w-]*)*"  # a JWT, whole or cut off
-    r"|(?i:(?P<scheme>bearer|\bbasic)\s+)[^\s\"',;]+"
+    r"|(?i:(?P<scheme>bearer|\bbasic)\s+(?:[^\s\"',;]*bearer\s+)*)[^\s\"',;]+"
     r"|-----BEGIN .*?(?:-----END [^-]*-----|$)"  # PEM, whole or cut off
     r"|[A-Za-z0-9+/]{60,}(?: [A-Za-z0-9+/]{60,})+(?: [A-Za-z0-9+/]+={0,2})?"  # its lines alone
     r"|[A-Za-z0-9+/]{100,}={0,2}"  # base64 of a key, a certificate, a PKCS#12

@@ -136,9 +136,7 @@ def _check_type(entry: Node, item: Named) -> Iterator[Finding]:
 
 def _check_names(entry: Node, item: Named) -> Iterator[Finding]:
     name, alias = entry["objectName"].plain, entry["objectAlias"].plain
-    text = item.node.at("spec", "parameters", "objects").text
-    # To YAML, #{name}# is a comment: then the name is not missing, but still to be filled in.
-    if is_placeholder(name) or is_placeholder(alias) or (not name and is_placeholder(text)):
+    if is_placeholder(name) or is_placeholder(alias):
         return
     if not CREDENTIALS_SECRET_NAME.pattern.fullmatch(name):
         yield report(
