@@ -58,7 +58,7 @@ class Document(msgspec.Struct, frozen=True):
     file: str = "-"
     path: tuple[str | int, ...] = ()
     first_line: int = 1
-    marks: Mapping[int, Mapping[str | int, Mark]] = {}
+    marks: Mapping[int, Mapping[str | int, Mark | int]] = {}
     problem: str = ""
     is_partial: bool = False
 
@@ -83,7 +83,7 @@ class Document(msgspec.Struct, frozen=True):
             mark = self.marks.get(id(value), {}).get(key)
             if mark is None:
                 return Mark(found.line, 0)
-            value, found = value[key], mark
+            value, found = value[key], Mark(mark, 0) if isinstance(mark, int) else mark
         return found
 
 
@@ -228,17 +228,17 @@ def _mark_json(value: Any, text: str, file: str, first_line: int) -> Document:  
     return Document(value, file, (), line, _JsonMarks(value, text, first_line))
 
 
-class _JsonMarks(Mapping[int, Mapping[str | int, Mark]]):
+class _JsonMarks(Mapping[int, Mapping[str | int, Mark | int]]):
     """The lines of a JSON object, found by the YAML reader when somebody asks for the first."""
 
     def __init__(self, value: object, text: str, first_line: int) -> None:
         self._value = value
         self._text = text
         self._first_line = first_line
-        self._found: dict[int, Mapping[str | int, Mark]] | None = None
+        self._found: dict[int, Mapping[str | int, Mark | int]] | None = None
 
     @override
-    def __getitem__(self, key: int) -> Mapping[str | int, Mark]:
+    def __getitem__(self, key: int) -> Mapping[str | int, Mark | int]:
         return self._find()[key]
 
     @override
@@ -249,7 +249,7 @@ class _JsonMarks(Mapping[int, Mapping[str | int, Mark]]):
     def __len__(self) -> int:
         return len(self._find())
 
-    def _find(self) -> dict[int, Mapping[str | int, Mark]]:
+    def _find(self) -> dict[int, Mapping[str | int, Mark | int]]:
         if self._found is None:
             # JSON may hold tabs and escapes that YAML does not take: neither moves a line.
             masked = _ESCAPE.sub("__", self._text).replace("\t", " ")
@@ -261,9 +261,9 @@ class _JsonMarks(Mapping[int, Mapping[str | int, Mark]]):
         return self._found
 
 
-def _align(value: object, twin: Document) -> dict[int, Mapping[str | int, Mark]]:
+def _align(value: object, twin: Document) -> dict[int, Mapping[str | int, Mark | int]]:
     """The marks of a document for another that holds the same."""
-    marks: dict[int, Mapping[str | int, Mark]] = {}
+    marks: dict[int, Mapping[str | int, Mark | int]] = {}
     pairs = [(value, twin.value)]
     while pairs:
         one, other = pairs.pop()

@@ -12,6 +12,7 @@ process.
 import base64
 import binascii
 import re
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
@@ -56,7 +57,7 @@ class PlainScalar(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Where an entry of a mapping or list begins."""
+    """Where an entry of a mapping or list begins; for all but literal blocks, its line stands for it."""
 
     line: int
     """Of its key, or of the list's item; from 1."""
@@ -77,7 +78,7 @@ class UnusableError(Exception):
         self.line = line
 
 
-Found = tuple[Any, tuple[str | int, ...], int, dict[int, dict[str | int, Mark]]]
+Found = tuple[Any, tuple[str | int, ...], int, dict[int, dict[str | int, Mark | int]]]
 """The value of a document or of a List's object, its path in its document, its line, and the marks in it."""
 
 
@@ -89,7 +90,7 @@ class YamlReader:
         self._first_line = first_line
         self._anchors: dict[str, object] = {}
         self._budget = _MERGE_BUDGET
-        self._marks: dict[int, dict[str | int, Mark]] = {}
+        self._marks: dict[int, dict[str | int, Mark | int]] = {}
 
     def read_documents(self) -> Iterator[Found]:
         """Read every document that is not empty."""
@@ -193,10 +194,10 @@ class YamlReader:
             raise UnusableError(_line_of(event), "merge keys (<<) copy too much")
         return sources
 
-    def _mark(self, event: "NodeEvent", value: "NodeEvent") -> Mark:
+    def _mark(self, event: "NodeEvent", value: "NodeEvent") -> Mark | int:
         line = event.start_mark.line if event.start_mark else 0
         if getattr(value, "style", None) != "|":
-            return Mark(line + self._first_line, 0)
+            return line + self._first_line  # which takes less memory, as nearly all do
         return Mark(line + self._first_line, self._get_line(value) + 1)
 
     def _get_line(self, event: "NodeEvent") -> int:
@@ -231,9 +232,9 @@ def _line_of(event: "NodeEvent") -> int:
 
 
 def _read_key(value: object, event: "NodeEvent") -> str:
-    """A mapping's key as JSON has it: always text."""
+    """A mapping's key as JSON has it: always text. Documents have many keys in common, which they share."""
     if isinstance(value, str):
-        return value
+        return sys.intern(value)
     if isinstance(value, PlainScalar):
         return value.text
     if value is None:
