@@ -269,6 +269,7 @@ def test_nothing_to_check_is_not_a_success(text):
     result = run("-", stdin=text)
     assert result.returncode == 2
     assert "-: there is nothing to check" in result.stderr
+    assert "nothing found" not in result.stderr
 
 
 def test_bare_list_of_objects_is_not_a_success():

@@ -149,7 +149,7 @@ def test_closed_standard_input_is_told():
         capture_output=True,
         text=True,
     )
-    assert (result.returncode, result.stderr) == (2, "hcpcreds check: check: standard input: it is closed\n")
+    assert (result.returncode, result.stderr) == (2, "hcpcreds check: standard input: it is closed\n")
 
 
 def test_text_that_the_terminal_cannot_show_is_replaced(tmp_path):

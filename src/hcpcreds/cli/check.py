@@ -112,7 +112,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
     text = render_findings(findings, output)
     if text:
         click.echo(text, color=False if os.environ.get("NO_COLOR") else None)
-    click.echo(render_summary(findings, reading, is_verbose=verbose), err=True)
+    if reading.subjects or findings or verbose:
+        click.echo(render_summary(findings, reading, is_verbose=verbose), err=True)
     if not reading.subjects and not reading.problems:
         hint = "Render templates first, and name files that kubectl can apply."
         raise InputError(", ".join(files), ["there is nothing to check"], hint=hint)

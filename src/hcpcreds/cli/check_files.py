@@ -73,12 +73,12 @@ class Reading:
             yield from self._read_named(file) if is_named else self._read_found(file)
 
     def _read_named(self, name: str) -> Iterator[Document]:
-        before, unreadable = self.subjects, []
+        before, unreadable = (self.subjects, len(self.problems)), list[Document]()
         for document in self._read_file(name):
             if document.problem:
                 unreadable.append(document)
             yield document
-        if self.subjects > before:
+        if (self.subjects, len(self.problems)) != before:
             return
         if not unreadable:
             self.passed_over.append((name, "no Kubernetes object in it"))
@@ -87,7 +87,7 @@ class Reading:
 
     def _read_found(self, file: str) -> Iterator[Document]:
         """Read a file found in a directory, which may be of any kind."""
-        before, unreadable = self.subjects, []
+        before, unreadable, problems = self.subjects, list[Document](), len(self.problems)
         for document in self._read_file(file):
             if document.problem:
                 unreadable.append(document)
@@ -101,7 +101,7 @@ class Reading:
         if unreadable:
             document = unreadable[0]
             self.passed_over.append((file, f"line {document.first_line}: {document.problem}"))
-        elif self.subjects == before:
+        elif (self.subjects, len(self.problems)) == (before, problems):
             self.passed_over.append((file, "no Kubernetes object in it"))
 
     def _read_file(self, name: str) -> Iterator[Document]:
