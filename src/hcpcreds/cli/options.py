@@ -1,9 +1,89 @@
-"""Options that several commands have."""
+"""Options and their types that several commands share."""
 
+import re
 from collections.abc import Callable
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from typing_extensions import override
+
+from hcpcreds.errors import InputError
+from hcpcreds.text import make_safe
+
+if TYPE_CHECKING:
+    from hcpcreds.serving import ListenAddress, ServingCertificate
+
+    _DurationType = click.ParamType[timedelta]
+    _AddressType = click.ParamType[ListenAddress]
+else:
+    _DurationType = _AddressType = click.ParamType  # generic only since click 8.4
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST: Final = timedelta(days=366)
+
+
+class Duration(_DurationType):
+    """A duration: ``30s``, ``15m``, ``1.5h``, ``10d``; a number without a unit is seconds.
+
+    Args:
+        least: The shortest that is accepted.
+        more_than: Every accepted one is longer.
+    """
+
+    name = "duration"
+
+    def __init__(self, *, least: timedelta = timedelta(0), more_than: timedelta | None = None) -> None:
+        self._least = least
+        self._more_than = more_than
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        duration = _parse_duration(value)
+        if duration is None:
+            expected = "examples: 30s, 15m, 1.5h, 10d (at most 366d)"
+            self.fail(f"{make_safe(value)} is not a duration; {expected}.", param, ctx)
+        if duration < self._least:
+            self.fail(f"{value} is too short; expected {_render(self._least)} or longer.", param, ctx)
+        if self._more_than is not None and duration <= self._more_than:
+            self.fail(f"{value} is too short; expected more than {_render(self._more_than)}.", param, ctx)
+        return duration
+
+
+class Address(_AddressType):
+    """Where to listen: ``:9090``, ``127.0.0.1:9090``, ``[::1]:9090``, or the path of a Unix socket."""
+
+    name = "address"
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "ListenAddress":
+        from hcpcreds.serving import ListenAddress, parse_address
+
+        if isinstance(value, ListenAddress):
+            return value
+        try:
+            return parse_address(value)
+        except InputError as error:
+            self.fail(f"{'; '.join(error.problems)}. {error.hint}", param, ctx)
+
+
+def _parse_duration(text: str) -> timedelta | None:
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", text)
+    number, unit = match.groups() if match else (text if text.isascii() else "", "s")
+    try:
+        duration = timedelta(**{_UNITS[unit]: float(number)})
+    except (ValueError, OverflowError):  # not a number; more than a timedelta holds
+        return None
+    return duration if timedelta(0) <= duration <= _LONGEST else None
+
+
+def _render(duration: timedelta) -> str:
+    return f"{duration.total_seconds():g}s"
+
 
 ca_file_option = click.option(
     "--ca-file",
@@ -12,8 +92,36 @@ ca_file_option = click.option(
 )
 
 
+def tls_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--tls-certificate`` and ``--tls-key``, of a server that this command runs; see `open_certificate`."""
+    file = click.Path(dir_okay=False)
+    for name, what in (
+        ("--tls-key", "unencrypted key of it"),
+        ("--tls-certificate", "certificate, with its chain"),
+    ):
+        help_text = f"Serve HTTPS: PEM file of the {what}. May be replaced at any time."
+        command = click.option(name, type=file, metavar="FILE", help=help_text)(command)
+    return command
+
+
+def open_certificate(certificate: str | None, key: str | None) -> "ServingCertificate | None":
+    """Open what `tls_options` name; None when they are not given. Close it in the end.
+
+    Raises:
+        click.UsageError: Only one of the two is given.
+        InputError: They are not a usable pair.
+    """
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise click.UsageError("--tls-certificate and --tls-key must be given together.")
+    from hcpcreds.serving import ServingCertificate
+
+    return ServingCertificate(certificate, key)
+
+
 def output_option(help_text: str | None = None) -> Callable[[Any], Any]:
-    """``--output text|json``; the help says what either is for this command."""
+    """``--output text|json``; the help describes both for this command."""
     return click.option(
         "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
     )

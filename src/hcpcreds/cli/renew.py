@@ -2,41 +2,34 @@
 
 import asyncio
 import re
-import signal
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import click
 
-from hcpcreds.cli.options import ca_file_option, output_option
+from hcpcreds.cli.options import (
+    Address,
+    Duration,
+    ca_file_option,
+    open_certificate,
+    output_option,
+    tls_options,
+)
+from hcpcreds.cli.process import run_until_stopped
 from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD, get_cloud
 from hcpcreds.errors import InputError
-from hcpcreds.text import make_safe
 
 if TYPE_CHECKING:
     from hcpcreds.cli.renew_report import RenewalReport
-    from hcpcreds.renewal.metrics import RenewalMetrics
     from hcpcreds.renewal.service import Access
     from hcpcreds.renewal.walk import RenewalSettings
+    from hcpcreds.serving import ListenAddress, ServingCertificate
 
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_LONGEST: Final = timedelta(days=366)
 _VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
-
-
-def _parse_duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", text)
-    if match is not None:
-        with suppress(OverflowError):
-            duration = timedelta(**{_UNITS[match[2]]: float(match[1])})
-            if duration <= _LONGEST:
-                return duration
-    raise click.BadParameter(
-        f"{make_safe(text)} is not a duration; examples: 30s, 15m, 1.5h, 10d (at most 366d)."
-    )
 
 
 @click.command(
@@ -73,13 +66,13 @@ def _parse_duration(text: str) -> timedelta:
 @click.option("--once", is_flag=True, help="Walk over each vault once, then exit.")
 @click.option(
     "--interval",
-    type=_parse_duration,
+    type=Duration(more_than=timedelta(0)),
     metavar="DURATION",
     help="Walk over each vault repeatedly, pausing about this long between walks.",
 )
 @click.option(
     "--before",
-    type=_parse_duration,
+    type=Duration(),
     metavar="DURATION",
     default="0s",
     help="Renew this long before renew_after; the data plane may not have a newer one yet.",
@@ -107,7 +100,13 @@ def _parse_duration(text: str) -> timedelta:
     metavar="NAMESPACE",
     help="Namespace of the Leases that share the vaults among replicas.  [default: in a cluster, the pod's]",
 )
-@click.option("--metrics-address", metavar="HOST:PORT", help="Serve Prometheus metrics at this address.")
+@click.option(
+    "--metrics-address",
+    type=Address(),
+    metavar="HOST:PORT",
+    help="Serve /metrics for Prometheus, /healthz and /readyz at this address.",
+)
+@tls_options
 @click.option("--local", is_flag=True, help="Renew in the vault of the running `hcpcreds up`.")
 @output_option("text prints a summary of each walk; json prints one line for each.")
 def command(  # noqa: PLR0913 (click passes each option by its name)
@@ -124,7 +123,9 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     cloud: str,
     ca_file: str | None,
     lease_namespace: str | None,
-    metrics_address: str | None,
+    metrics_address: "ListenAddress | None",
+    tls_certificate: str | None,
+    tls_key: str | None,
     local: bool,
     output: str,
 ) -> None:
@@ -139,10 +140,9 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     """
     if (once or dry_run) == (interval is not None):
         raise click.UsageError("Give either --once (or --dry-run) or --interval.")
-    if interval is not None and interval <= timedelta(0):
-        raise click.UsageError("--interval must be greater than zero.")
+    if metrics_address is None and (tls_certificate or tls_key):
+        raise click.UsageError("--tls-certificate and --tls-key need --metrics-address.")
     from hcpcreds.cli.renew_report import make_report
-    from hcpcreds.renewal.metrics import RenewalMetrics, serve_metrics
     from hcpcreds.renewal.service import Access
     from hcpcreds.renewal.walk import RenewalSettings
 
@@ -173,56 +173,53 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
             ca_file=ca_file,
         )
     settings = RenewalSettings(before=before, dry_run=dry_run, concurrency=concurrency)
-    metrics = RenewalMetrics()
     with ExitStack() as stack:
-        if metrics_address is not None:
-            port = stack.enter_context(serve_metrics(metrics_address, metrics))
-            click.echo(f"metrics are served at {metrics_address.rpartition(':')[0]}:{port}", err=True)
+        certificate = open_certificate(tls_certificate, tls_key)
+        if certificate is not None:
+            stack.callback(certificate.close)
         report = stack.enter_context(make_report(output))
-        work = _run(
-            access,
-            settings,
+        work = partial(
+            _run,
+            access=access,
+            settings=settings,
             interval=None if interval is None else interval.total_seconds(),
             lease_namespace=lease_namespace,
-            metrics=metrics,
+            metrics_address=metrics_address,
+            certificate=certificate,
             report=report,
         )
-        try:
-            ok = asyncio.run(work)
-        except asyncio.CancelledError:
-            ok = False
-    sys.exit(0 if ok else 1)
+        status = run_until_stopped(work, on_stopping=report.stopping)
+    sys.exit(status)
 
 
 async def _run(  # noqa: PLR0913 (the options of the command)
+    stop: asyncio.Event,
+    *,
     access: "Access",
     settings: "RenewalSettings",
-    *,
     interval: float | None,
     lease_namespace: str | None,
-    metrics: "RenewalMetrics",
+    metrics_address: "ListenAddress | None",
+    certificate: "ServingCertificate | None",
     report: "RenewalReport",
 ) -> bool:
     """Renew until done or stopped; returns whether everything succeeded."""
+    from hcpcreds.renewal.metrics import RenewalMetrics, serve_metrics
     from hcpcreds.renewal.outcomes import Result
     from hcpcreds.renewal.service import open_leases, open_renewers, renew_once, renew_until_stopped
 
-    stop = asyncio.Event()
-    loop, main = asyncio.get_running_loop(), asyncio.current_task()
-
-    def on_signal() -> None:
-        if not stop.is_set():
-            stop.set()
-            report.stopping()
-        elif main is not None:
-            main.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    async with (
-        open_leases(lease_namespace) as leases,
-        open_renewers(access, settings, observers=(report, metrics)) as renewers,
-    ):
+    metrics = RenewalMetrics()
+    async with AsyncExitStack() as stack:
+        if metrics_address is not None:
+            serving = serve_metrics(
+                metrics_address, metrics, certificate=certificate, is_draining=stop.is_set
+            )
+            server = await stack.enter_async_context(serving)
+            click.echo(f"metrics are served at {server.address}", err=True)
+        leases = await stack.enter_async_context(open_leases(lease_namespace))
+        renewers = await stack.enter_async_context(
+            open_renewers(access, settings, observers=(report, metrics))
+        )
         if interval is not None:
             await renew_until_stopped(
                 renewers, interval=interval, leases=leases, stop=stop, on_lost=metrics.forget

@@ -8,12 +8,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hcpcreds.cli.options import ca_file_option, output_option
+from hcpcreds.cli.options import Duration, ca_file_option, output_option
 from hcpcreds.clouds import DEFAULT_CLOUD, get_cloud
 from hcpcreds.errors import HcpCredsError, InputError, MountError, TokenUnavailableError
 
@@ -40,10 +40,10 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
 @ca_file_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30.0,
+    type=Duration(more_than=timedelta(0)),
+    default="30s",
     show_default=True,
-    metavar="SECONDS",
+    metavar="DURATION",
     help="How long to wait for the token, retries included.",
 )
 @click.option("--local", is_flag=True, help="FILE is a component of the running `hcpcreds up`.")
@@ -57,7 +57,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     authority: str | None,
     cloud: str | None,
     ca_file: str | None,
-    timeout: float,
+    timeout: timedelta,
     output: str,
     local: bool,
     raw: bool,
@@ -96,7 +96,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
         try:
             info, took = _get_token(
                 lambda: credential.get_token_info(scope, options={"tenant_id": tenant} if tenant else {}),
-                timeout=timeout,
+                timeout=timeout.total_seconds(),
                 scope=scope,
             )
         except HcpCredsError as error:

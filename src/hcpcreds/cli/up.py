@@ -2,36 +2,29 @@
 
 import asyncio
 import json
-import math
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import click
 
-from hcpcreds.cli.options import output_option
+from hcpcreds.cli.options import Duration, output_option
 
-_SHORTEST_ROTATION_SECONDS: Final = 2.0
+_SHORTEST_ROTATION: Final = timedelta(seconds=2)
 """A component calls every second: in less than two it could not be sure to use every certificate."""
-_SHORTEST_RENEWAL_SECONDS: Final = 5.0
+_SHORTEST_RENEWAL: Final = timedelta(seconds=5)
 """The renewer looks every second, the node twice a second, and then each component has to use it."""
-
-
-def _check_finite(_: click.Context, __: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
-        raise click.BadParameter("expected a number of seconds.")
-    return value
 
 
 @click.command("up", epilog="Example: hcpcreds up --rotations 3 --rotate-every 5 hosted-cluster.yaml")
 @click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[FILE]")
 @click.option(
     "--rotate-every",
-    type=click.FloatRange(min=_SHORTEST_ROTATION_SECONDS),
-    default=10.0,
+    type=Duration(least=_SHORTEST_ROTATION),
+    default="10s",
     show_default=True,
-    metavar="SECONDS",
-    callback=_check_finite,
+    metavar="DURATION",
     help="Renew every certificate this often.",
 )
 @click.option(
@@ -49,7 +42,7 @@ def _check_finite(_: click.Context, __: click.Parameter, value: float) -> float:
     "text is a live table on a terminal and plain lines elsewhere; json is one document at the end."
 )
 def command(
-    *, file: Path | None, rotate_every: float, rotations: int | None, renew: bool, output: str
+    *, file: Path | None, rotate_every: timedelta, rotations: int | None, renew: bool, output: str
 ) -> None:
     """Run the whole chain on this machine: a local Azure, a node, and every component, each a process.
 
@@ -58,9 +51,9 @@ def command(
     that ships with hcpcreds is used. Ctrl-C ends it and removes everything it made. For development only:
     other users of this machine can ask its services for tokens, which open nothing but this local Azure.
     """
-    if renew and rotate_every < _SHORTEST_RENEWAL_SECONDS:
+    if renew and rotate_every < _SHORTEST_RENEWAL:
         raise click.UsageError(
-            f"With --renew, --rotate-every must be at least {_SHORTEST_RENEWAL_SECONDS:g}."
+            f"With --renew, --rotate-every must be at least {_SHORTEST_RENEWAL.total_seconds():g}s."
         )
     from hcpcreds.cli.up_report import LinesReporter, StepsReporter, TableReporter
     from hcpcreds.up.run import EXAMPLE, Chain
@@ -72,7 +65,7 @@ def command(
         reporter = TableReporter()
     else:
         reporter = LinesReporter()
-    settings = Settings(rotate_every=rotate_every, rotations=rotations, renew=renew)
+    settings = Settings(rotate_every=rotate_every.total_seconds(), rotations=rotations, renew=renew)
     chain = Chain(file or EXAMPLE, settings, reporter)
     with reporter:
         problems = asyncio.run(chain.run())

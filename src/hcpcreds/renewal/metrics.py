@@ -1,32 +1,26 @@
 """The renewer's Prometheus metrics."""
 
-import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from socket import AI_PASSIVE, SHUT_RDWR, SOCK_STREAM, getaddrinfo, has_dualstack_ipv6
-from socketserver import ThreadingMixIn
-from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hcpcreds.errors import InputError
 from hcpcreds.renewal.outcomes import Observer, Outcome, Result, Walk
+from hcpcreds.serving import Limits, ListenAddress, Route, Server, ServingCertificate, serve
+from hcpcreds.serving.metrics import build_metrics_page
 from hcpcreds.vault.naming import get_host
 from hcpcreds.vault.secret import StoredCredential
 
-_HIGHEST_PORT: Final = 65535
-_REQUEST_SECONDS: Final = 10
-_MOST_CONNECTIONS: Final = 32
-_BACKLOG: Final = 128
+_LIMITS: Final = Limits(connections=32, header_seconds=10.0, request_seconds=10.0, idle_seconds=0.0)
 
 
 @dataclass(slots=True)
@@ -174,104 +168,32 @@ def _get_state(credential: StoredCredential) -> str:
     return "dated" if credential.expires_on and credential.cannot_renew_after else "undated"
 
 
-class _Handler(WSGIRequestHandler):
-    @override
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+@asynccontextmanager
+async def serve_metrics(
+    address: ListenAddress,
+    metrics: RenewalMetrics,
+    *,
+    certificate: ServingCertificate | None = None,
+    is_draining: Callable[[], bool] = lambda: False,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Server]:
+    """Serve ``/metrics``, ``/healthz`` and ``/readyz`` until the context is left.
 
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """Takes few connections, each for a short time: whoever can reach the port could hold them all else."""
-
-    daemon_threads = True
-    request_queue_size = _BACKLOG
-
-    def __init__(self, host: str, port: int, monotonic: Callable[[], float]) -> None:
-        self.address_family, _, _, _, address = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)[0]
-        self._deadlines: dict[Any, float] = {}
-        """Until when each open connection may last, by its socket."""
-        self._monotonic = monotonic
-        super().__init__((str(address[0]), int(address[1])), _Handler)
-
-    @override
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        return len(self._deadlines) < _MOST_CONNECTIONS
-
-    @override
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._deadlines[request] = self._monotonic() + _REQUEST_SECONDS
-        super().process_request(request, client_address)
-
-    @override
-    def shutdown_request(self, request: Any) -> None:
-        self._deadlines.pop(request, None)
-        super().shutdown_request(request)
-
-    @override
-    def service_actions(self) -> None:
-        # Called twice a second. Bytes that drip in or out one by one do not put off the end.
-        now = self._monotonic()
-        for connection, deadline in list(self._deadlines.items()):
-            if deadline < now:
-                with suppress(OSError):  # it has ended meanwhile
-                    connection.shutdown(SHUT_RDWR)
-
-    @override
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # whoever asked has gone
-
-
-@contextmanager
-def serve_metrics(
-    address: str, metrics: RenewalMetrics, *, monotonic: Callable[[], float] = time.monotonic
-) -> Iterator[int]:
-    """Serve metrics over HTTP, from a thread of its own, until the context is left.
-
-    At most 32 connections are open at once, each for 10 seconds at most. Opening and closing block for a
-    moment, so both belong outside of an event loop.
+    At most 32 connections are open at once, each for one request and 10 seconds at most: otherwise anyone who
+    can reach the port could hold them all.
 
     Args:
-        address: ``HOST:PORT``, ``[IPV6]:PORT``, or ``:PORT`` for every address of this machine; port 0 picks
-            one.
-        metrics: What is served, under any path.
+        address: Where to listen.
+        metrics: The metrics to serve.
+        certificate: Serve HTTPS with it instead of HTTP.
+        is_draining: Whether the process is about to end, so that ``/readyz`` fails.
         monotonic: Clock of the connections, in seconds.
 
-    Yields:
-        The port.
-
     Raises:
-        InputError: The address cannot be read, or nothing can listen there.
+        InputError: Nothing can listen at the address.
     """
-    host, port = _parse_address(address)
-    try:
-        server = _Server(host, port, monotonic)
-    except (OSError, UnicodeError) as error:  # a name of impossible labels is the latter
-        reason = getattr(error, "strerror", None) or "this is no host's name"
-        raise InputError(
-            "metrics address",
-            [f"cannot listen on {address}: {reason}"],
-            hint="Choose a free port of an address of this machine.",
-        ) from None
-    server.set_app(make_wsgi_app(metrics.registry))
-    thread = threading.Thread(target=server.serve_forever, name="hcpcreds-metrics", daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def _parse_address(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    readable = re.fullmatch("[0-9]{1,5}", port) and int(port) <= _HIGHEST_PORT
-    if ":" not in address or not readable or (":" in host and not bracketed):
-        raise InputError(
-            "metrics address",
-            [f"{address} is not HOST:PORT"],
-            hint="Examples: :9090, 127.0.0.1:9090, [::1]:9090.",
-        )
-    everywhere = "::" if has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - asked for
-    return (host[1:-1] if bracketed else host) or everywhere, int(port)
+    routes = {"/metrics": Route(build_metrics_page(metrics.registry))}
+    async with serve(
+        address, routes, certificate=certificate, limits=_LIMITS, is_draining=is_draining, monotonic=monotonic
+    ) as server:
+        yield server

@@ -1,0 +1,308 @@
+"""One connection of a server: reads requests, calls their handler, writes responses."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from typing_extensions import override
+
+from hcpcreds.errors import locate
+from hcpcreds.serving.limits import Limits
+from hcpcreds.serving.messages import Request, RequestError, Response, parse_head
+
+_LINGER_SECONDS: Final = 2.0
+"""How long a client that was refused may take to read the response."""
+_CHUNK: Final = 64 * 1024
+"""Bytes that are written at once. TLS transports take whatever they are given, however slow the client is."""
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_END: Final = b"\r\n\r\n"
+_FAILED: Final = Response(b"internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+_TOO_SLOW: Final = Response(b"no response in time\n", HTTPStatus.SERVICE_UNAVAILABLE)
+_TIMEOUT: Final = Response(b"the request did not come in time\n", HTTPStatus.REQUEST_TIMEOUT)
+
+_log = logging.getLogger("hcpcreds.serving")
+
+
+class Host(Protocol):
+    """The server, as its connections see it."""
+
+    limits: Limits
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether connections end after the response that they are at."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def get_date(self) -> bytes:
+        """The ``Date`` header of this second, with its line end."""
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer a request."""
+
+    def add(self, connection: "Connection") -> None:
+        """Count a connection."""
+
+    def remove(self, connection: "Connection") -> None:
+        """Count a connection no longer."""
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection, from the moment that it is accepted.
+
+    At most one request of a connection is handled at a time; what a client sends ahead waits.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._limits = host.limits
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._request: Request | None = None
+        """The request whose body is being received."""
+        self._task: asyncio.Task[None] | None = None
+        """Handles a request, where the handler did not answer at once."""
+        self._started_at = host.now()
+        """When the current request began; before it, when the connection did."""
+        self._deadline = self._started_at + self._limits.header_seconds
+        self._is_paused = False
+        """Whether the transport still has something to send."""
+        self._unsent = memoryview(b"")
+        """The part of the response that the transport was not given yet."""
+        self._is_writing = False
+        """Whether the client has not taken the whole response yet."""
+        self._is_ending = False
+        """Whether the connection closes after the current response."""
+        self._is_refused = False
+        """Whether the rest of what the client sends is thrown away."""
+        self._is_between = False
+        """Whether a response was sent, and the next request has not begun."""
+        self._is_aborted = False
+        self.opening: asyncio.Task[object] | None = None
+        """Opens the connection, TLS handshake included."""
+        host.add(self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the client has no request under way."""
+        return self._task is None and self._request is None and not self._buffer and not self._is_writing
+
+    # Called by the server
+
+    def check_deadline(self, now: float) -> None:
+        """End the connection if its time is up."""
+        if now < self._deadline:
+            return
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+            self._refuse(_TOO_SLOW)
+        elif (self._buffer or self._request) and not (
+            self._is_ending or self._is_writing or self._is_refused
+        ):
+            self._refuse(_TIMEOUT)
+        else:
+            self.abort()
+
+    def end_when_idle(self) -> None:
+        """Close the connection now, or after the response that it is at."""
+        self._is_ending = True
+        if self.is_idle:
+            self._close()
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever is under way."""
+        self._is_aborted = True
+        if self._transport is not None:
+            self._transport.abort()
+        elif self.opening is not None:
+            self.opening.cancel()
+
+    # asyncio.Protocol
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (for mypy)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=1, low=0)  # with 0, asyncio's TLS pauses when nothing is left
+        if self._is_aborted:
+            transport.abort()
+        elif self._is_ending:
+            transport.close()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._task is not None:
+            self._task.cancel()
+        self._host.remove(self)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        if self._is_between:
+            self._begin()
+        self._buffer += data
+        if self._task is None and not self._is_writing:
+            self._read_requests()
+        elif len(self._buffer) > self._limits.header_bytes and self._transport is not None:
+            self._transport.pause_reading()
+
+    @override
+    def eof_received(self) -> bool:
+        # A client may say that it sends no more, and still wait for the response.
+        self._is_ending = True
+        return not self._is_refused and (self._task is not None or self._is_writing)
+
+    @override
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    @override
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._is_writing:
+            self._send_more()
+            if not self._is_writing:
+                self._go_on()
+
+    # Requests
+
+    def _begin(self) -> None:
+        self._is_between = False
+        self._started_at = self._host.now()
+        self._deadline = self._started_at + self._limits.header_seconds
+
+    def _go_on(self) -> None:
+        """Turn to the next request, after a response was written."""
+        if self._is_refused or self._transport is None or self._transport.is_closing():
+            return
+        if self._is_ending:
+            self._transport.close()
+            return
+        self._is_between = True
+        self._deadline = self._host.now() + self._limits.idle_seconds
+        if self._buffer:
+            self._begin()
+            self._read_requests()
+        if self._task is None and not self._is_writing:
+            self._transport.resume_reading()
+
+    def _read_requests(self) -> None:
+        """Handle the requests that have come as a whole."""
+        while self._task is None and not self._is_writing and not self._is_ending and self._buffer:
+            try:
+                request = self._take_request()
+            except RequestError as error:
+                self._refuse(Response(f"{error.reason}\n".encode(), error.status))
+                return
+            if request is None:
+                return
+            self._handle(request)
+            if self._is_between and self._buffer:
+                self._begin()
+
+    def _take_request(self) -> Request | None:
+        """Take a whole request out of the buffer; None when more has to come."""
+        request = self._request
+        if request is None:
+            request = self._take_head()
+            if request is None:
+                return None
+            self._deadline = self._started_at + self._limits.request_seconds
+        if len(self._buffer) < request.length:
+            if self._request is None and request.has_expectation and self._transport is not None:
+                self._transport.write(_CONTINUE)
+            self._request = request
+            return None
+        if request.length:
+            request.body = bytes(self._buffer[: request.length])
+            del self._buffer[: request.length]
+        self._request = None
+        return request
+
+    def _take_head(self) -> Request | None:
+        while self._buffer.startswith(b"\r\n"):
+            del self._buffer[:2]  # an empty line ahead of a request is no error, RFC 9112, section 2.2
+        end = self._buffer.find(_END, 0, self._limits.header_bytes + len(_END))
+        if end < 0:
+            if len(self._buffer) > self._limits.header_bytes:
+                raise RequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too long")
+            return None
+        request = parse_head(bytes(self._buffer[:end]))
+        del self._buffer[: end + len(_END)]
+        if request.length > self._limits.body_bytes:
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
+        return request
+
+    def _handle(self, request: Request) -> None:
+        with_body = request.method != "HEAD"
+        keep_alive = request.keep_alive and self._limits.idle_seconds > 0
+        try:
+            response = self._host.handle(request)
+        except Exception as error:  # noqa: BLE001 (a handler's mistake concerns its own request only)
+            response = _report(error)
+        if isinstance(response, Response):
+            self._respond(response, end=not keep_alive, with_body=with_body)
+            return
+        self._task = asyncio.ensure_future(self._finish(response, keep_alive=keep_alive, with_body=with_body))
+
+    async def _finish(self, response: Awaitable[Response], *, keep_alive: bool, with_body: bool) -> None:
+        try:
+            result = await response
+        except Exception as error:  # noqa: BLE001 (as above)
+            result = _report(error)
+        if self._task is not asyncio.current_task():
+            return  # it took too long, and was answered for
+        self._task = None
+        self._respond(result, end=not keep_alive, with_body=with_body)
+        if not self._is_writing:
+            self._go_on()
+
+    def _respond(self, response: Response, *, end: bool, with_body: bool = True) -> None:
+        self._is_ending = self._is_ending or end or self._host.is_draining
+        date = self._host.get_date()
+        self._write(response.encode(date=date, keep_alive=not self._is_ending, with_body=with_body))
+        if self._is_writing or self._is_refused:
+            return
+        if self._is_ending:
+            self._close()
+        else:
+            self._is_between = True
+            self._deadline = self._host.now() + self._limits.idle_seconds
+
+    def _refuse(self, response: Response) -> None:
+        """Respond, then discard what the client still sends, and close.
+
+        Closing at once would reset the connection, and the client might never read the response.
+        """
+        self._is_refused = True
+        self._buffer.clear()
+        self._deadline = self._host.now() + _LINGER_SECONDS
+        self._respond(response, end=True)
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _write(self, data: bytes) -> None:
+        self._unsent = memoryview(data)
+        self._send_more()
+
+    def _send_more(self) -> None:
+        transport = self._transport
+        while self._unsent and not self._is_paused and transport is not None and not transport.is_closing():
+            chunk, self._unsent = self._unsent[:_CHUNK], self._unsent[_CHUNK:]
+            transport.write(chunk)
+        self._is_writing = bool(self._unsent) or self._is_paused
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _report(error: Exception) -> Response:
+    _log.error("a request failed: %s", locate(error))
+    return _FAILED
