@@ -65,8 +65,8 @@ def test_selectors_and_ports_match_the_pods():
     assert f"--metrics-address=:{port['containerPort']}" in CONTAINER["args"]
     (endpoint,) = OBJECTS["PodMonitor"]["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == port["name"]
-    for probe in ("readinessProbe", "livenessProbe"):
-        assert CONTAINER[probe]["tcpSocket"]["port"] == port["name"]
+    assert CONTAINER["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
+    assert CONTAINER["livenessProbe"]["tcpSocket"] == {"port": port["name"]}
 
 
 def test_network_policy_allows_only_the_monitoring_namespace():
@@ -306,4 +306,4 @@ def test_command_takes_the_arguments_of_the_deployment():
     values = command.make_context(name, list(CONTAINER["args"])).params
     assert values["vaults"] == ("example-vault",)
     assert values["interval"].total_seconds() == 3600
-    assert values["metrics_address"] == ":9090"
+    assert str(values["metrics_address"]) == ":9090"

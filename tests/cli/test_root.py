@@ -62,7 +62,7 @@ def test_help_of_every_command_shows_how_to_call_it_and_an_example(command):
 def test_up_help_shows_options_and_defaults():
     result = run("up", "--help")
     assert result.returncode == 0
-    for text in ("--rotate-every SECONDS", "[default: 10.0", "--rotations N", "--output [text|json]"):
+    for text in ("--rotate-every DURATION", "[default: 10s", "--rotations N", "--output [text|json]"):
         assert text in result.stdout
 
 

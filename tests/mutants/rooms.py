@@ -31,6 +31,7 @@ ROOMS: Final = {
         ("tests/credential", "tests/test_workers.py", "tests/test_no_secrets.py"),
     ),
     "watch": Room(("watch",), ("tests/watch", "tests/credential")),
+    "serving": Room(("serving",), ("tests/serving", "tests/renewal/test_metrics.py")),
     "http": Room(("http",), ("tests/http", "tests/credential")),
     "dataplane": Room(("dataplane",), ("tests/dataplane", "tests/vault")),
     "vault": Room(("vault",), ("tests/vault", "tests/renewal")),

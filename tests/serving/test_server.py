@@ -16,7 +16,7 @@ from hcpcreds.serving import Limits, Request, Response, Route
 GET = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def test_response_has_what_the_handler_returned(start: Start):
+def test_response_is_the_handlers_when_a_route_matches(start: Start):
     server = start()
     with server.open() as connection:
         connection.request("GET", "/hello")
@@ -27,7 +27,7 @@ def test_response_has_what_the_handler_returned(start: Start):
         assert "Connection" not in response.headers
 
 
-def test_requests_follow_each_other_when_a_connection_is_kept(start: Start):
+def test_connection_serves_many_requests_when_it_is_kept_alive(start: Start):
     server = start()
     with server.open() as connection:
         for number in range(20):
@@ -72,7 +72,7 @@ def test_body_is_asked_for_when_the_client_waits_for_it(start: Start):
         assert connection.read().body == b"abc"
 
 
-def test_head_is_answered_without_a_body(start: Start):
+def test_response_has_no_body_when_the_method_is_head(start: Start):
     server = start()
     with server.connect() as connection:
         connection.send(GET.replace(b"GET", b"HEAD") + GET)
@@ -112,14 +112,14 @@ def test_connection_is_closed_when_the_client_wants_no_other_request(start: Star
         ("*", 404),
     ],
 )
-def test_path_is_matched_as_a_whole(start: Start, target: str, status: int):
+def test_route_matches_when_the_whole_path_is_equal(start: Start, target: str, status: int):
     server = start()
     with server.connect() as connection:
         connection.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert connection.read().status == status
 
 
-def test_method_is_refused_when_the_route_has_it_not(start: Start):
+def test_request_is_refused_when_its_method_is_not_the_routes(start: Start):
     server = start()
     with server.open() as connection:
         connection.request("DELETE", "/hello")
@@ -130,7 +130,7 @@ def test_method_is_refused_when_the_route_has_it_not(start: Start):
         assert connection.getresponse().headers["Allow"] == "POST"
 
 
-def test_handler_sees_the_request_and_its_representation_hides_it(start: Start):
+def test_request_hides_its_secrets_when_it_is_represented(start: Start):
     seen: list[Request] = []
 
     def look(request: Request) -> Response:
@@ -151,7 +151,7 @@ def test_handler_sees_the_request_and_its_representation_hides_it(start: Start):
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_failure_of_a_handler_is_its_request_s_alone(
+def test_connection_goes_on_when_a_handler_fails(
     start: Start, caplog: pytest.LogCaptureFixture, *, is_async: bool
 ):
     async def fail_later(_: Request) -> Response:
@@ -171,7 +171,7 @@ def test_failure_of_a_handler_is_its_request_s_alone(
     assert "secret" not in caplog.text
 
 
-def test_header_cannot_be_split_by_what_a_handler_puts_into_it(start: Start):
+def test_request_fails_when_its_handler_puts_a_line_break_into_a_header(start: Start):
     server = start({"/": Route(lambda _: Response(headers=[("X", "a\r\nY: b")]))})
     assert server.ask("/") == (500, b"internal error\n")
 
@@ -179,7 +179,7 @@ def test_header_cannot_be_split_by_what_a_handler_puts_into_it(start: Start):
 # Health
 
 
-def test_health_is_ok_and_readiness_says_why_not(start: Start):
+def test_readiness_lists_reasons_when_the_server_is_not_ready(start: Start):
     reasons: list[str] = []
     server = start({}, find_unready=lambda: reasons)
     assert server.ask("/healthz") == (200, b"ok\n")
@@ -192,7 +192,7 @@ def test_health_is_ok_and_readiness_says_why_not(start: Start):
 # Limits
 
 
-def test_connection_is_kept_longer_than_go_s_clients_keep_theirs():
+def test_connection_is_kept_longer_than_gos_clients_do_when_it_is_idle():
     assert Limits().idle_seconds > 90
 
 
@@ -252,7 +252,7 @@ def test_request_is_refused_when_its_body_takes_too_long(start: Start):
         assert connection.read().status == 408
 
 
-def test_request_is_answered_for_when_its_handler_takes_too_long(start: Start):
+def test_handler_is_cancelled_when_it_takes_too_long(start: Start):
     clock = Clock()
     ended = threading.Event()
     began = threading.Event()
@@ -330,7 +330,7 @@ def test_request_is_refused_when_its_headers_are_too_long(start: Start, *, at_on
     assert response.status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
-def test_request_with_the_longest_headers_and_body_is_answered(start: Start):
+def test_request_is_answered_when_its_headers_and_body_are_as_long_as_allowed(start: Start):
     server = start()
     begin, end = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\nA: ", b"\r\n\r\n"
     fill = b"b" * (16 * 1024 - len(begin))
@@ -339,7 +339,7 @@ def test_request_with_the_longest_headers_and_body_is_answered(start: Start):
         assert connection.read().body == b"c" * 65536
 
 
-def test_body_is_refused_before_it_is_sent_when_it_is_too_long(start: Start):
+def test_body_is_refused_when_it_is_too_long(start: Start):
     server = start()
     status, reason = server.ask("/echo", "POST", b"x" * 65537)
     assert (status, reason) == (413, b"the body is too long\n")
@@ -350,7 +350,7 @@ def test_body_is_refused_before_it_is_sent_when_it_is_too_long(start: Start):
         assert connection.read().status == 413
 
 
-def test_response_to_a_long_body_is_read_although_its_client_goes_on_sending(start: Start):
+def test_refusal_is_readable_when_the_client_goes_on_sending(start: Start):
     server = start()
     for _ in range(20):
         with server.connect() as connection:
@@ -370,7 +370,7 @@ def test_refused_client_is_dropped_when_it_goes_on_sending(start: Start):
         wait_until(lambda: server.count_connections() == 0)
 
 
-def test_connections_are_few_and_the_others_are_served(start: Start):
+def test_open_connections_are_served_when_there_are_too_many(start: Start):
     server = start(limits=Limits(connections=5))
     with ExitStack() as stack:
         kept = [stack.enter_context(server.open()) for _ in range(5)]
@@ -387,7 +387,7 @@ def test_connections_are_few_and_the_others_are_served(start: Start):
     assert server.ask("/hello")[0] == 200
 
 
-def test_flood_of_connections_leaves_nothing_behind(start: Start):
+def test_server_goes_on_when_it_was_flooded_with_connections(start: Start):
     server = start(limits=Limits(connections=50))
     for _ in range(5):
         with ExitStack() as stack:
@@ -403,7 +403,7 @@ def test_flood_of_connections_leaves_nothing_behind(start: Start):
 # Draining
 
 
-def test_clients_are_sent_elsewhere_when_the_process_is_about_to_end(start: Start):
+def test_clients_are_sent_elsewhere_when_the_process_is_draining(start: Start):
     server = start()
     with server.open() as kept:
         kept.request("GET", "/hello")

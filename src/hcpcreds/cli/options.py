@@ -28,14 +28,14 @@ class Duration(_DurationType):
 
     Args:
         least: The shortest that is accepted.
-        more_than: Every accepted one is longer.
+        allow_zero: Whether zero is accepted.
     """
 
     name = "duration"
 
-    def __init__(self, *, least: timedelta = timedelta(0), more_than: timedelta | None = None) -> None:
+    def __init__(self, *, least: timedelta = timedelta(0), allow_zero: bool = True) -> None:
         self._least = least
-        self._more_than = more_than
+        self._allow_zero = allow_zero
 
     @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
@@ -46,9 +46,11 @@ class Duration(_DurationType):
             expected = "examples: 30s, 15m, 1.5h, 10d (at most 366d)"
             self.fail(f"{make_safe(value)} is not a duration; {expected}.", param, ctx)
         if duration < self._least:
-            self.fail(f"{value} is too short; expected {_render(self._least)} or longer.", param, ctx)
-        if self._more_than is not None and duration <= self._more_than:
-            self.fail(f"{value} is too short; expected more than {_render(self._more_than)}.", param, ctx)
+            self.fail(
+                f"{value} is too short; expected {self._least.total_seconds():g}s or longer.", param, ctx
+            )
+        if not duration and not self._allow_zero:
+            self.fail("it must be greater than zero.", param, ctx)
         return duration
 
 
@@ -79,10 +81,6 @@ def _parse_duration(text: str) -> timedelta | None:
     except (ValueError, OverflowError):  # not a number; more than a timedelta holds
         return None
     return duration if timedelta(0) <= duration <= _LONGEST else None
-
-
-def _render(duration: timedelta) -> str:
-    return f"{duration.total_seconds():g}s"
 
 
 ca_file_option = click.option(

@@ -66,7 +66,7 @@ _VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
 @click.option("--once", is_flag=True, help="Walk over each vault once, then exit.")
 @click.option(
     "--interval",
-    type=Duration(more_than=timedelta(0)),
+    type=Duration(allow_zero=False),
     metavar="DURATION",
     help="Walk over each vault repeatedly, pausing about this long between walks.",
 )

@@ -40,7 +40,7 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
 @ca_file_option
 @click.option(
     "--timeout",
-    type=Duration(more_than=timedelta(0)),
+    type=Duration(allow_zero=False),
     default="30s",
     show_default=True,
     metavar="DURATION",

@@ -165,10 +165,8 @@ class Connection(asyncio.Protocol):
     @override
     def resume_writing(self) -> None:
         self._is_paused = False
-        if self._is_writing:
-            self._send_more()
-            if not self._is_writing:
-                self._go_on()
+        if self._is_writing and self._send_more():
+            self._go_on()
 
     # Requests
 
@@ -266,8 +264,9 @@ class Connection(asyncio.Protocol):
     def _respond(self, response: Response, *, end: bool, with_body: bool = True) -> None:
         self._is_ending = self._is_ending or end or self._host.is_draining
         date = self._host.get_date()
-        self._write(response.encode(date=date, keep_alive=not self._is_ending, with_body=with_body))
-        if self._is_writing or self._is_refused:
+        data = response.encode(date=date, keep_alive=not self._is_ending, with_body=with_body)
+        self._unsent = memoryview(data)
+        if not self._send_more() or self._is_refused:
             return
         if self._is_ending:
             self._close()
@@ -287,16 +286,14 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
-    def _write(self, data: bytes) -> None:
-        self._unsent = memoryview(data)
-        self._send_more()
-
-    def _send_more(self) -> None:
+    def _send_more(self) -> bool:
+        """Write the rest of the response as far as the client takes it; tells whether that is all."""
         transport = self._transport
         while self._unsent and not self._is_paused and transport is not None and not transport.is_closing():
             chunk, self._unsent = self._unsent[:_CHUNK], self._unsent[_CHUNK:]
             transport.write(chunk)
         self._is_writing = bool(self._unsent) or self._is_paused
+        return not self._is_writing
 
     def _close(self) -> None:
         if self._transport is not None:

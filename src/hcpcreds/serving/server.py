@@ -157,8 +157,12 @@ class Server:
             asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Accept the connections that wait, few enough that others are served meanwhile."""
-        for _ in range(BACKLOG):
+        """Accept some of the connections that wait.
+
+        Few at a time, so that others are served meanwhile, and so that connections whose clients have gone
+        already are noticed before they take all the places.
+        """
+        for _ in range(max(1, min(BACKLOG, self.limits.connections // 8))):
             try:
                 client, _ = listener.accept()
             except (BlockingIOError, InterruptedError):
