@@ -8,6 +8,7 @@ from importlib.metadata import version
 import pytest
 
 import hcpcreds
+from hcpcreds import errors
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.errors import HcpCredsError, InputError
 
@@ -46,3 +47,16 @@ def test_input_error_lists_every_problem_and_the_next_step():
     assert str(one) == "file.yaml: spec: missing. Add it."
     assert str(two) == "file.yaml: 2 problems\n  a: missing\n  b: missing\nAdd them."
     assert two.problems == ("a: missing", "b: missing")
+
+
+def test_error_is_retryable_exactly_when_the_same_call_may_succeed_later():
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    kinds = [each for each in classes if issubclass(each, HcpCredsError)]
+    assert {kind.__name__ for kind in kinds if kind.retryable} == {
+        "MountNotReadyError",
+        "MountAbsentError",
+        "TokenUnavailableError",
+        "IssueUnavailableError",
+        "StoreUnavailableError",
+        "LeaseUnavailableError",
+    }

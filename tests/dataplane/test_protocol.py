@@ -161,6 +161,10 @@ def test_choose_hosts_raises_when_one_is_not_a_host_name(host: str):
         *("azure.net", "azure.com", "windows.net", "core.windows.net", "vault.azure.net", "cloudapp.net"),
         *("usgovcloudapi.net", "azure.cn", "chinacloudapi.cn", "sovcloud-api.fr", "microsoftonline.com"),
         *("AZURE.NET", "azure.net."),
+        *("blob.core.windows.net", "servicebus.windows.net", "database.windows.net", "azurewebsites.net"),
+        *("cloudapp.azure.com", "trafficmanager.net", "azure-api.net", "azureedge.net", "azurefd.net"),
+        *("azurecontainer.io", "azurestaticapps.net", "azurewebsites.us", "usgovcloudapp.net"),
+        *("usgovtrafficmanager.net", "chinacloudapp.cn", "chinacloudsites.cn", "trafficmanager.cn"),
     ],
 )
 def test_choose_hosts_raises_when_customers_share_the_domain(host: str):

@@ -82,6 +82,7 @@ def test_lines_are_those_of_the_stream_when_documents_follow_each_other(text):
         (b"name: %NAME%\n", "2: a template: render it first"),
         (b"- kind: Pod\n  apiVersion: v1\n", "2: a bare list of objects, which kubectl does not read"),
         (b'!!bool "maybe"', "2: the value tagged !!bool is not of that type"),
+        (b"!!null something", "2: the value tagged !!null is not of that type"),
         (b"a: \x07\n", "2: not YAML: there are characters in it that YAML forbids"),
         (b"b: c\na: \x07\n", "3: not YAML: there are characters in it that YAML forbids"),
         (b"a: " + b"x" * (3 * 1024 * 1024), "2: larger than 3 MiB, which no Kubernetes object is"),

@@ -52,6 +52,18 @@ def test_step_is_attempted_four_times_with_doubling_pauses_when_it_fails(
     assert network.tried == pytest.approx([sum(pauses[:number]) for number in range(4)])
 
 
+@pytest.mark.usefixtures("spread")
+def test_step_is_attempted_as_often_when_it_could_be_stopped():
+    network = Unreachable()
+
+    async def walk() -> None:
+        async with open_renewer(network) as renewer:
+            await renewer.walk(stop=asyncio.Event())
+
+    virtual_time.run(walk())
+    assert len(network.tried) == 4
+
+
 def test_walks_are_an_interval_apart_within_a_tenth_when_they_repeat(
     spread: Callable[[float, float], float],
 ):
