@@ -39,6 +39,7 @@ from hcpcreds.manifests.check import Document, check, read_documents
 from hcpcreds.manifests.inject import InjectOptions
 from hcpcreds.manifests.inject.stream import inject_stream
 from hcpcreds.renewal.acceptance import build_renewal_request
+from hcpcreds.serving.messages import RequestError, parse_head
 from hcpcreds.up.running import RunningChain, RunningVault, announce, find_running_chain
 from hcpcreds.vault.secret import build_secret, read_secret
 
@@ -173,7 +174,21 @@ def _make_text_targets() -> list[Target]:
         return read_answer(request, Answer(status, body), ManagedIdentityCredentials)
 
     whole = b'{"client_id":"c","explicit_identities":[' + _CREDENTIAL + b'],"delegated_resources":[{}]}'
+
+    def read_request(content: bytes) -> object:
+        with suppress(RequestError):
+            return repr(parse_head(content))
+        return None
+
     return [
+        Target(
+            name="request",
+            read=read_request,
+            seeds=(
+                b"GET /token?resource=https://a/&x=@JWT@ HTTP/1.1\r\nHost: x\r\nX-IDENTITY-HEADER: @BEARER@",
+                b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue",
+            ),
+        ),
         Target(
             name="challenge",
             read=read_challenge,

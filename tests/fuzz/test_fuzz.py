@@ -32,6 +32,7 @@ NAMES = (
     "objects",
     "hosted-cluster",
     "workload",
+    "request",
     "running",
 )
 GROWING = (

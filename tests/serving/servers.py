@@ -6,7 +6,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPConnection, HTTPSConnection, parse_headers
@@ -146,7 +146,8 @@ class Running:
 
     def close(self) -> None:
         """Leave the server's context."""
-        self.loop.call_soon_threadsafe(self.stop.set)
+        with suppress(RuntimeError):  # it has ended already
+            self.loop.call_soon_threadsafe(self.stop.set)
         self.thread.join(30)
         assert not self.thread.is_alive()
 

@@ -58,6 +58,13 @@ def test_request_is_refused_when_it_could_be_read_in_two_ways(head: bytes, reaso
     assert caught.value.status == 400
 
 
+def test_request_is_refused_when_it_has_too_many_headers():
+    assert parse_head(HEAD + b"\r\nA: b" * 99).headers["a"] == ", ".join(["b"] * 99)
+    with pytest.raises(RequestError, match="too many headers") as caught:
+        parse_head(HEAD + b"\r\nA: b" * 100)
+    assert caught.value.status == 431
+
+
 def test_request_is_refused_when_its_body_has_no_length():
     with pytest.raises(RequestError, match="needs a Content-Length") as caught:
         parse_head(HEAD + b"\r\nTransfer-Encoding: chunked")

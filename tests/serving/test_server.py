@@ -400,6 +400,54 @@ def test_server_goes_on_when_it_was_flooded_with_connections(start: Start):
     assert server.ask("/hello")[0] == 200
 
 
+def test_server_stops_reading_when_a_client_sends_ahead_without_end(start: Start):
+    async def hang(_: Request) -> Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    server = start({**ROUTES, "/hang": Route(hang)})
+    with server.connect() as connection:
+        connection.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.socket.settimeout(1)
+        with pytest.raises(TimeoutError):
+            connection.send(GET * 2_000_000)
+        assert server.ask("/hello")[0] == 200
+
+
+def test_other_clients_have_their_turn_when_one_sends_thousands_of_requests_ahead(start: Start):
+    order: list[str] = []
+
+    def note(request: Request) -> Response:
+        order.append(request.query)
+        return Response()
+
+    server = start({"/note": Route(note)})
+    gate = threading.Event()
+    with server.connect() as greedy, server.connect() as modest:
+        server.loop.call_soon_threadsafe(gate.wait, 10)
+        greedy.send(b"GET /note?greedy HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
+        modest.send(b"GET /note?modest HTTP/1.1\r\nHost: x\r\n\r\n")
+        gate.set()
+        assert modest.read().status == 200
+        assert [greedy.read().status for _ in range(400)] == [200] * 400
+    assert order.index("modest") <= 100
+
+
+def test_requests_are_answered_when_the_client_says_that_it_sends_no_more(start: Start):
+    async def wait(_: Request) -> Response:
+        await asyncio.sleep(0)
+        return Response(b"later\n")
+
+    server = start({**ROUTES, "/wait": Route(wait)})
+    if server.is_tls:
+        return  # TLS has no half-closed connections in Python
+    with server.connect() as connection:
+        connection.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + GET + b"GET /he")
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert [connection.read().body for _ in range(2)] == [b"later\n", b"hello\n"]
+        assert connection.read_to_end() == b""
+
+
 # Draining
 
 

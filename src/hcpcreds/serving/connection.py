@@ -10,14 +10,16 @@ from typing_extensions import override
 
 from hcpcreds.errors import locate
 from hcpcreds.serving.limits import Limits
-from hcpcreds.serving.messages import Request, RequestError, Response, parse_head
+from hcpcreds.serving.messages import Request, RequestError, Response
+from hcpcreds.serving.reading import RequestReader
 
 _LINGER_SECONDS: Final = 2.0
 """How long a client that was refused may take to read the response."""
+_AT_ONCE: Final = 16
+"""How many requests that a client sent ahead are handled before other clients have their turn."""
 _CHUNK: Final = 64 * 1024
 """Bytes that are written at once. TLS transports take whatever they are given, however slow the client is."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_END: Final = b"\r\n\r\n"
 _FAILED: Final = Response(b"internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
 _TOO_SLOW: Final = Response(b"no response in time\n", HTTPStatus.SERVICE_UNAVAILABLE)
 _TIMEOUT: Final = Response(b"the request did not come in time\n", HTTPStatus.REQUEST_TIMEOUT)
@@ -32,7 +34,7 @@ class Host(Protocol):
 
     @property
     def is_draining(self) -> bool:
-        """Whether connections end after the response that they are at."""
+        """Whether each connection closes after its next response."""
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -53,42 +55,37 @@ class Host(Protocol):
 class Connection(asyncio.Protocol):
     """A client's connection, from the moment that it is accepted.
 
-    At most one request of a connection is handled at a time; what a client sends ahead waits.
+    At most one of its requests is handled at a time; those that a client sends ahead wait.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._limits = host.limits
+        self._reader = RequestReader(host.limits)
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
-        self._request: Request | None = None
-        """The request whose body is being received."""
         self._task: asyncio.Task[None] | None = None
         """Handles a request, where the handler did not answer at once."""
         self._started_at = host.now()
-        """When the current request began; before it, when the connection did."""
+        """When the current request began; before the first, when the connection did."""
         self._deadline = self._started_at + self._limits.header_seconds
-        self._is_paused = False
-        """Whether the transport still has something to send."""
         self._unsent = memoryview(b"")
         """The part of the response that the transport was not given yet."""
+        self._is_paused = False
+        """Whether the transport still has something to send."""
         self._is_writing = False
         """Whether the client has not taken the whole response yet."""
+        self._is_between = False
+        """Whether a response was sent, and the next request has not begun."""
         self._is_ending = False
         """Whether the connection closes after the current response."""
         self._is_refused = False
-        """Whether the rest of what the client sends is thrown away."""
-        self._is_between = False
-        """Whether a response was sent, and the next request has not begun."""
+        """Whether the rest of what the client sends is discarded."""
         self._is_aborted = False
+        self._has_eof = False
+        """Whether the client has said that it sends no more. It may still wait for responses."""
         self.opening: asyncio.Task[object] | None = None
         """Opens the connection, TLS handshake included."""
         host.add(self)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the client has no request under way."""
-        return self._task is None and self._request is None and not self._buffer and not self._is_writing
 
     # Called by the server
 
@@ -100,9 +97,7 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
             self._task = None
             self._refuse(_TOO_SLOW)
-        elif (self._buffer or self._request) and not (
-            self._is_ending or self._is_writing or self._is_refused
-        ):
+        elif not (self._reader.is_empty or self._is_ending or self._is_writing or self._is_refused):
             self._refuse(_TIMEOUT)
         else:
             self.abort()
@@ -110,7 +105,7 @@ class Connection(asyncio.Protocol):
     def end_when_idle(self) -> None:
         """Close the connection now, or after the response that it is at."""
         self._is_ending = True
-        if self.is_idle:
+        if self._task is None and self._reader.is_empty and not self._is_writing:
             self._close()
 
     def abort(self) -> None:
@@ -146,17 +141,15 @@ class Connection(asyncio.Protocol):
             return
         if self._is_between:
             self._begin()
-        self._buffer += data
-        if self._task is None and not self._is_writing:
-            self._read_requests()
-        elif len(self._buffer) > self._limits.header_bytes and self._transport is not None:
-            self._transport.pause_reading()
+        self._reader.feed(data)
+        self._read_requests()
 
     @override
     def eof_received(self) -> bool:
-        # A client may say that it sends no more, and still wait for the response.
-        self._is_ending = True
-        return not self._is_refused and (self._task is not None or self._is_writing)
+        self._has_eof = True
+        if self._task is None and not self._is_writing and not self._is_refused:
+            self._read_requests()  # and close, when no whole request is left
+        return not self._is_refused
 
     @override
     def pause_writing(self) -> None:
@@ -175,69 +168,40 @@ class Connection(asyncio.Protocol):
         self._started_at = self._host.now()
         self._deadline = self._started_at + self._limits.header_seconds
 
-    def _go_on(self) -> None:
-        """Turn to the next request, after a response was written."""
-        if self._is_refused or self._transport is None or self._transport.is_closing():
-            return
-        if self._is_ending:
-            self._transport.close()
-            return
-        self._is_between = True
-        self._deadline = self._host.now() + self._limits.idle_seconds
-        if self._buffer:
-            self._begin()
-            self._read_requests()
-        if self._task is None and not self._is_writing:
-            self._transport.resume_reading()
-
     def _read_requests(self) -> None:
-        """Handle the requests that have come as a whole."""
-        while self._task is None and not self._is_writing and not self._is_ending and self._buffer:
+        """Handle the requests that have come as a whole, as far as it is their turn."""
+        for _ in range(_AT_ONCE):
+            if self._task is not None or self._is_writing or self._is_ending or self._is_refused:
+                break
             try:
-                request = self._take_request()
+                request = self._reader.take()
             except RequestError as error:
                 self._refuse(Response(f"{error.reason}\n".encode(), error.status))
                 return
             if request is None:
-                return
+                self._wait_for_more()
+                break
             self._handle(request)
-            if self._is_between and self._buffer:
-                self._begin()
+        else:
+            asyncio.get_running_loop().call_soon(self._read_requests)
+        if self._transport is not None:
+            if self._reader.is_full:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
 
-    def _take_request(self) -> Request | None:
-        """Take a whole request out of the buffer; None when more has to come."""
-        request = self._request
-        if request is None:
-            request = self._take_head()
-            if request is None:
-                return None
+    def _wait_for_more(self) -> None:
+        """Wait for the rest of a request, or for the next one."""
+        if self._has_eof:
+            self._close()
+        elif self._reader.is_at_body:
             self._deadline = self._started_at + self._limits.request_seconds
-        if len(self._buffer) < request.length:
-            if self._request is None and request.has_expectation and self._transport is not None:
+            if self._reader.has_expectation and self._transport is not None:
+                self._reader.has_expectation = False
                 self._transport.write(_CONTINUE)
-            self._request = request
-            return None
-        if request.length:
-            request.body = bytes(self._buffer[: request.length])
-            del self._buffer[: request.length]
-        self._request = None
-        return request
-
-    def _take_head(self) -> Request | None:
-        while self._buffer.startswith(b"\r\n"):
-            del self._buffer[:2]  # an empty line ahead of a request is no error, RFC 9112, section 2.2
-        end = self._buffer.find(_END, 0, self._limits.header_bytes + len(_END))
-        if end < 0:
-            if len(self._buffer) > self._limits.header_bytes:
-                raise RequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too long")
-            return None
-        request = parse_head(bytes(self._buffer[:end]))
-        del self._buffer[: end + len(_END)]
-        if request.length > self._limits.body_bytes:
-            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
-        return request
 
     def _handle(self, request: Request) -> None:
+        self._deadline = self._started_at + self._limits.request_seconds
         with_body = request.method != "HEAD"
         keep_alive = request.keep_alive and self._limits.idle_seconds > 0
         try:
@@ -255,36 +219,20 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 (as above)
             result = _report(error)
         if self._task is not asyncio.current_task():
-            return  # it took too long, and was answered for
+            return  # it took too long, and the client was told so
         self._task = None
         self._respond(result, end=not keep_alive, with_body=with_body)
-        if not self._is_writing:
-            self._go_on()
+        self._read_requests()
+
+    # Responses
 
     def _respond(self, response: Response, *, end: bool, with_body: bool = True) -> None:
         self._is_ending = self._is_ending or end or self._host.is_draining
         date = self._host.get_date()
         data = response.encode(date=date, keep_alive=not self._is_ending, with_body=with_body)
         self._unsent = memoryview(data)
-        if not self._send_more() or self._is_refused:
-            return
-        if self._is_ending:
-            self._close()
-        else:
-            self._is_between = True
-            self._deadline = self._host.now() + self._limits.idle_seconds
-
-    def _refuse(self, response: Response) -> None:
-        """Respond, then discard what the client still sends, and close.
-
-        Closing at once would reset the connection, and the client might never read the response.
-        """
-        self._is_refused = True
-        self._buffer.clear()
-        self._deadline = self._host.now() + _LINGER_SECONDS
-        self._respond(response, end=True)
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
+        if self._send_more():
+            self._end_response()
 
     def _send_more(self) -> bool:
         """Write the rest of the response as far as the client takes it; tells whether that is all."""
@@ -294,6 +242,36 @@ class Connection(asyncio.Protocol):
             transport.write(chunk)
         self._is_writing = bool(self._unsent) or self._is_paused
         return not self._is_writing
+
+    def _end_response(self) -> None:
+        """Close the connection, or let the next request begin."""
+        if self._is_refused:
+            return
+        if self._is_ending:
+            self._close()
+        elif self._reader.is_empty:
+            self._is_between = True
+            self._deadline = self._host.now() + self._limits.idle_seconds
+        else:
+            self._begin()
+
+    def _go_on(self) -> None:
+        self._end_response()
+        self._read_requests()
+
+    def _refuse(self, response: Response) -> None:
+        """Respond, then discard what the client still sends, and close.
+
+        Closing at once would reset the connection, and the client might never read the response.
+        """
+        self._is_refused = True
+        self._reader.clear()
+        self._deadline = self._host.now() + _LINGER_SECONDS
+        self._respond(response, end=True)
+        if self._transport is not None:
+            self._transport.resume_reading()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
 
     def _close(self) -> None:
         if self._transport is not None:

@@ -19,6 +19,7 @@ _FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e
 _FIELD_TEXT: Final = re.compile(r"[\t\x20-\x7e]*")
 _AUTHORITY: Final = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
+_MAX_FIELDS: Final = 100
 
 
 class RequestError(Exception):
@@ -131,6 +132,8 @@ def parse_head(head: bytes) -> Request:
     line = _REQUEST_LINE.fullmatch(lines[0])
     if line is None:
         _refuse("the request line is not METHOD TARGET HTTP/1.1")
+    if len(lines) > 1 + _MAX_FIELDS:
+        raise RequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers")
     headers: dict[str, str] = {}
     for each in lines[1:]:
         found = _FIELD.fullmatch(each)
