@@ -26,6 +26,8 @@ _ARITHMETIC: Final = {
     ast.Mod: "*",
 }
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DECLARED: Final = ("annotation", "returns", "decorator_list", "bases", "type_params", "names")
+"""Parts of a statement that declare something to a type checker or a reader."""
 _UNSEEN: Final = frozenset({"extra", "name", "doc"})
 """Keywords that only logs and debuggers show."""
 
@@ -181,7 +183,7 @@ class _Finder:
 def _list_children(node: ast.AST) -> Iterator[ast.AST]:
     """What can be changed below a node: no docstring, no annotation, no decorator, no f-string's text."""
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list", "bases", "type_params", "names"):
+        if name in _DECLARED or (isinstance(node, ast.ClassDef) and name == "keywords"):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST) and not _is_text_only(child):

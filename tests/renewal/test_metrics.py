@@ -341,3 +341,9 @@ def test_connections_wait_in_the_queue_when_they_come_in_a_burst(metrics):
             assert (await asyncio.to_thread(fetch, server))[0] == 200
 
     asyncio.run(run())
+
+
+def test_every_metric_says_what_it_is(metrics):
+    families = list(metrics.registry.collect())
+    assert "hcpcreds_credentials" in {family.name for family in families}
+    assert all(family.documentation for family in families)
