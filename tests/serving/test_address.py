@@ -19,6 +19,7 @@ from hcpcreds.serving import ListenAddress, parse_address
 @pytest.mark.parametrize(
     ("text", "address"),
     [
+        (":0", ListenAddress()),
         (":9090", ListenAddress("", 9090)),
         ("127.0.0.1:9090", ListenAddress("127.0.0.1", 9090)),
         ("localhost:0", ListenAddress("localhost", 0)),
@@ -49,7 +50,9 @@ def test_address_is_parsed_and_rendered_alike_when_it_is_valid(text: str, addres
     ],
 )
 def test_address_is_refused_when_it_is_malformed(text: str):
-    with pytest.raises(InputError, match=r"is not HOST:PORT or the path of a Unix socket.*Examples: :9090"):
+    with pytest.raises(
+        InputError, match=r"listen address: .*is not HOST:PORT or the path of a Unix socket.*Examples: :9090"
+    ):
         parse_address(text)
 
 
@@ -81,7 +84,9 @@ def test_server_listens_on_ipv6_when_the_address_is_in_brackets():
 def test_server_does_not_start_when_its_port_is_taken():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        refused = pytest.raises(InputError, match=f"cannot listen on {address}: Address already in use")
+        refused = pytest.raises(
+            InputError, match=f"listen address: cannot listen on {address}: Address already in use"
+        )
         with refused, running(address=address):
             pass
 

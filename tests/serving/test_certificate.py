@@ -175,7 +175,9 @@ def test_handshakes_succeed_when_pairs_are_swapped_in_a_storm(secret: Mount, ser
 def test_bad_pair_is_refused_when_the_server_starts(secret: Mount, bad: str):
     if bad != "missing":
         mount_pair(secret, BAD[bad](issue()))
-    with pytest.raises(InputError, match=r"serving certificate: .*tls\.crt.*tls\.key") as caught:
+    place = secret.directory
+    said = f"serving certificate: the certificate {place}/tls.crt with the key {place}/tls.key"
+    with pytest.raises(InputError, match=said) as caught:
         open_pair(secret)
     assert "unencrypted key" in str(caught.value)
     assert "PRIVATE KEY" not in repr(caught.value)

@@ -11,7 +11,7 @@ import pytest
 from tests.serving.servers import ROUTES, Start
 from tests.support.waiting import wait_until
 
-from hcpcreds.serving import Limits, Request, Response, Route
+from hcpcreds.serving import Limits, Request, Response, Route, parse_address, serve
 
 GET = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -211,9 +211,11 @@ def test_connection_closes_when_it_was_idle_for_too_long(start: Start):
         for _ in range(3):
             connection.request("GET", "/hello")
             connection.getresponse().read()
+            assert server.count_connections() == 1
             clock.now += 119
         connection.request("GET", "/hello")
         connection.getresponse().read()
+        assert server.count_connections() == 1  # so the server is done with the response
         clock.now += 121
         assert connection.sock is not None
         assert connection.sock.recv(1) == b""
@@ -401,9 +403,11 @@ def test_server_goes_on_when_it_was_flooded_with_connections(start: Start):
 
 
 def test_server_stops_reading_when_a_client_sends_ahead_without_end(start: Start):
+    release = threading.Event()
+
     async def hang(_: Request) -> Response:
-        await asyncio.Event().wait()
-        raise AssertionError
+        await asyncio.to_thread(release.wait, 30)
+        return Response()
 
     server = start({**ROUTES, "/hang": Route(hang)})
     with server.connect() as connection:
@@ -412,6 +416,51 @@ def test_server_stops_reading_when_a_client_sends_ahead_without_end(start: Start
         with pytest.raises(TimeoutError):
             connection.send(GET * 2_000_000)
         assert server.ask("/hello")[0] == 200
+        connection.reset_on_close()
+    release.set()
+
+
+def test_every_request_is_answered_when_a_client_sends_more_ahead_than_is_read_at_once(start: Start):
+    async def answer(request: Request) -> Response:
+        await asyncio.sleep(0)
+        return Response(request.query.encode())
+
+    server = start({"/number": Route(answer)})
+    with server.connect() as connection:
+        asked = [f"GET /number?{number} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for number in range(2000)]
+        connection.send(b"".join(asked))
+        assert [int(connection.read().body) for _ in range(2000)] == list(range(2000))
+
+
+def test_client_is_told_that_it_takes_too_long_when_it_has_sent_much_ahead(start: Start):
+    clock = Clock()
+    began = threading.Event()
+
+    async def hang(_: Request) -> Response:
+        began.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    server = start({"/hang": Route(hang)}, monotonic=clock)
+    with server.connect() as connection:
+        connection.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert began.wait(10)
+        connection.send(GET * 10_000)
+        clock.now += 31
+        assert connection.read().status == 503
+        clock.now += 1
+        connection.send(GET * 100_000)  # which is read, and discarded
+
+
+def test_nothing_goes_on_in_the_event_loop_when_a_server_was_closed():
+    async def run() -> None:
+        async with serve(parse_address("127.0.0.1:0"), ROUTES) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.address.port)
+            writer.close()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
 
 
 def test_other_clients_have_their_turn_when_one_sends_thousands_of_requests_ahead(start: Start):

@@ -143,8 +143,7 @@ class ServingCertificate:
 
 
 def _make_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # TLS 1.2 and later
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -145,7 +145,7 @@ def parse_head(head: bytes) -> Request:
     is_latest = line[3] == b"1"
     if is_latest and ("host" not in headers or "," in headers["host"]):
         _refuse("expected one Host header")
-    path, _, query = _AUTHORITY.sub("", line[2].decode("ascii"), count=1).partition("?")
+    path, _, query = _AUTHORITY.sub("", line[2].decode("ascii")).partition("?")
     tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
     return Request(
         method=line[1].decode("ascii"),
