@@ -16,7 +16,7 @@ from hcpcreds.serving.reading import RequestReader
 _LINGER_SECONDS: Final = 2.0
 """How long a client that was refused may take to read the response."""
 _AT_ONCE: Final = 16
-"""How many requests that a client sent ahead are handled before other clients have their turn."""
+"""How many pipelined requests are handled before other clients have their turn."""
 _CHUNK: Final = 64 * 1024
 """Bytes that are written at once. TLS transports take whatever they are given, however slow the client is."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -49,13 +49,13 @@ class Host(Protocol):
         """Count a connection."""
 
     def remove(self, connection: "Connection") -> None:
-        """Count a connection no longer."""
+        """Stop counting a connection."""
 
 
 class Connection(asyncio.Protocol):
     """A client's connection, from the moment that it is accepted.
 
-    At most one of its requests is handled at a time; those that a client sends ahead wait.
+    One request is handled at a time; pipelined requests wait.
     """
 
     def __init__(self, host: Host) -> None:
@@ -64,16 +64,16 @@ class Connection(asyncio.Protocol):
         self._reader = RequestReader(host.limits)
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
-        """Handles a request, where the handler did not answer at once."""
+        """Runs the handler of a request, if that did not return at once."""
         self._started_at = host.now()
-        """When the current request began; before the first, when the connection did."""
+        """When the current request began; before the first request, when the connection did."""
         self._deadline = self._started_at + self._limits.header_seconds
         self._unsent = memoryview(b"")
-        """The part of the response that the transport was not given yet."""
+        """The part of the response that was not passed to the transport yet."""
         self._is_paused = False
         """Whether the transport still has something to send."""
         self._is_writing = False
-        """Whether the client has not taken the whole response yet."""
+        """Whether the client has yet to read a part of the response."""
         self._is_between = False
         """Whether a response was sent, and the next request has not begun."""
         self._is_ending = False
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._started_at + self._limits.header_seconds
 
     def _read_requests(self) -> None:
-        """Handle the requests that have come as a whole, as far as it is their turn."""
+        """Handle the requests that have arrived, as far as it is their turn."""
         for _ in range(_AT_ONCE):
             if self._task is not None or self._is_writing or self._is_ending or self._is_refused:
                 break
@@ -219,7 +219,7 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 (as above)
             result = _report(error)
         if self._task is not asyncio.current_task():
-            return  # it took too long, and the client was told so
+            return  # it took too long, and a 503 was sent
         self._task = None
         self._respond(result, end=not keep_alive, with_body=with_body)
         self._read_requests()
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
             self._end_response()
 
     def _send_more(self) -> bool:
-        """Write the rest of the response as far as the client takes it; tells whether that is all."""
+        """Write as much of the response as the client takes; returns whether that is all of it."""
         transport = self._transport
         while self._unsent and not self._is_paused and transport is not None and not transport.is_closing():
             chunk, self._unsent = self._unsent[:_CHUNK], self._unsent[_CHUNK:]

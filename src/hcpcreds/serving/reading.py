@@ -1,4 +1,4 @@
-"""Takes requests out of the bytes that a client sends."""
+"""Splits the bytes that a client sends into requests."""
 
 from http import HTTPStatus
 from typing import Final
@@ -10,7 +10,7 @@ _END: Final = b"\r\n\r\n"
 
 
 class RequestReader:
-    """The requests of one connection, in order. Reads and writes nothing itself.
+    """The requests of one connection, in order. Does no I/O.
 
     Args:
         limits: How long headers and bodies may be.
@@ -20,39 +20,39 @@ class RequestReader:
         self._limits = limits
         self._buffer = bytearray()
         self._request: Request | None = None
-        """A request whose body has not come as a whole."""
+        """A request whose body has not arrived in full."""
         self.has_expectation = False
-        """Whether the client waits for "100 Continue"; reset it when that was sent."""
+        """Whether the client waits for "100 Continue"; reset it when that is sent."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of a further request has come."""
+        """Whether no byte of a further request has arrived."""
         return not self._buffer and self._request is None
 
     @property
     def is_at_body(self) -> bool:
-        """Whether headers were read, and the body is missing or not whole."""
+        """Whether the headers were read, and the body is incomplete."""
         return self._request is not None
 
     @property
     def is_full(self) -> bool:
-        """Whether so much has come that no more should be read until a request is taken."""
+        """Whether to stop reading until a request is taken."""
         return len(self._buffer) > self._limits.header_bytes + (self._request.length if self._request else 0)
 
     def feed(self, data: bytes) -> None:
-        """Add what the client has sent."""
+        """Add bytes from the client."""
         self._buffer += data
 
     def clear(self) -> None:
-        """Throw away what has come."""
+        """Discard what has arrived."""
         self._buffer.clear()
         self._request = None
 
     def take(self) -> Request | None:
-        """Take the next request; None when more of it has to come.
+        """Take the next request; None if it has not arrived in full.
 
         Raises:
-            RequestError: It has to be refused, and all that comes after it.
+            RequestError: It has to be refused, with all that follows.
         """
         if self._request is None:
             self._request = self._take_head()

@@ -27,7 +27,7 @@ BACKLOG: Final = 128
 """Connections that the kernel keeps until they are accepted."""
 _CHECK_SECONDS: Final = 0.25
 _PAUSE_SECONDS: Final = 1.0
-"""How long nothing is accepted after a failure: the process is out of descriptors, say."""
+"""How long no connection is accepted after a failure, such as a lack of descriptors."""
 _READ: Final = ("GET", "HEAD")
 _OK: Final = Response(b"ok\n")
 _NOT_FOUND: Final = Response(b"not found\n", HTTPStatus.NOT_FOUND)
@@ -49,7 +49,7 @@ class Route(NamedTuple):
 class Server:
     """Serves routes at one address. `serve` opens it.
 
-    ``/healthz`` says that the event loop turns; ``/readyz`` lists why the server is not ready, if it is not.
+    ``/healthz`` shows that the event loop runs; ``/readyz`` lists the reasons why the server is not ready.
     """
 
     def __init__(  # noqa: PLR0913 (all keywords)
@@ -74,7 +74,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._date = (0, b"")
         self._is_short = False
-        """Whether the last try to accept failed: the process is out of descriptors, say."""
+        """Whether the last attempt to accept failed, for lack of descriptors, say."""
         self._checking: asyncio.Task[None] | None = None
         self._all_closed = asyncio.Event()
 
@@ -88,10 +88,10 @@ class Server:
         self._accept_more()
 
     async def close(self, *, seconds: float = 10.0) -> None:
-        """Stop accepting, let requests that are under way end, and close every connection.
+        """Stop accepting, finish the requests in progress, and close every connection.
 
         Args:
-            seconds: How long to wait for them at most.
+            seconds: How long to wait for these requests at most.
         """
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
@@ -128,7 +128,7 @@ class Server:
         self._all_closed.clear()
 
     def remove(self, connection: Connection) -> None:
-        """Count a connection no longer."""
+        """Stop counting a connection."""
         self._connections.discard(connection)
         if not self._connections:
             self._all_closed.set()
@@ -157,10 +157,10 @@ class Server:
             asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Accept some of the connections that wait.
+        """Accept some of the waiting connections.
 
         Few at a time, so that others are served meanwhile, and so that connections whose clients have gone
-        already are noticed before they take all the places.
+        already are noticed before they fill the server.
         """
         for _ in range(max(1, min(BACKLOG, self.limits.connections // 8))):
             try:
@@ -227,16 +227,16 @@ async def serve(  # noqa: PLR0913 (all keywords)
     find_unready: Callable[[], Sequence[str]] = list,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Server]:
-    """Serve HTTP/1.1 on this event loop until the context is left; requests under way then end first.
+    """Serve HTTP/1.1 on this event loop until the context is left; requests in progress then finish first.
 
     Args:
         address: Where to listen.
         routes: Handlers by path, matched as a whole. ``/healthz`` and ``/readyz`` are there already.
         certificate: Serve HTTPS with it instead of HTTP.
-        limits: What clients may use.
-        is_draining: Whether the process is about to end: ``/readyz`` fails, and each connection closes after
-            its response, so that clients go elsewhere before the server does.
-        find_unready: Lists why requests cannot be served for the moment; empty when they can.
+        limits: The limits of connections, requests and times.
+        is_draining: Whether the process is about to end. ``/readyz`` fails then, and each connection closes
+            after its response, so that clients have gone elsewhere before the server ends.
+        find_unready: Lists the reasons why requests cannot be served for now; empty when they can.
         monotonic: Clock of the limits, in seconds.
 
     Yields:

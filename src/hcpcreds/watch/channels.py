@@ -1,7 +1,7 @@
 """What the watcher's thread waits on: a pipe by which others wake it, the mount table, and inotify.
 
-Other code may close any of these at any time, or run the process out of descriptors: each is opened anew when
-it is missing, and the watcher looks every second where there is nothing to wait on.
+Other code may close any of these at any time, or use up the descriptors of the process. Whatever is missing
+is reopened; until then, the watcher looks for work every second.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ U = TypeVar("U")
 
 
 class Ready(NamedTuple):
-    """What ended a wait; neither when somebody woke the thread, or when the time was up."""
+    """What ended a wait. Both are false if somebody woke the thread, or the time was up."""
 
     mounts: bool = False
     inotify: bool = False
@@ -42,7 +42,7 @@ class Channels(Generic[U]):
         return self._pipe is not None
 
     def open_pipe(self) -> None:
-        """Open the pipe again if it is missing or somebody has closed an end of it."""
+        """Open the pipe if it is missing, or if other code has closed an end of it."""
         if self._pipe is not None and all(end.is_ours() for end in self._pipe):
             return
         for end in self._pipe or ():
@@ -58,21 +58,21 @@ class Channels(Generic[U]):
                 os.write(self._pipe[1].number, b"\0")
 
     def replace_mounts(self) -> bool:
-        """Open the mount table if it is missing; tells whether it was open and somebody closed it."""
+        """Open the mount table if it is missing; returns whether other code had closed it."""
         was_closed = self._mounts is not None and not self._mounts.is_ours()
         if was_closed or self._mounts is None:
             self._mounts = _open_mounts()
         return was_closed
 
     def drop_closed_inotify(self) -> bool:
-        """Forget inotify if somebody has closed it; tells whether that was so."""
+        """Forget inotify if other code has closed it; returns whether that was so."""
         was_closed = self.directories is not None and not self.directories.inotify.descriptor.is_ours()
         if was_closed:
             self.directories = None
         return was_closed
 
     def wait(self, seconds: float) -> Ready:
-        """Wait until something happens, or so many seconds.
+        """Wait until something happens, or until the time is up.
 
         Raises:
             OSError, ValueError: There is nothing to wait with, or a descriptor was closed just before.
@@ -111,7 +111,7 @@ class Channels(Generic[U]):
 
 def _open_selector() -> selectors.BaseSelector:
     # poll needs no descriptor of its own, unlike epoll. Under eventlet or gevent the default selector is
-    # theirs, as threads are, and no other one lets their threads run.
+    # theirs, as their threads are, and only that one lets these run.
     if selectors.DefaultSelector is getattr(selectors, "EpollSelector", None):
         return getattr(selectors, "PollSelector", selectors.DefaultSelector)()
     return selectors.DefaultSelector()
@@ -129,7 +129,7 @@ def _open_pipe() -> tuple[Descriptor, Descriptor] | None:
 
 
 def _open_mounts() -> Descriptor | None:
-    # Something mounted over a directory makes no event in it, but changes the mount table: proc(5).
+    # A mount over a directory triggers no event in it, but changes the mount table: proc(5).
     try:
         return Descriptor(os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
     except OSError:

@@ -71,7 +71,7 @@ class DirectoryWatches(Generic[U]):
             self._users[user] = found
             self._drop(user, set(before) - set(found))
             has_changed = True
-            # A change before its directory was watched made no event. In a storm later ones will come.
+            # A change before its directory was watched triggered no event. In a storm, later ones will.
             if resolve_entries(path) == steps:
                 break
         return has_changed
@@ -85,7 +85,7 @@ class DirectoryWatches(Generic[U]):
 
         Returns:
             The users whose path may lead to something else now; and those whose file is new and most likely
-            still being written. The writer's close() makes another event, unless the file was written
+            still being written. The writer's close() triggers another event, unless the file was written
             elsewhere and linked here.
 
         Raises:

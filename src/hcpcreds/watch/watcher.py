@@ -1,9 +1,9 @@
 """One thread and one inotify instance for every file that this process watches.
 
 Only the thread touches the watches and their descriptors. Others queue work with `Watcher.post`, which is
-safe even in a finalizer. Files go on being read whatever happens to the thread or a descriptor: a descriptor
-that other code has closed is opened anew, a file that cannot be watched is read every second, and
-`Watcher.keep_running` starts a thread that has ended again.
+safe even in a finalizer. Files go on being read whatever happens to the thread or its descriptors: a
+descriptor that other code has closed is reopened, a file that cannot be watched is read every second, and
+`Watcher.keep_running` replaces a thread that has ended.
 """
 
 import errno
@@ -25,9 +25,9 @@ POLL_SECONDS: Final = 1.0
 _MAX_WAIT_SECONDS: Final = 60.0
 """The longest wait, so that a descriptor closed without a sign is noticed."""
 _MAX_WORK: Final = 16
-"""How much other work is done between two looks for changed files."""
+"""How many queued callables, and how many walks, come between two looks for changes."""
 _RETRY_SECONDS: Final = 60.0
-"""When `on_change` is called again that has never returned."""
+"""When `on_change` is called again if it has only raised so far."""
 _LIMITS: Final = {
     errno.ENOSPC: "fs.inotify.max_user_watches",
     errno.EMFILE: "fs.inotify.max_user_instances, or RLIMIT_NOFILE",
@@ -56,12 +56,12 @@ class Watch:
         self.due = math.inf
 
     def check_soon(self, *, poll: bool = False) -> None:
-        """Have `on_change` called soon, and with ``poll`` every second from now on."""
+        """Call `on_change` soon, and with ``poll`` every second from now on."""
         self.poll = self.poll or poll
         self._watcher.post(lambda: self._watcher.check(self))
 
     def call_on_change(self) -> None:
-        """Say that the file may have changed. Only the watcher's thread does so."""
+        """Call `on_change`. Only on the watcher's thread."""
         self.delay = self._on_change()
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class Watcher:
             self._channels.wake()
 
     def keep_running(self) -> bool:
-        """Start the thread if it should run and does not: none could be started, or it has ended.
+        """Start the thread if it should run and does not, because none could be started or it has ended.
 
         Returns:
             Whether it runs, or has nothing to do.
@@ -219,7 +219,7 @@ class Watcher:
             self._channels.open_pipe()
         self._may_have_missed |= self._channels.replace_mounts()
         if self._channels.drop_closed_inotify():
-            _log.warning("other code has closed the descriptors that watch files; they are opened anew")
+            _log.warning("other code has closed the descriptors that watch files; they are being reopened")
             self._may_have_missed = True
         if self._may_have_missed:
             self._may_have_missed = False
@@ -283,7 +283,7 @@ class Watcher:
         self._set_timer(watch, min(watch.delay, POLL_SECONDS) if watch.mode == "polling" else watch.delay)
 
     def _watch_directories(self, watch: Watch) -> bool:
-        """Watch every directory that the path depends on now; tells whether that has changed."""
+        """Watch every directory that the path depends on now; returns whether these have changed."""
         if watch.poll:
             watch.mode = "polling"
             return False
@@ -310,7 +310,7 @@ class Watcher:
         try:
             touched, begun = self._get_directories().read()
         except OSError:
-            return []  # other code has closed it since; the next step opens it anew
+            return []  # other code has closed it since; the next step reopens it
         for watch in begun:
             if watch.due > self._monotonic() + POLL_SECONDS:
                 self._set_timer(watch, POLL_SECONDS)
