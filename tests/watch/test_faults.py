@@ -198,6 +198,7 @@ def test_change_is_noticed_when_python_has_less(folder: Path, less: str):
         + PRELUDE
         + """
 reader = Reader(path)
+wait_until(lambda: reader.content == "1")
 follows(reader, "2")
 follows(reader, "3")
 print(reader.handle.mode)
@@ -278,6 +279,7 @@ except OSError:
 import logging
 logging.basicConfig(stream=sys.stdout, format="%(message)s", level="WARNING")
 reader = Reader(path)
+wait_until(lambda: reader.handle.mode == "polling")
 follows(reader, "2")
 print(reader.handle.mode)
 with open("/proc/sys/user/max_inotify_watches", "w") as limit:
@@ -340,6 +342,29 @@ print(len(list_descriptors("inotify")), threading.active_count())
         folder,
     )
     assert printed == "1 2"
+
+
+def test_directories_are_not_watched_any_more_when_their_files_are_not(folder: Path):
+    run_python(
+        PRELUDE
+        + OPEN
+        + """
+def count():
+    with open(f"/proc/self/fdinfo/{list_descriptors('inotify')[0]}") as info:
+        return sum(line.startswith("inotify ") for line in info)
+before = count()
+others = []
+for number in range(20):
+    os.mkdir(f"{folder}/d{number}")
+    others.append(Reader(f"{folder}/d{number}/secret"))
+wait_until(lambda: count() == before + 20)
+for other in others:
+    other.handle.close()
+wait_until(lambda: count() == before)
+follows(reader, "2")
+""",
+        folder,
+    )
 
 
 def test_change_is_noticed_at_once_when_hundreds_begin_to_be_watched(
