@@ -253,8 +253,6 @@ class Watcher:
         except (Exception, SystemExit) as error:  # noqa: BLE001 (one bad file must not stop all others)
             _log.error("the watcher failed, and goes on: %s", locate(error))
 
-    # Timers
-
     def _get_timeout(self) -> float:
         if self._inbox or self._unwalked:
             return 0.0
@@ -272,8 +270,6 @@ class Watcher:
         watches = self._list_watches()
         self._next_due = min((watch.due for watch in watches if watch.due > now), default=math.inf)
         self.check(*(watch for watch in watches if watch.due <= now))
-
-    # Directories
 
     def _walk(self, watch: Watch) -> None:
         if watch not in self._watches:
