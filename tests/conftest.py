@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from azure.keyvault.secrets._shared import http_challenge_cache
 from hypothesis import settings
 from tests.support.processes import end_children, let_children_be_interrupted, list_children
 
@@ -35,6 +36,12 @@ def _no_process_outlives_its_test() -> Iterator[None]:
     left = {pid: command for pid, command in list_children().items() if pid not in before}
     end_children(set(left))
     assert not left, "processes that this test started and did not end"
+
+
+@pytest.fixture(autouse=True)
+def _no_challenge_outlives_its_vault() -> None:
+    # The SDK remembers for the process which tenant a vault asks for, by its port, and ports come again.
+    http_challenge_cache.clear()
 
 
 @pytest.fixture(scope="session")
