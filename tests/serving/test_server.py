@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable
 from contextlib import ExitStack, closing
@@ -495,6 +496,18 @@ def test_requests_are_answered_when_the_client_says_that_it_sends_no_more(start:
         connection.socket.shutdown(socket.SHUT_WR)
         assert [connection.read().body for _ in range(2)] == [b"later\n", b"hello\n"]
         assert connection.read_to_end() == b""
+
+
+def test_nothing_is_logged_when_a_client_leaves(start: Start, caplog: pytest.LogCaptureFixture):
+    server = start()
+    with server.connect() as connection:
+        connection.send(GET)
+        assert connection.read().status == 200
+        if isinstance(connection.socket, ssl.SSLSocket):
+            connection.socket.settimeout(10)
+            connection.socket.unwrap()  # says goodbye, as browsers and probes do
+    wait_until(lambda: server.count_connections() == 0)
+    assert [record for record in caplog.records if record.name == "asyncio" and record.levelno > 10] == []
 
 
 # Draining

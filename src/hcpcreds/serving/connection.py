@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._limits = host.limits
         self._reader = RequestReader(host.limits)
         self._transport: asyncio.Transport | None = None
+        self._is_tls = False
         self._task: asyncio.Task[None] | None = None
         """Runs the handler of a request, if that did not return at once."""
         self._started_at = host.now()
@@ -122,6 +123,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (for mypy)
         self._transport = transport
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
         transport.set_write_buffer_limits(high=1, low=0)  # with 0, asyncio's TLS pauses when nothing is left
         if self._is_aborted:
             transport.abort()
@@ -149,7 +151,8 @@ class Connection(asyncio.Protocol):
         self._has_eof = True
         if self._task is None and not self._is_writing and not self._is_refused:
             self._read_requests()  # and close, when no whole request is left
-        return not self._is_refused
+        # Over TLS, asyncio closes the connection in any case, and would log that it was asked not to.
+        return not self._is_refused and not self._is_tls
 
     @override
     def pause_writing(self) -> None:
