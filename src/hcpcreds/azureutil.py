@@ -23,6 +23,17 @@ from hcpcreds.constants import (
 from hcpcreds.hosted_cluster import HostedCluster
 from hcpcreds.kubernetes.objects import EnvVar, Volume, VolumeMount
 
+__all__ = [
+    "create_env_vars_for_azure_managed_identity",
+    "create_volume_for_azure_secret_store_provider_class",
+    "create_volume_mount_for_azure_secret_store_provider_class",
+    "create_volume_mount_for_kms_azure_secret_store_provider_class",
+    "get_key_vault_authorized_user",
+    "is_aro_hcp",
+    "is_aro_hcp_by_hc",
+    "is_aro_hcp_by_hcp",
+]
+
 
 def create_volume_for_azure_secret_store_provider_class(
     secret_store_volume_name: str, secret_provider_class_name: str

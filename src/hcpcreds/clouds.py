@@ -9,6 +9,13 @@ from urllib.parse import urlsplit
 
 from hcpcreds.errors import InputError
 
+__all__ = [
+    "CLOUDS",
+    "DEFAULT_CLOUD",
+    "Cloud",
+    "get_cloud",
+]
+
 
 class Cloud(NamedTuple):
     """One of Azure's clouds."""

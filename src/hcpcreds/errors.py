@@ -38,6 +38,31 @@ from typing_extensions import override
 
 from hcpcreds.text import make_lines_printable, make_printable
 
+__all__ = [
+    "ChainError",
+    "CredentialExpiredError",
+    "HcpCredsError",
+    "InputError",
+    "IssueError",
+    "IssueRefusedError",
+    "IssueUnavailableError",
+    "LeaseError",
+    "LeaseRefusedError",
+    "LeaseUnavailableError",
+    "MountAbsentError",
+    "MountError",
+    "MountFormatError",
+    "MountNotReadyError",
+    "SecretNotFoundError",
+    "SourceClosedError",
+    "StoreError",
+    "StoreRefusedError",
+    "StoreUnavailableError",
+    "TokenError",
+    "TokenRefusedError",
+    "TokenUnavailableError",
+]
+
 
 class HcpCredsError(Exception):
     """Base of every error of hcpcreds.

@@ -13,6 +13,11 @@ import msgspec
 from hcpcreds.components import COMPONENTS, Component, Role, Scope
 from hcpcreds.hosted_cluster import HostedCluster
 
+__all__ = [
+    "RoleAssignment",
+    "list_role_assignments",
+]
+
 
 class RoleAssignment(msgspec.Struct, frozen=True, kw_only=True):
     """One identity's role on one resource group.

@@ -53,6 +53,12 @@ class _ChallengePolicy(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         request.http_request.headers["Authorization"] = f"Bearer {token}"
 
 
+__all__ = [
+    "ManagedIdentityDataPlaneClient",
+    "ManagedIdentityDataPlaneClientFactory",
+]
+
+
 class ManagedIdentityDataPlaneClientFactory:
     """Makes clients for identity URLs. They share its connections, and the tenants learned from challenges.
 

@@ -6,18 +6,6 @@ UUIDs, names outside their alphabets.
 Source of names, defaults and limits: openshift/hypershift, api/hypershift/v1beta1 (August 2026).
 """
 
-from hcpcreds.hosted_cluster.forms import (
-    API_VERSION,
-    CREDENTIALS_SECRET_NAME,
-    KINDS,
-    NAMESPACE,
-    OBJECT_ENCODING,
-    OBJECT_ENCODINGS,
-    PROBE_MODE_ANNOTATION,
-    PROBE_PATH_ANNOTATION,
-    PROBE_PORT_ANNOTATION,
-    UUID,
-)
 from hcpcreds.hosted_cluster.reading import parse_hosted_cluster, read_hosted_cluster
 from hcpcreds.hosted_cluster.values import (
     DataPlaneIdentities,
@@ -32,16 +20,6 @@ from hcpcreds.hosted_cluster.values import (
 )
 
 __all__ = [
-    "API_VERSION",
-    "CREDENTIALS_SECRET_NAME",
-    "KINDS",
-    "NAMESPACE",
-    "OBJECT_ENCODING",
-    "OBJECT_ENCODINGS",
-    "PROBE_MODE_ANNOTATION",
-    "PROBE_PATH_ANNOTATION",
-    "PROBE_PORT_ANNOTATION",
-    "UUID",
     "DataPlaneIdentities",
     "HostedCluster",
     "Identities",

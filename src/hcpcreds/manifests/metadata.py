@@ -1,7 +1,8 @@
 """The part that all objects share: name, namespace, labels."""
 
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import NAMESPACE, HostedCluster
+from hcpcreds.hosted_cluster import HostedCluster
+from hcpcreds.hosted_cluster.forms import NAMESPACE
 from hcpcreds.kubernetes.fields import describe
 from hcpcreds.kubernetes.objects import ObjectMeta
 

@@ -10,14 +10,8 @@ from typing import Final, Literal, get_args
 from hcpcreds.components import Component
 from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import (
-    CREDENTIALS_SECRET_NAME,
-    OBJECT_ENCODING,
-    OBJECT_ENCODINGS,
-    UUID,
-    HostedCluster,
-    ManagedIdentity,
-)
+from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
+from hcpcreds.hosted_cluster.forms import CREDENTIALS_SECRET_NAME, OBJECT_ENCODING, OBJECT_ENCODINGS, UUID
 from hcpcreds.kubernetes.fields import describe
 from hcpcreds.kubernetes.objects import SecretProviderClass
 from hcpcreds.manifests.metadata import build_metadata

@@ -21,6 +21,12 @@ from hcpcreds.vault.secret import (
     read_stored,
 )
 
+__all__ = [
+    "list_stored",
+    "load",
+    "store",
+]
+
 
 async def store(
     client: SecretClient,

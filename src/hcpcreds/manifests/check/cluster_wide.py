@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hcpcreds.components import COMPONENTS
-from hcpcreds.hosted_cluster import KINDS
+from hcpcreds.hosted_cluster.forms import KINDS
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.objects import is_same
 from hcpcreds.kubernetes.placeholders import holds_placeholder, is_placeholder

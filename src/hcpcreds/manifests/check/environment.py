@@ -16,7 +16,7 @@ from hcpcreds.constants import (
     MANAGED_AZURE_CREDENTIALS_FILE_PATH,
     MANAGED_SERVICE,
 )
-from hcpcreds.hosted_cluster import UUID
+from hcpcreds.hosted_cluster.forms import UUID
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report

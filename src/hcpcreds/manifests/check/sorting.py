@@ -9,7 +9,7 @@ import msgspec
 
 from hcpcreds.constants import MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import KINDS
+from hcpcreds.hosted_cluster.forms import KINDS
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.objects import (

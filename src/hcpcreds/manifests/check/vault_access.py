@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hcpcreds.clouds import CLOUDS
-from hcpcreds.hosted_cluster import UUID
+from hcpcreds.hosted_cluster.forms import UUID
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.flags import FALSE, TRUE

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, OBJECT_ENCODING
+from hcpcreds.hosted_cluster.forms import CREDENTIALS_SECRET_NAME, OBJECT_ENCODING
 from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report

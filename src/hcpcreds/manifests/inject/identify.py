@@ -6,7 +6,8 @@ from hcpcreds.azureutil import (
 )
 from hcpcreds.components import KMS_BACKUP_CONTAINER, WORKLOADS, find_workload
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, ManagedIdentity
+from hcpcreds.hosted_cluster import ManagedIdentity
+from hcpcreds.hosted_cluster.forms import CREDENTIALS_SECRET_NAME
 from hcpcreds.kubernetes.fields import describe
 from hcpcreds.manifests.inject.options import (
     COMPONENT_KEY,

@@ -7,7 +7,8 @@ from typing import Final
 from hcpcreds.components import COMPONENTS, WORKLOADS
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import CREDENTIALS_SECRET_NAME, HostedCluster
+from hcpcreds.hosted_cluster import HostedCluster
+from hcpcreds.hosted_cluster.forms import CREDENTIALS_SECRET_NAME
 from hcpcreds.kubernetes.fields import Form, describe
 from hcpcreds.manifests.secret_provider_class import check_key_vault_user
 
