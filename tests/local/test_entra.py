@@ -94,6 +94,12 @@ def test_entra_takes_an_assertion_as_any_msal_makes_it(
 Change = Callable[[Client], object]
 
 
+@pytest.mark.parametrize("added", ["openid offline_access profile", "openid", "profile email"])
+def test_entra_takes_openid_scopes_beside_that_of_the_resource_as_go_sends_them(client: Client, added: str):
+    client.form["scope"] = f"{ARM}/.default {added}"
+    assert jwt.decode(client.ask().json()["access_token"], options={"verify_signature": False})["aud"] == ARM
+
+
 def set_claims(**claims: Any) -> Change:
     return lambda client: client.claims.update(claims)
 
@@ -159,6 +165,7 @@ WRONG: list[tuple[str, Change, tuple[int, str, int]]] = [
         (400, "invalid_tenant", 90002),
     ),
     ("two scopes", set_form(scope=f"{ARM}/.default {VAULT}/.default"), (400, "invalid_scope", 70011)),
+    ("openid scopes alone", set_form(scope="openid offline_access"), (400, "invalid_scope", 70011)),
     ("scope not .default", set_form(scope=f"{ARM}/user"), (400, "invalid_scope", 1002012)),
     (
         "audience unknown",

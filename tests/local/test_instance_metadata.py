@@ -103,6 +103,12 @@ def test_managed_identity_credential_must_say_which_when_the_node_has_two(node: 
         credential.get_token(f"{VAULT}/.default")
 
 
+@pytest.mark.parametrize("path", ["/metadata/identity/oauth2/token/", "//metadata/identity/oauth2/token"])
+def test_instance_metadata_answers_the_paths_that_javascript_and_java_ask(node: LocalAzure, path: str):
+    url = f"{node.instance_metadata}{path}?api-version=2018-02-01&resource={VAULT}"
+    assert send(node, "GET", url, headers=HEADERS).json()["resource"] == VAULT
+
+
 @pytest.mark.parametrize(
     ("headers", "query", "error"),
     [

@@ -22,6 +22,11 @@ from hcpcreds.local.service import Service, json_response
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _DEFAULT: Final = "/.default"
+_OF_OPENID: Final = frozenset({"openid", "offline_access", "profile", "email"})
+"""Scopes of OpenID Connect, allowed beside the resource's and without effect where there is no user.
+
+MSAL for Go sends three of them with every request (AzureAD/microsoft-authentication-library-for-go,
+AppendDefaultScopes)."""
 
 
 class Entra(Service):
@@ -133,7 +138,7 @@ class Entra(Service):
         return application
 
     def _parse_scope(self, scope: str) -> str:
-        scopes = scope.split()
+        scopes = [each for each in scope.split() if each not in _OF_OPENID]
         if len(scopes) != 1:
             raise EntraError(
                 "invalid_scope",

@@ -22,6 +22,11 @@ from hcpcreds.local.azure.entra_tokens import TokenAuthority
 from hcpcreds.local.azure.faults import Faults, RequestLog
 from hcpcreds.local.service import Refusal, Service, json_response
 
+_PATHS: Final = (
+    "/metadata/identity/oauth2/token",
+    "/metadata/identity/oauth2/token/",  # azure-identity for JavaScript
+    "//metadata/identity/oauth2/token",  # azure-identity for Java
+)
 _NAMES: Final = ("client_id", "object_id", "mi_res_id", "msi_res_id")
 """Query parameters that name an identity."""
 
@@ -69,7 +74,7 @@ class InstanceMetadata(Service):
 
     @override
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/metadata/identity/oauth2/token", self._token)]
+        return [web.get(path, self._token) for path in _PATHS]
 
     async def _token(self, request: web.Request) -> web.Response:
         if "X-Forwarded-For" in request.headers:
