@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
+from tests.support import commands
 
 from hcpcreds.manifests.check import RULES
 
@@ -18,14 +19,7 @@ CLEAN = FIXTURES / "HC109" / "clean.yaml"
 
 
 def run(*arguments: str | Path, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hcpcreds", "check", *map(str, arguments)],
-        input=stdin,
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-    )
+    return commands.run("check", *arguments, stdin=stdin, cwd=cwd)
 
 
 def test_check_says_where_why_and_how_to_fix():

@@ -9,18 +9,15 @@ import pytest
 import yaml
 from tests.manifests.examples import KEY_VAULT_USER, make_manifest
 from tests.manifests.inject_examples import make_options, make_workload
+from tests.support import commands
 
 from hcpcreds.manifests.inject import inject
 
 
 def run(*arguments, stdin=b"", **environment):
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ARO_", "MANAGED_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "hcpcreds", "inject", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        input=stdin,
-        env={**inherited, **environment},
+    inherited = {key: None for key in os.environ if key.startswith(("ARO_", "MANAGED_"))}
+    return commands.run(
+        "inject", *arguments, stdin=stdin, environment={**inherited, **environment}, text=False
     )
 
 

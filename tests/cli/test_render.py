@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.manifests.examples import CONTROL_PLANE, KEY_VAULT_USER, REMOVED, SELF_MANAGED, make_manifest
+from tests.support import commands
 
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.kubernetes.documents import parse_documents
@@ -26,17 +27,7 @@ OBJECTS = render(parse_hosted_cluster(make_manifest()), key_vault_user_client_id
 def run(
     *arguments: str, text: str | None = None, user: str | None = KEY_VAULT_USER
 ) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if name != USER}
-    if user is not None:
-        environ[USER] = user
-    return subprocess.run(
-        [sys.executable, "-m", "hcpcreds", "render", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        input=text,
-        env=environ,
-    )
+    return commands.run("render", *arguments, stdin=text or "", environment={USER: user})
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from types import ModuleType
 import click
 import pytest
 from click.testing import CliRunner, Result
+from tests.support import commands
 
 import hcpcreds
 import hcpcreds.cli.root as root_module
@@ -23,13 +24,7 @@ COMMANDS = root.list_commands(click.Context(root))
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hcpcreds", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environ},
-    )
+    return commands.run(*arguments, environment=environ)
 
 
 def complete(shell: str, line: str) -> list[str]:
@@ -154,7 +149,13 @@ def test_closed_standard_input_is_told():
 
 def test_text_that_the_terminal_cannot_show_is_replaced(tmp_path):
     (tmp_path / "✓").write_text("{}")
-    result = run("inspect", str(tmp_path / "✓"), PYTHONIOENCODING="latin-1")
+    result = subprocess.run(
+        [sys.executable, "-m", "hcpcreds", "inspect", tmp_path / "✓"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout.startswith(f"{tmp_path}/?\n")
 
