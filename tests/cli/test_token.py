@@ -1,11 +1,8 @@
-"""`hcpcreds token` as its user runs it, against a local Azure; and both commands against `hcpcreds up`."""
+"""`hcpcreds token` as its user runs it against a local Azure."""
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +11,6 @@ from typing import Any
 import jwt
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.waiting import wait_until
 from tests.test_no_secrets import assert_shows_none
 
 from hcpcreds.cli.root import hcpcreds
@@ -185,55 +181,6 @@ def test_claims_are_none_for_a_token_that_cannot_be_read(token):
 
 
 @pytest.mark.timeout(120)
-def test_local_finds_the_running_chain_by_component_and_forgets_it_when_it_is_gone(tmp_path):
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hcpcreds", *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-
-    nothing = call("token", "--local", "ingress-operator")
-    assert nothing.returncode == 2
-    assert "no `hcpcreds up` is running" in nothing.stderr
-    chain = subprocess.Popen(
-        [sys.executable, "-m", "hcpcreds", "up"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    try:
-        assert chain.stderr is not None
-        while "6/6" not in (line := chain.stderr.readline()):
-            assert line, "it has ended"
-        token = call("token", "--local", "--output", "json", "ingress-operator")
-        assert token.returncode == 0, token.stderr
-        inspection = call("inspect", "--local", "--output", "json", "/mnt/certs/lighthouse-ingress")
-        assert inspection.returncode == 0, inspection.stdout
-        (file,) = json.loads(inspection.stdout)["files"]
-        assert json.loads(token.stdout)["certificate"]["sha256"] == file["certificates"][0]["sha256"]
-        assert file["mount"]["layout"] == "atomic"
-        (announced,) = tmp_path.glob("*/running.json")
-        assert announced.stat().st_mode & 0o777 == 0o600
-        assert call("token", "--local", "--raw", file["path"]).returncode == 0
-        wrong = call("token", "--local", "ingres")
-        assert wrong.returncode == 2
-        assert "expected one of control-plane-operator, " in wrong.stderr
-    finally:
-        chain.kill()
-        chain.communicate()
-
-    # The killed run's own children may still be writing.
-    wait_until(
-        lambda: call("inspect", "--local", "ingress-operator").returncode == 2 and not any(tmp_path.iterdir())
-    )
-
-
 @pytest.mark.parametrize(
     "expires_in", ["1e13", "1e400", '"inf"', "NaN", "-1", "1e300", "9" * 400, "[" * 5000]
 )
