@@ -487,7 +487,7 @@ def test_credential_is_taken_with_a_warning_when_a_time_is_missing(
     credential = open_credential(mount.path)
     mount.swap(render_file(SECOND, **{key: ...}))
     wait_for_generation(credential, 2)
-    assert f"{key} is missing" in caplog.text
+    wait_until(lambda: f"{key} is missing" in caplog.text)
     assert credential.status().not_before == SECOND.not_before
 
 
