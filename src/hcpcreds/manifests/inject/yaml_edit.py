@@ -121,6 +121,7 @@ class _ListEditor:
         self._separators = (",", ":") if self._quoted and between == ":" else (", ", ": ")
         self._break = line_break
         self._budget = budget
+        self._rendered: dict[int, tuple[object, str]] = {}  # by id, with the value, whose id it stays
 
     def edit(self, changes: Sequence[Change]) -> list[_Edit]:
         """The edits that make the changes, all of them to this list."""
@@ -316,6 +317,18 @@ class _ListEditor:
     def _render_flow(self, value: object, layout: "_Layout | None") -> str:
         if self._quoted and layout:
             return self._render_json(value, layout)
+        if isinstance(value, Mapping | list):
+            # What aliases share is rendered once, so that a text with many of them is refused at once.
+            if id(value) in self._rendered:
+                return self._budget.spend(self._rendered[id(value)][1])
+            rendered = self._render_collection(value)
+            self._rendered[id(value)] = (value, rendered)
+            return rendered
+        if isinstance(value, PlainScalar):
+            return self._budget.spend(value.text)
+        return self._render_text(value) if isinstance(value, str) else self._budget.spend(json.dumps(value))
+
+    def _render_collection(self, value: Mapping[str, object] | list[object]) -> str:
         comma, colon = self._separators
         if isinstance(value, Mapping):
             pairs = (
@@ -323,11 +336,7 @@ class _ListEditor:
                 for key, item in value.items()
             )
             return self._budget.spend("{") + comma.join(pairs) + "}"
-        if isinstance(value, list):
-            return self._budget.spend("[") + comma.join(self._render_flow(item, None) for item in value) + "]"
-        if isinstance(value, PlainScalar):
-            return self._budget.spend(value.text)
-        return self._render_text(value) if isinstance(value, str) else self._budget.spend(json.dumps(value))
+        return self._budget.spend("[") + comma.join(self._render_flow(item, None) for item in value) + "]"
 
     def _render_json(self, value: object, layout: "_Layout") -> str:
         self._render_flow(value, None)  # which keeps to the budget
