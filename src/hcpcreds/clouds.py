@@ -144,6 +144,21 @@ def get_cloud(name: str) -> Cloud:
         raise InputError("cloud", [f"unknown cloud {shown}; expected one of {', '.join(CLOUDS)}"]) from None
 
 
+def find_cloud(authority: str) -> Cloud | None:
+    """Find the cloud that a token authority belongs to; None when the authority is not Entra ID's.
+
+    Args:
+        authority: An `https` URL.
+    """
+    host = urlsplit(authority).hostname or ""
+    if not is_entra_host(host):
+        return None
+    clouds = (
+        each for each in CLOUDS.values() if is_same_authority(host, urlsplit(each.authority).hostname or "")
+    )
+    return next(clouds, None)
+
+
 def is_entra_host(host: str) -> bool:
     """Tell whether a host name is one of Entra ID's token authorities, a region's own or another cloud's too.
 

@@ -90,6 +90,18 @@ ca_file_option = click.option(
 )
 
 
+def environment_option(name: str, *names: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that can also be given by an environment variable, which its help names.
+
+    Args:
+        name: ``--some-thing``; the variable is ``HCPCREDS_SOME_THING``.
+        *names: Further names.
+        **settings: click's.
+    """
+    variable = f"HCPCREDS_{name.strip('-').upper().replace('-', '_')}"
+    return click.option(name, *names, envvar=variable, show_envvar=True, **settings)
+
+
 def tls_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--tls-certificate`` and ``--tls-key``, of a server that this command runs; see `open_certificate`."""
     file = click.Path(dir_okay=False)
@@ -98,7 +110,7 @@ def tls_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("--tls-certificate", "certificate, with its chain"),
     ):
         help_text = f"Serve HTTPS: PEM file of the {what}. May be replaced at any time."
-        command = click.option(name, type=file, metavar="FILE", help=help_text)(command)
+        command = environment_option(name, type=file, metavar="FILE", help=help_text)(command)
     return command
 
 

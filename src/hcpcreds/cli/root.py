@@ -11,6 +11,7 @@ import click
 from typing_extensions import override
 
 from hcpcreds._version import __version__
+from hcpcreds.cli.logs import LONGEST_LINE, OneLine
 from hcpcreds.errors import HcpCredsError, InputError, locate
 from hcpcreds.text import make_safe
 
@@ -20,6 +21,7 @@ _COMMANDS: Final = {
     "check": "Find in manifests what would not work, with the reason and the fix.",
     "inspect": "Explain a credential file or mount: identity, certificate, validity, what is wrong.",
     "token": "Get a token as a component would, and show its claims.",
+    "serve": "Serve programs that cannot import hcpcreds: assertion files and a token endpoint.",
     "renew": "Renew the credentials in Key Vaults that are due, once or for ever.",
     "up": "Run the whole chain on this machine: issue, store, mount, use, rotate.",
     "completion": "Print the script that makes a shell complete commands, options and files.",
@@ -27,8 +29,6 @@ _COMMANDS: Final = {
 """Each command's module in this package, and what `--help` says of it without importing it."""
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_LONGEST_LINE: Final = 2000
-"""Characters of a line of a message: ours are shorter, and foreign text in them is cut already."""
 
 
 class _Commands(click.Group):
@@ -71,21 +71,12 @@ class _Commands(click.Group):
         ctx.exit(status)
 
 
-class _OneLine(logging.Formatter):
-    """A log record as a safe line; of an exception only its type, for a traceback may hold a secret."""
-
-    @override
-    def format(self, record: logging.LogRecord) -> str:
-        kind = record.exc_info[0] if record.exc_info else None
-        return make_safe(record.getMessage() + (f" ({kind.__name__})" if kind else ""), limit=_LONGEST_LINE)
-
-
 def _prepare_streams() -> None:
     # A terminal that cannot show a character shows another one.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_OneLine())
+        logging.lastResort.setFormatter(OneLine())
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -105,7 +96,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _make_lines_safe(text: str) -> str:
     return "\n".join(
-        line[: len(line) - len(line.lstrip(" "))] + make_safe(line, limit=_LONGEST_LINE)
+        line[: len(line) - len(line.lstrip(" "))] + make_safe(line, limit=LONGEST_LINE)
         for line in text.split("\n")
     )
 

@@ -208,7 +208,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         if isinstance(outcome, CachedToken):
             return outcome
         # In a thread, for it may import azure.identity.
-        raise await _call_in_thread(build_error, outcome)
+        raise await call_in_thread(build_error, outcome)
 
     async def _wait(self, request: TokenRequest) -> tuple[Outcome, bool]:
         flight = self._join(request, patient=True)
@@ -256,11 +256,11 @@ class UserAssignedIdentityCredential(CredentialBase):
     ) -> CachedToken | Failure | HcpCredsError:
         try:
             if not self._source.was_read:
-                await _call_in_thread(functools.partial(self._source.reload, deliver=self._source.post))
+                await call_in_thread(functools.partial(self._source.reload, deliver=self._source.post))
             asking = ask_for_token(
                 self._source, request, authority=self._authority, cloud=self._cloud, now=self._now
             )
-            async with contextlib.aclosing(_Sender(self._build_pipeline, is_own=self._is_own)) as sender:
+            async with contextlib.aclosing(Sender(self._build_pipeline, is_own=self._is_own)) as sender:
                 attempt = next(asking)
                 while True:
                     seconds = deadline - self._monotonic()
@@ -296,7 +296,7 @@ class _Flight(NamedTuple):
     """Whether failures are tried again; a refresh behind a caller that has a token still is not."""
 
 
-class _Sender:
+class Sender:
     """Sends one flight's requests through an azure-core pipeline, and closes its connections.
 
     They are not kept for the next flight: tokens are asked for once an hour or so, and a connection that
@@ -316,7 +316,7 @@ class _Sender:
         try:
             if self._pipeline is None:
                 # Importing takes a quarter of a second, which no event loop has.
-                self._pipeline = await _call_in_thread(self._build)
+                self._pipeline = await call_in_thread(self._build)
             response: AsyncHttpResponse = (await self._pipeline.run(request, **options)).http_response
         except AzureError as error:
             return error
@@ -334,7 +334,7 @@ class _Sender:
             await asyncio.sleep(0)
 
 
-async def _call_in_thread(function: Callable[..., T], *arguments: object) -> T:
+async def call_in_thread(function: Callable[..., T], *arguments: object) -> T:
     # Not by asyncio.to_thread: its threads may all wait for what this is needed for.
     return await asyncio.wrap_future(_workers.call(functools.partial(function, *arguments)))
 

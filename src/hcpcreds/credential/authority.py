@@ -132,13 +132,17 @@ class Attempt:
         """
         self.sent = self.now()
         try:
-            assertion = self.snapshot.certificate.sign_assertion(
-                client_id=self.snapshot.file.client_id, audience=self.url, now=self.sent.wall
-            )
+            assertion = self.sign_assertion()
         except Exception as error:  # noqa: BLE001 (whatever OpenSSL minds about a key)
             raise SigningError(type(error).__name__) from None
         form = {**self.form, "client_assertion": assertion}
         return HttpRequest("POST", self.url, data=form, headers={"Accept": "application/json"})
+
+    def sign_assertion(self) -> str:
+        """Sign the assertion."""
+        return self.snapshot.certificate.sign_assertion(
+            client_id=self.snapshot.file.client_id, audience=self.url, now=self.sent.wall
+        )
 
 
 def build_request(attempt: Attempt, *, seconds: float, patient: bool) -> tuple[HttpRequest, dict[str, Any]]:

@@ -47,7 +47,15 @@ class Certificate:
     passed_over: int = 0
     """How many other certificates for the same key stand beside it."""
 
-    def sign_assertion(self, *, client_id: str, audience: str, now: float) -> str:
+    def sign_assertion(
+        self,
+        *,
+        client_id: str,
+        audience: str,
+        now: float,
+        expires_at: int | None = None,
+        certificates: int | None = None,
+    ) -> str:
         """Sign a client assertion: proof to the authority that the bearer holds the private key.
 
         Blocks for about 0.3 ms (RSA 2048), with the interpreter's lock released.
@@ -56,16 +64,19 @@ class Certificate:
             client_id: The identity; both issuer and subject.
             audience: URL of the token endpoint.
             now: Unix time.
+            expires_at: Unix time; in ten minutes if not given.
+            certificates: How many of the chain it carries; all if not given.
 
         Source: learn.microsoft.com, "Microsoft identity platform application authentication certificate
         credentials".
         """
-        header = {
+        header: dict[str, object] = {
             "alg": "PS256",
             "typ": "JWT",
             "x5t#S256": _encode(bytes.fromhex(self.thumbprint)),
-            "x5c": [base64.b64encode(certificate).decode() for certificate in self.chain],
         }
+        if certificates != 0:
+            header["x5c"] = [base64.b64encode(each).decode() for each in self.chain[:certificates]]
         issued = int(now)
         claims = {
             "aud": audience,
@@ -74,7 +85,7 @@ class Certificate:
             "jti": str(uuid.uuid4()),
             "nbf": issued,
             "iat": issued,
-            "exp": issued + ASSERTION_SECONDS,
+            "exp": issued + ASSERTION_SECONDS if expires_at is None else expires_at,
         }
         signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(claims).encode())}"
         with signing:

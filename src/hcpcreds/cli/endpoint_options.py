@@ -1,0 +1,142 @@
+"""Options of the commands that serve other programs: which credentials, and how the authority is reached."""
+
+import re
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from typing_extensions import override
+
+from hcpcreds.cli.options import environment_option
+from hcpcreds.clouds import CLOUDS
+from hcpcreds.errors import InputError
+from hcpcreds.text import make_safe
+
+if TYPE_CHECKING:
+    from hcpcreds.endpoint.service import Access
+
+    _NumberType = click.ParamType[int]
+else:
+    _NumberType = click.ParamType  # generic only since click 8.4
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NAMED: Final = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
+_READABLE: Final = 0o444
+
+
+class FileMode(_NumberType):
+    """Permissions to read a file, in octal: ``0440``."""
+
+    name = "mode"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        mode = int(value, 8) if re.fullmatch("[0-7]{3,4}", value) else 0
+        if not mode or mode & ~_READABLE:
+            self.fail(
+                f"{make_safe(value)} is not a mode to read with; examples: 0400, 0440, 0444.", param, ctx
+            )
+        return mode
+
+
+class Group(_NumberType):
+    """A group of this machine, by name or number."""
+
+    name = "group"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if re.fullmatch("[0-9]{1,10}", value):
+            return int(value)
+        import grp
+
+        try:
+            return grp.getgrnam(value).gr_gid
+        except (KeyError, ValueError):
+            self.fail(f"{make_safe(value)} is not a group of this machine.", param, ctx)
+
+
+def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `build_access`."""
+    for option in (
+        click.option("--local", is_flag=True, help="The credentials are those of the running `hcpcreds up`."),
+        environment_option(
+            "--scope",
+            metavar="SCOPE",
+            help="What a token is asked for to prove a new certificate.  [default: the cloud's ARM]",
+        ),
+        environment_option(
+            "--ca-file",
+            type=click.Path(exists=True, dir_okay=False),
+            help="PEM file of the authorities to trust, instead of the machine's.",
+        ),
+        environment_option(
+            "--authority",
+            metavar="URL",
+            help="The token authority, also that of the programs (AZURE_AUTHORITY_HOST).  [default: for "
+            "assertions the best known host of the file's cloud; else the file's own]",
+        ),
+        environment_option(
+            "--cloud",
+            type=click.Choice(list(CLOUDS)),
+            metavar="NAME",
+            help="Refuse credentials that are not this cloud's.",
+        ),
+        environment_option(
+            "--credential",
+            "credentials",
+            multiple=True,
+            metavar="[NAME=]PATH",
+            help="A mounted credential file. Repeatable; in the variable, separated by blanks.  [default "
+            "name: the file's]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def build_access(  # noqa: PLR0913 (the options)
+    credentials: tuple[str, ...],
+    *,
+    cloud: str | None,
+    authority: str | None,
+    ca_file: str | None,
+    scope: str | None,
+    local: bool,
+) -> "Access":
+    """Build what `access_options` say.
+
+    Raises:
+        click.UsageError: No credential is given.
+        InputError: Two have the same name, or one has none.
+    """
+    from hcpcreds.endpoint.service import Access
+
+    if not credentials:
+        raise click.UsageError("Give at least one --credential.")
+    named = [
+        (found[1], found[2]) if (found := _NAMED.fullmatch(each)) else (None, each) for each in credentials
+    ]
+    if local:
+        from hcpcreds.up.running import find_running_chain
+
+        chain = find_running_chain()
+        named = [(name, chain.find_file(path)) for name, path in named]
+        authority, ca_file = authority or chain.authority, ca_file or chain.ca_file
+    paths: dict[str, str] = {}
+    problems = []
+    for given, path in named:
+        name = given or PurePath(path).name
+        if not _NAME.fullmatch(name):
+            problems.append(f"{path}: cannot be named {make_safe(name)!r}; give NAME=PATH")
+        elif name in paths:
+            problems.append(f"{path}: {paths[name]} is named {name} already; give NAME=PATH")
+        paths[name] = path
+    if problems:
+        raise InputError("--credential", problems)
+    return Access(paths=paths, cloud=cloud, authority=authority, ca_file=ca_file, scope=scope)

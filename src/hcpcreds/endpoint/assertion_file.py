@@ -1,0 +1,232 @@
+"""A client assertion kept in a file, which `WorkloadIdentityCredential` of every Azure SDK sends as it is.
+
+The programs that read it hold no key, and see a rotation without being restarted. What they do decides the
+times here: they keep what they have read for up to ten minutes, and never read again because the authority
+refuses it. So an assertion lives for 30 minutes and is rewritten every minute, which leaves 19 minutes in
+which nothing is written before the first program fails; and a new certificate is proven by a token request
+before its assertion is written, for a program would keep asking with one that Entra ID does not know yet.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from hcpcreds.credential.authority import Failure
+from hcpcreds.credential.state import Snapshot
+from hcpcreds.endpoint.assertion import LARGE_BYTES, Assertion, AssertionSettings, sign_assertion
+from hcpcreds.endpoint.credential import ServedCredential
+from hcpcreds.endpoint.files import remove_drafts, replace_file
+from hcpcreds.errors import HcpCredsError, locate
+from hcpcreds.workers import Workers
+
+REWRITE_SECONDS: Final = 60.0
+STALE_SECONDS: Final = 300.0
+"""How old the file may be before programs are told not to rely on it."""
+_RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses between tries to prove a certificate; the last one again and again."""
+
+_log = logging.getLogger("hcpcreds.endpoint")
+_workers: Final = Workers("hcpcreds-assertions")
+
+
+T = TypeVar("T")
+
+
+class _Problem(NamedTuple):
+    """Why the current certificate's assertion is not in the file."""
+
+    event: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSettings:
+    """Where assertions are written, and for whom."""
+
+    directory: Path
+    mode: int = 0o440
+    group: int | None = None
+    """Group id of the files; None leaves the one that the directory gives: in a pod, that of its fsGroup."""
+    rewrite_seconds: float = REWRITE_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The assertion in a file."""
+
+    at: float
+    """Unix time."""
+    expires_at: int
+    snapshot: Snapshot
+    """The credential that signed it."""
+
+
+class AssertionFile:
+    """Keeps an assertion in a file current.
+
+    Call its methods on one event loop. Its attributes may be read in any thread.
+
+    Args:
+        name: The credential's, and the file's.
+        credential: Whose certificate signs.
+        scope: What a token is asked for to prove a certificate; None means ARM.
+        assertion: What the assertion is like.
+        file: Where it is written.
+        clock: Unix time.
+    """
+
+    def __init__(  # noqa: PLR0913 (all keywords)
+        self,
+        name: str,
+        credential: ServedCredential,
+        *,
+        scope: str | None,
+        assertion: AssertionSettings,
+        file: FileSettings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path: Final = file.directory / name
+        self.written: Written | None = None
+        self.writes = 0
+        self.refusals: Counter[str] = Counter()
+        """Failed proofs by AADSTS number, or as ``unavailable``; failed writes as ``unwritable``."""
+        self.problem: str | None = None
+        """Why the current certificate's assertion is not in the file; None when it is."""
+        self._name = name
+        self._credential = credential
+        self._scope = scope
+        self._assertion = assertion
+        self._file = file
+        self._clock = clock
+        self._proven: Snapshot | None = None
+        self._tried: Snapshot | None = None
+        self._tries = 0
+        """How often that one could not be proven."""
+        self._warned: set[tuple[str, str]] = set()
+        self._rotated = asyncio.Event()
+
+    def notice_rotation(self) -> None:
+        """Look at the credential now."""
+        self._rotated.set()
+
+    async def keep(self) -> None:
+        """Keep the file current until cancelled. Nothing that goes wrong ends it."""
+        await self._call(lambda: remove_drafts(self.path))
+        while True:
+            self._rotated.clear()
+            problem = await self._prove()
+            if self._proven is not None:
+                problem = await self._write(self._proven) or problem
+            self._note(problem)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._rotated.wait(), self._get_pause(problem))
+
+    def find_unready(self) -> str | None:
+        """Find why programs cannot rely on the file; None when they can."""
+        now, written = self._clock(), self.written
+        reason = self.problem or "the authority was not asked yet"
+        if written is None:
+            return f"{self._name}: no assertion was written yet: {reason}"
+        if now >= written.expires_at:
+            return f"{self._name}: the assertion has expired: {reason}"
+        if now - written.at > STALE_SECONDS:
+            return f"{self._name}: the assertion was last written {now - written.at:.0f} s ago: {reason}"
+        return None
+
+    async def _prove(self) -> _Problem | None:
+        """Prove the credential's certificate, if that is a new one."""
+        try:
+            snapshot = await self._credential.read()
+            if snapshot is self._proven:
+                return None
+            if snapshot is not self._tried:
+                self._tried, self._tries = snapshot, 0
+            failure = await self._credential.prove(snapshot, self._assertion, scope=self._scope)
+        except HcpCredsError as error:
+            return _Problem("unreadable", str(error))
+        if failure is None:
+            self._proven = snapshot
+            return None
+        self._tries += 1
+        self.refusals.update(_list_reasons(failure))
+        hint = f". {failure.hint}" if failure.hint else ""
+        return _Problem("refused" if failure.refused else "unavailable", f"{failure.message}{hint}")
+
+    async def _write(self, snapshot: Snapshot) -> _Problem | None:
+        now = self._clock()
+
+        def write() -> Assertion:
+            assertion = sign_assertion(snapshot, self._assertion, now=now)
+            if assertion.expires_at > now:
+                replace_file(self.path, assertion.text.encode(), mode=self._file.mode, group=self._file.group)
+            return assertion
+
+        assertion = await self._call(write)
+        if isinstance(assertion, _Problem):
+            self.refusals["unwritable"] += 1
+            return assertion
+        if assertion.expires_at <= now:
+            return _Problem("expired", f"the certificate {snapshot.certificate.thumbprint} has expired")
+        before, self.writes = self.written, self.writes + 1
+        self.written = Written(at=now, expires_at=assertion.expires_at, snapshot=snapshot)
+        if before is None or before.snapshot is not snapshot:
+            self._log(
+                logging.INFO,
+                "written",
+                f"wrote an assertion of the certificate {snapshot.certificate.thumbprint} to {self.path}",
+            )
+        self._warn(snapshot, assertion, now)
+        return None
+
+    def _warn(self, snapshot: Snapshot, assertion: Assertion, now: float) -> None:
+        warnings = {}
+        if len(assertion.text) > LARGE_BYTES:
+            warnings["large"] = (
+                f"the assertion in {self.path} has {len(assertion.text)} bytes, and some programs read "
+                f"{LARGE_BYTES} only; leave out the certificates that they need not send"
+            )
+        if assertion.expires_at < int(now + self._assertion.life.total_seconds()):
+            warnings["short"] = (
+                f"assertions of the certificate {snapshot.certificate.thumbprint} in {self.path} end before "
+                f"their {self._assertion.life}, with the certificate"
+            )
+        for event, warning in warnings.items():
+            if (event, snapshot.certificate.thumbprint) not in self._warned:
+                self._warned.add((event, snapshot.certificate.thumbprint))
+                self._log(logging.WARNING, event, warning)
+
+    async def _call(self, work: Callable[[], T]) -> T | _Problem:
+        """Call in a thread what blocks."""
+        try:
+            return await asyncio.wrap_future(_workers.call(work))
+        except OSError as error:
+            reason = error.strerror or "unknown error"
+        except Exception as error:  # noqa: BLE001 (whatever OpenSSL minds about a key)
+            reason = locate(error)
+        return _Problem("unwritable", f"{self.path} cannot be written: {reason}")
+
+    def _note(self, problem: _Problem | None) -> None:
+        text = problem.text if problem else None
+        if problem is not None and text != self.problem:
+            serves = "the last assertion still serves" if self.written else "there is no assertion yet"
+            self._log(logging.WARNING, problem.event, f"{text}; {serves}")
+        self.problem = text
+
+    def _get_pause(self, problem: _Problem | None) -> float:
+        if problem is None:
+            return self._file.rewrite_seconds
+        pause = _RETRY_SECONDS[min(max(self._tries, 1), len(_RETRY_SECONDS)) - 1]
+        return min(_RETRY_SECONDS[0] if problem.event == "unreadable" else pause, self._file.rewrite_seconds)
+
+    def _log(self, level: int, event: str, message: str) -> None:
+        _log.log(level, "%s: %s", self._name, message, extra={"event": event, "path": str(self.path)})
+
+
+def _list_reasons(failure: Failure) -> list[str]:
+    return [str(code) for code in sorted(failure.codes)] if failure.refused else ["unavailable"]

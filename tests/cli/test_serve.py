@@ -1,0 +1,111 @@
+"""`hcpcreds serve`: a process that is told everything by its environment, or by options."""
+
+import http.client
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from azure.identity import WorkloadIdentityCredential
+from click.testing import CliRunner
+from tests.endpoint.endpoints import ARM, Identity, get_signer
+from tests.support.processes import start
+from tests.support.waiting import wait_until
+
+from hcpcreds.cli.root import hcpcreds
+from hcpcreds.local.azure.azure import LocalAzure
+
+
+@pytest.fixture
+def identity(local_azure: LocalAzure, tmp_path: Path) -> Identity:
+    identity = Identity(local_azure, tmp_path / "mounted", "ingress")
+    identity.rotate()
+    return identity
+
+
+@contextmanager
+def serve(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the command in a process of its own, with metrics at a free port."""
+    command = (sys.executable, "-m", "hcpcreds", "serve", "--metrics-address", "127.0.0.1:0", *arguments)
+    with start(*command, env=environment) as process:
+        yield process
+
+
+def read_port(process: subprocess.Popen[str], what: str) -> int:
+    """Read in the log at which port something is served."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(rf"{what}.*served at 127\.0\.0\.1:([0-9]+)", line):
+            return int(found[1])
+    raise AssertionError(f"{what} is not served")
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def is_ready(port: int) -> bool:
+    return ask(port, "/readyz")[0] == 200
+
+
+def test_serve_keeps_an_assertion_that_its_environment_asks_for_until_it_is_stopped(
+    identity: Identity, tmp_path: Path
+):
+    azure = identity.azure
+    with serve(
+        HCPCREDS_CREDENTIAL=f"router={identity.path}",
+        HCPCREDS_CA_FILE=str(azure.ca_file),
+        HCPCREDS_ASSERTION_DIRECTORY=str(tmp_path),
+        HCPCREDS_ASSERTION_MODE="0400",
+        HCPCREDS_ASSERTION_LIFE="1h",
+    ) as process:
+        port = read_port(process, "/metrics")
+        wait_until(lambda: is_ready(port), seconds=30)
+        assert ask(port, "/healthz") == (200, "ok\n")
+        assert (tmp_path / "router").stat().st_mode & 0o777 == 0o400
+        with WorkloadIdentityCredential(
+            client_id=identity.client_id,
+            tenant_id=azure.tenant_id,
+            authority=azure.authority,
+            token_file_path=str(tmp_path / "router"),
+            connection_verify=str(azure.ca_file),
+        ) as credential:
+            token = credential.get_token(f"{ARM}/.default")
+        assert get_signer(token.token) in identity.certificates
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "eyJ" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--assertion-directory", "/tmp"], "Give at least one --credential."),
+        (["--credential", "/mnt/a"], "Give --assertion-directory."),
+        (["--credential", "/mnt/a", "--assertion-directory", "/tmp", "--tls-key", "k"], "--metrics-address"),
+        (["--credential", "/mnt/a/x", "--credential", "/mnt/b/x"], "/mnt/a/x is named x already"),
+        (["--credential", "/mnt/a/.."], "cannot be named"),
+        (["--credential", "/mnt/a", "--assertion-mode", "0777"], "is not a mode to read with"),
+        (["--credential", "/mnt/a", "--assertion-mode", "rw"], "is not a mode to read with"),
+        (["--credential", "/mnt/a", "--assertion-life", "10m"], "too short"),
+        (["--credential", "/mnt/a", "--assertion-group", "no such"], "not a group"),
+        (["--credential", "/mnt/a", "--authority", "http://x"], "expected an https URL"),
+    ],
+)
+def test_serve_starts_nothing_and_says_why_when_it_is_told_nonsense(arguments: list[str], problem: str):
+    if "--assertion-directory" not in arguments and "Give" not in problem:
+        arguments = [*arguments, "--assertion-directory", "/tmp"]
+    done = CliRunner().invoke(hcpcreds, ["serve", *arguments])
+    assert done.exit_code == 2
+    assert problem in done.stderr
