@@ -1,6 +1,6 @@
 """A vault full of stored credentials, served by a local Azure: prints where it is, and at the end what happened.
 
-Run by `benchmarks.renewal` as ``python -m benchmarks.full_vault FOLDER``; the end of standard input ends it.
+Run by `benchmarks.renewal` as `python -m benchmarks.full_vault FOLDER`; the end of standard input ends it.
 """
 
 import json

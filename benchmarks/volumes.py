@@ -1,6 +1,6 @@
 """Mounted credentials for the benchmarks, written as the CSI driver writes them, from another process.
 
-Run as ``python -m benchmarks.volumes``: reads one command a line, answers one line each.
+Run as `python -m benchmarks.volumes`: reads one command a line, answers one line each.
 """
 
 import json

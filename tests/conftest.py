@@ -62,7 +62,7 @@ def local_azure(_session_azure: LocalAzure) -> Iterator[LocalAzure]:
 
 @pytest.fixture
 def make_azure() -> Iterator[Callable[..., LocalAzure]]:
-    """Start an Azure with settings of the test's own; 50 ms each. ``now=`` gives it another clock."""
+    """Start an Azure with settings of the test's own; 50 ms each. `now=` gives it another clock."""
     started: list[LocalAzure] = []
 
     def make(*, now: Any = None, **settings: Any) -> LocalAzure:

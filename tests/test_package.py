@@ -23,7 +23,7 @@ def test_package_offers_the_promised_names():
     assert hcpcreds.HcpCredsError is HcpCredsError
     assert hcpcreds.__version__ == version("hcpcreds")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        hcpcreds.nothing  # noqa: B018 - the look-up is what is tested
+        hcpcreds.nothing  # noqa: B018 (the look-up is what is tested)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def test_readme_python_runs_as_it_stands(tmp_path, monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own text
+        exec(compile(block, "README.md", "exec"), names)  # noqa: S102 (our own text)
 
     assert len(blocks) == 3
     assert names["credential"].status().path == "/mnt/certs/ingress"

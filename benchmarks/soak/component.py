@@ -1,7 +1,7 @@
 # ruff: noqa: S311 (no secret is made of this chance)
 """The component under test: threads, tasks, forks and loops that all want tokens of one mounted credential.
 
-Run as ``python -m benchmarks.soak.component FILE CA FAILURES``: reads one command a line, answers one line of JSON each.
+Run as `python -m benchmarks.soak.component FILE CA FAILURES`: reads one command a line, answers one line of JSON each.
 """
 
 import asyncio
@@ -176,7 +176,7 @@ class Component:
         """Close the watcher's descriptors, as a daemon library does that closes all it finds."""
         for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 (descriptors)
             with suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:inotify":  # noqa: PTH115
+                if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:inotify":  # noqa: PTH115 (a descriptor)
                     os.close(int(name))
 
     def stop(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def create_volume_for_azure_secret_store_provider_class(
 
 
 def create_volume_mount_for_azure_secret_store_provider_class(secret_store_volume_name: str) -> VolumeMount:
-    """Create the mount of a credential volume at ``/mnt/certs``."""
+    """Create the mount of a credential volume at `/mnt/certs`."""
     return {
         "name": secret_store_volume_name,
         "mountPath": MANAGED_AZURE_CERTIFICATE_MOUNT_PATH,
@@ -61,7 +61,7 @@ def create_volume_mount_for_azure_secret_store_provider_class(secret_store_volum
 def create_volume_mount_for_kms_azure_secret_store_provider_class(
     secret_store_volume_name: str,
 ) -> VolumeMount:
-    """Create the mount of the KMS credential volume at ``/mnt/kms``, beside another at ``/mnt/certs``."""
+    """Create the mount of the KMS credential volume at `/mnt/kms`, beside another at `/mnt/certs`."""
     return {
         "name": secret_store_volume_name,
         "mountPath": MANAGED_AZURE_CREDENTIALS_MOUNT_PATH_FOR_KMS,
@@ -70,7 +70,7 @@ def create_volume_mount_for_kms_azure_secret_store_provider_class(
 
 
 def create_env_vars_for_azure_managed_identity(azure_credentials_name: str) -> list[EnvVar]:
-    """Create the environment variable that names the credential file below ``/mnt/certs``."""
+    """Create the environment variable that names the credential file below `/mnt/certs`."""
     return [
         {
             "name": MANAGED_AZURE_CREDENTIALS_FILE_PATH,
@@ -80,7 +80,7 @@ def create_env_vars_for_azure_managed_identity(azure_credentials_name: str) -> l
 
 
 def is_aro_hcp(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process runs in managed Azure: ``MANAGED_SERVICE`` is exactly ``ARO-HCP``.
+    """Whether this process runs in managed Azure: `MANAGED_SERVICE` is exactly `ARO-HCP`.
 
     For decisions about a whole management cluster. Where there is a cluster to ask, ask that one.
     """
@@ -94,7 +94,7 @@ def is_aro_hcp_by_hcp(
 
     Args:
         hosted_control_plane: The object in the API's shape, or one that was parsed.
-        environ: Asked only when the object is of Azure and has no ``spec.platform.azure``.
+        environ: Asked only when the object is of Azure and has no `spec.platform.azure`.
     """
     if isinstance(hosted_control_plane, HostedCluster):
         return not hosted_control_plane.is_self_managed

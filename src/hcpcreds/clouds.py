@@ -131,7 +131,7 @@ def get_cloud(name: str) -> Cloud:
     """Look a cloud up by its name in HyperShift's API or in a cloud config.
 
     Args:
-        name: For instance ``AzurePublicCloud``, in any case of letters as for Azure's libraries in Go
+        name: For instance `AzurePublicCloud`, in any case of letters as for Azure's libraries in Go
             (Azure/go-autorest, EnvironmentFromName); the empty text means the default.
 
     Raises:

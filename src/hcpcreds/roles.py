@@ -22,12 +22,12 @@ __all__ = [
 class RoleAssignment(msgspec.Struct, frozen=True, kw_only=True):
     """One identity's role on one resource group.
 
-    All fields but the first two are options of ``az role assignment create`` under their own names.
+    All fields but the first two are options of `az role assignment create` under their own names.
     """
 
     component: str
     identity: str
-    """``control-plane``, or ``data-plane`` for the identity that pods in the guest cluster use."""
+    """`control-plane`, or `data-plane` for the identity that pods in the guest cluster use."""
     name: str
     """A UUID, as HyperShift's own tool gives it: making the same assignment twice changes nothing."""
     assignee: str | None
@@ -45,7 +45,7 @@ def list_role_assignments(
 
     Args:
         cluster: The hosted cluster.
-        dns_zone_resource_group: Resource group of the public DNS zone, where ``spec.dns.publicZoneID`` does
+        dns_zone_resource_group: Resource group of the public DNS zone, where `spec.dns.publicZoneID` does
             not name it. When neither does, the ingress operator's role on it is left out.
         custom_roles: Take ARO HCP's narrower roles, where it has registered them, instead of Contributor.
     """

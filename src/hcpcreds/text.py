@@ -49,11 +49,11 @@ def make_safe(text: object, *, limit: int = MAX_FOREIGN_TEXT) -> str:
     """Make a foreign text safe to show: one line, printable, without secrets, and not too long.
 
     Line breaks and runs of blanks become one blank; characters that cannot be printed (C0 and C1 controls,
-    bidirectional controls, lone surrogates) become U+FFFD; JWTs, ``Bearer …`` and runs of 100 or more
-    characters as keys and opaque tokens have become ``***``; what is left is cut to the limit.
+    bidirectional controls, lone surrogates) become U+FFFD; JWTs, `Bearer …` and runs of 100 or more
+    characters as keys and opaque tokens have become `***`; what is left is cut to the limit.
 
     Args:
-        text: Anything; what is not a text is shown as its ``str``.
+        text: Anything; what is not a text is shown as its `str`.
         limit: Characters to keep at most.
     """
     # Cut first, so that the cost has a bound: what is cut off within a secret still looks like one.

@@ -129,7 +129,7 @@ def test_render_fails_and_leaves_whole_files_when_the_disk_is_full(cluster, tmp_
     (folder / "configmap-azure-cloud-config.yaml").write_text("of last week")
     render_here = f'"{sys.executable}" -m hcpcreds render "{cluster}" --output "dir={folder}"'
     result = subprocess.run(
-        ["bash", "-c", f"ulimit -f 0; exec {render_here}"],  # noqa: S607 - whichever bash there is
+        ["bash", "-c", f"ulimit -f 0; exec {render_here}"],  # noqa: S607 (whichever bash there is)
         check=False,
         capture_output=True,
         text=True,
@@ -189,7 +189,7 @@ def test_examples_of_the_help_and_the_readme_run_as_they_stand(tmp_path):
     assert len(commands) >= 3
     for command in commands:
         done = subprocess.run(
-            ["bash", "-c", command],  # noqa: S607 - whichever bash the reader has
+            ["bash", "-c", command],  # noqa: S607 (whichever bash the reader has)
             check=False,
             capture_output=True,
             cwd=tmp_path,

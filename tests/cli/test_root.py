@@ -91,7 +91,7 @@ def fail(monkeypatch):
     def fail(error: BaseException) -> Result:
         @click.command("fly")
         def command() -> None:
-            key = "a secret that a traceback would show"  # noqa: F841
+            key = "a secret that a traceback would show"  # noqa: F841 (a frame holds it)
             raise error
 
         module = ModuleType("hcpcreds.cli.fly")
@@ -139,7 +139,7 @@ def test_command_ends_quietly_when_it_is_interrupted_or_nobody_reads_on(fail, er
 
 def test_closed_standard_input_is_told():
     result = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m hcpcreds check - <&-"],  # noqa: S607
+        ["sh", "-c", f"{sys.executable} -m hcpcreds check - <&-"],  # noqa: S607 (whichever shell there is)
         check=False,
         capture_output=True,
         text=True,
@@ -217,7 +217,7 @@ def test_bash_completes_with_the_script():
         complete -p hcpcreds
     """
     result = subprocess.run(
-        ["bash", "-c", script],  # noqa: S607 - whichever bash there is
+        ["bash", "-c", script],  # noqa: S607 (whichever bash there is)
         check=False,
         capture_output=True,
         text=True,

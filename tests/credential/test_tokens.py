@@ -93,7 +93,7 @@ def test_token_info_tells_when_to_refresh_when_the_authority_does(mount: Any, ma
 
 
 @pytest.mark.parametrize(("lifetime", "fresh"), [(86400.0, 43200), (3600.0, 3300), (100.0, 50)])
-def test_token_is_refreshed_behind_the_caller_when_it_nears_its_end(  # noqa: PLR0913, PLR0917
+def test_token_is_refreshed_behind_the_caller_when_it_nears_its_end(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
     identity: Identity, make: Make, azure: LocalAzure, clock: Clock, lifetime: float, fresh: float
 ):
     identity.rotate()
@@ -224,7 +224,7 @@ def test_request_is_sent_again_when_the_authority_fails_once(
         ({"body": b'{"expires_in": 60}'}, TokenUnavailableError, "access_token"),
     ],
 )
-def test_failure_says_who_where_and_why_when_the_authority_gives_no_token(  # noqa: PLR0913, PLR0917
+def test_failure_says_who_where_and_why_when_the_authority_gives_no_token(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
     identity: Identity,
     make: Make,
     azure: LocalAzure,

@@ -108,7 +108,7 @@ class _Run:
             chained = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
             if chained is not None:
                 self.shown += str(chained)
-        except BaseException as error:  # noqa: BLE001 - that is the question
+        except BaseException as error:  # noqa: BLE001 (that is the question)
             self.foreign = error
         finally:
             self.seconds = time.thread_time() - started

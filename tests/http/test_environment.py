@@ -218,7 +218,7 @@ def test_requests_go_straight_when_no_proxy_says_so_or_the_proxy_is_given_as_non
         "socks5://user:pq7zkx@127.0.0.1:1",
     ],
 )
-def test_unusable_proxy_is_refused_and_its_password_shown_nowhere(  # noqa: PLR0913, PLR0917
+def test_unusable_proxy_is_refused_and_its_password_shown_nowhere(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
     make: Make,
     net: Net,
     caplog: pytest.LogCaptureFixture,

@@ -69,7 +69,7 @@ def test_write_payload_writes_nothing_when_content_is_equal(
 
 
 def read_both(volume: Path) -> list[bytes]:
-    """Read two files of one state: ``..data`` is followed once, as when a reader opens the directory once."""
+    """Read two files of one state: `..data` is followed once, as when a reader opens the directory once."""
     descriptor = os.open(volume / "..data", os.O_RDONLY)
     try:
         contents = []

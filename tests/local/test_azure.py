@@ -87,14 +87,14 @@ def test_process_says_where_everything_is_and_that_it_is_for_development(tmp_pat
         assert ready["ca_file"] == str(tmp_path / "state" / "ca.pem")
         trust = ssl.create_default_context(cafile=ready["ca_file"])
         for url in (f"{ready['authority']}{ready['tenant_id']}/discovery/v2.0/keys",):
-            with urllib.request.urlopen(url, context=trust) as answer:  # noqa: S310 - our own URL
+            with urllib.request.urlopen(url, context=trust) as answer:  # noqa: S310 (our own URL)
                 assert json.load(answer)["keys"]
         query = f"api-version=2018-02-01&resource={VAULT}"
-        request = urllib.request.Request(  # noqa: S310 - the same
+        request = urllib.request.Request(  # noqa: S310 (the same)
             f"{ready['instance_metadata']}/metadata/identity/oauth2/token?{query}",
             headers={"Metadata": "true"},
         )
-        with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 (the same)
             assert json.load(answer)["client_id"] == EXAMPLE["node_identities"][0]["client_id"]
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["ca.pem"]
 

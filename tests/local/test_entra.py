@@ -79,7 +79,7 @@ def test_entra_publishes_the_key_that_its_tokens_verify_with(client: Client):
 @pytest.mark.parametrize(
     ("algorithm", "headers"),
     [
-        ("RS256", lambda certificate: {"x5t": digest(certificate, hashes.SHA1())}),  # noqa: S303 - x5t is SHA-1
+        ("RS256", lambda certificate: {"x5t": digest(certificate, hashes.SHA1())}),  # noqa: S303 (x5t is SHA-1)
         ("RS256", lambda certificate: {"x5t#S256": digest(certificate)}),
         ("PS256", lambda certificate: {"x5t#S256": digest(certificate), "x5c": [encode_der(certificate)]}),
     ],

@@ -122,7 +122,7 @@ def _run_room(name: str, *, sample: int, seed: int, jobs: int) -> bool:
     room = ROOMS[name]
     sources = {file: (ROOT / file).read_bytes() for file in room.list_files()}
     mutations = [each for file, source in sources.items() for each in find_mutations(file, source)]
-    random.Random(f"{seed} {name}").shuffle(mutations)  # noqa: S311
+    random.Random(f"{seed} {name}").shuffle(mutations)  # noqa: S311 (not a secret)
     usable = (each for each in mutations if each.is_one(sources[each.file]))
     chosen = list(itertools.islice(usable, sample))
     with tempfile.TemporaryDirectory(prefix="hcpcreds-mutants-") as folder:

@@ -298,11 +298,11 @@ class Renewals:
 
         Args:
             method: The request's.
-            match: Text in its path, or, with ``whole``, all of it.
+            match: Text in its path, or, with `whole`, all of it.
             do: What happens.
             nth: At which of these requests.
             after: Once it is answered.
-            whole: See ``match``.
+            whole: See `match`.
         """
         self._rules.append(_Rule(method, match, do, nth, after, whole))
 

@@ -15,7 +15,7 @@ from typing import Any
 def start(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Run a command for the length of a block, at whose end it is killed. Options are Popen's.
 
-    Its pipes are text; ``env`` is added to the tests' own environment.
+    Its pipes are text; `env` is added to the tests' own environment.
     """
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     options["env"] = {**os.environ, **options.get("env", {})}

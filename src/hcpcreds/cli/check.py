@@ -65,7 +65,7 @@ Examples:
     shell_complete=_complete_code,
     help="Print the page of a code: why, and the fix.",
 )
-def command(  # noqa: PLR0913 - one parameter for each option
+def command(  # noqa: PLR0913 (one parameter for each option)
     files: tuple[str, ...],
     output: str,
     select: tuple[str, ...],

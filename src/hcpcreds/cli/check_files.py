@@ -19,7 +19,7 @@ class Reading:
     """The documents of files and directories, and a count of them that grows while they are iterated.
 
     Args:
-        names: Of files and directories; ``-`` is standard input.
+        names: Of files and directories; `-` is standard input.
         builds: Whether kustomize's directories are built, and not read as they are.
     """
 

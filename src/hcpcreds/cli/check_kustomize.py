@@ -109,7 +109,7 @@ def build(root: Path) -> list[Document]:
         hint = "Install one of them, or build it elsewhere: kustomize build . | hcpcreds check -"
         raise InputError(where, ["building it needs kubectl or kustomize"], hint=hint)
     command = [kustomize, "build", where] if kustomize else [str(kubectl), "kustomize", where]
-    result = subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - --kustomize asks for it
+    result = subprocess.run(command, check=False, capture_output=True)  # noqa: S603 (--kustomize asks for it)
     if result.returncode != 0:
         reason = make_safe(result.stderr.decode(errors="replace")) or f"exit status {result.returncode}"
         raise InputError(where, [f"{Path(command[0]).name} cannot build it: {reason}"])

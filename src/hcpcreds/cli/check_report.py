@@ -25,7 +25,7 @@ def render_findings(findings: Sequence[Finding], output: str) -> str:
 
     Args:
         findings: In the order in which they are to stand.
-        output: ``text``, ``json``, ``sarif`` or ``github``.
+        output: `text`, `json`, `sarif` or `github`.
     """
     render: dict[str, Callable[[Sequence[Finding]], str]] = {
         "text": _render_text,

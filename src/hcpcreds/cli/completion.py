@@ -20,6 +20,6 @@ def command(shell: str) -> None:
     from click.shell_completion import get_completion_class
 
     completion = get_completion_class(shell)
-    assert completion is not None  # noqa: S101 - click brings all three
+    assert completion is not None  # noqa: S101 (click brings all three)
     root = click.get_current_context().find_root().command
     click.echo(completion(root, {}, "hcpcreds", COMPLETE_VARIABLE).source())

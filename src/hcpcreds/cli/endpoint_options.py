@@ -26,7 +26,7 @@ _READABLE: Final = 0o444
 
 
 class FileMode(_NumberType):
-    """Permissions to read a file, in octal: ``0440``."""
+    """Permissions to read a file, in octal: `0440`."""
 
     name = "mode"
 

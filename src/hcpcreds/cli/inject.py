@@ -89,7 +89,7 @@ Examples:
     " 6902, for exactly this one workload; diff is for people.",
 )
 @click.option("--in-place", is_flag=True, help="Write the changed files, and print no manifests.")
-def command(  # noqa: PLR0913 - one parameter for each option
+def command(  # noqa: PLR0913 (one parameter for each option)
     *,
     files: tuple[str, ...],
     hosted_cluster: str | None,

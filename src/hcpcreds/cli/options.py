@@ -24,7 +24,7 @@ _LONGEST: Final = timedelta(days=366)
 
 
 class Duration(_DurationType):
-    """A duration: ``30s``, ``15m``, ``1.5h``, ``10d``; a number without a unit is seconds.
+    """A duration: `30s`, `15m`, `1.5h`, `10d`; a number without a unit is seconds.
 
     Args:
         least: The shortest that is accepted.
@@ -55,7 +55,7 @@ class Duration(_DurationType):
 
 
 class Address(_AddressType):
-    """Where to listen: ``:9090``, ``127.0.0.1:9090``, ``[::1]:9090``, or the path of a Unix socket."""
+    """Where to listen: `:9090`, `127.0.0.1:9090`, `[::1]:9090`, or the path of a Unix socket."""
 
     name = "address"
 
@@ -94,7 +94,7 @@ def environment_option(name: str, *names: str, **settings: Any) -> Callable[[Any
     """An option that can also be given by an environment variable, which its help names.
 
     Args:
-        name: ``--some-thing``; the variable is ``HCPCREDS_SOME_THING``.
+        name: `--some-thing`; the variable is `HCPCREDS_SOME_THING`.
         *names: Further names.
         **settings: click's.
     """
@@ -103,7 +103,7 @@ def environment_option(name: str, *names: str, **settings: Any) -> Callable[[Any
 
 
 def tls_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--tls-certificate`` and ``--tls-key``, of a server that this command runs; see `open_certificate`."""
+    """`--tls-certificate` and `--tls-key`, of a server that this command runs; see `open_certificate`."""
     file = click.Path(dir_okay=False)
     for name, what in (
         ("--tls-key", "unencrypted key of it"),
@@ -131,7 +131,7 @@ def open_certificate(certificate: str | None, key: str | None) -> "ServingCertif
 
 
 def output_option(help_text: str | None = None) -> Callable[[Any], Any]:
-    """``--output text|json``; the help describes both for this command."""
+    """`--output text|json`; the help describes both for this command."""
     return click.option(
         "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
     )

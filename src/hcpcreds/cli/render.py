@@ -129,7 +129,7 @@ Examples:
     help="yaml is a stream of documents; json is one List; dir=PATH writes a YAML file for each object,"
     " prints their names, and deletes none.",
 )
-def command(  # noqa: PLR0913 - one parameter for each option
+def command(  # noqa: PLR0913 (one parameter for each option)
     *,
     file: str,
     key_vault_user_client_id: str,

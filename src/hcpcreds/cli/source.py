@@ -16,7 +16,7 @@ _SUFFIXES: Final = (".yaml", ".yml", ".json", "cloud.conf", "kustomization")
 
 @contextmanager
 def open_file_or_stdin(file: str) -> Iterator[tuple[io.BufferedReader, str]]:
-    """Open a file of manifests, or standard input for ``-``.
+    """Open a file of manifests, or standard input for `-`.
 
     Yields:
         The stream, and its name in messages.

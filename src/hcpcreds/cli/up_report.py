@@ -53,7 +53,7 @@ class LinesReporter(StepsReporter):
     def happened(self, record: ComponentRecord, text: str) -> None:
         try:
             line = make_lines_printable(f"{datetime.now(UTC):%H:%M:%S} {record.component}: {text}")
-            print(line, flush=True)  # noqa: T201
+            print(line, flush=True)  # noqa: T201 (its failure ends the run)
         except BrokenPipeError:
             # What is left in the buffer would fail again when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,9 +17,9 @@ class PathSource(Enum):
     ENVIRONMENT = "environment"
     """An environment variable holds it."""
     CLOUD_CONFIG = "cloud-config"
-    """``aadMSIDataPlaneIdentityPath`` of a cloud config holds it."""
+    """`aadMSIDataPlaneIdentityPath` of a cloud config holds it."""
     AZURE_CLUSTER_IDENTITY = "azure-cluster-identity"
-    """``spec.userAssignedIdentityCredentialsPath`` of the AzureClusterIdentity holds it."""
+    """`spec.userAssignedIdentityCredentialsPath` of the AzureClusterIdentity holds it."""
     HOSTED_CONTROL_PLANE = "hosted-control-plane"
     """The program joins its mount and the secret's name in the HostedControlPlane."""
 
@@ -28,9 +28,9 @@ class PathSource(Enum):
 class Variable:
     """An environment variable that a container gets.
 
-    In the value, ``{secret}`` stands for the identity's credentialsSecretName, ``{client_id}`` for its client
-    id, ``{tenant_id}`` for the cluster's tenant, ``{key_vault_user}`` for the client id of the identity that
-    reads the vault, and ``{managed_service}`` for the value of MANAGED_SERVICE.
+    In the value, `{secret}` stands for the identity's credentialsSecretName, `{client_id}` for its client
+    id, `{tenant_id}` for the cluster's tenant, `{key_vault_user}` for the client id of the identity that
+    reads the vault, and `{managed_service}` for the value of MANAGED_SERVICE.
     """
 
     name: str
@@ -44,7 +44,7 @@ class CloudConfigFile:
     """A cloud config as a program sees it."""
 
     secret_name: str
-    """The Secret, under whose key ``cloud.conf`` it stands."""
+    """The Secret, under whose key `cloud.conf` it stands."""
     path: str
     """The file in the container. That mount is the workload's own, and not added by hcpcreds."""
 
@@ -64,7 +64,7 @@ class Mount:
 class Token:
     """The volume with a service account token of the guest cluster, for a workload identity.
 
-    A sidecar of HyperShift's (``control-plane-operator token-minter``) writes the token; hcpcreds adds the
+    A sidecar of HyperShift's (`control-plane-operator token-minter`) writes the token; hcpcreds adds the
     volume, the mount and the variables, and not the sidecar.
     """
 

@@ -103,7 +103,7 @@ class CredentialBase:
             raise InputError("backstop", ["expected more than zero seconds"])
         if settings.get("proxies"):
             with first_use:
-                from hcpcreds.http.proxies import Proxies  # noqa: PLC0415
+                from hcpcreds.http.proxies import Proxies  # noqa: PLC0415 (start-up time)
 
             Proxies(settings["proxies"], None)
         self._on_reload = on_reload
@@ -197,7 +197,7 @@ class CredentialBase:
     def _get_network(self) -> Any:  # noqa: ANN401 (imported when it is first needed)
         """Get what connections trust; None where the caller sees to that. Reads files the first time."""
         if self._network is None and self._is_own and self._settings.get("session") is None:
-            from hcpcreds.http.network import Network  # noqa: PLC0415
+            from hcpcreds.http.network import Network  # noqa: PLC0415 (start-up time)
 
             self._network = Network(self._settings)
         return self._network

@@ -133,7 +133,7 @@ class CredentialSource:
                 self._listeners.append(listener)
 
     def start_watching(self, *, poll: bool) -> None:
-        """Have the watcher reload the file from now on; with ``poll`` every second."""
+        """Have the watcher reload the file from now on; with `poll` every second."""
         watch = self._watcher.watch(self.path, self._reload_again, poll=poll)
         with self._lock:
             first, self._watch = self._watch, self._watch or watch

@@ -1,4 +1,4 @@
-"""How a secret's value is written, HyperShift's ``objectEncoding``, and how to tell."""
+"""How a secret's value is written, HyperShift's `objectEncoding`, and how to tell."""
 
 import base64
 import binascii

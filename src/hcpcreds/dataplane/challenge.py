@@ -94,7 +94,7 @@ def find_tenant(header: str) -> str:
 
     Args:
         header: The value of WWW-Authenticate, such as
-            ``Bearer authorization="https://login.microsoftonline.com/<tenant>"``.
+            `Bearer authorization="https://login.microsoftonline.com/<tenant>"`.
 
     Returns:
         The lower-case tenant.

@@ -59,15 +59,15 @@ class ManagedIdentityDataPlaneClientFactory:
 
     Args:
         credential: The credential of the application that may call the data plane. It is asked for tokens of
-            the tenant that the service names, so azure-identity's need ``additionally_allowed_tenants``.
+            the tenant that the service names, so azure-identity's need `additionally_allowed_tenants`.
         audience: The audience of the data plane, as configured; never taken from the service.
         hosts: The hosts that a token may be sent to, each including its subdomains; by default the host of
             the audience. An identity URL comes from elsewhere, and could name any host.
-        kwargs: azure-core's own options: ``transport``, ``connection_verify``, ``retry_total``,
-            ``user_agent``... (``logging_enable`` is ignored: it would log answers, which hold keys.)
+        kwargs: azure-core's own options: `transport`, `connection_verify`, `retry_total`,
+            `user_agent`... (`logging_enable` is ignored: it would log answers, which hold keys.)
 
     Raises:
-        InputError: ``hosts`` is not given and the audience is not a URL, or an option cannot be used.
+        InputError: `hosts` is not given and the audience is not a URL, or an option cannot be used.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ManagedIdentityDataPlaneClientFactory:
         """Make the client of one identity.
 
         Args:
-            identity_url: The header ``x-ms-identity-url`` from ARM, or an identity's ``client_secret_url``.
+            identity_url: The header `x-ms-identity-url` from ARM, or an identity's `client_secret_url`.
 
         Raises:
             InputError: It is not an https URL, or its host is not allowed.
@@ -117,7 +117,7 @@ class ManagedIdentityDataPlaneClient:
         self._identity_url = identity_url
 
     def get_system_assigned_identity_credentials(self) -> ManagedIdentityCredentials:
-        """Get the credential of the system-assigned identity; from a ``client_secret_url``, renew its own.
+        """Get the credential of the system-assigned identity; from a `client_secret_url`, renew its own.
 
         Raises:
             IssueError: The data plane did not answer, or not with a credential.
@@ -127,7 +127,7 @@ class ManagedIdentityDataPlaneClient:
     def get_user_assigned_identities_credentials(
         self, request: UserAssignedIdentitiesRequest
     ) -> ManagedIdentityCredentials:
-        """Get the credentials of user-assigned identities, as ``explicit_identities``.
+        """Get the credentials of user-assigned identities, as `explicit_identities`.
 
         Not retried when the connection breaks after the request was sent: credentials may have been issued,
         and the caller decides whether to ask again. Doing so is harmless; every certificate stays valid.

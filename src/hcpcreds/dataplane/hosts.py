@@ -53,7 +53,7 @@ def choose_hosts(audience: str, hosts: Collection[str] | None) -> tuple[str, ...
 
 
 def check_identity_url(identity_url: str, hosts: Collection[str]) -> str:
-    """Return an ``x-ms-identity-url`` or ``client_secret_url`` if the caller's token may be sent to it.
+    """Return an `x-ms-identity-url` or `client_secret_url` if the caller's token may be sent to it.
 
     Args:
         identity_url: The URL.

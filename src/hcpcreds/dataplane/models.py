@@ -47,7 +47,7 @@ class CustomClaims(Model, frozen=True):
     xms_az_nwperimid: tuple[str, ...] | None = None
     """At most five network perimeter ids."""
     xms_az_tm: str | None = None
-    """Trust mode: ``azureinfra`` or ``user``."""
+    """Trust mode: `azureinfra` or `user`."""
 
 
 class UserAssignedIdentityCredentials(Model, frozen=True):

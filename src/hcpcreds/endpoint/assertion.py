@@ -16,7 +16,7 @@ LARGE_BYTES: Final = 4095
 
 
 class Chain(StrEnum):
-    """Which certificates an assertion carries, in its header ``x5c``."""
+    """Which certificates an assertion carries, in its header `x5c`."""
 
     FULL = "full"
     """The whole chain: for identities that Entra ID trusts by the subject and issuer of their certificate."""

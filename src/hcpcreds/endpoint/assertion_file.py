@@ -95,7 +95,7 @@ class AssertionFile:
         self.written: Written | None = None
         self.writes = 0
         self.refusals: Counter[str] = Counter()
-        """Failed proofs by AADSTS number, or as ``unavailable``; failed writes as ``unwritable``."""
+        """Failed proofs by AADSTS number, or as `unavailable`; failed writes as `unwritable`."""
         self.problem: str | None = None
         """Why the current certificate's assertion is not in the file; None when it is."""
         self._name = name

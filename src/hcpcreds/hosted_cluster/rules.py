@@ -90,7 +90,7 @@ def check_services(spec: Fields, authentication_type: str) -> None:
 
 
 def check_topology(azure: Fields, authentication: Fields, authentication_type: str) -> None:
-    """Check how the API server of a cluster is reached: ``topology`` and ``private``."""
+    """Check how the API server of a cluster is reached: `topology` and `private`."""
     topology = azure.optional("topology", _TOPOLOGY)
     is_private = topology in ("Private", "PublicAndPrivate")
     if not azure.is_present("private"):

@@ -9,7 +9,7 @@ class ManagedIdentity(msgspec.Struct, frozen=True, kw_only=True):
     credentials_secret_name: str
     """Name of the Key Vault secret, and so of the mounted file."""
     object_encoding: str = "utf-8"
-    """``utf-8``, ``hex`` or ``base64``."""
+    """`utf-8`, `hex` or `base64`."""
     client_id: str | None = None
 
 
@@ -87,16 +87,16 @@ class KmsKeys(msgspec.Struct, frozen=True, kw_only=True):
     """While two are in use, the one before. Which of the two is written with, the object does not say."""
     backup: KmsKey | None = None
     vault_type: str = "KeyVault"
-    """``KeyVault`` or ``ManagedHSM``."""
+    """`KeyVault` or `ManagedHSM`."""
     vault_access: str = "Public"
-    """``Public``, or ``Private`` where the vault is reached through the private router."""
+    """`Public`, or `Private` where the vault is reached through the private router."""
 
 
 class HostedCluster(msgspec.Struct, frozen=True, kw_only=True):
     """A hosted cluster, reduced to what its credentials depend on."""
 
     kind: str
-    """Kind of the object it was read from: ``HostedCluster`` or ``HostedControlPlane``."""
+    """Kind of the object it was read from: `HostedCluster` or `HostedControlPlane`."""
     name: str
     """The hosted cluster's name, which is also that of its HostedControlPlane."""
     namespace: str

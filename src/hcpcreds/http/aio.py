@@ -45,7 +45,7 @@ def open_session() -> aiohttp.ClientSession:
     )
     # aiohttp sends a PUT again by itself when the connection breaks, and Key Vault would make two
     # versions of it. There is no public way to say so; aiohttp's own test client does it like this.
-    session._retry_connection = False  # noqa: SLF001
+    session._retry_connection = False  # noqa: SLF001 (as said above)
     return session
 
 
@@ -142,7 +142,7 @@ class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core 
         try:
             response: Any = await super().send(request, stream=True, **config)
             response._content = await self._read(response.internal_response)  # noqa: SLF001 (see there)
-            response._decompressed_content = True  # noqa: SLF001
+            response._decompressed_content = True  # noqa: SLF001 (see there)
         except AzureError as error:
             raise self._network.explain(error, request.url) from error
         return response

@@ -72,7 +72,7 @@ class _Bounded(RetryPolicyBase):
         # azure-core repeats whatever has a Retry-After, a 400 too; and it waits beyond its own timeout, which
         # is all that it tells then.
         status = response.http_response.status_code
-        may_pass = status >= 500 or status in self._retry_on_status_codes  # noqa: PLR2004
+        may_pass = status >= 500 or status in self._retry_on_status_codes  # noqa: PLR2004 (HTTP's own number)
         wait = self.get_retry_after(response) or 0.0
         in_time = time.monotonic() + wait < settings["deadline"]
         return may_pass and in_time and super().is_retry(settings, response)

@@ -48,7 +48,7 @@ class Trust:
         self,
         *,
         verify: Any = True,  # noqa: ANN401 (whatever the caller gave)
-        certificate: Any = None,  # noqa: ANN401
+        certificate: Any = None,  # noqa: ANN401 (whatever the caller gave)
         environment: Mapping[str, str] | None = os.environ,
     ) -> None:
         self.verifies = verify is not False
@@ -106,7 +106,7 @@ class Trust:
         return context
 
 
-def _find_location(verify: Any, environment: Mapping[str, str]) -> _Location:  # noqa: ANN401
+def _find_location(verify: Any, environment: Mapping[str, str]) -> _Location:  # noqa: ANN401 (whatever the caller gave)
     if isinstance(verify, str | os.PathLike) and str(verify):
         return _locate(os.fspath(verify), "connection_verify")
     for name in _BUNDLES:

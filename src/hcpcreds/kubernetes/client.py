@@ -34,7 +34,7 @@ def open_client(service_account: str = SERVICE_ACCOUNT) -> AsyncClient:
         raise
     except (ConfigError, OSError) as error:
         raise InputError("Kubernetes", [f"no way to a cluster: {error}"], hint=hint) from None
-    except Exception as error:  # noqa: BLE001 - whatever YAML and its fields give; the text may hold a token
+    except Exception as error:  # noqa: BLE001 (whatever YAML and its fields give; the text may hold a token)
         problem = f"no way to a cluster: the kubeconfig cannot be used: {type(error).__name__}"
         raise InputError("Kubernetes", [problem], hint=hint) from None
 

@@ -47,9 +47,9 @@ class Document(msgspec.Struct, frozen=True):
     Args:
         value: The document in the Kubernetes API's JSON shape; None when it cannot be read.
         file: Name of its file in findings.
-        path: Where it stands within another: ``("items", 0)`` in a List, or the path of a text that holds it.
+        path: Where it stands within another: `("items", 0)` in a List, or the path of a text that holds it.
         first_line: Where it begins; of one that cannot be read, where the problem is.
-        marks: Of the entries of each mapping and list in it, by the ``id`` of that.
+        marks: Of the entries of each mapping and list in it, by the `id` of that.
         problem: Why it cannot be read; empty when it can.
         is_partial: Whether it is not a whole object yet: a patch, or the base of one.
     """
@@ -129,7 +129,7 @@ def parse_documents(source: str | bytes, *, where: str) -> list[Any]:
 
     Raises:
         InputError: A document cannot be read; the message has the line. Or YAML, and PyYAML is not installed:
-            it comes with the extra ``manifests``.
+            it comes with the extra `manifests`.
     """
     documents = list(read_documents(source, file=where))
     problems = [f"line {found.first_line}: {found.problem}" for found in documents if found.problem]
@@ -154,7 +154,7 @@ def read_documents(
 
     Raises:
         InputError: The stream cannot be read; or YAML, and PyYAML is not installed: it comes with the extra
-            ``manifests``.
+            `manifests`.
     """
     stream = source if isinstance(source, io.BufferedReader) else open_stream(source)
     try:
@@ -169,7 +169,7 @@ def read_documents(
 
 
 def read_text(text: str, *, file: str, first_line: int) -> Iterator[Document]:
-    """Read the text of one document, or the few that share a line of ``---``; see `read_documents`."""
+    """Read the text of one document, or the few that share a line of `---`; see `read_documents`."""
     text = text.removeprefix(BYTE_ORDER_MARK)
     head = _HEAD.match(text)
     start = head.end() if head else 0
@@ -223,7 +223,7 @@ def _skip_blanks(text: str, position: int) -> int:
     return found.end() if found else position
 
 
-def _mark_json(value: Any, text: str, file: str, first_line: int) -> Document:  # noqa: ANN401 - any JSON
+def _mark_json(value: Any, text: str, file: str, first_line: int) -> Document:  # noqa: ANN401 (any JSON)
     line = first_line + text.count("\n", 0, _skip_blanks(text, 0))
     return Document(value, file, (), line, _JsonMarks(value, text, first_line))
 
@@ -278,7 +278,7 @@ def _align(value: object, twin: Document) -> dict[int, Mapping[str | int, Mark |
 
 def _read_yaml(text: str, file: str, first_line: int) -> Iterator[Document]:
     try:
-        import yaml  # noqa: PLC0415 - a pod does without it
+        import yaml  # noqa: PLC0415 (a pod does without it)
     except ImportError:
         hint = "Install it with: pip install 'hcpcreds[manifests]'"
         raise InputError(file, ["reading YAML needs PyYAML, which is not installed"], hint=hint) from None

@@ -64,7 +64,7 @@ def judge(before: Sighting | None, now_seen: Sighting) -> tuple[Sighting, bool]:
 
     Args:
         before: What was last seen of it.
-        now_seen: What is seen now; its ``since`` is now.
+        now_seen: What is seen now; its `since` is now.
 
     Returns:
         What to remember, and whether it may be taken: nobody holds it, or nobody has touched it for longer
@@ -96,7 +96,7 @@ class Held:
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._keeper is not None  # noqa: S101 - it was entered
+        assert self._keeper is not None  # noqa: S101 (it was entered)
         self._keeper.cancel()
         await asyncio.wait([self._keeper])
         if not self.lost.is_set():
@@ -201,7 +201,7 @@ class Leases:
         return None
 
     async def _pause(self, stop: asyncio.Event) -> None:
-        pause = RETRY_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        pause = RETRY_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
         waits = [asyncio.ensure_future(self.sleep(pause)), asyncio.ensure_future(stop.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
@@ -281,7 +281,7 @@ class Leases:
         where = f"Lease {self._namespace}/{name}"
         try:
             return await call
-        except Exception as error:  # noqa: BLE001 - of the HTTP library's many kinds
+        except Exception as error:  # noqa: BLE001 (of the HTTP library's many kinds)
             response = _find_response(error)
             if response is None:
                 raise LeaseUnavailableError(
@@ -314,7 +314,7 @@ class _Status(msgspec.Struct):
     message: str | None = None
 
 
-def _find_response(error: Exception) -> Any:  # noqa: ANN401 - of whichever HTTP library lightkube has
+def _find_response(error: Exception) -> Any:  # noqa: ANN401 (of whichever HTTP library lightkube has)
     """Find the answer that an exception is about: its own, or that of what lightkube failed to read."""
     for each in (error, error.__context__):
         response = getattr(each, "response", None)
@@ -323,7 +323,7 @@ def _find_response(error: Exception) -> Any:  # noqa: ANN401 - of whichever HTTP
     return None
 
 
-def _read_message(response: Any) -> str:  # noqa: ANN401 - as above
+def _read_message(response: Any) -> str:  # noqa: ANN401 (as above)
     try:
         status = msgspec.json.decode(response.content, type=_Status)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

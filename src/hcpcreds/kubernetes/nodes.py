@@ -16,7 +16,7 @@ class Node:
 
     __slots__ = ("document", "path", "value")
 
-    def __init__(self, document: Document, path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON
+    def __init__(self, document: Document, path: Path, value: Any) -> None:  # noqa: ANN401 (any JSON)
         self.document = document
         self.path = path
         self.value = value
@@ -95,7 +95,7 @@ class Node:
 
     @property
     def boolean(self) -> bool | None:
-        """The boolean; None for anything else, text such as ``"true"`` included."""
+        """The boolean; None for anything else, text such as `"true"` included."""
         if isinstance(self.value, bool):
             return self.value
         if isinstance(self.value, PlainScalar) and self.value.kind == "boolean":
@@ -114,7 +114,7 @@ class Node:
 
     @property
     def json_path(self) -> str:
-        """Where the value stands in its object, as a JSON path: ``$.spec.volumes[0].name``."""
+        """Where the value stands in its object, as a JSON path: `$.spec.volumes[0].name`."""
         text = "$"
         for key in (*self.document.path, *self.path):
             if isinstance(key, int):

@@ -76,7 +76,7 @@ class ObjectMeta(TypedDict):
 class Secret(TypedDict):
     """A Secret (core/v1).
 
-    The content stands in ``data``, as the API server keeps it and HyperShift writes it. In ``stringData``,
+    The content stands in `data`, as the API server keeps it and HyperShift writes it. In `stringData`,
     which the API server never returns, kubectl apply could not remove a key again.
     """
 

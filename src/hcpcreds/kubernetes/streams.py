@@ -1,6 +1,6 @@
 """A stream of manifests, split into the text of each document.
 
-kubectl's YAML reader splits at lines of ``---`` before it parses anything (k8s.io/apimachinery,
+kubectl's YAML reader splits at lines of `---` before it parses anything (k8s.io/apimachinery,
 pkg/util/yaml/decoder.go), and its JSON decoder reads one object after another. So does this one: a document
 that cannot be read stops none of the others, and no more than one is in memory.
 """
@@ -28,7 +28,7 @@ _ENCODINGS: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """The text of one document, with the ``---`` and the comments before it."""
+    """The text of one document, with the `---` and the comments before it."""
 
     text: str
     first_line: int

@@ -1,6 +1,6 @@
 """Objects as text that kubectl reads back exactly as meant.
 
-kubectl reads YAML 1.1 as Go does, where ``y``, ``1e3`` and ``0o7`` are not text. PyYAML would write all three
+kubectl reads YAML 1.1 as Go does, where `y`, `1e3` and `0o7` are not text. PyYAML would write all three
 without quotes, so only its emitter is used, and text is written without quotes only where every YAML parser
 takes it for text.
 """
@@ -34,7 +34,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2
 
 
 def render_yaml(objects: Iterable[Mapping[str, Any]]) -> str:
-    """Render objects as a stream of YAML documents, each begun by ``---``; keys keep their order."""
+    """Render objects as a stream of YAML documents, each begun by `---`; keys keep their order."""
     events: list[Event] = [StreamStartEvent()]
     for item in objects:
         events.append(DocumentStartEvent(explicit=True))
@@ -47,7 +47,7 @@ def render_yaml(objects: Iterable[Mapping[str, Any]]) -> str:
 
 
 def render_json(objects: Sequence[Mapping[str, Any]]) -> str:
-    """Render objects as one JSON document, a ``List`` as kubectl writes it; keys keep their order."""
+    """Render objects as one JSON document, a `List` as kubectl writes it; keys keep their order."""
     document = {"apiVersion": "v1", "kind": "List", "items": objects}
     return _escape(msgspec.json.format(msgspec.json.encode(document), indent=2).decode()) + "\n"
 

@@ -1,6 +1,6 @@
 """YAML's events, put together as kubectl does it.
 
-PyYAML's loaders differ from kubectl where it matters: they turn dates into objects and ``12:30`` into 750,
+PyYAML's loaders differ from kubectl where it matters: they turn dates into objects and `12:30` into 750,
 and let a later key silently replace an earlier one. So only its parser is used here, and its events are put
 together as sigs.k8s.io/yaml does it, on which kubectl stands (its rules: go.yaml.in/yaml/v2, resolve.go).
 Decided here: a repeated key is an error, as it is to kustomize and to the API server's strict validation.
@@ -53,7 +53,7 @@ class PlainScalar(NamedTuple):
 
     text: str
     kind: str
-    """``number`` or ``boolean``."""
+    """`number` or `boolean`."""
 
 
 class Mark(NamedTuple):
@@ -62,7 +62,7 @@ class Mark(NamedTuple):
     line: int
     """Of its key, or of the list's item; from 1."""
     text_line: int
-    """First line of the text of a literal block (``|``), which may be YAML or JSON itself; else 0."""
+    """First line of the text of a literal block (`|`), which may be YAML or JSON itself; else 0."""
 
 
 class UnusableError(Exception):
@@ -264,7 +264,7 @@ def _resolve_plain(text: str) -> str | PlainScalar | None:
 
 
 def _resolve_tagged(event: "ScalarEvent", tag: str) -> str | PlainScalar | None:
-    """Resolve a scalar by its tag: ``!!bool "true"`` is a boolean in spite of its quotes."""
+    """Resolve a scalar by its tag: `!!bool "true"` is a boolean in spite of its quotes."""
     text, found = event.value, _resolve_plain(event.value)
     if tag == "binary":
         try:

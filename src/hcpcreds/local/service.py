@@ -25,7 +25,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOGGER = logging.getLogger(__name__)
 
 
-class Refusal(Exception):  # noqa: N818 - an answer of the service, not a failure of it
+class Refusal(Exception):  # noqa: N818 (an answer of the service, not a failure of it)
     """The service says no.
 
     Args:
@@ -115,9 +115,9 @@ class Service(ABC):
         except web.HTTPException as error:
             code = error.reason.replace(" ", "")
             return json_response(self.build_error(code, error.reason), status=error.status)
-        except Exception as error:  # noqa: BLE001 - a bug here must be a 500, and its text may hold a secret
+        except Exception as error:  # noqa: BLE001 (a bug here must be a 500, and its text may hold a secret)
             where = "".join(traceback.format_tb(error.__traceback__))
-            _LOGGER.error("%s: unexpected %s\n%s", self.name, type(error).__name__, where)  # noqa: TRY400
+            _LOGGER.error("%s: unexpected %s\n%s", self.name, type(error).__name__, where)  # noqa: TRY400 (the text of the error stays out)
             return json_response(self.build_error("InternalServerError", "unexpected"), status=500)
 
 

@@ -55,7 +55,7 @@ class ServingThread:
         loop = asyncio.new_event_loop()
         try:
             loop.run_until_complete(self._listen())
-        except BaseException as error:  # noqa: BLE001 - whoever called start() is to see it
+        except BaseException as error:  # noqa: BLE001 (whoever called start() is to see it)
             started.set_exception(error)
         else:
             self._loop = loop

@@ -90,7 +90,7 @@ def render_cloud_config(cluster: HostedCluster, content: Content, identity: Iden
     """Render a cloud config.
 
     With a managed identity, the cloud-controller-manager's config names the mounted credential, and
-    ``useManagedIdentityExtension`` is false: cloud-provider-azure would prefer that to the mounted file.
+    `useManagedIdentityExtension` is false: cloud-provider-azure would prefer that to the mounted file.
 
     Args:
         cluster: The hosted cluster.

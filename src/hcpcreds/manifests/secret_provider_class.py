@@ -43,7 +43,7 @@ def build_secret_provider_class(
     Raises:
         InputError: The cluster has no managed identity for the component, or no vault that holds its
             credential; or a name, an encoding or the client id is outside its alphabet: the text of
-            ``objects`` quotes nothing, so nothing else may get in.
+            `objects` quotes nothing, so nothing else may get in.
     """
     identity = component.get_identity(cluster)
     if identity is None:
@@ -81,7 +81,7 @@ def _build_access(mode: VaultAccess, client_id: str) -> dict[str, str]:
 
 
 def render_objects(identity: ManagedIdentity) -> str:
-    """Render the parameter ``objects``: YAML within YAML, naming the identity's one secret.
+    """Render the parameter `objects`: YAML within YAML, naming the identity's one secret.
 
     Raises:
         InputError: The secret's name or encoding is outside its alphabet.

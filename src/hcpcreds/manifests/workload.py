@@ -47,10 +47,10 @@ def build_pod_additions(
 
     Args:
         cluster: The hosted cluster. A workload gets nothing for components that the cluster does not have.
-        workload: One of `WORKLOADS`, for instance ``capi-provider``, or another name of it.
-        key_vault_user_client_id: Value of ``ARO_HCP_KEY_VAULT_USER_CLIENT_ID``, which some workloads hand on;
+        workload: One of `WORKLOADS`, for instance `capi-provider`, or another name of it.
+        key_vault_user_client_id: Value of `ARO_HCP_KEY_VAULT_USER_CLIENT_ID`, which some workloads hand on;
             capi-provider needs it in a cluster with managed identities.
-        managed_service: Value of ``MANAGED_SERVICE``, which two workloads hand on.
+        managed_service: Value of `MANAGED_SERVICE`, which two workloads hand on.
 
     Raises:
         InputError: The workload is unknown, or it needs the client id and none was given.

@@ -93,7 +93,7 @@ def check_renewable(current: LoadedSecret, *, now: datetime) -> CredentialFile:
 
 
 def build_renewal_request(current: Credentials) -> UserAssignedIdentitiesRequest | None:
-    """Build the body to post to a ``client_secret_url``, or return None when a GET is enough.
+    """Build the body to post to a `client_secret_url`, or return None when a GET is enough.
 
     The new certificate has custom claims only when they are requested again.
     """
@@ -118,7 +118,7 @@ def accept_answer(
 
     Args:
         current: The stored credential.
-        answer: The answer from its ``client_secret_url``.
+        answer: The answer from its `client_secret_url`.
         now: The time, aware.
         hosts: The hosts of the data plane, each including its subdomains.
 

@@ -15,7 +15,7 @@ from hcpcreds.vault.secret import LoadedSecret, VaultSecret
 
 
 class Issuer:
-    """Renews stored credentials through their ``client_secret_url``; stores nothing.
+    """Renews stored credentials through their `client_secret_url`; stores nothing.
 
     Args:
         data_plane: Makes the clients that renew; stays open.

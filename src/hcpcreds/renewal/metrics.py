@@ -36,15 +36,15 @@ class _Vault:
 class RenewalMetrics(Observer, Collector):
     """Collects the results of walks. Times are Unix seconds, as those of Prometheus' `time()`.
 
-    - ``hcpcreds_credential_not_after_timestamp_seconds{vault,secret}`` and
-      ``hcpcreds_credential_renewable_until_timestamp_seconds{vault,secret}``.
-    - ``hcpcreds_credentials{vault,state}``: the number of ``dated``, ``undated`` and ``disabled`` ones.
-    - ``hcpcreds_last_complete_walk_timestamp_seconds{vault}``: when the last complete walk ended; before
+    - `hcpcreds_credential_not_after_timestamp_seconds{vault,secret}` and
+      `hcpcreds_credential_renewable_until_timestamp_seconds{vault,secret}`.
+    - `hcpcreds_credentials{vault,state}`: the number of `dated`, `undated` and `disabled` ones.
+    - `hcpcreds_last_complete_walk_timestamp_seconds{vault}`: when the last complete walk ended; before
       that, when the first walk began, so that the age grows from the start even if no walk completes.
-    - ``hcpcreds_renewals_total{vault,result}``: one for each `Result`, from the first walk over the vault.
+    - `hcpcreds_renewals_total{vault,result}`: one for each `Result`, from the first walk over the vault.
 
-    ``vault`` is the host of the vault. Unknown dates and disabled secrets, which nobody can use, have no
-    series; ``hcpcreds_credentials`` counts them. A deleted secret is shown until the next complete walk.
+    `vault` is the host of the vault. Unknown dates and disabled secrets, which nobody can use, have no
+    series; `hcpcreds_credentials` counts them. A deleted secret is shown until the next complete walk.
 
     Call the observer's methods on one event loop; `collect` may run in any thread.
 
@@ -177,7 +177,7 @@ async def serve_metrics(
     is_draining: Callable[[], bool] = lambda: False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Server]:
-    """Serve ``/metrics``, ``/healthz`` and ``/readyz`` until the context is left.
+    """Serve `/metrics`, `/healthz` and `/readyz` until the context is left.
 
     At most 32 connections are open at once, each for one request and 10 seconds at most: otherwise anyone who
     can reach the port could hold them all.
@@ -186,7 +186,7 @@ async def serve_metrics(
         address: Where to listen.
         metrics: The metrics to serve.
         certificate: Serve HTTPS with it instead of HTTP.
-        is_draining: Whether the process is about to end, so that ``/readyz`` fails.
+        is_draining: Whether the process is about to end, so that `/readyz` fails.
         monotonic: Clock of the connections, in seconds.
 
     Raises:

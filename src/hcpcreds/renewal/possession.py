@@ -44,7 +44,7 @@ class KeyProver:
         list_own_authorities: Returns the authorities (https URLs) that the operator trusts besides Entra ID.
             Called in a thread; may read files.
         now: Clock giving an aware UTC time.
-        kwargs: azure-core's own options: ``transport``, ``retry_total``, ``per_retry_policies``...
+        kwargs: azure-core's own options: `transport`, `retry_total`, `per_retry_policies`...
     """
 
     def __init__(

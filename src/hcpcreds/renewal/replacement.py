@@ -40,7 +40,7 @@ async def replace_secret(
     """Write a newer version of a secret, unless somebody has written one meanwhile.
 
     Args:
-        client: Client of the vault, with a `ThrottleGate` among its ``per_retry_policies``.
+        client: Client of the vault, with a `ThrottleGate` among its `per_retry_policies`.
         current: The stored credential from which the newer one was issued.
         secret: The newer version.
         lost: Is set when others may be writing from now on.

@@ -23,14 +23,14 @@ _SPREAD: Final = 0.1
 
 
 class ThrottleGate(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
-    """A policy for ``per_retry_policies`` of an Azure client: one 429 makes every request wait.
+    """A policy for `per_retry_policies` of an Azure client: one 429 makes every request wait.
 
     With the SDK's own policy each request has to be throttled by itself, and fails after three times; with
     many concurrent requests some fail needlessly. Here a throttled request is sent again after its
     Retry-After, or after a minute, for up to five minutes, without using up the SDK's retries. A 503 with a
     Retry-After is treated alike.
 
-    A request with the option ``hcpcreds_send_only_if``, a function, fails once that returns False.
+    A request with the option `hcpcreds_send_only_if`, a function, fails once that returns False.
     """
 
     def __init__(self) -> None:

@@ -70,7 +70,7 @@ class VaultRenewer:
     """Walks over one vault, as often as it is told to."""
 
     vault: SecretClient
-    """Client of the vault, with a `ThrottleGate` among its ``per_retry_policies``; stays open."""
+    """Client of the vault, with a `ThrottleGate` among its `per_retry_policies`; stays open."""
     issuer: Issuer
     settings: RenewalSettings = RenewalSettings()
     observers: Sequence[Observer] = ()

@@ -41,7 +41,7 @@ def parse_address(text: str) -> ListenAddress:
     """Read a listen address.
 
     Args:
-        text: ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT`` for every address of this machine, or the path of a
+        text: `HOST:PORT`, `[IPV6]:PORT`, `:PORT` for every address of this machine, or the path of a
             Unix socket, which has a slash.
 
     Raises:

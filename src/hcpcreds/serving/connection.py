@@ -40,7 +40,7 @@ class Host(Protocol):
         """Monotonic seconds."""
 
     def get_date(self) -> bytes:
-        """The ``Date`` header of this second, with its line end."""
+        """The `Date` header of this second, with its line end."""
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer a request."""

@@ -1,7 +1,7 @@
 """HTTP/1.1 requests and responses (RFC 9112), as far as the servers of this project need them.
 
 Parsing is strict: anything that two parsers could read in two ways is refused, since a proxy in front of the
-server could take it for another request. A body needs a ``Content-Length``; clients of these servers send it.
+server could take it for another request. A body needs a `Content-Length`; clients of these servers send it.
 """
 
 import re
@@ -111,7 +111,7 @@ class Response:
         """Encode the response.
 
         Args:
-            date: The ``Date`` header, with its line end.
+            date: The `Date` header, with its line end.
             keep_alive: Whether the connection stays open.
             with_body: False for the response to a HEAD request.
         """

@@ -49,7 +49,7 @@ class Route(NamedTuple):
 class Server:
     """Serves routes at one address. `serve` opens it.
 
-    ``/healthz`` shows that the event loop runs; ``/readyz`` lists the reasons why the server is not ready.
+    `/healthz` shows that the event loop runs; `/readyz` lists the reasons why the server is not ready.
     """
 
     def __init__(  # noqa: PLR0913 (all keywords)
@@ -116,7 +116,7 @@ class Server:
         return self._listener is None or self._is_draining()
 
     def get_date(self) -> bytes:
-        """The ``Date`` header of this second, with its line end."""
+        """The `Date` header of this second, with its line end."""
         second = int(time.time())
         if second != self._date[0]:
             self._date = (second, f"Date: {formatdate(second, usegmt=True)}\r\n".encode())
@@ -231,10 +231,10 @@ async def serve(  # noqa: PLR0913 (all keywords)
 
     Args:
         address: Where to listen.
-        routes: Handlers by path, matched as a whole. ``/healthz`` and ``/readyz`` are there already.
+        routes: Handlers by path, matched as a whole. `/healthz` and `/readyz` are there already.
         certificate: Serve HTTPS with it instead of HTTP.
         limits: The limits of connections, requests and times.
-        is_draining: Whether the process is about to end. ``/readyz`` fails then, and each connection closes
+        is_draining: Whether the process is about to end. `/readyz` fails then, and each connection closes
             after its response, so that clients have gone elsewhere before the server ends.
         find_unready: Lists the reasons why requests cannot be served for now; empty when they can.
         monotonic: Clock of the limits, in seconds.

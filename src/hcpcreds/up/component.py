@@ -1,11 +1,11 @@
 """One component of a control plane, reduced to what matters here: it finds its credential and calls ARM.
 
-Run as ``python -m hcpcreds.up.component``. It is given what its manifest gives it and no more: the files
-below ``--root`` stand for its container's file system, the environment is its container's, and the options
-say which of its configuration objects names its credential file. ``--resource-manager`` and ``--ca-file``
+Run as `python -m hcpcreds.up.component`. It is given what its manifest gives it and no more: the files
+below `--root` stand for its container's file system, the environment is its container's, and the options
+say which of its configuration objects names its credential file. `--resource-manager` and `--ca-file`
 stand for DNS and the machine's trust roots, which a laptop does not have for the local Azure.
 
-It prints an event a line: ``credential`` when it has taken a snapshot, ``call`` for each call.
+It prints an event a line: `credential` when it has taken a snapshot, `call` for each call.
 """
 
 import argparse

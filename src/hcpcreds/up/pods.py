@@ -37,7 +37,7 @@ class ComponentPod:
     def mount(self) -> Mount:
         """The volume that holds the credential file, and where it is."""
         mount = self.component.consumer.mount
-        assert mount is not None  # noqa: S101 - a consumer is the pod that mounts
+        assert mount is not None  # noqa: S101 (a consumer is the pod that mounts)
         return mount
 
     @property
@@ -122,11 +122,11 @@ def _find_configuration(
 ) -> tuple[list[str], dict[str, bytes]]:
     """How a component is told where its credential file is: arguments, and files by their paths."""
     mount = component.consumer.mount
-    assert mount is not None  # noqa: S101 - a consumer is the pod that mounts
+    assert mount is not None  # noqa: S101 (a consumer is the pod that mounts)
     match mount.source:
         case PathSource.CLOUD_CONFIG:
             config = mount.cloud_config
-            assert config is not None  # noqa: S101 - the table gives one with this source
+            assert config is not None  # noqa: S101 (the table gives one with this source)
             secret = _find(rendered, "Secret", config.secret_name)
             content = base64.b64decode(secret["data"][CLOUD_CONFIG_KEY])
             return ["--cloud-config", config.path], {config.path: content}

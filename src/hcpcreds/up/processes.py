@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 Event = dict[str, Any]
-"""One line of a child's standard output: an object with a key ``event``."""
+"""One line of a child's standard output: an object with a key `event`."""
 
 STOP_SECONDS: Final = 5.0
 """How long a child may take to end by itself before it is killed."""
@@ -43,7 +43,7 @@ class ChildProcess:
         on_event: Callable[[Event], None],
         on_end: Callable[[str], None],
     ) -> "ChildProcess":
-        """Start ``python -m ARGUMENTS`` and listen to it.
+        """Start `python -m ARGUMENTS` and listen to it.
 
         Args:
             name: How reports call it.
@@ -87,7 +87,7 @@ class ChildProcess:
             on_end(self._reason(status))
 
     async def _read_events(self, on_event: Callable[[Event], None]) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - we asked for the pipe
+        assert self._process.stdout is not None  # noqa: S101 (we asked for the pipe)
         async for line in self._process.stdout:
             try:
                 event = json.loads(line)
@@ -99,7 +99,7 @@ class ChildProcess:
                 self._stderr.append(f"printed something that is no event: {line[:200]!r}")
 
     async def _read_stderr(self) -> None:
-        assert self._process.stderr is not None  # noqa: S101 - the same
+        assert self._process.stderr is not None  # noqa: S101 (the same)
         async for line in self._process.stderr:
             self._stderr.append(line.decode(errors="replace").rstrip())
 

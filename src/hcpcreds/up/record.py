@@ -146,7 +146,7 @@ class ComponentRecord:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """The record as ``hcpcreds up --output json`` prints it; durations in milliseconds."""
+        """The record as `hcpcreds up --output json` prints it; durations in milliseconds."""
         return {
             "component": self.component,
             "workload": self.workload,

@@ -18,7 +18,7 @@ async def start_renewer(
     Args:
         chain: Where its vault is.
         interval: Seconds between two walks.
-        on_event: Called with each walk, as ``--output json`` says it.
+        on_event: Called with each walk, as `--output json` says it.
         on_end: Called with the reason when it ends by itself.
     """
     vault = chain.vault

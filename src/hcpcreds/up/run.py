@@ -228,7 +228,7 @@ class Chain:
         self._reporter.started(list(self._records.values()))
         return owner, running
 
-    async def _start_server(  # noqa: PLR0913 - what, how, where
+    async def _start_server(  # noqa: PLR0913 (what, how, where)
         self,
         name: str,
         module: str,

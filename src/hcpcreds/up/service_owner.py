@@ -55,7 +55,7 @@ class OwnIdentity:
         """Make one in a tenant."""
         made = trustme.CA().issue_cert("service-owner", key_type=trustme.KeyType.RSA)
         key = serialization.load_pem_private_key(made.private_key_pem.bytes(), password=None)
-        assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - as it was asked for
+        assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 (as it was asked for)
         return cls(tenant_id, str(uuid.uuid4()), made.cert_chain_pems[0].bytes(), key)
 
     def sign_assertion(self, audience: str) -> str:
@@ -201,7 +201,7 @@ class ServiceOwner:
             StoreError: The vault did not give it, or it is no credential.
         """
         credentials = load(self._vault, name, version=version).credentials
-        assert isinstance(credentials, UserAssignedIdentityCredentials)  # noqa: S101 - by the secret's name
+        assert isinstance(credentials, UserAssignedIdentityCredentials)  # noqa: S101 (by the secret's name)
         return _describe(credentials)
 
 

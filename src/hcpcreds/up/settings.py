@@ -88,7 +88,7 @@ def build_identities(
     return found
 
 
-def build_azure_settings(  # noqa: PLR0913 - each by its name
+def build_azure_settings(  # noqa: PLR0913 (each by its name)
     cluster: HostedCluster,
     vault: KeyVault,
     *,

@@ -1,6 +1,6 @@
-"""Runs a module as ``python -m`` does, for as long as standard input stays open.
+"""Runs a module as `python -m` does, for as long as standard input stays open.
 
-``python -m hcpcreds.up.tether MODULE ARGUMENTS``: a program that does not notice by itself that whoever
+`python -m hcpcreds.up.tether MODULE ARGUMENTS`: a program that does not notice by itself that whoever
 started it is gone gets a SIGTERM then, and a second one if it takes too long.
 """
 

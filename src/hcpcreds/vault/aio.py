@@ -42,8 +42,8 @@ async def store(
     Args:
         client: Client of the vault; stays open.
         credentials: See `build_secret`.
-        name: Name of the secret, such as HyperShift's ``credentialsSecretName``; by default the usual name.
-        encoding: Encoding of the value, HyperShift's ``objectEncoding``.
+        name: Name of the secret, such as HyperShift's `credentialsSecretName`; by default the usual name.
+        encoding: Encoding of the value, HyperShift's `objectEncoding`.
 
     Returns:
         The properties of the new version, without its value.

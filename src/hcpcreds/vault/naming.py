@@ -30,7 +30,7 @@ def render_identifier(object_id: str) -> str:
 
 
 def get_identifier(name: str) -> str | None:
-    """Return the lower-case text after ``msi-`` or ``uamsi-`` in a name, or None without such a prefix."""
+    """Return the lower-case text after `msi-` or `uamsi-` in a name, or None without such a prefix."""
     name = name.lower()
     for prefix in (MANAGED_IDENTITY_PREFIX, USER_ASSIGNED_IDENTITY_PREFIX):
         if name.startswith(prefix):

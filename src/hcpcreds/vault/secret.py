@@ -149,7 +149,7 @@ def build_secret(
     Args:
         credentials: A complete credential: with authority, client, tenant, client secret and all four times.
             An answer of the data plane may hold at most one explicit identity, which is then the credential.
-        name: Name of the secret; by default ``msi-`` or ``uamsi-`` and the identifier of the object id.
+        name: Name of the secret; by default `msi-` or `uamsi-` and the identifier of the object id.
         encoding: Encoding of the value.
         tags: More tags; the tags of the times are always those of the credential.
         content_type: Content type of the secret.
@@ -278,7 +278,7 @@ def _get_tags(properties: SecretProperties) -> Mapping[str, str]:
 def read_secret(secret: KeyVaultSecret, *, where: str) -> LoadedSecret:
     """Read a secret that holds a credential.
 
-    The value of a secret named ``msi-...`` is a whole answer of the data plane, unless it has a resource id,
+    The value of a secret named `msi-...` is a whole answer of the data plane, unless it has a resource id,
     which only the credential of one identity has. Any other value is the credential of one identity. Its
     encoding is detected.
 

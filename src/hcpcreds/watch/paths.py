@@ -14,7 +14,7 @@ _MAX_SYMLINKS: Final = 40  # Linux's own limit, path_resolution(7)
 def make_absolute(path: str | os.PathLike[str]) -> str:
     """Make a path absolute, and leave it as it is otherwise.
 
-    The kernel decides what ``..`` means: in ``link/../file`` it is the parent of the link's target.
+    The kernel decides what `..` means: in `link/../file` it is the parent of the link's target.
 
     Raises:
         InputError: No file can have this path, or it is relative to a working directory that is gone.

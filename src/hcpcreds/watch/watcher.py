@@ -56,7 +56,7 @@ class Watch:
         self.due = math.inf
 
     def check_soon(self, *, poll: bool = False) -> None:
-        """Call `on_change` soon, and with ``poll`` every second from now on."""
+        """Call `on_change` soon, and with `poll` every second from now on."""
         self.poll = self.poll or poll
         self._watcher.post(lambda: self._watcher.check(self))
 

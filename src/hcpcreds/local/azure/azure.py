@@ -4,7 +4,7 @@ For development and tests only: it listens on loopback, has a certificate author
 everything in memory. It verifies what it is given by itself, with other libraries than hcpcreds uses, so that
 a bug in hcpcreds cannot agree with itself.
 
-In a process of its own: ``python -m hcpcreds.local.azure.azure --config FILE``, see `main`.
+In a process of its own: `python -m hcpcreds.local.azure.azure --config FILE`, see `main`.
 """
 
 import argparse
@@ -176,7 +176,7 @@ class LocalAzure:
 
     @property
     def identity_url(self) -> str:
-        """The data plane's URL for the one resource here: what ``x-ms-identity-url`` says."""
+        """The data plane's URL for the one resource here: what `x-ms-identity-url` says."""
         return self.data_plane.identity_url
 
     def vault_url(self, name: str | None = None) -> str:
@@ -247,7 +247,7 @@ class LocalAzure:
         application = self.directory.add_application(client_id, tenant_id=self.tenant_id)
         self._metadata.assign(application, resource_id=resource_id)
 
-    def issue(  # noqa: PLR0913 - what a test may want otherwise, each by its name
+    def issue(  # noqa: PLR0913 (what a test may want otherwise, each by its name)
         self,
         client_id: str,
         *,
@@ -265,7 +265,7 @@ class LocalAzure:
             not_before: The certificate's beginning; by default strictly later than the last one's.
             not_after: Its end.
             secret_format: How certificate and key are rendered.
-            registration_delay: Seconds until Entra knows the certificate; ``math.inf`` is never by itself.
+            registration_delay: Seconds until Entra knows the certificate; `math.inf` is never by itself.
 
         Returns:
             A credential file's content: encode it as JSON.
@@ -361,7 +361,7 @@ def main() -> NoReturn:
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
-    except Exception as error:  # noqa: BLE001 - whatever it was, one line says so
+    except Exception as error:  # noqa: BLE001 (whatever it was, one line says so)
         sys.stderr.write(f"the local Azure failed: {error}\n")
         raise SystemExit(1) from None
     raise SystemExit(0)

@@ -73,7 +73,7 @@ class DataPlane(Service):
 
     name: ClassVar[str] = "data_plane"
 
-    def __init__(  # noqa: PLR0913 - its parts, each by its name
+    def __init__(  # noqa: PLR0913 (its parts, each by its name)
         self,
         *,
         audience: str,
@@ -109,7 +109,7 @@ class DataPlane(Service):
 
     @property
     def identity_url(self) -> str:
-        """What ARM sends in ``x-ms-identity-url``; its query must be kept."""
+        """What ARM sends in `x-ms-identity-url`; its query must be kept."""
         return self._build_url(self._resource_id, {"tid": self._tenant_id, "arpid": self._resource_key})
 
     def add_identity(self, identity: ManagedIdentity, *, system_assigned: bool = False) -> None:
@@ -127,7 +127,7 @@ class DataPlane(Service):
                 return identity
         return None
 
-    def issue(  # noqa: PLR0913 - what a test may want otherwise, each by its name
+    def issue(  # noqa: PLR0913 (what a test may want otherwise, each by its name)
         self,
         identity: ManagedIdentity,
         *,
@@ -137,7 +137,7 @@ class DataPlane(Service):
         secret_format: SecretFormat | None = None,
         registration_delay: float | None = None,
     ) -> dict[str, str]:
-        """Issue a credential: what one element of ``explicit_identities`` says.
+        """Issue a credential: what one element of `explicit_identities` says.
 
         Takes tens of milliseconds of CPU time; the older certificates stay registered.
 

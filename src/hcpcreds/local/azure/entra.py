@@ -45,7 +45,7 @@ class Entra(Service):
 
     name: ClassVar[str] = "entra"
 
-    def __init__(  # noqa: PLR0913 - its parts, each by its name
+    def __init__(  # noqa: PLR0913 (its parts, each by its name)
         self,
         *,
         directory: Directory,

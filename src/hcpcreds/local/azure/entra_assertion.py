@@ -1,6 +1,6 @@
 """How the local Entra ID judges a client assertion: with PyJWT and cryptography, nothing of hcpcreds' own.
 
-Entra documents no code for a replayed ``jti``; the local one answers AADSTS50027.
+Entra documents no code for a replayed `jti`; the local one answers AADSTS50027.
 """
 
 import base64

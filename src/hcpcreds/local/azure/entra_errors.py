@@ -20,7 +20,7 @@ class EntraError(Exception):
 
     Args:
         error: OAuth's error.
-        code: The number after ``AADSTS``.
+        code: The number after `AADSTS`.
         message: The sentence after it. Never holds an assertion or a token.
     """
 

@@ -17,7 +17,7 @@ from hcpcreds.local.azure.entra_directory import Application, Directory
 CERTIFICATE_CLAIM: Final = "hcpcreds_certificate"
 """Private claim: SHA-256 thumbprint of the certificate that the token was asked for with."""
 CLAIMS_CLAIM: Final = "hcpcreds_claims"
-"""Private claim: what the request's ``claims`` asked of the access token, so that a test sees it arrive."""
+"""Private claim: what the request's `claims` asked of the access token, so that a test sees it arrive."""
 _CACHED_TOKENS: Final = 4096
 
 Fault = Literal[
@@ -76,7 +76,7 @@ class TokenAuthority:
             application: Whom it is for.
             audience: What it is good for.
             thumbprint: The certificate that it was asked for with, if one was.
-            claims_request: The ``claims`` parameter of the request: client capabilities are echoed.
+            claims_request: The `claims` parameter of the request: client capabilities are echoed.
         """
         issued = self._now().timestamp()
         claims: dict[str, Any] = {

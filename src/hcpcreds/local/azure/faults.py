@@ -80,7 +80,7 @@ class Faults:
         self._latency: dict[str, float] = {}
         self._limits: dict[str, Limit] = {}
 
-    def add(  # noqa: PLR0913 - one call says all that is to go wrong, each part by its name
+    def add(  # noqa: PLR0913 (one call says all that is to go wrong, each part by its name)
         self,
         service: str,
         *,
@@ -99,13 +99,13 @@ class Faults:
     ) -> Fault:
         """Let something go wrong.
 
-        The first fault that fits a request is the one that it meets. Without ``status``, ``body``, ``hang``
-        and ``drop`` a request is only delayed, and then answered.
+        The first fault that fits a request is the one that it meets. Without `status`, `body`, `hang`
+        and `drop` a request is only delayed, and then answered.
 
         Args:
-            service: ``entra``, ``vault``, ``data_plane``, ``instance_metadata`` or ``resource_manager``.
+            service: `entra`, `vault`, `data_plane`, `instance_metadata` or `resource_manager`.
             match: Text that the request's path must contain.
-            path: The whole path, for instance that of a vault's list, ``/secrets``.
+            path: The whole path, for instance that of a vault's list, `/secrets`.
             method: Only this HTTP method.
             status: Answer this status, with an error in the service's own shape.
             retry_after: Send this Retry-After, in seconds.
@@ -114,12 +114,12 @@ class Faults:
             drop: Cut the connection instead of answering.
             body: Answer these bytes; with status 200 unless one is given.
             headers: More headers of the answer.
-            when: ``after`` does what was asked for first, and then withholds the answer: the request had its
+            when: `after` does what was asked for first, and then withholds the answer: the request had its
                 effect and the caller does not know.
             times: For so many requests; None is until `clear`.
 
         Returns:
-            The fault; its ``met`` counts the requests that met it.
+            The fault; its `met` counts the requests that met it.
         """
         fault = Fault(
             service=service,
@@ -151,7 +151,7 @@ class Faults:
         The answer's Retry-After says when there is room again, in whole seconds, at least 1.
 
         Returns:
-            The limit; its ``refused`` counts the requests that were answered 429.
+            The limit; its `refused` counts the requests that were answered 429.
         """
         limit = Limit(requests, seconds)
         with self._lock:

@@ -39,7 +39,7 @@ class IssuedCertificate:
 
     def render_secret(self, secret_format: SecretFormat) -> str:
         """Render certificate and key as a credential file holds them: Base64 of PEM or PKCS#12."""
-        if secret_format == "pkcs12":  # noqa: S105 - a format
+        if secret_format == "pkcs12":  # noqa: S105 (a format)
             bundle = pkcs12.serialize_key_and_certificates(
                 None, self.private_key, self.certificate, None, NoEncryption()
             )

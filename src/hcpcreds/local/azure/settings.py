@@ -76,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     certificate_backdate: _NotNegative = 300.0
     """How far back a certificate begins. Each begins a second or more after the client's last one: a client
     that is issued more of them than this in so many seconds gets some that begin in the future."""
-    secret_format: SecretFormat = "pem"  # noqa: S105 - a format
+    secret_format: SecretFormat = "pem"  # noqa: S105 (a format)
     key_pool: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """So many RSA keys are made in all, and certificates take them in turn: making one takes 50 ms, which a
     measurement of somebody else should not contain. None makes a new one for each, as Azure does."""

@@ -1,7 +1,7 @@
 """A small Key Vault: secrets, their versions, attributes and tags. For development and tests only.
 
 Sources: Key Vault's REST reference (secrets, 7.4 and later) and "About Azure Key Vault secrets". As the
-latter says, and as the service does, ``nbf`` and ``exp`` do not keep a secret from being read: only a
+latter says, and as the service does, `nbf` and `exp` do not keep a secret from being read: only a
 disabled one is refused. As in Azure a deleted secret's name stays taken until it is recovered or purged.
 """
 
@@ -98,7 +98,7 @@ class Vault(Service):
         self._now = now
         self._store = SecretStore()
 
-    def put(  # noqa: PLR0913 - what a secret has, each by its name
+    def put(  # noqa: PLR0913 (what a secret has, each by its name)
         self,
         name: str,
         value: str,

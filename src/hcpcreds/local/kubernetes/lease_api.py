@@ -36,7 +36,7 @@ class LeaseApi(Service):
 
     Attributes:
         token: The only bearer token that it takes; can be changed, as kubelet changes a pod's.
-        faults: What goes wrong on purpose; the service is called ``kubernetes``.
+        faults: What goes wrong on purpose; the service is called `kubernetes`.
         requests: Counts of its requests.
         leases: By name, as they are stored.
     """
@@ -46,7 +46,7 @@ class LeaseApi(Service):
     def __init__(self, folder: Path, *, namespace: str = "hcpcreds") -> None:
         self.faults, self.requests = Faults(), RequestLog()
         super().__init__(faults=self.faults, requests=self.requests)
-        self.token = "the-first-token"  # noqa: S105 - of a server for tests
+        self.token = "the-first-token"  # noqa: S105 (of a server for tests)
         self.leases: dict[str, dict[str, Any]] = {}
         self.kubeconfig = folder / "kubeconfig"
         self.service_account = folder / "serviceaccount"

@@ -1,7 +1,7 @@
 """How a node changes every file of a mounted volume at once: Kubernetes' atomic writer.
 
 Source: kubernetes-sigs/secrets-store-csi-driver v1.6, pkg/util/fileutil (its copy of kubelet's writer).
-Three things differ. A node that was killed in the middle can go on: a ``..data_tmp`` that it left behind is
+Three things differ. A node that was killed in the middle can go on: a `..data_tmp` that it left behind is
 replaced (the driver fails on it), and its other remains, which hold old keys, go with the next change. A data
 directory that could not be filled is removed. And the time of the swap is told.
 """
@@ -46,7 +46,7 @@ def write_payload(
         already held this content and nothing was written.
 
     Raises:
-        InputError: A path is absolute, contains or begins with ``..``, or is too long; nothing was written.
+        InputError: A path is absolute, contains or begins with `..`, or is too long; nothing was written.
         OSError: The volume could not be written; what readers see is as it was before.
     """
     problems = [problem for path in payload for problem in _find_path_problems(path)]

@@ -9,7 +9,7 @@ directory is a plain directory, and a mount is a symlink::
     <root>/pods/<namespace>_<pod>/rootfs/<mountPath>     -> the volume, once it holds something
     <root>/secretproviderclasspodstatuses/<namespace>/<pod>-<namespace>-<class>.json
 
-As a process: ``python -m hcpcreds.local.node.node --config FILE``, see `main`.
+As a process: `python -m hcpcreds.local.node.node --config FILE`, see `main`.
 """
 
 import argparse
@@ -57,7 +57,7 @@ class NodeEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     file: str = ""
     version: str = ""
     at: float = 0.0
-    """Unix seconds; for ``mounted`` and ``rotated`` read just before the rename that makes it visible."""
+    """Unix seconds; for `mounted` and `rotated` read just before the rename that makes it visible."""
     reason: str = ""
 
 
@@ -110,7 +110,7 @@ class Node:
     Args:
         root: Directory that everything is written under.
         secret_provider_classes: SecretProviderClass objects in the API's JSON shape.
-        vault_urls: URL by vault name, standing for DNS; other vaults are ``https://<name>.vault.azure.net``.
+        vault_urls: URL by vault name, standing for DNS; other vaults are `https://<name>.vault.azure.net`.
         ca_file: CA certificates (PEM) that vaults are verified with; None means the usual ones.
         on_event: Called with each NodeEvent, on the thread that called `mount` or `poll_once`.
         now: Clock giving an aware UTC time.
@@ -122,7 +122,7 @@ class Node:
     AZURE_POD_IDENTITY_AUTHORITY_HOST points; without it, at the machine's own metadata service.
     """
 
-    def __init__(  # noqa: PLR0913 - what a node is told, each by its name
+    def __init__(  # noqa: PLR0913 (what a node is told, each by its name)
         self,
         root: Path,
         *,
@@ -214,7 +214,7 @@ class Node:
             return self._publish(mount)
         except (HcpCredsError, OSError) as error:
             reason = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever one mount meets, the others go on
+        except Exception as error:  # noqa: BLE001 (whatever one mount meets, the others go on)
             reason = f"unexpected {type(error).__name__}"  # its text could hold what was being mounted
         return [mount.build_event("failed", at=self._now(), reason=reason)]
 

@@ -38,7 +38,7 @@ _Loader.add_constructor("tag:yaml.org,2002:null", lambda _loader, _node: "")
 
 @dataclass(frozen=True, slots=True)
 class VaultObject:
-    """One entry of ``objects``."""
+    """One entry of `objects`."""
 
     name: str
     file: str
@@ -83,7 +83,7 @@ def parse_parameters(parameters: Mapping[str, str]) -> MountRequest:
     """Understand the parameters of a SecretProviderClass.
 
     Args:
-        parameters: Its ``spec.parameters``.
+        parameters: Its `spec.parameters`.
 
     Raises:
         InputError: The provider would refuse them, or they ask for something that this small node does not
@@ -125,7 +125,7 @@ def _find_identity_problems(parameters: Mapping[str, str]) -> list[str]:
 
 
 def parse_objects(text: str) -> tuple[VaultObject, ...]:
-    """Parse the ``objects`` parameter: YAML with a list of texts, each YAML again.
+    """Parse the `objects` parameter: YAML with a list of texts, each YAML again.
 
     Raises:
         InputError: Every entry that the provider, or this small node, would refuse.
@@ -160,7 +160,7 @@ def parse_objects(text: str) -> tuple[VaultObject, ...]:
 
 def _load_yaml(text: str) -> object:
     # An empty document is an object without fields, to Go.
-    return yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - a BaseLoader builds nothing but texts
+    return yaml.load(text, Loader=_Loader) or {}  # noqa: S506 (a BaseLoader builds nothing but texts)
 
 
 def _first_line(error: Exception) -> str:
@@ -202,10 +202,10 @@ def decode_content(content: str, encoding: str) -> bytes:
 
     Args:
         content: Value of the secret.
-        encoding: ``utf-8``, ``hex`` or ``base64`` (standard alphabet, padded; line breaks are ignored).
+        encoding: `utf-8`, `hex` or `base64` (standard alphabet, padded; line breaks are ignored).
 
     Raises:
-        MountError: The value is not in that encoding. Mend the value or ``objectEncoding``.
+        MountError: The value is not in that encoding. Mend the value or `objectEncoding`.
     """
     try:
         if encoding == "hex":

@@ -40,7 +40,7 @@ class Provider:
 
     Args:
         vault_urls: URL by vault name; stands for DNS. A vault that is not in it is
-            ``https://<name>.vault.azure.net``.
+            `https://<name>.vault.azure.net`.
         ca_file: CA certificates (PEM) that vaults are verified with; None means the usual ones.
     """
 

@@ -1,4 +1,4 @@
-"""Command lines, read as Go's packages ``flag`` and ``pflag`` read them."""
+"""Command lines, read as Go's packages `flag` and `pflag` read them."""
 
 import posixpath
 from typing import Final, NamedTuple
@@ -21,7 +21,7 @@ class Flag(NamedTuple):
     node: Node
     """The argument with the flag's name."""
     value: str
-    """``true`` for a flag without a value."""
+    """`true` for a flag without a value."""
 
     @override
     def __repr__(self) -> str:
@@ -35,9 +35,9 @@ def read_flags(
 
     Args:
         container: The container.
-        booleans: Flags that take a value only after ``=``. Of flags that are not known, one that another flag
+        booleans: Flags that take a value only after `=`. Of flags that are not known, one that another flag
             follows is taken for such a one.
-        is_interspersed: Whether flags may follow other arguments, as ``pflag`` allows and ``flag`` does not.
+        is_interspersed: Whether flags may follow other arguments, as `pflag` allows and `flag` does not.
 
     Returns:
         None when a shell makes the command line, for what it makes of it is not known.

@@ -15,7 +15,7 @@ class Rule(NamedTuple):
     """What a code stands for."""
 
     severity: Severity
-    """``error``: it will not work. ``warning``: it works until something happens. ``note``: unusual."""
+    """`error`: it will not work. `warning`: it works until something happens. `note`: unusual."""
     title: str
 
 
@@ -140,9 +140,9 @@ class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
     line: int
     """From 1."""
     path: str
-    """JSON path in the document, such as ``$.spec.volumes[0].csi``."""
+    """JSON path in the document, such as `$.spec.volumes[0].csi`."""
     code: str
-    """Stable, such as ``HC101``; a key of `RULES`."""
+    """Stable, such as `HC101`; a key of `RULES`."""
     severity: Severity
     reason: str
     """What is wrong here."""

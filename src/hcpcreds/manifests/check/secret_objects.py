@@ -1,4 +1,4 @@
-"""HC321 to HC323: the Secrets that the driver makes of mounted files (``secretObjects``).
+"""HC321 to HC323: the Secrets that the driver makes of mounted files (`secretObjects`).
 
 Sources: kubernetes-sigs/secrets-store-csi-driver, pkg/util/secretutil/secret.go and
 controllers/secretproviderclasspodstatus_controller.go.
@@ -111,7 +111,7 @@ def _check_entry(entry: Node, secret: Node, files: frozenset[str]) -> Iterator[F
 def is_written(file: str, files: frozenset[str]) -> bool:
     """Whether a file may be among those that are mounted.
 
-    With its flag ``--write-cert-and-key-in-separate-files`` the provider writes two more for a certificate.
+    With its flag `--write-cert-and-key-in-separate-files` the provider writes two more for a certificate.
     """
     return file in files or (file.endswith((".crt", ".key")) and file[: -len(".crt")] in files)
 

@@ -56,7 +56,7 @@ class Container(msgspec.Struct, frozen=True):
 
 
 def normalize_path(path: str) -> str:
-    """Write a path as the kernel reads it: no repeated or final slashes, no ``.`` and no ``..``."""
+    """Write a path as the kernel reads it: no repeated or final slashes, no `.` and no `..`."""
     return re.sub("^//+", "/", posixpath.normpath(path)) if path else ""
 
 
@@ -215,7 +215,7 @@ class Subjects(msgspec.Struct):
             self.classes.append(item)
 
     def get_objects(self, item: Named) -> list[Node]:
-        """The entries of the parameter ``objects``; those that cannot be read are left out."""
+        """The entries of the parameter `objects`; those that cannot be read are left out."""
         return self.objects[id(item.node.value)]
 
     def find_users(self, item: Named) -> list[tuple[Pod, Node]]:

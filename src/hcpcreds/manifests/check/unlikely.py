@@ -91,6 +91,6 @@ def _unpack(packed: _PackedPod) -> Pod:
     return Pod(node, packed.kind, packed.name, packed.namespace, node["volumes"].items(), containers)
 
 
-def _make_node(place: _Place, value: Any) -> Node:  # noqa: ANN401 - any JSON
+def _make_node(place: _Place, value: Any) -> Node:  # noqa: ANN401 (any JSON)
     file, path, line = place
     return Node(Document(value, file, path, line), (), value)

@@ -1,4 +1,4 @@
-"""The parameter ``objects`` of a SecretProviderClass: what is read from the vault, into which files.
+"""The parameter `objects` of a SecretProviderClass: what is read from the vault, into which files.
 
 Sources: Azure/secrets-store-csi-driver-provider-azure, pkg/provider (provider.go, validate.go,
 types/parameters.go); kubernetes-sigs/secrets-store-csi-driver, pkg/util/fileutil.

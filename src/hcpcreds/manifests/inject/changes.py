@@ -43,7 +43,7 @@ def diff_list(entries: object, path: Path, wanted: Sequence[Entry]) -> ListDiff:
 
     Args:
         entries: The list; None when it is missing.
-        path: Of the list; its last key is ``volumes``, ``volumeMounts`` or ``env``.
+        path: Of the list; its last key is `volumes`, `volumeMounts` or `env`.
         wanted: The required entries.
     """
     if not wanted:
@@ -90,7 +90,7 @@ def apply_change(manifest: dict[str, Any], change: Change) -> dict[str, Any]:
 
 
 def render_path(path: Path) -> str:
-    """Render a path as people write it, for instance ``spec.containers[0].env``."""
+    """Render a path as people write it, for instance `spec.containers[0].env`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 

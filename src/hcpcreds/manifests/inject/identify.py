@@ -62,7 +62,7 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
 def find_suspect(workload: Workload) -> str | None:
     """Find a container that has a component's name, in a workload that has none.
 
-    Names that the table gives to containers alone, such as ``manager``, are too common to suggest anything.
+    Names that the table gives to containers alone, such as `manager`, are too common to suggest anything.
     """
     return next((name for name, _ in workload.get_containers() if name in COMPONENT_WORKLOADS), None)
 

@@ -14,7 +14,7 @@ from hcpcreds.manifests.secret_provider_class import check_key_vault_user
 
 COMPONENT_KEY: Final = "hcpcreds.io/component"
 """Label or annotation, of a workload or its pod template: which component it is."""
-CREDENTIALS_SECRET_NAME_KEY: Final = "hcpcreds.io/credentials-secret-name"  # noqa: S105 - a key, not a password
+CREDENTIALS_SECRET_NAME_KEY: Final = "hcpcreds.io/credentials-secret-name"  # noqa: S105 (a key, not a password)
 """Annotation: name of the identity's secret, for where no hosted cluster is given."""
 
 _VOLUME_NAME: Final = Form(
@@ -43,21 +43,21 @@ class CustomComponent:
     volume_name: str
     mount_path: str = MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
     credentials_secret_name: str | None = None
-    """When set, ``MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH`` becomes the path of this file."""
+    """When set, `MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH` becomes the path of this file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectOptions:
     """Which component to inject, and how.
 
-    The component is `custom`, or `component`, or that of the label or annotation ``hcpcreds.io/component``,
+    The component is `custom`, or `component`, or that of the label or annotation `hcpcreds.io/component`,
     or else the one whose workload has the same name. Its identity is that in `cluster`, or
-    `credentials_secret_name`, or that of the annotation ``hcpcreds.io/credentials-secret-name``.
+    `credentials_secret_name`, or that of the annotation `hcpcreds.io/credentials-secret-name`.
     """
 
     cluster: HostedCluster | None = None
     component: str | None = None
-    """A component or a workload of one: ``cluster-api-provider-azure`` and ``capi-provider`` are the same."""
+    """A component or a workload of one: `cluster-api-provider-azure` and `capi-provider` are the same."""
     custom: CustomComponent | None = None
     credentials_secret_name: str | None = None
     workload: str | None = None
@@ -70,7 +70,7 @@ class InjectOptions:
     """Replace conflicting entries instead of refusing them."""
     key_vault_user_client_id: str | None = None
     managed_service: str | None = None
-    """Values of ``ARO_HCP_KEY_VAULT_USER_CLIENT_ID`` and ``MANAGED_SERVICE``; see `build_pod_additions`."""
+    """Values of `ARO_HCP_KEY_VAULT_USER_CLIENT_ID` and `MANAGED_SERVICE`; see `build_pod_additions`."""
 
     def __post_init__(self) -> None:
         """Check the options themselves.

@@ -40,7 +40,7 @@ def build_json_patch(plan: Plan) -> list[dict[str, Any]]:
 
 
 def build_strategic_merge_patch(plan: Plan) -> dict[str, Any]:
-    """Build the strategic merge patch of a workload, for ``kubectl patch`` and for kustomize."""
+    """Build the strategic merge patch of a workload, for `kubectl patch` and for kustomize."""
     manifest = plan.workload.manifest
     patch: dict[str, Any] = {key: manifest[key] for key in ("apiVersion", "kind") if key in manifest}
     metadata = manifest.get("metadata")
@@ -86,7 +86,7 @@ def _test(plan: Plan, path: Path) -> dict[str, Any]:
     return {"op": "test", "path": _pointer(path), "value": _look_up(plan, path)}
 
 
-def _look_up(plan: Plan, path: Path) -> Any:  # noqa: ANN401 - whatever is there
+def _look_up(plan: Plan, path: Path) -> Any:  # noqa: ANN401 (whatever is there)
     value: Any = plan.workload.manifest
     for step in path:
         value = value[step] if isinstance(step, int) else value.get(step)

@@ -48,7 +48,7 @@ def edit_lists(text: str, documents: Sequence[DocumentChanges], *, write_out: bo
     Args:
         text: The stream. It has been parsed before, so that it is known to be sound.
         documents: For each document, null ones left out.
-        write_out: Write out a list that comes through an alias (``*``) or a merge key (``<<``). Else the list
+        write_out: Write out a list that comes through an alias (`*`) or a merge key (`<<`). Else the list
             of the anchor is changed, for all who share it, and that of a merge key is shadowed.
 
     Raises:
@@ -373,7 +373,7 @@ def _get(node: yaml.Node, step: str | int) -> yaml.Node:
     raise NotEditableError(f"{step} comes from a merge key (<<)")
 
 
-def _look_up(document: Any, path: Path) -> Sequence[Entry]:  # noqa: ANN401 - any document
+def _look_up(document: Any, path: Path) -> Sequence[Entry]:  # noqa: ANN401 (any document)
     for step in path:
         document = document[step]
     entries: Sequence[Entry] = document
