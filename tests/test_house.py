@@ -1,10 +1,14 @@
-"""What holds for the code as a whole: how comments are written."""
+"""What holds for the code as a whole: how large a part may be, and how comments are written."""
 
+import ast
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EVERYTHING = [path for room in ("src", "benchmarks", "tests") for path in sorted((ROOT / room).rglob("*.py"))]
+SOURCES = sorted(path for room in ("src", "benchmarks") for path in (ROOT / room).rglob("*.py"))
+EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
+LONGEST_MODULE = 400
+LONGEST_CLASS = 250
 
 # Put together, so that this file does not hold what it looks for.
 NOQA = re.compile("# no" + r"qa(?!: [A-Z]+\d+(, [A-Z]+\d+)* \([^()]+(\([^()]*\))?[^()]*\)$).*", re.MULTILINE)
@@ -18,6 +22,20 @@ def show(path: Path) -> str:
 def find(pattern: re.Pattern[str]) -> dict[str, list[str]]:
     found = {show(path): [match[0] for match in pattern.finditer(path.read_text())] for path in EVERYTHING}
     return {path: matches for path, matches in found.items() if matches}
+
+
+def test_modules_and_classes_fit_their_limits():
+    texts = {show(path): path.read_text() for path in SOURCES}
+    lengths = {path: len(text.splitlines()) for path, text in texts.items()}
+    class_lengths = {
+        f"{path}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef)
+    }
+
+    assert {path: length for path, length in lengths.items() if length > LONGEST_MODULE} == {}
+    assert {name: length for name, length in class_lengths.items() if length > LONGEST_CLASS} == {}
 
 
 def test_suppressed_warnings_have_a_reason_in_parentheses():

@@ -33,6 +33,7 @@ ROOMS: Final = {
     "watch": Room(("watch",), ("tests/watch", "tests/credential")),
     "serving": Room(("serving",), ("tests/serving", "tests/renewal/test_metrics.py")),
     "http": Room(("http",), ("tests/http", "tests/credential")),
+    "endpoint": Room(("endpoint",), ("tests/endpoint", "tests/cli/test_serve.py")),
     "dataplane": Room(("dataplane",), ("tests/dataplane", "tests/vault")),
     "vault": Room(("vault",), ("tests/vault", "tests/renewal")),
     "renewal": Room(("renewal",), ("tests/renewal", "tests/cli/test_renew.py")),

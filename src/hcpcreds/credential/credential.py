@@ -136,9 +136,8 @@ class UserAssignedIdentityCredential(CredentialBase):
                 and self._monotonic() < cached.refresh_at
             ):
                 return cached.access_token
-        return self._get(
-            self._make_request("get_token", scopes, claims, tenant_id, enable_cae=enable_cae)
-        ).access_token
+        request = self._make_request("get_token", scopes, claims, tenant_id, enable_cae=enable_cae)
+        return self._get(request).access_token
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         """Get an access token with the time to refresh it, from memory if there is one.
@@ -162,9 +161,8 @@ class UserAssignedIdentityCredential(CredentialBase):
                 and self._monotonic() < cached.refresh_at
             ):
                 return cached.info
-        return self._get(
-            self._make_request("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae)
-        ).info
+        request = self._make_request("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae)
+        return self._get(request).info
 
     def close(self) -> None:
         """Stop watching, forget the tokens, let go who waits for one. More than once is no error."""
@@ -185,10 +183,7 @@ class UserAssignedIdentityCredential(CredentialBase):
     ) -> None:
         self.close()
 
-    def _get(
-        self,
-        request: TokenRequest,
-    ) -> CachedToken:
+    def _get(self, request: TokenRequest) -> CachedToken:
         self._check_open()
         servable = self._get_servable(request)
         gone = self._get_gone(request)

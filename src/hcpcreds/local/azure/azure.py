@@ -24,21 +24,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from hcpcreds.errors import ChainError, InputError
-from hcpcreds.local.azure.data_plane import DataPlane, ManagedIdentity
-from hcpcreds.local.azure.entra import Entra
-from hcpcreds.local.azure.entra_assertion import AssertionJudge
-from hcpcreds.local.azure.entra_directory import Directory
-from hcpcreds.local.azure.entra_tokens import TokenAuthority
-from hcpcreds.local.azure.faults import Faults, RequestLog
-from hcpcreds.local.azure.identity_certificates import CertificateIssuer, SecretFormat
-from hcpcreds.local.azure.instance_metadata import InstanceMetadata
-from hcpcreds.local.azure.resource_manager import ResourceManager
-from hcpcreds.local.azure.resource_manager import list_audiences as list_resource_manager_audiences
+from hcpcreds.local.azure.data_plane import ManagedIdentity
+from hcpcreds.local.azure.identity_certificates import SecretFormat
+from hcpcreds.local.azure.services import Services
 from hcpcreds.local.azure.settings import Settings, read_settings
 from hcpcreds.local.azure.vault import Vault
-from hcpcreds.local.azure.vault import list_audiences as list_vault_audiences
-from hcpcreds.local.service import NOTICE, Service
-from hcpcreds.local.serving import ServingThread, make_tls
+from hcpcreds.local.service import NOTICE
+from hcpcreds.local.serving import ServingThread
 
 
 class LocalAzure:
@@ -62,66 +54,16 @@ class LocalAzure:
     def __init__(
         self, settings: Settings | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self.settings = settings = settings or Settings()
-        self.faults = Faults()
-        for service, seconds in settings.latency.items():
-            self.faults.latency(service, seconds)
-        for service, limit in settings.limits.items():
-            self.faults.limit(service, requests=limit.requests, seconds=limit.seconds)
-        self.requests = RequestLog()
-        self.directory = Directory(settings.tenant_ids, now=now)
-        self.tokens = TokenAuthority(directory=self.directory, now=now, lifetime=settings.token_lifetime)
-        shared: Any = {"faults": self.faults, "requests": self.requests}
-        audiences = frozenset(
-            {*list_resource_manager_audiences(), *list_vault_audiences(), settings.data_plane_audience}
-        )
-        self.entra = Entra(
-            directory=self.directory,
-            tokens=self.tokens,
-            judge=AssertionJudge(
-                now=now,
-                longest_life=settings.longest_assertion_life,
-                refuse_replays=settings.refuse_replayed_assertions,
-            ),
-            audiences=audiences,
-            refresh_in=settings.refresh_in,
-            now=now,
-            **shared,
-        )
-        self.data_plane = DataPlane(
-            audience=settings.data_plane_audience,
-            tenant_id=self.tenant_id,
-            resource_id=settings.resource_id,
-            directory=self.directory,
-            tokens=self.tokens,
-            issuer=CertificateIssuer(
-                now=now,
-                lifetime=settings.certificate_lifetime,
-                backdate=settings.certificate_backdate,
-                key_pool=settings.key_pool,
-            ),
-            secret_format=settings.secret_format,
-            renew_early=settings.renew_early,
-            now=now,
-            registration_delay=settings.registration_delay,
-            **shared,
-        )
-        self._arm = ResourceManager(tokens=self.tokens, resource_groups=settings.resource_groups, **shared)
-        self._metadata = InstanceMetadata(tokens=self.tokens, audiences=audiences, now=now, **shared)
-        self._vaults = {
-            name: Vault(tenant_id=self.tenant_id, tokens=self.tokens, now=now, **shared)
-            for name in settings.vaults
-        }
-        self._services: list[Service] = [
-            self.entra,
-            self.data_plane,
-            self._arm,
-            self._metadata,
-            *self._vaults.values(),
-        ]
+        self.settings = settings or Settings()
+        self._services = Services(self.settings, now=now)
+        self.faults = self._services.faults
+        self.requests = self._services.requests
+        self.directory = self._services.directory
+        self.tokens = self._services.tokens
+        self.data_plane = self._services.data_plane
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.ca_file = Path()
-        self._thread = ServingThread("hcpcreds-local-azure", self._services, self._listen)
+        self._thread = ServingThread("hcpcreds-local-azure", self._services.list(), self._listen)
 
     def start(self) -> Self:
         """Start it, and return when every service listens.
@@ -162,17 +104,17 @@ class LocalAzure:
     @property
     def authority(self) -> str:
         """Entra's URL, with a closing slash."""
-        return self.entra.authority
+        return self._services.entra.authority
 
     @property
     def resource_manager(self) -> str:
         """ARM's URL, without a closing slash."""
-        return self._arm.url
+        return self._services.resource_manager.url
 
     @property
     def instance_metadata(self) -> str:
         """What AZURE_POD_IDENTITY_AUTHORITY_HOST is to be."""
-        return self._metadata.url
+        return self._services.instance_metadata.url
 
     @property
     def identity_url(self) -> str:
@@ -199,7 +141,7 @@ class LocalAzure:
         Raises:
             KeyError: There is no such vault.
         """
-        return self._vaults[self.settings.vaults[0] if name is None else name]
+        return self._services.vaults[self.settings.vaults[0] if name is None else name]
 
     def add_application(
         self, client_id: str, *certificates: x509.Certificate, tenant_id: str | None = None
@@ -245,7 +187,7 @@ class LocalAzure:
     def assign_to_node(self, client_id: str, *, resource_id: str | None = None) -> None:
         """Let this node have tokens of an identity from its metadata service."""
         application = self.directory.add_application(client_id, tenant_id=self.tenant_id)
-        self._metadata.assign(application, resource_id=resource_id)
+        self._services.instance_metadata.assign(application, resource_id=resource_id)
 
     def issue(  # noqa: PLR0913 (what a test may want otherwise, each by its name)
         self,
@@ -293,7 +235,7 @@ class LocalAzure:
             "resource_manager": self.resource_manager,
             "identity_url": self.identity_url,
             "data_plane_audience": self.settings.data_plane_audience,
-            "vaults": {name: vault.url for name, vault in self._vaults.items()},
+            "vaults": {name: vault.url for name, vault in self._services.vaults.items()},
             "instance_metadata": self.instance_metadata,
             "ca_file": str(self.ca_file),
         }
@@ -321,10 +263,7 @@ class LocalAzure:
 
     async def _listen(self) -> None:
         self.ca_file = self._find_place() / "ca.pem"
-        tls = make_tls(self.ca_file)
-        for service in self._services:
-            await service.listen(None if service is self._metadata else tls)
-        self.tokens.authority = self.entra.authority
+        await self._services.listen(self.ca_file)
 
     def _find_place(self) -> Path:
         if self.settings.state_directory is None:

@@ -12,7 +12,8 @@ from hcpcreds.kubernetes.objects import is_object, is_same
 from hcpcreds.kubernetes.streams import BYTE_ORDER_MARK, Chunk, detect_encoding, open_stream, split_stream
 from hcpcreds.manifests.inject.options import InjectOptions
 from hcpcreds.manifests.inject.plan import Plan, Planner, apply_plans
-from hcpcreds.manifests.inject.yaml_edit import DocumentChanges, NotEditableError, edit_lists
+from hcpcreds.manifests.inject.yaml_edit import DocumentChanges, edit_lists
+from hcpcreds.manifests.inject.yaml_text import NotEditableError
 
 _HINT: Final = (
     "Write out the lists that are shared by anchors (&, *) or merge keys (<<), or have a patch printed, "

@@ -4,17 +4,15 @@ No round-trip library does that: they all write the text anew. So the places to 
 that PyYAML's parser leaves, and additions take their indentation and style from their surroundings.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import yaml
 
-from hcpcreds.kubernetes.documents import MAX_BYTES, PlainScalar
 from hcpcreds.kubernetes.objects import Path
-from hcpcreds.kubernetes.writing import is_plain
 from hcpcreds.manifests.inject.changes import Change, Entry, render_path
+from hcpcreds.manifests.inject.yaml_text import Budget, Layout, NotEditableError, Renderer
 
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 """A line break to YAML."""
@@ -23,10 +21,6 @@ _LINE_BREAK: Final = re.compile("\r\n|[\r\n]")
 _ALIAS: Final = re.compile(r"[^*]*\*[^\s,\[\]{}]+")
 _NULL: Final = re.compile(r"(?:null|Null|NULL|~)?\Z")
 _EMPTY_LIST: Final = re.compile(r"\[\s*\]\Z")
-
-
-class NotEditableError(Exception):
-    """The text cannot be changed so, or not by its marks."""
 
 
 class _Edit(NamedTuple):
@@ -64,7 +58,7 @@ def edit_lists(text: str, documents: Sequence[DocumentChanges], *, write_out: bo
         raise NotEditableError("PyYAML finds another number of documents in it")
     first_break = _LINE_BREAK.search(text)
     line_break = first_break.group() if first_break else "\n"
-    budget = _Budget()
+    budget = Budget()
     edits: dict[_Edit, None] = {}  # a list that two containers share is edited once
     for node, document in zip(nodes, documents, strict=True):
         for path, changes in _group(document.changes).items():
@@ -85,23 +79,10 @@ def _group(changes: Sequence[Change]) -> dict[Path, list[Change]]:
     return groups
 
 
-class _Budget:
-    """A limit of the characters written: aliases make a short text larger than memory."""
-
-    def __init__(self) -> None:
-        self._left = MAX_BYTES
-
-    def spend(self, text: str) -> str:
-        self._left -= len(text) + 1
-        if self._left < 0:
-            raise NotEditableError(f"written out, it would be larger than {MAX_BYTES // 1024**2} MiB")
-        return text
-
-
 class _ListEditor:
     """Edits one list of one document."""
 
-    def __init__(self, text: str, root: yaml.Node, path: Path, *, line_break: str, budget: _Budget) -> None:
+    def __init__(self, text: str, root: yaml.Node, path: Path, *, line_break: str, budget: Budget) -> None:
         self._text = text
         self._path = path
         self._indent = 2
@@ -113,15 +94,15 @@ class _ListEditor:
             node = _get(node, step)
         self._observe(node)
         if not isinstance(node, yaml.MappingNode) or not node.value:
-            raise self._refuse("is in no mapping")
+            raise self._refuse("is not in a mapping")
         self._parent = node
         first_key, first_value = root.value[0]
-        self._quoted = first_key.style == '"'
-        between = text[first_key.end_mark.index : first_value.start_mark.index]
-        self._separators = (",", ":") if self._quoted and between == ":" else (", ", ": ")
+        is_quoted = first_key.style == '"'
+        is_compact = text[first_key.end_mark.index : first_value.start_mark.index] == ":"
+        self._renderer = Renderer(
+            is_quoted=is_quoted, is_compact=is_quoted and is_compact, line_break=line_break, budget=budget
+        )
         self._break = line_break
-        self._budget = budget
-        self._rendered: dict[int, tuple[object, str]] = {}  # by id, with the value, whose id it stays
 
     def edit(self, changes: Sequence[Change]) -> list[_Edit]:
         """The edits that make the changes, all of them to this list."""
@@ -150,7 +131,9 @@ class _ListEditor:
         end = self._find_end_after(node, key.end_mark.index)
         start = self._text.rindex("*", 0, end)
         if self._parent.flow_style:
-            return [_Edit(start, end, self._render_list(entries, self._find_layout(key, self._parent)))]
+            return [
+                _Edit(start, end, self._renderer.render_list(entries, self._find_layout(key, self._parent)))
+            ]
         return [
             _Edit(self._skip_back(start, " \t\r\n"), end, ""),
             self._insert(end, self._render_items(entries)),
@@ -193,8 +176,8 @@ class _ListEditor:
             last = node.value[-1]
             layout = self._find_layout(last, node)
             is_tall = last.start_mark.line != last.end_mark.line
-            separator = "," + self._break + layout.margin if layout else self._separators[0]
-            rendered = (self._render_flow(entry, layout if is_tall else None) for entry in added)
+            separator = "," + self._break + layout.margin if layout else self._renderer.comma
+            rendered = (self._renderer.render_flow(entry, layout if is_tall else None) for entry in added)
             return _Edit(end, end, "".join(separator + text for text in rendered))
         dash, width = self._find_dash(node), self._find_width(node)
         return self._insert(end, [line for entry in added for line in self._render_item(entry, dash, width)])
@@ -208,9 +191,9 @@ class _ListEditor:
         if item.flow_style:
             is_tall = item.start_mark.line != item.end_mark.line
             layout = self._find_layout(item, node) if is_tall else None
-            return _Edit(start, end, self._render_flow(entry, layout))
+            return _Edit(start, end, self._renderer.render_flow(entry, layout))
         end = self._skip_back(end, "\r\n")
-        lines = self._render_block(entry, item.start_mark.column)
+        lines = self._renderer.render_block(entry, item.start_mark.column, self._indent)
         return _Edit(start, end, self._break.join(lines).lstrip(" "))
 
     def _fill(self, node: yaml.Node, added: Sequence[Entry], pattern: re.Pattern[str]) -> list[_Edit]:
@@ -219,10 +202,12 @@ class _ListEditor:
         empty = pattern.search(self._text, node.start_mark.index, end)
         if empty is None:  # a comment between the brackets
             start = self._text.index("[", node.start_mark.index) + 1
-            return [_Edit(start, start, ", ".join(self._render_flow(entry, None) for entry in added))]
+            return [
+                _Edit(start, start, ", ".join(self._renderer.render_flow(entry, None) for entry in added))
+            ]
         if self._parent.flow_style:
             key = next(key for key, value in self._parent.value if value is node)
-            rendered = self._render_list(added, self._find_layout(key, self._parent))
+            rendered = self._renderer.render_list(added, self._find_layout(key, self._parent))
             space = " " if empty.start() == end and self._text[end - 1] == ":" else ""
             return [_Edit(empty.start(), end, space + rendered)]
         start = self._skip_back(empty.start(), " \t\r\n")
@@ -231,13 +216,13 @@ class _ListEditor:
 
     def _add_list(self, added: Sequence[Entry]) -> _Edit:
         """Put the list, which is missing, behind all else in its mapping."""
-        key = self._render_text(str(self._path[-1]))
+        key = self._renderer.render_text(str(self._path[-1]))
         if self._parent.flow_style:
             end = self._find_end_of_last(self._parent)
             layout = self._find_layout(self._parent.value[-1][0], self._parent)
-            separator = "," + self._break + layout.margin if layout else self._separators[0]
-            rendered = self._render_list(added, layout)
-            return _Edit(end, end, f"{separator}{key}{self._separators[1]}{rendered}")
+            separator = "," + self._break + layout.margin if layout else self._renderer.comma
+            rendered = self._renderer.render_list(added, layout)
+            return _Edit(end, end, f"{separator}{key}{self._renderer.colon}{rendered}")
         column = self._parent.value[0][0].start_mark.column
         lines = [f"{' ' * column}{key}:", *self._render_items(added)]
         return self._insert(self._find_end(self._parent), lines)
@@ -277,14 +262,14 @@ class _ListEditor:
                 end = self._find_end_after(part, end)
         return end
 
-    def _find_layout(self, child: yaml.Node, parent: yaml.Node) -> "_Layout | None":
+    def _find_layout(self, child: yaml.Node, parent: yaml.Node) -> Layout | None:
         """How the entries of a flow mapping or list are laid out; None when they share a line."""
         margin = self._find_margin(child)
         if margin.strip():
             return None
         outer = self._find_margin(parent)
         outer = outer[: len(outer) - len(outer.lstrip())]
-        return _Layout(margin, margin.removeprefix(outer))
+        return Layout(margin, margin.removeprefix(outer))
 
     def _find_margin(self, node: yaml.Node) -> str:
         """The text before a node on its line."""
@@ -296,69 +281,11 @@ class _ListEditor:
         return [line for entry in entries for line in self._render_item(entry, dash, self._width)]
 
     def _render_item(self, entry: Entry, dash: int, width: int) -> list[str]:
-        first, *others = self._render_block(entry, dash + width)
+        first, *others = self._renderer.render_block(entry, dash + width, self._indent)
         return [f"{' ' * dash}-{first[dash + 1 :]}", *others]
-
-    def _render_block(self, mapping: Entry, column: int) -> list[str]:
-        lines = []
-        for key, value in mapping.items():
-            start = f"{self._budget.spend(' ' * column)}{self._render_text(key)}:"
-            if isinstance(value, Mapping) and value:
-                lines += [start, *self._render_block(value, column + self._indent)]
-            else:
-                lines.append(f"{start} {self._render_flow(value, None)}")
-        return lines
-
-    def _render_list(self, entries: Sequence[Entry], layout: "_Layout | None") -> str:
-        if self._quoted and layout:
-            return self._render_json(entries, layout)
-        return self._render_flow(list(entries), None)
-
-    def _render_flow(self, value: object, layout: "_Layout | None") -> str:
-        if self._quoted and layout:
-            return self._render_json(value, layout)
-        if isinstance(value, Mapping | list):
-            # What aliases share is rendered once, so that a text with many of them is refused at once.
-            if id(value) in self._rendered:
-                return self._budget.spend(self._rendered[id(value)][1])
-            rendered = self._render_collection(value)
-            self._rendered[id(value)] = (value, rendered)
-            return rendered
-        if isinstance(value, PlainScalar):
-            return self._budget.spend(value.text)
-        return self._render_text(value) if isinstance(value, str) else self._budget.spend(json.dumps(value))
-
-    def _render_collection(self, value: Mapping[str, object] | list[object]) -> str:
-        comma, colon = self._separators
-        if isinstance(value, Mapping):
-            pairs = (
-                f"{self._render_text(key)}{colon}{self._render_flow(item, None)}"
-                for key, item in value.items()
-            )
-            return self._budget.spend("{") + comma.join(pairs) + "}"
-        return self._budget.spend("[") + comma.join(self._render_flow(item, None) for item in value) + "]"
-
-    def _render_json(self, value: object, layout: "_Layout") -> str:
-        self._render_flow(value, None)  # which keeps to the budget
-        text = json.dumps(value, ensure_ascii=False, indent=layout.indent)
-        return text.replace("\n", self._break + layout.margin)
-
-    def _render_text(self, text: str) -> str:
-        if not self._quoted and is_plain(text):
-            return self._budget.spend(text)
-        return self._budget.spend(json.dumps(text, ensure_ascii=False))
 
     def _refuse(self, why: str) -> NotEditableError:
         return NotEditableError(f"{render_path(self._path)} {why}")
-
-
-class _Layout(NamedTuple):
-    """Where entries begin that have lines of their own."""
-
-    margin: str
-    """The blanks before each."""
-    indent: str
-    """The additional blanks before their own entries."""
 
 
 def _get(node: yaml.Node, step: str | int) -> yaml.Node:

@@ -1,4 +1,4 @@
-"""Hears what the chain's processes say, keeps the records, and tells the reporter."""
+"""Turns the events of the chain's processes into records, and reports what a person would want to know."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,13 +11,13 @@ from hcpcreds.up.service_owner import ServiceOwner
 from hcpcreds.up.settings import Reporter
 
 
-class Listener:
-    """Everything that is heard of a running chain.
+class Recorder:
+    """Keeps the records of a running chain.
 
     Args:
         records: By workload.
         secret_names: The name of each workload's secret.
-        reporter: Is told what happens, on the event loop.
+        reporter: Shows what happens; called on the event loop.
         stop: Ends the run.
 
     Attributes:
@@ -44,7 +44,7 @@ class Listener:
 
     @asynccontextmanager
     async def looking_up(self, owner: ServiceOwner) -> AsyncIterator[None]:
-        """Look up in the vault what the node mounts and nobody here has stored."""
+        """Within the context, look up in the vault each mounted version that this run did not store."""
         self._owner = owner
         try:
             yield
@@ -55,17 +55,17 @@ class Listener:
             await asyncio.gather(*self._lookups, return_exceptions=True)
 
     def add_problem(self, text: str) -> None:
-        """Something went wrong."""
+        """Add a problem and report it."""
         self.problems.append(text)
         self._reporter.problem(text)
 
-    def hear_node(self, event: Event) -> None:
-        """The node mounted or could not."""
+    def on_node_event(self, event: Event) -> None:
+        """Record that the node mounted a volume, or could not."""
         record = self._records.get(event.get("pod", ""))
         if record is None or event["volume"] != record.volume:
             return
         if event["event"] == "failed":
-            self._tell(record, f"the node could not mount {record.volume}: {event['reason']}")
+            self._report(record, f"the node could not mount {record.volume}: {event['reason']}")
             return
         record.swapped(event["version"], event["at"])
         if self._owner is not None and not record.knows(event["version"]):
@@ -74,8 +74,8 @@ class Listener:
             self._lookups.add(task)
             task.add_done_callback(self._lookups.discard)
 
-    def hear_component(self, record: ComponentRecord, event: Event) -> None:
-        """A component took a new snapshot, or made a call."""
+    def on_component_event(self, record: ComponentRecord, event: Event) -> None:
+        """Record that a component took a new snapshot, or made a call."""
         first_use = False
         if event["event"] == "credential":
             record.reloaded(event["thumbprint"], event["generation"], event["at"])
@@ -83,24 +83,24 @@ class Listener:
             first_use = record.called(event["thumbprint"], event["at"])
         else:
             record.failed(event["error"], event["at"])
-            self._tell(record, f"call failed: {event['error']}")
+            self._report(record, f"call failed: {event['error']}")
         if first_use:
-            self._tell(record, record.describe_newest())
+            self._report(record, record.describe_newest())
         self.changed.set()
 
-    def hear_renewer(self, event: Event) -> None:
-        """The renewer ended a walk."""
+    def on_component_end(self, record: ComponentRecord, reason: str) -> None:
+        """Record that a component's process has ended."""
+        record.ended = reason
+        self.add_problem(f"{record.component}: its process {reason}")
+        self.changed.set()
+
+    def on_renewer_event(self, event: Event) -> None:
+        """Report what a walk of the renewer did not renew."""
         for outcome in event["outcomes"]:
             if outcome["result"] == "failed":
                 self.add_problem(f"not renewed: {outcome['reason']}")
         if event["problem"] is not None:
             self.add_problem(f"the renewer's walk is not complete: {event['problem']}")
-
-    def end_component(self, record: ComponentRecord, reason: str) -> None:
-        """A component's process is gone."""
-        record.ended = reason
-        self.add_problem(f"{record.component}: its process {reason}")
-        self.changed.set()
 
     async def _look_up(self, record: ComponentRecord, version: str, owner: ServiceOwner) -> None:
         try:
@@ -109,13 +109,13 @@ class Listener:
             self.add_problem(str(error))
             return
         if record.expect(CertificateUse(issued.thumbprint, issued.expires, version)):
-            self._tell(record, record.describe_newest())
+            self._report(record, record.describe_newest())
         self.changed.set()
 
-    def _tell(self, record: ComponentRecord, text: str) -> None:
+    def _report(self, record: ComponentRecord, text: str) -> None:
         try:
             self._reporter.happened(record, text)
         except BrokenPipeError:
-            # Nobody reads the output any more: that ends the run as a Ctrl-C does.
+            # Nobody reads the output any more: that ends the run as Ctrl-C does.
             self._reporter = Reporter()
             self._stop()
