@@ -4,19 +4,22 @@
 import asyncio
 import contextlib
 import functools
-import os
-import time
-import weakref
 from collections.abc import Callable
-from datetime import timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
-from azure.core.exceptions import AzureError, ServiceRequestError
+from azure.core.exceptions import AzureError
 from azure.core.rest import AsyncHttpResponse
 
-from hcpcreds.credential.authority import Attempt, Failure, Token, TokenRequest, ask_for_token, build_request
+from hcpcreds.credential.authority import (
+    Attempt,
+    Failure,
+    Token,
+    TokenRequest,
+    build_request,
+    read_failure,
+)
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import (
     BEHIND_SECONDS,
@@ -24,9 +27,8 @@ from hcpcreds.credential.base import (
     CachedToken,
     CredentialBase,
     Outcome,
+    is_final,
 )
-from hcpcreds.credential.source import DEFAULT_BACKSTOP
-from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.fork_locks import first_use
 from hcpcreds.workers import Workers
@@ -62,34 +64,8 @@ class UserAssignedIdentityCredential(CredentialBase):
         InputError: An argument is wrong.
     """
 
-    def __init__(  # noqa: PLR0913 (the sync one's)
-        self,
-        path: str | os.PathLike[str],
-        *,
-        cloud: str | None = None,
-        authority: str | None = None,
-        backstop: timedelta = DEFAULT_BACKSTOP,
-        poll: bool = False,
-        on_reload: Callable[[Status], None] | None = None,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            path,
-            cloud=cloud,
-            authority=authority,
-            backstop=backstop,
-            poll=poll,
-            read=False,
-            on_reload=on_reload,
-            clock=clock,
-            monotonic=monotonic,
-            settings=kwargs,
-        )
-        self._flights: dict[tuple[asyncio.AbstractEventLoop, TokenRequest], _Flight] = {}
-        self._finalizer = weakref.finalize(self, self._give_back)
-        self._finalizer.atexit = False
+    _reads_at_once = False
+    _flights: "dict[tuple[asyncio.AbstractEventLoop, TokenRequest], _Flight]"
 
     async def get_token(
         self,
@@ -191,18 +167,13 @@ class UserAssignedIdentityCredential(CredentialBase):
         self,
         request: TokenRequest,
     ) -> CachedToken:
-        self._check_open()
-        servable = self._get_servable(request)
-        gone = self._get_gone(request)
+        servable, is_due = self._find_token(request)
         if servable is not None:
-            if gone is None and servable.is_due(self._now()):
+            if is_due:
                 self._join(request, patient=False)
             return servable
-        if gone is not None:
-            raise build_error(gone)
         outcome, patient = await self._wait(request)
-        if not patient and isinstance(outcome, Failure) and not outcome.refused:
-            # Somebody else's refresh tried once only, for there was a token still.
+        if not is_final(outcome, patient=patient):
             outcome, _ = await self._wait(request)
         self._check_open()
         if isinstance(outcome, CachedToken):
@@ -257,10 +228,10 @@ class UserAssignedIdentityCredential(CredentialBase):
         try:
             if not self._source.was_read:
                 await call_in_thread(functools.partial(self._source.reload, deliver=self._source.post))
-            asking = ask_for_token(
-                self._source, request, authority=self._authority, cloud=self._cloud, now=self._now
-            )
-            async with contextlib.aclosing(Sender(self._build_pipeline, is_own=self._is_own)) as sender:
+            asking = self._start(request, self._now)
+            async with contextlib.aclosing(
+                Sender(self._build_pipeline, owns_transport=self._owns_transport)
+            ) as sender:
                 attempt = next(asking)
                 while True:
                     seconds = deadline - self._monotonic()
@@ -274,16 +245,13 @@ class UserAssignedIdentityCredential(CredentialBase):
         with first_use:
             from azure.core.pipeline import AsyncPipeline
 
-            from hcpcreds.credential.pipeline import SigningPolicy
+            from hcpcreds.credential.pipeline import assemble
             from hcpcreds.http.aio import make_transport
-            from hcpcreds.http.answers import MAX_TOKEN_ANSWER
-            from hcpcreds.http.policies import build_policies
             from hcpcreds.http.retries import AsyncBoundedRetryPolicy
 
-            settings = self._settings
-            transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER, network=self._get_network())
-            retries = AsyncBoundedRetryPolicy(**settings)
-            return AsyncPipeline(transport, build_policies(retries, SigningPolicy(), **settings))
+            return assemble(
+                AsyncPipeline, make_transport, AsyncBoundedRetryPolicy, self._settings, self._get_network()
+            )
 
 
 class _Flight(NamedTuple):
@@ -303,9 +271,9 @@ class Sender:
     outlives its event loop can only be complained about.
     """
 
-    def __init__(self, build: Callable[[], Any], *, is_own: bool) -> None:
+    def __init__(self, build: Callable[[], Any], *, owns_transport: bool) -> None:
         self._build = build
-        self._is_own = is_own
+        self._owns_transport = owns_transport
         self._pipeline: Any = None
 
     async def send(
@@ -318,17 +286,13 @@ class Sender:
                 # Importing takes a quarter of a second, which no event loop has.
                 self._pipeline = await call_in_thread(self._build)
             response: AsyncHttpResponse = (await self._pipeline.run(request, **options)).http_response
-        except AzureError as error:
-            return error
-        except HcpCredsError:
-            raise
-        except (OSError, ValueError) as error:
-            return ServiceRequestError(str(error))
+        except (AzureError, OSError, ValueError) as error:
+            return read_failure(error)
         return response
 
     async def aclose(self) -> None:
         """Close the connections, unless they are the transport's of somebody else."""
-        if self._pipeline is not None and self._is_own:
+        if self._pipeline is not None and self._owns_transport:
             await self._pipeline.__aexit__()
             # The connections close in the loop's next round, and a loop that ended before would warn of them.
             await asyncio.sleep(0)

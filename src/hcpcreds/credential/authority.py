@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
 from azure.core.rest import AsyncHttpResponse, HttpRequest, HttpResponse
 
 from hcpcreds.clouds import Cloud
@@ -155,6 +155,22 @@ def build_request(attempt: Attempt, *, seconds: float, patient: bool) -> tuple[H
     """
     options = {"attempt": attempt, "retry_on_methods": ["POST"], "timeout": max(seconds, 0.001)}
     return HttpRequest("POST", attempt.url), options if patient else {**options, "retry_total": 0}
+
+
+def read_failure(error: Exception) -> AzureError:
+    """Read why a request got no response.
+
+    Args:
+        error: Raised by the pipeline; an OSError or ValueError comes from the HTTP library.
+
+    Raises:
+        HcpCredsError: The request could not be sent because a setting is wrong.
+    """
+    if isinstance(error, AzureError):
+        return error
+    if isinstance(error, HcpCredsError):
+        raise error
+    return ServiceRequestError(str(error))
 
 
 def ask_for_token(

@@ -4,17 +4,29 @@ import dataclasses
 import logging
 import os
 import re
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from azure.core.credentials import AccessToken, AccessTokenInfo
 
 from hcpcreds.clouds import get_cloud
-from hcpcreds.credential.authority import Failure, Moment, Token, TokenRequest, merge_claims
+from hcpcreds.credential.authority import (
+    Answer,
+    Attempt,
+    Failure,
+    Moment,
+    Token,
+    TokenRequest,
+    ask_for_token,
+    merge_claims,
+)
+from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.settings import read_cloud_config, read_environment
+from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential.status import Status
 from hcpcreds.credential_file.file import check_authority
@@ -80,53 +92,68 @@ Outcome = CachedToken | Failure | HcpCredsError
 """How a flight ended."""
 
 
+def is_final(outcome: Outcome, *, patient: bool) -> bool:
+    """Whether a caller accepts an outcome: a background refresh tries only once, and a caller waits for more.
+
+    Args:
+        outcome: How the flight ended.
+        patient: Whether the flight retried failures.
+    """
+    return patient or not isinstance(outcome, Failure) or outcome.refused
+
+
 class CredentialBase:
     """The part of a credential that neither waits nor sends."""
 
-    def __init__(  # noqa: PLR0913 (the credentials' own)
+    _reads_at_once: ClassVar[bool]
+    """Whether the constructor reads the file; an event loop must not wait for that."""
+    _flights: dict[Any, Any]
+    """The requests in progress."""
+
+    def __init__(  # noqa: PLR0913 (the promised arguments)
         self,
         path: str | os.PathLike[str],
         *,
-        cloud: str | None,
-        authority: str | None,
-        backstop: timedelta,
-        poll: bool,
-        read: bool,
-        on_reload: Callable[[Status], None] | None,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-        settings: dict[str, Any],
+        cloud: str | None = None,
+        authority: str | None = None,
+        backstop: timedelta = DEFAULT_BACKSTOP,
+        poll: bool = False,
+        on_reload: Callable[[Status], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        **kwargs: Any,
     ) -> None:
         self._cloud = None if cloud is None else get_cloud(cloud)
         self._authority = check_authority(authority)
         if backstop <= timedelta(0):
             raise InputError("backstop", ["expected more than zero seconds"])
-        if settings.get("proxies"):
+        if kwargs.get("proxies"):
             with first_use:
-                from hcpcreds.http.proxies import Proxies  # noqa: PLC0415 (start-up time)
+                from hcpcreds.http.proxies import Proxies  # noqa: PLC0415 (imported when it is needed)
 
-            Proxies(settings["proxies"], None)
+            Proxies(kwargs["proxies"], None)
         self._on_reload = on_reload
         self._clock = clock
         self._monotonic = monotonic
         # No lock guards these: an exception may hit a caller between any two lines (a signal, a killed
-        # greenlet), and must not leave one behind that others wait for. Each step is one step of the dict.
+        # greenlet), and must not leave behind a lock that others wait for. Each step is one step of the dict.
         self._closed = False
         self._cached: dict[tuple[Any, ...], CachedToken] = {}
+        self._flights = {}
         self._gone: _Gone | None = None
-        self._settings = settings
-        self._is_own = settings.get("transport") is None
-        """Whether the connections are ours to close."""
+        self._settings = kwargs
         self._network: Any = None
-        self._source, self._give_back = open_source(
+        self._source, release = open_source(
             path,
             backstop=backstop,
             poll=poll,
-            read=read,
+            read=self._reads_at_once,
             clock=clock,
             uses_authority=authority is None,
-            listener=None if on_reload is None else weakref.WeakMethod(self._hear_reload),
+            listener=None if on_reload is None else weakref.WeakMethod(self._notify),
         )
+        self._finalizer = weakref.finalize(self, release)
+        self._finalizer.atexit = False
 
     @classmethod
     def from_environment(cls, **kwargs: Any) -> Self:
@@ -159,7 +186,7 @@ class CredentialBase:
         """How the credential stands now: identity, certificate, last error, and so on; never a secret."""
         return self._complete(self._source.status())
 
-    def _hear_reload(self, status: Status) -> None:
+    def _notify(self, status: Status) -> None:
         if self._on_reload is None or self._closed:
             return
         try:
@@ -194,16 +221,32 @@ class CredentialBase:
             tenant_id = None  # the identity's own: one token serves both ways to ask
         return TokenRequest(scopes, tenant_id, enable_cae, claims)
 
+    @property
+    def _owns_transport(self) -> bool:
+        return self._settings.get("transport") is None
+
     def _get_network(self) -> Any:  # noqa: ANN401 (imported when it is first needed)
         """Get what connections trust; None where the caller sees to that. Reads files the first time."""
-        if self._network is None and self._is_own and self._settings.get("session") is None:
-            from hcpcreds.http.network import Network  # noqa: PLC0415 (start-up time)
+        if self._network is None and self._owns_transport and self._settings.get("session") is None:
+            from hcpcreds.http.network import Network  # noqa: PLC0415
 
             self._network = Network(self._settings)
         return self._network
 
     def _now(self) -> Moment:
         return Moment(self._clock(), self._monotonic())
+
+    def _find_token(self, request: TokenRequest) -> tuple[CachedToken | None, bool]:
+        """Find the token in memory, and whether to refresh it in the background.
+
+        Raises:
+            HcpCredsError: The credential is closed, or the authority does not know the identity.
+        """
+        self._check_open()
+        servable, gone = self._get_servable(request), self._get_gone(request)
+        if servable is None and gone is not None:
+            raise build_error(gone)
+        return servable, servable is not None and gone is None and servable.is_due(self._now())
 
     def _get_servable(self, request: TokenRequest) -> CachedToken | None:
         # A claims challenge means that the resource refuses the cached one.
@@ -223,6 +266,11 @@ class CredentialBase:
                 f"the credential for {self._source.path} was used after its close()",
                 hint="Close it when the last client that uses it is done.",
             )
+
+    def _start(
+        self, request: TokenRequest, now: Callable[[], Moment]
+    ) -> Generator[Attempt, Answer, Token | Failure]:
+        return ask_for_token(self._source, request, authority=self._authority, cloud=self._cloud, now=now)
 
     def _land(self, request: TokenRequest, result: CachedToken | Failure | HcpCredsError) -> Outcome:
         """Keep what a flight brought."""

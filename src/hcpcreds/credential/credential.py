@@ -4,16 +4,12 @@
 import contextlib
 import contextvars
 import functools
-import os
-import time
-import weakref
 from collections.abc import Callable
-from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
-from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.core.rest import HttpResponse
 
 from hcpcreds.credential.authority import (
@@ -22,8 +18,8 @@ from hcpcreds.credential.authority import (
     Moment,
     Token,
     TokenRequest,
-    ask_for_token,
     build_request,
+    read_failure,
 )
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import (
@@ -33,10 +29,9 @@ from hcpcreds.credential.base import (
     CachedToken,
     CredentialBase,
     Outcome,
+    is_final,
 )
 from hcpcreds.credential.flight import Flight
-from hcpcreds.credential.source import DEFAULT_BACKSTOP
-from hcpcreds.credential.status import Status
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.fork_locks import first_use
 from hcpcreds.workers import Workers
@@ -72,34 +67,8 @@ class UserAssignedIdentityCredential(CredentialBase):
     Safe to use from any thread, and after `fork`.
     """
 
-    def __init__(  # noqa: PLR0913 (as issue 3 promises them)
-        self,
-        path: str | os.PathLike[str],
-        *,
-        cloud: str | None = None,
-        authority: str | None = None,
-        backstop: timedelta = DEFAULT_BACKSTOP,
-        poll: bool = False,
-        on_reload: Callable[[Status], None] | None = None,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            path,
-            cloud=cloud,
-            authority=authority,
-            backstop=backstop,
-            poll=poll,
-            read=True,
-            on_reload=on_reload,
-            clock=clock,
-            monotonic=monotonic,
-            settings=kwargs,
-        )
-        self._flights: dict[TokenRequest, Flight] = {}
-        self._finalizer = weakref.finalize(self, self._give_back)
-        self._finalizer.atexit = False
+    _reads_at_once = True
+    _flights: dict[TokenRequest, Flight]
 
     def get_token(
         self,
@@ -183,19 +152,17 @@ class UserAssignedIdentityCredential(CredentialBase):
     ) -> None:
         self.close()
 
-    def _get(self, request: TokenRequest) -> CachedToken:
-        self._check_open()
-        servable = self._get_servable(request)
-        gone = self._get_gone(request)
+    def _get(
+        self,
+        request: TokenRequest,
+    ) -> CachedToken:
+        servable, is_due = self._find_token(request)
         if servable is not None:
-            if gone is None and servable.is_due(self._now()):
+            if is_due:
                 self._refresh(request, servable)
             return servable
-        if gone is not None:
-            raise build_error(gone)
         outcome, patient = self._wait(request)
-        if not patient and isinstance(outcome, Failure) and not outcome.refused:
-            # Somebody else's refresh tried once only, for there was a token still.
+        if not is_final(outcome, patient=patient):
             outcome, _ = self._wait(request)
         self._check_open()
         if isinstance(outcome, CachedToken):
@@ -266,10 +233,10 @@ class UserAssignedIdentityCredential(CredentialBase):
             return self._now()
 
         try:
-            asking = ask_for_token(
-                self._source, request, authority=self._authority, cloud=self._cloud, now=now
-            )
-            with contextlib.closing(_Sender(self._build_pipeline, is_own=self._is_own)) as sender:
+            asking = self._start(request, now)
+            with contextlib.closing(
+                _Sender(self._build_pipeline, owns_transport=self._owns_transport)
+            ) as sender:
                 attempt = next(asking)
                 while True:
                     seconds = flight.deadline - self._monotonic()
@@ -283,16 +250,11 @@ class UserAssignedIdentityCredential(CredentialBase):
         with first_use:
             from azure.core.pipeline import Pipeline
 
-            from hcpcreds.credential.pipeline import SigningPolicy
-            from hcpcreds.http.answers import MAX_TOKEN_ANSWER
-            from hcpcreds.http.policies import build_policies
+            from hcpcreds.credential.pipeline import assemble
             from hcpcreds.http.retries import BoundedRetryPolicy
             from hcpcreds.http.sync import make_transport
 
-            settings = self._settings
-            transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER, network=self._get_network())
-            retries = BoundedRetryPolicy(**settings)
-            return Pipeline(transport, build_policies(retries, SigningPolicy(), **settings))
+            return assemble(Pipeline, make_transport, BoundedRetryPolicy, self._settings, self._get_network())
 
 
 class _AbandonedError(ClientAuthenticationError):
@@ -306,9 +268,9 @@ class _Sender:
     only something to lose: to a fork, to a server that closes it, to the limit of descriptors.
     """
 
-    def __init__(self, build: Callable[[], Any], *, is_own: bool) -> None:
+    def __init__(self, build: Callable[[], Any], *, owns_transport: bool) -> None:
         self._build = build
-        self._is_own = is_own
+        self._owns_transport = owns_transport
         self._pipeline: Any = None
 
     def send(self, attempt: Attempt, *, seconds: float, patient: bool) -> HttpResponse | AzureError:
@@ -318,17 +280,13 @@ class _Sender:
             if self._pipeline is None:
                 self._pipeline = self._build()
             response: HttpResponse = self._pipeline.run(request, **options).http_response
-        except AzureError as error:
-            return error
-        except HcpCredsError:
-            raise
-        except (OSError, ValueError) as error:
-            return ServiceRequestError(str(error))
+        except (AzureError, OSError, ValueError) as error:
+            return read_failure(error)
         return response
 
     def close(self) -> None:
         """Close the connections, unless they are the transport's of somebody else."""
-        if self._pipeline is not None and self._is_own:
+        if self._pipeline is not None and self._owns_transport:
             self._pipeline.__exit__()
 
 
