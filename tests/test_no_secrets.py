@@ -111,7 +111,7 @@ def make_values(content: bytes) -> dict[str, Any]:
         build_secret(credentials),
         loaded,
         Walk(vault_url="https://v", started_at=now, finished_at=now, credentials={"cert": loaded.stored}),
-        Token(token=pem.decode(), token_type="Bearer", asked=Moment(0, 0), expires_in=0, refresh_in=0),
+        Token(token=pem.decode(), token_type="Bearer", requested=Moment(0, 0), expires_in=0, refresh_in=0),
         Attempt(url="https://login/", form={}, snapshot=snapshot, now=lambda: Moment(0, 0)),
         Issued(credentials, certificate.thumbprint, now),
         OwnIdentity("tenant", "client", b"", certificate.key),

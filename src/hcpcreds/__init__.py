@@ -1,7 +1,7 @@
 """Azure credentials for the pods of hosted control planes.
 
-Importing this package loads nothing but this file: azure-core, cryptography and the rest come with the
-first name that needs them, because the package goes into processes that may never ask for a token.
+Importing the package loads only this file. Azure-core, cryptography and the rest are imported with the first
+name that needs them, because many processes that import the package never request a token.
 """
 
 from typing import TYPE_CHECKING

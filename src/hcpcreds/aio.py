@@ -1,4 +1,4 @@
-"""The asyncio twins: same class names, arguments and behaviour as without it."""
+"""The asyncio credential: the same class name, arguments and behaviour as in `hcpcreds`."""
 
 from hcpcreds.credential.aio import UserAssignedIdentityCredential
 

@@ -1,4 +1,4 @@
-"""Azure's clouds: where each one's authority, ARM and Key Vaults are.
+"""Azure's clouds, with the addresses of their authorities, ARM and Key Vaults.
 
 Source: openshift/hypershift, support/azureutil, and the Azure SDKs' own tables (August 2026).
 """
@@ -22,12 +22,12 @@ class Cloud(NamedTuple):
 
     name: str
     authority: str
-    """Token authority, with a closing slash."""
+    """URL of the token authority, with a trailing slash."""
     resource_manager: str
-    """ARM's endpoint."""
+    """URL of ARM."""
     resource_manager_audience: str
     key_vault_suffix: str
-    """Host name of a vault less the vault's name."""
+    """Host name of a vault without the vault's name."""
 
     @property
     def resource_manager_scope(self) -> str:
@@ -82,11 +82,11 @@ CLOUDS: Final = {
     "AzureBleuCloud": _BLEU,
 }
 _NAME: Final = re.compile(r"[A-Za-z ]{1,40}")
-"""What an unknown name is shown in; anything else may be a secret in the wrong place."""
+"""Unknown names that are shown; any other may be a secret in the wrong place."""
 _CLOUDS_IN_CAPITALS: Final = {name.upper(): cloud for name, cloud in CLOUDS.items()}
 
 # Source: AzureAD/microsoft-authentication-library-for-dotnet, KnownMetadataProvider.cs (2026): the aliases of
-# each cloud. A region's own host is one below them: westus2.login.microsoft.com.
+# each cloud. The host of a region is a subdomain of one of them: westus2.login.microsoft.com.
 _ENTRA_HOSTS: Final = (
     ("login.microsoftonline.com", "login.microsoft.com", "login.windows.net", "sts.windows.net"),
     ("login.microsoftonline.us", "login.usgovcloudapi.net"),
@@ -101,7 +101,7 @@ _ENTRA_PATTERNS: Final = tuple(
 )
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-"""Hosts of this machine."""
+"""Host names of the local machine."""
 _OWN_HOSTS: Final = (
     *(cloud.key_vault_suffix for cloud in CLOUDS.values()),
     *(
@@ -122,20 +122,20 @@ SHARED_DOMAINS: Final = frozenset(
         *("chinacloudapp.cn", "chinacloudsites.cn", "trafficmanager.cn"),
     )
 )
-"""Azure's domains below which every service or customer has hosts.
+"""Azure domains that are shared: any service or customer may have hosts below them.
 
-Source: the clouds above; publicsuffix.org, Microsoft's entries."""
+Sources: the clouds above; Microsoft's entries in publicsuffix.org."""
 
 
 def get_cloud(name: str) -> Cloud:
-    """Look a cloud up by its name in HyperShift's API or in a cloud config.
+    """Look up a cloud by its name in HyperShift's API or in a cloud config.
 
     Args:
-        name: For instance `AzurePublicCloud`, in any case of letters as for Azure's libraries in Go
-            (Azure/go-autorest, EnvironmentFromName); the empty text means the default.
+        name: For instance `AzurePublicCloud`; case does not matter, as in Azure's Go libraries
+            (Azure/go-autorest, EnvironmentFromName). An empty name means the default cloud.
 
     Raises:
-        InputError: No such cloud; the message lists those that there are.
+        InputError: There is no such cloud; the message lists the known ones.
     """
     try:
         return _CLOUDS_IN_CAPITALS[(name or DEFAULT_CLOUD).upper()]
@@ -160,19 +160,19 @@ def find_cloud(authority: str) -> Cloud | None:
 
 
 def is_entra_host(host: str) -> bool:
-    """Tell whether a host name is one of Entra ID's token authorities, a region's own or another cloud's too.
+    """Return whether a host name is a token authority of Entra ID, in any cloud or region.
 
     Args:
-        host: A host name without port, in any case of letters.
+        host: A host name without a port; case does not matter.
     """
     return any(pattern.fullmatch(host.lower()) for pattern in _ENTRA_PATTERNS)
 
 
 def is_same_authority(host: str, other: str) -> bool:
-    """Tell whether two host names are one authority: the same host, or both Entra ID's in the same cloud.
+    """Return whether two host names are the same authority: equal, or both Entra ID's in the same cloud.
 
     Args:
-        host: A host name without port, in any case of letters.
+        host: A host name without a port; case does not matter.
         other: Another one.
     """
     host, other = host.lower(), other.lower()

@@ -1,33 +1,33 @@
-"""The one tree of errors.
+"""The single tree of errors.
 
-Everything that hcpcreds raises on purpose is an HcpCredsError::
+Every error that hcpcreds raises deliberately is an HcpCredsError::
 
     HcpCredsError
-    ├─ InputError                also ValueError: wrong input, found before anything was done
+    ├─ InputError                also ValueError: wrong input, found before anything was started
     ├─ MountError                the credential file in the pod
-    │  ├─ MountNotReadyError     cannot be used for the moment
-    │  │  └─ MountAbsentError    not there (yet)
-    │  └─ MountFormatError       there, and not usable
-    ├─ TokenError                no token could be had
-    │  ├─ TokenRefusedError      the authority said no
-    │  └─ TokenUnavailableError  the authority could not be asked, or answered nonsense
-    ├─ CredentialExpiredError    the file's certificate is past its time
+    │  ├─ MountNotReadyError     cannot be used at the moment
+    │  │  └─ MountAbsentError    does not exist (yet)
+    │  └─ MountFormatError       exists, but is not usable
+    ├─ TokenError                no token could be obtained
+    │  ├─ TokenRefusedError      the authority refused the request
+    │  └─ TokenUnavailableError  the authority was unreachable, or its response unusable
+    ├─ CredentialExpiredError    the certificate in the file has expired
     ├─ SourceClosedError         also RuntimeError: used after close()
-    ├─ IssueError                the managed-identity data plane did not issue
-    │  ├─ IssueRefusedError      it said no
-    │  └─ IssueUnavailableError  it could not be asked, or answered nonsense
-    ├─ StoreError                Key Vault did not store or give back
-    │  ├─ StoreRefusedError      it said no
-    │  │  └─ SecretNotFoundError there is no such secret
-    │  └─ StoreUnavailableError  it could not be asked, or answered nonsense
-    ├─ LeaseError                a Kubernetes Lease could not be taken or kept
-    │  ├─ LeaseRefusedError      the API server said no
-    │  └─ LeaseUnavailableError  it could not be asked
+    ├─ IssueError                the managed-identity data plane issue a credential
+    │  ├─ IssueRefusedError      it refused the request
+    │  └─ IssueUnavailableError  it was unreachable, or its response unusable
+    ├─ StoreError                a secret could not be written to or read from Key Vault
+    │  ├─ StoreRefusedError      Key Vault refused the request
+    │  │  └─ SecretNotFoundError the secret does not exist
+    │  └─ StoreUnavailableError  Key Vault was unreachable, or its response unusable
+    ├─ LeaseError                a Kubernetes Lease could not be acquired or kept
+    │  ├─ LeaseRefusedError      the API server refused the request
+    │  └─ LeaseUnavailableError  the API server was unreachable or overloaded
     └─ ChainError                a step or a process of `hcpcreds up` failed
 
-What is raised to the Azure SDK is Azure's own error too: see `hcpcreds.credential`.
-No error ever carries a secret: neither a file's content nor a token nor a key. Messages are printable,
-whatever the names and paths in them hold.
+Errors raised to the Azure SDK are Azure's own errors too: see `hcpcreds.credential`.
+No error carries a secret: no file content, token or key. Messages are printable, whatever characters the
+names and paths in them contain.
 """
 
 import traceback
@@ -68,15 +68,15 @@ class HcpCredsError(Exception):
     """Base of every error of hcpcreds.
 
     Args:
-        message: What failed, where, and what was expected, without a closing full stop.
-        hint: The next step for the person who reads it.
+        message: What failed, where, and what was expected, without a final full stop.
+        hint: The next step for the reader.
     """
 
     retryable: ClassVar[bool] = False
-    """Whether the same call may succeed later without anything being fixed."""
+    """Whether the same call may succeed later although nobody fixes anything."""
 
     options: tuple[str, ...] = ()
-    """Names of arguments that would settle it: a command line spells them as its options."""
+    """Names of the arguments that would resolve the error; a command spells them as its options."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         message = make_lines_printable(message)
@@ -96,9 +96,9 @@ class InputError(HcpCredsError, ValueError):
 
     Args:
         where: The file, argument or object that is wrong.
-        problems: Every problem found, each starting with the path of the field that it speaks of.
+        problems: Every problem found, each starting with the path of its field.
         hint: The next step.
-        options: Names of the arguments that would settle it.
+        options: Names of the arguments that would resolve the error.
     """
 
     def __init__(
@@ -120,22 +120,22 @@ class MountError(HcpCredsError):
 
 
 class MountNotReadyError(MountError):
-    """The credential file cannot be used for the moment: not there, not valid yet, or it cannot be read."""
+    """The credential file cannot be used at the moment: it is absent, not valid yet, or cannot be read."""
 
     retryable = True
 
 
 class MountAbsentError(MountNotReadyError):
-    """There is no credential file (yet): the driver may still be mounting it, or the path is wrong."""
+    """The credential file does not exist (yet): the driver may still be mounting it, or the path is wrong."""
 
 
 class MountFormatError(MountError):
-    """The credential file is there, but is not a usable credential. Names the field, never its value.
+    """The credential file exists, but is not a usable credential. Names the field, never its value.
 
     Args:
-        message: As for every error; names every problem.
+        message: As for every error; lists every problem.
         hint: The next step.
-        problems: The same problems one by one, each starting with its key.
+        problems: The same problems as separate texts, each starting with its key.
     """
 
     def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[str] = ()) -> None:
@@ -144,21 +144,21 @@ class MountFormatError(MountError):
 
 
 class TokenError(HcpCredsError):
-    """No token could be had for an identity."""
+    """No token could be obtained for an identity."""
 
 
 class TokenRefusedError(TokenError):
-    """The authority refused: wrong or unregistered certificate, unknown application, unknown scope."""
+    """The authority refused the request: wrong or unregistered certificate, unknown application or scope."""
 
 
 class TokenUnavailableError(TokenError):
-    """The authority could not be reached, was overloaded, or answered something that is no answer."""
+    """The authority was unreachable or overloaded, or its response was unusable."""
 
     retryable = True
 
 
 class CredentialExpiredError(HcpCredsError):
-    """The certificate in the credential file is past its time, and no newer one has been mounted."""
+    """The certificate in the credential file has expired, and no newer one has been mounted."""
 
 
 class SourceClosedError(HcpCredsError, RuntimeError):
@@ -170,43 +170,43 @@ class IssueError(HcpCredsError):
 
 
 class IssueRefusedError(IssueError):
-    """The data plane said no: wrong caller, unknown identity, no longer renewable."""
+    """The data plane refused: wrong caller, unknown identity, or no longer renewable."""
 
 
 class IssueUnavailableError(IssueError):
-    """The data plane could not be reached, was overloaded, or answered something that is no credential."""
+    """The data plane was unreachable or overloaded, or its response was not a credential."""
 
     retryable = True
 
 
 class StoreError(HcpCredsError):
-    """Key Vault did not take or give back a secret, or what it gave back is no credential."""
+    """A secret could not be written to or read from Key Vault, or does not hold a credential."""
 
 
 class StoreRefusedError(StoreError):
-    """Key Vault said no: wrong caller, disabled secret, a name or value that it does not take."""
+    """Key Vault refused: wrong caller, disabled secret, or a name or value that it does not accept."""
 
 
 class SecretNotFoundError(StoreRefusedError):
-    """There is no secret of that name in the vault, or not this version of it."""
+    """The vault has no secret of that name, or not that version of it."""
 
 
 class StoreUnavailableError(StoreError):
-    """Key Vault could not be reached, was overloaded, or answered something that is no answer."""
+    """Key Vault was unreachable or overloaded, or its response was unusable."""
 
     retryable = True
 
 
 class LeaseError(HcpCredsError):
-    """A Kubernetes Lease could not be taken or kept."""
+    """A Kubernetes Lease could not be acquired or kept."""
 
 
 class LeaseRefusedError(LeaseError):
-    """The API server said no: a missing role, a missing namespace, a token that it does not accept."""
+    """The API server refused: missing role, missing namespace, or a token that it does not accept."""
 
 
 class LeaseUnavailableError(LeaseError):
-    """The API server could not be reached, or was overloaded."""
+    """The API server was unreachable or overloaded."""
 
     retryable = True
 
@@ -216,7 +216,7 @@ class ChainError(HcpCredsError):
 
 
 def locate(error: BaseException) -> str:
-    """Say of an unexpected error its type and where in hcpcreds it came up; its text may hold a secret."""
+    """Describe an unexpected error by its type and its place in hcpcreds; its text may contain a secret."""
     places = [
         f"{frame.f_globals['__name__']}, line {line}"
         for frame, line in traceback.walk_tb(error.__traceback__)

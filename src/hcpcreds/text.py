@@ -1,18 +1,18 @@
-"""Foreign text made safe to show: in an error, a log line, a metric, on a terminal.
+"""Makes foreign text safe to show: in errors, log lines and metrics, and on terminals.
 
-Foreign is whatever somebody else wrote: an answer of Entra ID, Key Vault or an API server, a value or a name
-in a mounted file, a manifest, a Lease. It may hold a token that was echoed back, an escape sequence that
-rewrites a terminal, a line break that forges a log line, or 200 MB of anything.
+Foreign text is anything that somebody else wrote: a response of Entra ID, Key Vault or an API server, a value
+or a name in a mounted file, a manifest or a Lease. It may contain a token that was echoed back, an escape
+sequence that rewrites the terminal, a line break that forges a log line, or 200 MB of anything.
 """
 
 import re
 from typing import Final
 
-MAX_FOREIGN_TEXT: Final = 300
-"""Characters of a foreign text that are shown."""
+_MAX_FOREIGN_TEXT: Final = 300
+"""Characters of a foreign text that are shown by default."""
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# The names' limits are ARM's; nothing that could be a pasted secret passes.
+# The limits of the names are ARM's. Nothing that could be a pasted secret matches.
 RESOURCE_ID: Final = re.compile(
     r"/subscriptions/[\w-]{1,64}/resourcegroups/[\w.()-]{1,90}/providers/"
     r"microsoft\.managedidentity/userassignedidentities/[\w-]{1,128}",
@@ -21,10 +21,10 @@ RESOURCE_ID: Final = re.compile(
 
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _SECRETS: Final = re.compile(
-    r"eyJ[\w-]{10,}(?:\.[\w-]*)*"  # a JWT, whole or cut off
+    r"eyJ[\w-]{10,}(?:\.[\w-]*)*"  # a JWT, complete or cut off
     r"|(?i:(?P<scheme>bearer|\bbasic)\s+(?:[^\s\"',;]*bearer\s+)*)[^\s\"',;]+"
-    r"|-----BEGIN .*?(?:-----END [^-]*-----|$)"  # PEM, whole or cut off
-    r"|[A-Za-z0-9+/]{60,}(?: [A-Za-z0-9+/]{60,})+(?: [A-Za-z0-9+/]+={0,2})?"  # its lines alone
+    r"|-----BEGIN .*?(?:-----END [^-]*-----|$)"  # PEM, complete or cut off
+    r"|[A-Za-z0-9+/]{60,}(?: [A-Za-z0-9+/]{60,})+(?: [A-Za-z0-9+/]+={0,2})?"  # lines of PEM without labels
     r"|[A-Za-z0-9+/]{100,}={0,2}"  # base64 of a key, a certificate, a PKCS#12
     r"|[\w-]{100,}",  # an opaque token
     re.ASCII,
@@ -32,40 +32,40 @@ _SECRETS: Final = re.compile(
 
 
 def make_printable(text: object) -> str:
-    """Make a text printable and nothing else, for what has to be found again as it is: a path, a name.
+    """Make a text printable and change nothing else: for paths and names, which the reader has to find again.
 
-    Each character that cannot be printed (line breaks, C0 and C1 controls, bidirectional controls, lone
-    surrogates) becomes U+FFFD. No secret is masked and nothing is cut.
+    Each unprintable character (line breaks, C0 and C1 controls, bidirectional controls, lone surrogates)
+    becomes U+FFFD. Secrets are not masked and nothing is cut off.
     """
     return "".join(each if each.isprintable() else _REPLACEMENT for each in str(text))
 
 
 def make_lines_printable(text: str) -> str:
-    """Make each line of a text of our own printable: of a list of problems, which may hold foreign text."""
+    """Make each line of our own text printable: a list of problems, say, which may contain foreign text."""
     return "\n".join(map(make_printable, text.split("\n")))
 
 
-def make_safe(text: object, *, limit: int = MAX_FOREIGN_TEXT) -> str:
-    """Make a foreign text safe to show: one line, printable, without secrets, and not too long.
+def make_safe(text: object, *, limit: int = _MAX_FOREIGN_TEXT) -> str:
+    """Make a foreign text safe to show: one printable line of limited length, without secrets.
 
-    Line breaks and runs of blanks become one blank; characters that cannot be printed (C0 and C1 controls,
-    bidirectional controls, lone surrogates) become U+FFFD; JWTs, `Bearer …` and runs of 100 or more
-    characters as keys and opaque tokens have become `***`; what is left is cut to the limit.
+    Line breaks and runs of blanks become one blank. Unprintable characters (C0 and C1 controls, bidirectional
+    controls, lone surrogates) become U+FFFD. JWTs, `Bearer …`, and runs of 100 or more characters that may be
+    keys or opaque tokens become `***`. The rest is cut to the limit.
 
     Args:
-        text: Anything; what is not a text is shown as its `str`.
-        limit: Characters to keep at most.
+        text: Anything; a value of another type is converted with `str`.
+        limit: Maximum number of characters.
     """
-    # Cut first, so that the cost has a bound: what is cut off within a secret still looks like one.
+    # Cut first, to bound the cost: a secret that is cut in the middle still looks like one.
     line = make_printable(" ".join(str(text)[: 4 * limit + 1000].split()))
     line = _SECRETS.sub(_mask, line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def show_id(value: object) -> str:
-    """Show a foreign identifier only when it looks like one: a UUID, or the resource id of an identity.
+    """Show a foreign identifier only if it is a UUID or the resource id of a managed identity.
 
-    Anything else may be a secret pasted into the wrong field, so only its kind and length are told.
+    Anything else may be a secret that was pasted into the wrong field: only its type or length is shown.
     """
     if not isinstance(value, str):
         return "nothing" if value is None else f"a {type(value).__name__}"

@@ -116,7 +116,7 @@ def test_bundle_is_refused_with_its_reason_when_it_is(bundle: bytes, says: str):
 
 def test_bundle_is_refused_when_it_holds_too_many_certificates():
     first, *others = (issue(days=90 + each).certificate_pem for each in range(33))
-    assert parse_certificate(b"".join(others) + ISSUED.key_pem).passed_over == 31
+    assert parse_certificate(b"".join(others) + ISSUED.key_pem).unused == 31
     with pytest.raises(ValueError, match="more than 32 certificates"):
         parse_certificate(b"".join([first, *others]) + ISSUED.key_pem)
 

@@ -1,8 +1,13 @@
-"""What runs in the pod: a mounted credential file becomes Azure tokens, and stays right while it rotates.
+"""Turns a mounted credential file into Azure tokens, and follows its rotations. Runs in the pod.
 
-What happens is logged by the logger `hcpcreds.credential`. Its records have two attributes more, for metrics:
-`path`, and `event`: `reloaded` (a new credential was taken), `rejected` (a content was not), `unreadable`,
-`mended` (a time was missing), `refused` and `accepted` (by the authority), `token_failed`.
+The logger `hcpcreds.credential` reports what happens. Its records have two additional attributes for metrics:
+`path`, and `event`, which is one of
+
+- `reloaded`, `rejected`, `unreadable`: the file was accepted, was not accepted, could not be read;
+- `fixed`: the file was accepted although it is unusual, for instance because a time is missing;
+- `refused`, `accepted`: the authority refuses, or accepts again, the current certificate;
+- `gone`, `back`: the authority does not know the identity, or knows it again;
+- `token_failed`: a token request failed.
 """
 
 from hcpcreds.credential.credential import UserAssignedIdentityCredential

@@ -1,4 +1,4 @@
-"""Whether a credential file that parses is taken in the place of the current one."""
+"""Decides whether a credential file that parses is accepted in place of the current one."""
 
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -10,19 +10,19 @@ from hcpcreds.errors import CredentialExpiredError, HcpCredsError, MountFormatEr
 
 
 def is_expired(file: CredentialFile, now: datetime) -> bool:
-    """Whether nothing can be got with a file any more, even if the authority's clock is behind."""
-    # Skewed is now, and not the file's time, which may be the last of the calendar.
+    """Return whether a file is useless even if the authority's clock is behind."""
+    # The skew is applied to `now`, because the time in the file may be the last of the calendar.
     return now - CLOCK_SKEW >= file.not_after
 
 
 def find_foreign_cloud(path: str, file: CredentialFile, cloud: Cloud) -> HcpCredsError | None:
-    """Find whether a file's authority is another cloud's. One that nobody knows may be anybody's."""
+    """Return an error if the file names an authority of another cloud. Unknown hosts may be in any cloud."""
     host, own = urlsplit(file.authority).hostname or "", urlsplit(cloud.authority).hostname or ""
     if not is_entra_host(host) or is_same_authority(host, own):
         return None
     return MountFormatError(
         f"{path} names the authority {host}, which is not one of {cloud.name}",
-        hint="Mount the secret of this cloud's identity, or name the file's cloud.",
+        hint="Mount a secret of an identity in this cloud, or pass the cloud of the file.",
     )
 
 
@@ -33,27 +33,27 @@ def find_foreign(
     *,
     uses_authority: bool,
 ) -> HcpCredsError | None:
-    """Find why a file is somebody else's, and so is not taken whatever becomes of the current one.
+    """Return an error if a file belongs to another identity or authority, and so can never be accepted.
 
     Args:
-        path: Where both came from.
-        file: What is there now.
-        current: What serves.
-        uses_authority: Whether anybody asks the authority that the file names.
+        path: The path of both files, for messages.
+        file: The new file.
+        current: The current file, if any.
+        uses_authority: Whether a credential sends its requests to the authority that the file names.
     """
     if current is None:
         return None
     if (file.client_id, file.tenant_id) != (current.client_id, current.tenant_id):
         return MountFormatError(
-            f"{path} is now for identity {file.client_id} of tenant {file.tenant_id}, and this "
-            f"process serves {current.client_id} of tenant {current.tenant_id}",
-            hint="Restart the process if the identity was replaced on purpose.",
+            f"{path} now holds identity {file.client_id} of tenant {file.tenant_id}, but this "
+            f"process uses {current.client_id} of tenant {current.tenant_id}",
+            hint="Restart the process if the identity was replaced deliberately.",
         )
     new, old = urlsplit(file.authority).hostname or "", urlsplit(current.authority).hostname or ""
     if uses_authority and not is_same_authority(new, old):
         return MountFormatError(
-            f"{path} now names the authority {new}, and this process asks {old}",
-            hint="Restart the process if the authority was replaced on purpose.",
+            f"{path} now names the authority {new}, but this process uses {old}",
+            hint="Restart the process if the authority was replaced deliberately.",
         )
     return None
 
@@ -61,14 +61,14 @@ def find_foreign(
 def find_fault(
     path: str, file: CredentialFile, current: CredentialFile | None, *, now: datetime, is_refused: bool
 ) -> HcpCredsError | None:
-    """Find why a file of the same identity is not taken now; it may be later.
+    """Return an error if a file of the same identity is not accepted now; it may be accepted later.
 
     Args:
-        path: Where both came from.
-        file: What is there now.
-        current: What serves.
+        path: The path of both files, for messages.
+        file: The new file.
+        current: The current file, if any.
         now: Aware time.
-        is_refused: Whether the authority refuses the current one.
+        is_refused: Whether the authority refuses the current certificate.
     """
     if is_expired(file, now):
         return CredentialExpiredError(
@@ -76,8 +76,8 @@ def find_fault(
         )
     if now + CLOCK_SKEW < file.not_before:
         return MountNotReadyError(
-            f"the credential in {path} is valid only from {file.not_before} on",
-            hint="It is taken when its time comes. Is the clock here right?",
+            f"the credential in {path} is not valid before {file.not_before}",
+            hint="It will be accepted at that time. Is the clock of this machine right?",
         )
     if (
         current is not None
@@ -88,6 +88,6 @@ def find_fault(
         return MountFormatError(
             f"the credential in {path} is not later than the current one: its not_before is "
             f"{file.not_before}, the current one's {current.not_before}",
-            hint="An old version of the secret was mounted; it is taken if the current one fails.",
+            hint="An old version of the secret is mounted; it is accepted if the current one fails.",
         )
     return None

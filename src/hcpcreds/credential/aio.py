@@ -22,8 +22,8 @@ from hcpcreds.credential.authority import (
 )
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import (
-    BEHIND_SECONDS,
     FLIGHT_SECONDS,
+    REFRESH_SECONDS,
     CachedToken,
     CredentialBase,
     Outcome,
@@ -41,27 +41,27 @@ T = TypeVar("T")
 class UserAssignedIdentityCredential(CredentialBase):
     """Azure tokens for a managed identity, from its mounted credential file, in asyncio code.
 
-    As `hcpcreds.credential.UserAssignedIdentityCredential`, whose file it shares when both have the same
-    path. It blocks no event loop: files are read in another thread, and signing takes 0.3 ms, about as long
-    as handing it to one. Several event loops may use it, also at once: each asks for itself, and all share
-    the tokens. It needs nothing of a loop's default executor.
+    Works like `hcpcreds.credential.UserAssignedIdentityCredential`, and shares its source if both have the
+    same path. It does not block the event loop: files are read in another thread, and signing takes 0.3 ms,
+    about as long as passing it to a thread. Several event loops may use it, even concurrently: each sends its
+    own requests, and all share the tokens. It does not use the loop's default executor.
 
     Args:
         path: The credential file inside its mount, for instance `/mnt/certs/ingress`.
-        cloud: Name of the Azure cloud. A file that names another cloud's authority is refused.
-        authority: `https` URL of the token authority, instead of the file's.
-        backstop: How often the file is read even if nothing seems to have happened to it.
+        cloud: Name of the Azure cloud. A file that names an authority of another cloud is refused.
+        authority: `https` URL of the token authority, instead of the one in the file.
+        backstop: Longest time between two reads of the file, even if no change is noticed.
         poll: Read the file every second instead of watching it: for network file systems.
-        on_reload: Called with the status whenever a later credential has replaced another one (so not for the
-            first), in the watcher's thread: return soon. What it raises is logged.
+        on_reload: Called with the status after a later credential has replaced another one (so not after the
+            first), on the watcher's thread: return quickly. Exceptions are logged.
         clock: Unix time; for tests.
-        monotonic: Seconds on a clock that nobody sets; for tests.
-        **kwargs: azure-core's usual ones (`transport`, `connection_verify`, `proxies`, `retry_total`,
-            `connection_timeout`, ...). A `transport` that is given stays its giver's to close. The timeouts
-            are 30 s unless given; bodies are never logged, for they hold assertions and tokens.
+        monotonic: Seconds on a clock that cannot be set; for tests.
+        **kwargs: azure-core's keyword arguments (`transport`, `connection_verify`, `proxies`, `retry_total`,
+            `connection_timeout`, ...). The caller closes its own `transport`. Timeouts default to 30 s.
+            Bodies are never logged, because they contain assertions and tokens.
 
     Raises:
-        InputError: An argument is wrong.
+        InputError: An argument is invalid.
     """
 
     _reads_at_once = False
@@ -73,27 +73,28 @@ class UserAssignedIdentityCredential(CredentialBase):
         claims: str | None = None,
         tenant_id: str | None = None,
         enable_cae: bool = False,
-        **kwargs: Any,  # noqa: ARG002 (the protocol's)
+        **kwargs: Any,  # noqa: ARG002 (part of the protocol)
     ) -> AccessToken:
-        """Get an access token, from memory if there is one.
+        """Get an access token, from memory if possible.
 
         Args:
-            *scopes: What it is for; for instance `https://management.azure.com/.default`.
-            claims: A claims challenge; asks for a new token.
-            tenant_id: Another tenant than the identity's own.
-            enable_cae: Ask for a token under continuous access evaluation.
+            *scopes: The scopes of the token, for instance `https://management.azure.com/.default`.
+            claims: A claims challenge; always requests a new token.
+            tenant_id: A tenant other than the identity's own.
+            enable_cae: Request a token with continuous access evaluation.
             **kwargs: Ignored.
 
         Raises:
             MountAbsentError: There is no credential file yet; also azure-identity's
                 CredentialUnavailableError.
             MountNotReadyError, MountFormatError, CredentialExpiredError, TokenRefusedError,
-                TokenUnavailableError: As they say; each is also azure-core's ClientAuthenticationError.
+                TokenUnavailableError: See their descriptions; each is also azure-core's
+                ClientAuthenticationError.
             SourceClosedError: After `close()`.
 
-        Waits for the authority when there is no token in memory that is good for a while: two minutes at
-        most.
+        Waits for the authority if no cached token is valid for long enough: at most two minutes.
         """
+        # Inlined here and below: azure-core calls these methods for each request.
         if claims is None:
             cached = self._cached.get((scopes, tenant_id, enable_cae))
             if (
@@ -109,14 +110,14 @@ class UserAssignedIdentityCredential(CredentialBase):
     async def get_token_info(
         self, *scopes: str, options: TokenRequestOptions | None = None
     ) -> AccessTokenInfo:
-        """Get an access token with the time to refresh it, from memory if there is one.
+        """Get an access token with its refresh time, from memory if possible.
 
         Args:
             *scopes: As for `get_token`.
             options: `claims`, `tenant_id`, `enable_cae`, as for `get_token`.
 
         Raises:
-            HcpCredsError: As `get_token` does.
+            HcpCredsError: As for `get_token`.
         """
         claims, tenant_id, enable_cae = None, None, False
         if options:
@@ -137,7 +138,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         ).info
 
     async def close(self) -> None:
-        """Stop watching, forget the tokens, let go who waits for one. More than once is no error."""
+        """Stop watching the file, forget the tokens and release waiting callers. Later calls do nothing."""
         self._closed = True
         self._cached.clear()
         self._finalizer()
@@ -163,28 +164,25 @@ class UserAssignedIdentityCredential(CredentialBase):
     ) -> None:
         await self.close()
 
-    async def _get(
-        self,
-        request: TokenRequest,
-    ) -> CachedToken:
-        servable, is_due = self._find_token(request)
-        if servable is not None:
+    async def _get(self, request: TokenRequest) -> CachedToken:
+        cached, is_due = self._find_token(request)
+        if cached is not None:
             if is_due:
                 self._join(request, patient=False)
-            return servable
+            return cached
         outcome, patient = await self._wait(request)
         if not is_final(outcome, patient=patient):
             outcome, _ = await self._wait(request)
         self._check_open()
         if isinstance(outcome, CachedToken):
             return outcome
-        # In a thread, for it may import azure.identity.
+        # In a thread, because it may import azure.identity.
         raise await call_in_thread(build_error, outcome)
 
     async def _wait(self, request: TokenRequest) -> tuple[Outcome, bool]:
         flight = self._join(request, patient=True)
         try:
-            # Who waits may be cancelled; the others who wait for the same token are not.
+            # Cancelling one caller must not cancel the others that wait for the same token.
             return await asyncio.shield(flight.task), flight.is_patient
         except asyncio.CancelledError:
             me = asyncio.current_task()
@@ -193,7 +191,7 @@ class UserAssignedIdentityCredential(CredentialBase):
             return self._describe_overdue(), flight.is_patient
 
     def _join(self, request: TokenRequest, *, patient: bool) -> "_Flight":
-        """Get this event loop's request under way, or start it."""
+        """Return this event loop's flight for a request; start it if there is none."""
         loop, now = asyncio.get_running_loop(), self._monotonic()
         flight = self._flights.get((loop, request))
         if flight is not None and now < flight.deadline:
@@ -203,7 +201,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         for each in self._flights.copy():
             if each[0].is_closed():
                 self._flights.pop(each, None)
-        deadline = now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS)
+        deadline = now + (FLIGHT_SECONDS if patient else REFRESH_SECONDS)
         task = loop.create_task(self._fly(request, deadline, patient=patient))
         flight = self._flights[loop, request] = _Flight(task, deadline, patient)
         return flight
@@ -238,7 +236,7 @@ class UserAssignedIdentityCredential(CredentialBase):
                     attempt = asking.send(await sender.send(attempt, seconds=seconds, patient=patient))
         except StopIteration as stop:
             return CachedToken(stop.value) if isinstance(stop.value, Token) else stop.value
-        except Exception as error:  # noqa: BLE001 (nothing foreign leaves; its frames could hold a token)
+        except Exception as error:  # noqa: BLE001 (foreign errors must not leave; their frames may hold a token)
             return self._describe_unexpected(error)
 
     def _build_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's own)
@@ -255,20 +253,20 @@ class UserAssignedIdentityCredential(CredentialBase):
 
 
 class _Flight(NamedTuple):
-    """One request under way, for all in its event loop who wait for the same token. Its task never raises."""
+    """A token request in progress, for all callers in one event loop. Its task never raises."""
 
     task: "asyncio.Task[Outcome]"
     deadline: float
-    """Monotonic time from which on nobody waits for it."""
+    """Monotonic time at which callers stop waiting."""
     is_patient: bool
-    """Whether failures are tried again; a refresh behind a caller that has a token still is not."""
+    """Whether failures are retried. A background refresh does not retry: its caller still has a token."""
 
 
 class Sender:
     """Sends one flight's requests through an azure-core pipeline, and closes its connections.
 
-    They are not kept for the next flight: tokens are asked for once an hour or so, and a connection that
-    outlives its event loop can only be complained about.
+    They are not kept for the next flight: tokens are requested about once an hour, and a connection that
+    outlives its event loop only causes a warning.
     """
 
     def __init__(self, build: Callable[[], Any], *, owns_transport: bool) -> None:
@@ -279,11 +277,11 @@ class Sender:
     async def send(
         self, attempt: Attempt, *, seconds: float, patient: bool
     ) -> AsyncHttpResponse | AzureError:
-        """Send, with azure-core's retries."""
+        """Send an attempt, with azure-core's retries."""
         request, options = build_request(attempt, seconds=seconds, patient=patient)
         try:
             if self._pipeline is None:
-                # Importing takes a quarter of a second, which no event loop has.
+                # Importing takes a quarter of a second: too long for an event loop.
                 self._pipeline = await call_in_thread(self._build)
             response: AsyncHttpResponse = (await self._pipeline.run(request, **options)).http_response
         except (AzureError, OSError, ValueError) as error:
@@ -291,15 +289,15 @@ class Sender:
         return response
 
     async def aclose(self) -> None:
-        """Close the connections, unless they are the transport's of somebody else."""
+        """Close the connections, unless the transport is the caller's own."""
         if self._pipeline is not None and self._owns_transport:
             await self._pipeline.__aexit__()
-            # The connections close in the loop's next round, and a loop that ended before would warn of them.
+            # The connections close in the loop's next iteration; without it, a loop that ends now would warn.
             await asyncio.sleep(0)
 
 
 async def call_in_thread(function: Callable[..., T], *arguments: object) -> T:
-    # Not by asyncio.to_thread: its threads may all wait for what this is needed for.
+    # Not asyncio.to_thread: all of its threads may be waiting for the result of this call.
     return await asyncio.wrap_future(_workers.call(functools.partial(function, *arguments)))
 
 

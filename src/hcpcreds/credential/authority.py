@@ -1,7 +1,7 @@
-"""Asking the authority for a token, less the sending.
+"""Token requests to the authority, without the I/O.
 
-Sends nothing itself: a generator that yields what to send and is sent what came back, so that the sync and
-the asyncio credential share every decision. Source: learn.microsoft.com, "OAuth 2.0 client credentials flow".
+The generator `ask_for_token` yields the requests to send and receives the responses, so that the sync and the
+asyncio credential share every decision. Source: learn.microsoft.com, "OAuth 2.0 client credentials flow".
 """
 
 import json
@@ -22,39 +22,39 @@ from hcpcreds.errors import HcpCredsError, MountFormatError
 from hcpcreds.text import UUID, make_safe
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-LONGEST_LIFE: Final = 7 * 24 * 3600.0
-"""Seconds. Tokens of Entra ID live for a day or so; an answer that says more is not believed."""
-SHORTEST_REFRESH: Final = 30.0
-"""Seconds after which a token is refreshed at the earliest, unless it lives for less than twice as long."""
-LONGEST_TOKEN: Final = 64 << 10
-"""Characters; several times what any server takes as a header."""
+_LONGEST_LIFE: Final = 7 * 24 * 3600.0
+"""Seconds. Tokens of Entra ID live for about a day; a response with a longer life is unusable."""
+_SHORTEST_REFRESH: Final = 30.0
+"""Seconds before a token is refreshed at the earliest, unless it lives for less than twice as long."""
+_LONGEST_TOKEN: Final = 64 << 10
+"""Characters; several times the longest header that any server accepts."""
 
 _CODE: Final = re.compile(r"AADSTS([0-9]{4,9})(?![0-9])")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _TOKEN_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 
 Answer = HttpResponse | AsyncHttpResponse | AzureError
-"""What came back: a response whose body is read, or why there is none."""
+"""A response whose body has been read, or the reason why there is none."""
 
 
 class TokenRequest(NamedTuple):
-    """What a token is asked for; one request at most is under way for each."""
+    """The parameters of a token. At most one request is in progress for each value."""
 
     scopes: tuple[str, ...]
     tenant_id: str | None = None
     """Another tenant than the identity's own."""
     enable_cae: bool = False
     claims: str | None = None
-    """A claims challenge, by which a resource refuses the token in memory."""
+    """A claims challenge, with which a resource refused the cached token."""
 
     @property
     def cache_key(self) -> tuple[tuple[str, ...], str | None, bool]:
-        """Which tokens in memory answer it, but for its claims."""
+        """The key of the cached token that satisfies the request, if it has no claims."""
         return self.scopes, self.tenant_id, self.enable_cae
 
 
 class Moment(NamedTuple):
-    """A point in time by two clocks: one may be set, and the other stands still while the machine sleeps."""
+    """A point in time on two clocks: one may be set, and the other stops while the machine sleeps."""
 
     wall: float
     """Unix time."""
@@ -62,27 +62,27 @@ class Moment(NamedTuple):
     """Seconds."""
 
     def after(self, seconds: float) -> "Moment":
-        """So many seconds later."""
+        """Return the moment so many seconds later."""
         return Moment(self.wall + seconds, self.monotonic + seconds)
 
     def is_reached(self, now: "Moment") -> bool:
-        """Whether either clock says so."""
+        """Return whether either clock has reached this moment."""
         return now.wall >= self.wall or now.monotonic >= self.monotonic
 
 
-NEVER: Final = Moment(0.0, 0.0)
+_NEVER: Final = Moment(0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token that the authority gave. Durations are seconds, counted from when it was asked."""
+    """A token from the authority. Durations are seconds since the request was sent."""
 
     token: str = field(repr=False)
     token_type: str
-    asked: Moment
+    requested: Moment
     expires_in: float
     refresh_in: float
-    """When a new one is asked for, while this one still serves."""
+    """When to request a new token, while this one is still valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,48 +92,48 @@ class Failure:
     message: str
     hint: str | None
     refused: bool
-    """The authority said no; else it could not be asked, or gave no answer that is one."""
+    """Whether the authority refused; otherwise it was unreachable, or its response was unusable."""
     status_code: int | None = None
-    """HTTP status of the answer, if there was one."""
+    """HTTP status of the response, if there was one."""
     codes: frozenset[int] = frozenset()
-    """The numbers after AADSTS in the answer."""
+    """The numbers after AADSTS in the response."""
 
     @property
     def is_certificate(self) -> bool:
-        """Whether the authority refused this certificate, so that another one may do."""
+        """Whether the authority refused this certificate, so that another one may be accepted."""
         return self.refused and not self.codes.isdisjoint(CERTIFICATE_REFUSED)
 
     @property
     def is_gone(self) -> bool:
-        """Whether the authority does not know the identity or its tenant (any more)."""
+        """Whether the authority does not, or no longer, know the identity or its tenant."""
         return self.refused and not self.codes.isdisjoint(IDENTITY_GONE)
 
 
 class SigningError(ClientAuthenticationError):
-    """The private key does not sign. Azure's kind, so that the pipeline sends nothing and does not retry."""
+    """The private key cannot sign. An Azure error, so that the pipeline neither sends nor retries."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One question to the authority, which may be sent more than once."""
+    """One request to the authority, which may be sent more than once."""
 
     url: str
     form: dict[str, str]
     snapshot: Snapshot
     now: Callable[[], Moment]
-    sent: Moment = NEVER
-    """When it was last sent; the life of the token counts from there."""
+    sent: Moment = _NEVER
+    """When it was last sent; the token's life starts then."""
 
     def sign(self) -> HttpRequest:
-        """Build the request, signed; a new one for each sending, for an assertion is good for one.
+        """Build and sign the HTTP request. Call it before each sending: an assertion is valid for one use.
 
         Raises:
-            SigningError: The private key does not sign. Names the type of the reason only.
+            SigningError: The private key cannot sign. Names only the type of the cause.
         """
         self.sent = self.now()
         try:
             assertion = self.sign_assertion()
-        except Exception as error:  # noqa: BLE001 (whatever OpenSSL minds about a key)
+        except Exception as error:  # noqa: BLE001 (OpenSSL may raise anything about a key)
             raise SigningError(type(error).__name__) from None
         form = {**self.form, "client_assertion": assertion}
         return HttpRequest("POST", self.url, data=form, headers={"Accept": "application/json"})
@@ -146,12 +146,12 @@ class Attempt:
 
 
 def build_request(attempt: Attempt, *, seconds: float, patient: bool) -> tuple[HttpRequest, dict[str, Any]]:
-    """Build what to run through a pipeline that signs, and with which options.
+    """Build the unsigned request and the options to run it with in a pipeline that signs.
 
     Args:
-        attempt: The question.
-        seconds: How long asking may take, with everything that is tried again.
-        patient: Whether to try again; else one failure is the end.
+        attempt: The request.
+        seconds: How long it may take in total, including retries.
+        patient: Whether to retry failures.
     """
     options = {"attempt": attempt, "retry_on_methods": ["POST"], "timeout": max(seconds, 0.001)}
     return HttpRequest("POST", attempt.url), options if patient else {**options, "retry_total": 0}
@@ -181,17 +181,17 @@ def ask_for_token(
     cloud: Cloud | None,
     now: Callable[[], Moment],
 ) -> Generator[Attempt, Answer, Token | Failure]:
-    """Ask for a token, with an earlier certificate if the authority does not take the current one.
+    """Request a token, with an earlier certificate if the authority refuses the current one.
 
     Args:
-        source: Of the credentials to ask with.
-        request: What the token is for.
-        authority: Whom to ask instead of the file's authority.
-        cloud: The cloud that the file's authority has to be of; None for any.
+        source: The certificates to try.
+        request: The parameters of the token.
+        authority: URL of the authority to use instead of the one in the file.
+        cloud: The cloud that the authority in the file must belong to; None for any.
         now: Both clocks.
 
     Raises:
-        HcpCredsError: The source has nothing to ask with.
+        HcpCredsError: The source has no usable certificate, or its private key cannot sign.
     """
     failure: Failure | HcpCredsError | None = None
     for snapshot in source.get_usable(cloud if authority is None else None):
@@ -208,14 +208,14 @@ def ask_for_token(
             return result
         failure = failure or result
         source.set_refused(snapshot, refused=True)
-    assert failure is not None  # noqa: S101 (get_usable never answers an empty list)
+    assert failure is not None  # noqa: S101 (get_usable never returns an empty list)
     if isinstance(failure, HcpCredsError):
         raise failure
     return failure
 
 
 def build_form(snapshot: Snapshot, request: TokenRequest) -> dict[str, str]:
-    """Build the form that asks for a token, less the assertion."""
+    """Build the form of a token request, without the assertion."""
     form = {
         "client_id": snapshot.file.client_id,
         "scope": " ".join(request.scopes),
@@ -229,16 +229,16 @@ def build_form(snapshot: Snapshot, request: TokenRequest) -> dict[str, str]:
 
 
 def merge_claims(claims: str | None, *, enable_cae: bool) -> str | None:
-    """Put the claim that enables continuous access evaluation into the caller's, if there are any.
+    """Add the claim that enables continuous access evaluation to the caller's claims, if there are any.
 
     Raises:
-        ValueError, RecursionError: They are not a JSON object, or what they ask of `access_token` is none.
+        ValueError, RecursionError: The claims, or their `access_token`, are not a JSON object.
     """
     if not claims and not enable_cae:
         return None
     asked = json.loads(claims, parse_constant=_refuse_constant) if claims else {}
     if not isinstance(asked, dict) or not isinstance(asked.get("access_token", {}), dict):
-        raise ValueError  # noqa: TRY004 (one kind for all that is wrong with a text)
+        raise ValueError  # noqa: TRY004 (one type for every fault of a text)
     if enable_cae:
         asked.setdefault("access_token", {})["xms_cc"] = {"values": ["CP1"]}
         claims = json.dumps(asked)
@@ -255,18 +255,18 @@ def _read_signing_error(
     if not isinstance(answer, SigningError):
         return None
     return MountFormatError(
-        f"the private key of identity {snapshot.file.client_id} from {source.path} does not sign "
+        f"the private key of identity {snapshot.file.client_id} from {source.path} cannot sign "
         f"({answer.message})",
-        hint="The key in the credential file is damaged or too short: have the credential issued anew.",
+        hint="The key in the credential file is damaged or too short. Have a new credential issued.",
     )
 
 
 def read_answer(answer: Answer, attempt: Attempt) -> Token | Failure:
-    """Read what the authority answered.
+    """Read the authority's response.
 
     Args:
-        answer: The response, or why there is none.
-        attempt: The question.
+        answer: The response, or the reason why there is none.
+        attempt: The request.
     """
     who = f"no token for identity {attempt.snapshot.file.client_id} from {make_safe(attempt.url)}"
     if isinstance(answer, AzureError):
@@ -277,29 +277,29 @@ def read_answer(answer: Answer, attempt: Attempt) -> Token | Failure:
         body = None
     if not isinstance(body, dict):
         return _build_unavailable(
-            f"{who}: HTTP {answer.status_code} with a body that is no JSON object", answer
+            f"{who}: HTTP {answer.status_code} with a body that is not a JSON object", answer
         )
     if body.get("error") is not None:
         return _read_error(body, who=who, answer=answer)
     try:
-        return _read_token(body, asked=attempt.sent)
+        return _read_token(body, requested=attempt.sent)
     except _UnusableError as error:
         return _build_unavailable(f"{who}: HTTP {answer.status_code} without a usable {error}", answer)
 
 
 class _UnusableError(Exception):
-    """A field of an answer is missing or not what it should be. Names the field only."""
+    """A field of a response is missing or unusable. Names only the field."""
 
 
-def _read_token(body: dict[str, Any], *, asked: Moment) -> Token:
+def _read_token(body: dict[str, Any], *, requested: Moment) -> Token:
     token = body.get("access_token")
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token) or len(token) > LONGEST_TOKEN:
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token) or len(token) > _LONGEST_TOKEN:
         raise _UnusableError("access_token")
     token_type = body.get("token_type")
     if token_type is not None and not (isinstance(token_type, str) and _TOKEN_TYPE.fullmatch(token_type)):
         raise _UnusableError("token_type")
     life = _read_seconds(body, "expires_in")
-    if life is None or not 0 < life <= LONGEST_LIFE:
+    if life is None or not 0 < life <= _LONGEST_LIFE:
         raise _UnusableError("expires_in")
     refresh_in = _read_seconds(body, "refresh_in")
     if refresh_in is None:
@@ -309,9 +309,9 @@ def _read_token(body: dict[str, Any], *, asked: Moment) -> Token:
     return Token(
         token=token,
         token_type=token_type or "Bearer",
-        asked=asked,
+        requested=requested,
         expires_in=life,
-        refresh_in=min(max(refresh_in, min(SHORTEST_REFRESH, life / 2)), life),
+        refresh_in=min(max(refresh_in, min(_SHORTEST_REFRESH, life / 2)), life),
     )
 
 
@@ -355,7 +355,7 @@ def _read_error(body: dict[str, Any], *, who: str, answer: HttpResponse | AsyncH
 def _build_unavailable(message: str, answer: HttpResponse | AsyncHttpResponse | None = None) -> Failure:
     return Failure(
         message=message,
-        hint="Is the authority reachable from here, and is its address right? The next call asks again.",
+        hint="Is the authority reachable from this machine, and is its URL right? The next call retries.",
         refused=False,
         status_code=answer.status_code if answer else None,
     )

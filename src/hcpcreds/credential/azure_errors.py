@@ -1,8 +1,8 @@
-"""hcpcreds' errors that are Azure's own too, so that Azure SDK code handles them as it is.
+"""Errors that are both hcpcreds' and Azure's, so that existing Azure SDK code handles them.
 
-`ChainedTokenCredential` goes on to its next credential after a CredentialUnavailableError, and stops at any
-other error: only a file that is not there is the first. One that is broken, refused, not valid yet or that
-cannot be opened for the moment is the second, so that no chain ever changes its identity in silence.
+`ChainedTokenCredential` tries its next credential after a CredentialUnavailableError, and stops at any other
+error. Only an absent file raises the former. A file that is broken, refused, not valid yet or not readable at
+the moment raises the latter, so that no chain silently changes its identity.
 """
 
 import functools
@@ -25,39 +25,39 @@ from hcpcreds.fork_locks import first_use
 
 
 class AzureMountFormatError(MountFormatError, ClientAuthenticationError):
-    """The credential file is there, and not usable."""
+    """The credential file exists, but is not usable."""
 
 
 class AzureCredentialExpiredError(CredentialExpiredError, ClientAuthenticationError):
-    """The certificate is past its time."""
+    """The certificate has expired."""
 
 
 class AzureTokenRefusedError(TokenRefusedError, ClientAuthenticationError):
-    """The authority said no."""
+    """The authority refused the request."""
 
 
 class AzureTokenUnavailableError(TokenUnavailableError, ClientAuthenticationError):
-    """The authority could not be asked, or gave no answer that is one."""
+    """The authority was unreachable, or its response was unusable."""
 
 
 class AzureMountNotReadyError(MountNotReadyError, ClientAuthenticationError):
-    """The credential file is there, and cannot be used for the moment."""
+    """The credential file exists, but cannot be used at the moment."""
 
 
 @functools.cache
 def _get_absent_class() -> type[MountAbsentError]:
-    # Importing azure.identity costs 170 ms: only who needs this class pays.
+    # Importing azure.identity takes 170 ms, so it is imported only when this class is needed.
     with first_use:
         from azure.identity import CredentialUnavailableError  # noqa: PLC0415 (costs 170 ms)
 
     class AzureMountAbsentError(MountAbsentError, CredentialUnavailableError):
-        """There is no credential file (yet)."""
+        """The credential file does not exist (yet)."""
 
     return AzureMountAbsentError
 
 
 def build_error(reason: HcpCredsError | Failure) -> HcpCredsError:
-    """Build what to raise to the Azure SDK; a new one for each caller, for tracebacks stick to instances."""
+    """Build the error to raise to the Azure SDK: a new one for each caller, as instances keep tracebacks."""
     if isinstance(reason, Failure):
         kind = AzureTokenRefusedError if reason.refused else AzureTokenUnavailableError
         error = kind(reason.message, hint=reason.hint)

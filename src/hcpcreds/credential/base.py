@@ -1,4 +1,4 @@
-"""What the sync and the asyncio credential share: everything but waiting and sending."""
+"""The common base of the sync and the asyncio credential: everything but waiting and sending."""
 
 import dataclasses
 import logging
@@ -34,9 +34,9 @@ from hcpcreds.errors import HcpCredsError, InputError, SourceClosedError
 from hcpcreds.fork_locks import first_use
 
 FLIGHT_SECONDS: Final = 120.0
-"""How long a request for a token may take in all, with everything that is tried again."""
-BEHIND_SECONDS: Final = 30.0
-"""The same behind a caller that has a token still; it tries nothing again, for the next call does."""
+"""How long a token request may take in total, including retries."""
+REFRESH_SECONDS: Final = 30.0
+"""How long a background refresh may take. It does not retry, because the next call does."""
 REFRESH_RETRY_SECONDS: Final = 30.0
 _GONE_SECONDS: Final = 10.0
 _LONGEST_GONE_SECONDS: Final = 300.0
@@ -50,37 +50,37 @@ _log = logging.getLogger("hcpcreds.credential")
 
 
 class CachedToken:
-    """A token in the shapes that it is given out in, and until when, by both clocks."""
+    """A token in the forms in which callers get it, and when it ends on both clocks."""
 
-    __slots__ = ("_served", "access_token", "info", "refresh_at", "refresh_on")
+    __slots__ = ("_end", "access_token", "info", "refresh_at", "refresh_on")
 
     def __init__(self, token: Token) -> None:
-        expires_on = int(token.asked.wall + token.expires_in)
-        refresh = token.asked.after(token.refresh_in)
+        expires_on = int(token.requested.wall + token.expires_in)
+        refresh = token.requested.after(token.refresh_in)
         self.access_token = AccessToken(token.token, expires_on)
         self.info = AccessTokenInfo(
             token.token, expires_on, token_type=token.token_type, refresh_on=int(refresh.wall)
         )
         self.refresh_on, self.refresh_at = refresh
-        # A moment before it expires, for it has to travel still.
-        self._served = token.asked.after(token.expires_in - min(5.0, token.expires_in / 10))
+        # A moment before it expires, because it still has to travel to the resource.
+        self._end = token.requested.after(token.expires_in - min(5.0, token.expires_in / 10))
 
-    def is_served(self, now: Moment) -> bool:
-        """Whether it is given out still."""
-        return not self._served.is_reached(now)
+    def is_usable(self, now: Moment) -> bool:
+        """Return whether callers may still get this token."""
+        return not self._end.is_reached(now)
 
     def is_due(self, now: Moment) -> bool:
-        """Whether it is to be refreshed."""
+        """Return whether it is time to refresh this token."""
         return Moment(self.refresh_on, self.refresh_at).is_reached(now)
 
-    def put_off_refresh(self, now: Moment, seconds: float) -> None:
-        """Try the next refresh later, after one has failed; before it ends in any case."""
-        left = min(self._served.wall - now.wall, self._served.monotonic - now.monotonic)
+    def postpone_refresh(self, now: Moment, seconds: float) -> None:
+        """Postpone the next refresh after a failed one, but not beyond the token's end."""
+        left = min(self._end.wall - now.wall, self._end.monotonic - now.monotonic)
         self.refresh_on, self.refresh_at = now.after(min(seconds, max(0.1, left / 2)))
 
 
 class _Gone(NamedTuple):
-    """The authority does not know the identity, and is not asked again for a while."""
+    """The authority does not know the identity; no request is sent until `until`."""
 
     failure: Failure
     snapshot: Snapshot | None
@@ -89,14 +89,14 @@ class _Gone(NamedTuple):
 
 
 Outcome = CachedToken | Failure | HcpCredsError
-"""How a flight ended."""
+"""The result of a flight."""
 
 
 def is_final(outcome: Outcome, *, patient: bool) -> bool:
-    """Whether a caller accepts an outcome: a background refresh tries only once, and a caller waits for more.
+    """Return whether a waiting caller accepts an outcome, or has to retry what a background refresh did not.
 
     Args:
-        outcome: How the flight ended.
+        outcome: The result of the flight.
         patient: Whether the flight retried failures.
     """
     return patient or not isinstance(outcome, Failure) or outcome.refused
@@ -106,7 +106,7 @@ class CredentialBase:
     """The part of a credential that neither waits nor sends."""
 
     _reads_at_once: ClassVar[bool]
-    """Whether the constructor reads the file; an event loop must not wait for that."""
+    """Whether the constructor reads the file; it must not block an event loop."""
     _flights: dict[Any, Any]
     """The requests in progress."""
 
@@ -157,7 +157,7 @@ class CredentialBase:
 
     @classmethod
     def from_environment(cls, **kwargs: Any) -> Self:
-        """Make one for the file that `MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH` names.
+        """Create a credential for the file that `MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH` names.
 
         Args:
             **kwargs: As for the class.
@@ -169,21 +169,21 @@ class CredentialBase:
 
     @classmethod
     def from_cloud_config(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
-        """Make one for the file that a cloud config (cloud.conf) names in `aadMSIDataPlaneIdentityPath`.
+        """Create a credential for the file that a cloud config names in `aadMSIDataPlaneIdentityPath`.
 
         Args:
-            path: The cloud config.
-            **kwargs: As for the class; `cloud` comes from the config if it is not given.
+            path: The cloud config (cloud.conf).
+            **kwargs: As for the class; `cloud` defaults to the cloud in the config.
 
         Raises:
-            InputError: There is no such cloud config, or it names no credential file or an unknown cloud.
+            InputError: There is no such cloud config, or it names no credential file, or an unknown cloud.
         """
         config = read_cloud_config(path)
         kwargs.setdefault("cloud", config.cloud)
         return cls(config.path, **kwargs)
 
     def status(self) -> Status:
-        """How the credential stands now: identity, certificate, last error, and so on; never a secret."""
+        """Return the current status: identity, certificate, last error, and so on; never a secret."""
         return self._complete(self._source.status())
 
     def _notify(self, status: Status) -> None:
@@ -191,8 +191,8 @@ class CredentialBase:
             return
         try:
             self._on_reload(self._complete(status))
-        except Exception:  # noqa: BLE001 (whatever a stranger's function raises)
-            _log.exception("on_reload failed for %s; the reload itself stands", status.path)
+        except Exception:  # noqa: BLE001 (a caller's function may raise anything)
+            _log.exception("on_reload failed for %s; the new credential is in use", status.path)
 
     def _make_request(
         self,
@@ -211,14 +211,12 @@ class CredentialBase:
         if tenant_id is not None and not (isinstance(tenant_id, str) and _TENANT.fullmatch(tenant_id)):
             problems.append("tenant_id: expected a UUID or a domain name")
         if claims and not _are_claims(claims):
-            problems.append(
-                "claims: expected a JSON object, and in it an object as access_token if there is one"
-            )
+            problems.append("claims: expected a JSON object whose access_token, if present, is an object")
         if problems:
             raise InputError(method, problems)
         snapshot = self._source.snapshot
         if tenant_id is not None and snapshot is not None and tenant_id.lower() == snapshot.file.tenant_id:
-            tenant_id = None  # the identity's own: one token serves both ways to ask
+            tenant_id = None  # the identity's own tenant: both requests share one token
         return TokenRequest(scopes, tenant_id, enable_cae, claims)
 
     @property
@@ -226,7 +224,7 @@ class CredentialBase:
         return self._settings.get("transport") is None
 
     def _get_network(self) -> Any:  # noqa: ANN401 (imported when it is first needed)
-        """Get what connections trust; None where the caller sees to that. Reads files the first time."""
+        """Return the network settings; None if the caller's transport has its own. Reads files once."""
         if self._network is None and self._owns_transport and self._settings.get("session") is None:
             from hcpcreds.http.network import Network  # noqa: PLC0415
 
@@ -237,24 +235,24 @@ class CredentialBase:
         return Moment(self._clock(), self._monotonic())
 
     def _find_token(self, request: TokenRequest) -> tuple[CachedToken | None, bool]:
-        """Find the token in memory, and whether to refresh it in the background.
+        """Return the cached token, and whether to refresh it in the background.
 
         Raises:
             HcpCredsError: The credential is closed, or the authority does not know the identity.
         """
         self._check_open()
-        servable, gone = self._get_servable(request), self._get_gone(request)
-        if servable is None and gone is not None:
+        cached, gone = self._get_cached(request), self._get_gone(request)
+        if cached is None and gone is not None:
             raise build_error(gone)
-        return servable, servable is not None and gone is None and servable.is_due(self._now())
+        return cached, cached is not None and gone is None and cached.is_due(self._now())
 
-    def _get_servable(self, request: TokenRequest) -> CachedToken | None:
-        # A claims challenge means that the resource refuses the cached one.
+    def _get_cached(self, request: TokenRequest) -> CachedToken | None:
+        # A claims challenge means that the resource refused the cached token.
         cached = None if request.claims else self._cached.get(request.cache_key)
-        return cached if cached is not None and cached.is_served(self._now()) else None
+        return cached if cached is not None and cached.is_usable(self._now()) else None
 
     def _get_gone(self, request: TokenRequest) -> Failure | None:
-        """Get what the authority said of an identity that it does not know, until it is to be asked again."""
+        """Return why the authority does not know the identity, until it is time to ask again."""
         gone = self._gone
         if gone is None or request.tenant_id is not None or gone.snapshot is not self._source.snapshot:
             return None
@@ -264,7 +262,7 @@ class CredentialBase:
         if self._closed:
             raise SourceClosedError(
                 f"the credential for {self._source.path} was used after its close()",
-                hint="Close it when the last client that uses it is done.",
+                hint="Close it after the last client that uses it.",
             )
 
     def _start(
@@ -273,7 +271,7 @@ class CredentialBase:
         return ask_for_token(self._source, request, authority=self._authority, cloud=self._cloud, now=now)
 
     def _land(self, request: TokenRequest, result: CachedToken | Failure | HcpCredsError) -> Outcome:
-        """Keep what a flight brought."""
+        """Record the result of a flight."""
         if isinstance(result, CachedToken):
             self._note_known(request)
             self._keep(request.cache_key, result)
@@ -282,9 +280,9 @@ class CredentialBase:
         seconds = REFRESH_RETRY_SECONDS
         if failure is not None and failure.is_gone and request.tenant_id is None:
             seconds, failure = self._note_gone(failure), None
-        servable = self._get_servable(request)
-        if servable is not None:
-            servable.put_off_refresh(self._now(), seconds)
+        cached = self._get_cached(request)
+        if cached is not None:
+            cached.postpone_refresh(self._now(), seconds)
         if failure is not None:
             _log.warning("%s", failure.message, extra={"event": "token_failed", "path": self._source.path})
         return result
@@ -292,7 +290,7 @@ class CredentialBase:
     def _keep(self, key: tuple[Any, ...], cached: CachedToken) -> None:
         now = self._now()
         for old, token in self._cached.copy().items():
-            if not token.is_served(now):
+            if not token.is_usable(now):
                 self._cached.pop(old, None)
         while len(self._cached) >= _MAX_TOKENS:
             self._cached.pop(next(iter(self._cached.copy())), None)
@@ -306,7 +304,7 @@ class CredentialBase:
         self._gone = _Gone(failure, self._source.snapshot, seconds, self._now().after(seconds))
         if before is None:
             _log.error(
-                "%s; it is asked again, ever more rarely, until the identity is back",
+                "%s; requests go on at growing intervals until the authority knows the identity again",
                 failure.message,
                 extra={"event": "gone", "path": self._source.path},
             )
@@ -326,10 +324,10 @@ class CredentialBase:
         return status if gone is None else dataclasses.replace(status, gone=gone.failure.message)
 
     def _describe_overdue(self) -> Failure:
-        return self._describe(f"no answer after {FLIGHT_SECONDS:g} s")
+        return self._describe(f"no response after {FLIGHT_SECONDS:g} s")
 
     def _describe_unexpected(self, error: Exception) -> Failure | HcpCredsError:
-        """Make of whatever was raised what can be kept: without its frames, which hold secrets."""
+        """Turn an exception into a value that can be kept: without its frames, which hold secrets."""
         if isinstance(error, HcpCredsError):
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
@@ -340,7 +338,7 @@ class CredentialBase:
         who = f"identity {snapshot.file.client_id} of {self._source.path}" if snapshot else self._source.path
         return Failure(
             message=f"no token for {who}: {what}",
-            hint="Is the authority reachable from here? The next call asks again.",
+            hint="Is the authority reachable from this machine? The next call retries.",
             refused=False,
         )
 

@@ -23,9 +23,9 @@ from hcpcreds.credential.authority import (
 )
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.base import (
-    BEHIND_SECONDS,
     FLIGHT_SECONDS,
     REFRESH_RETRY_SECONDS,
+    REFRESH_SECONDS,
     CachedToken,
     CredentialBase,
     Outcome,
@@ -37,34 +37,35 @@ from hcpcreds.fork_locks import first_use
 from hcpcreds.workers import Workers
 
 _GRACE_SECONDS: Final = 0.05
-"""How long one who waits leaves it to another to start the request that it has made."""
+"""How long a waiting caller lets the caller that created a flight begin it."""
 
 
 class UserAssignedIdentityCredential(CredentialBase):
     """Azure tokens for a managed identity, from its mounted credential file.
 
-    An Azure SDK credential (`TokenCredential`, `SupportsTokenInfo`). The file is read when this is made, and
-    whenever it changes; a bad one is reported and the last good one stays. No good file yet is
-    no error here but one of `get_token`: a mount may come later, and `ChainedTokenCredential` may go on.
+    An Azure SDK credential (`TokenCredential`, `SupportsTokenInfo`). It reads the file when it is created and
+    whenever the file changes. An invalid file is reported, and the last valid one stays in use. If there is
+    no valid file yet, `get_token` raises the error, not the constructor: the file may be mounted later, and
+    `ChainedTokenCredential` may continue.
 
     Args:
         path: The credential file inside its mount, for instance `/mnt/certs/ingress`.
-        cloud: Name of the Azure cloud. A file that names another cloud's authority is refused.
-        authority: `https` URL of the token authority, instead of the file's.
-        backstop: How often the file is read even if nothing seems to have happened to it.
+        cloud: Name of the Azure cloud. A file that names an authority of another cloud is refused.
+        authority: `https` URL of the token authority, instead of the one in the file.
+        backstop: Longest time between two reads of the file, even if no change is noticed.
         poll: Read the file every second instead of watching it: for network file systems.
-        on_reload: Called with the status whenever a later credential has replaced another one (so not for the
-            first), in the watcher's thread: return soon. What it raises is logged.
+        on_reload: Called with the status after a later credential has replaced another one (so not after the
+            first), on the watcher's thread: return quickly. Exceptions are logged.
         clock: Unix time; for tests.
-        monotonic: Seconds on a clock that nobody sets; for tests.
-        **kwargs: azure-core's usual ones (`transport`, `connection_verify`, `proxies`, `retry_total`,
-            `connection_timeout`, ...). A `transport` that is given stays its giver's to close. The timeouts
-            are 30 s unless given; bodies are never logged, for they hold assertions and tokens.
+        monotonic: Seconds on a clock that cannot be set; for tests.
+        **kwargs: azure-core's keyword arguments (`transport`, `connection_verify`, `proxies`, `retry_total`,
+            `connection_timeout`, ...). The caller closes its own `transport`. Timeouts default to 30 s.
+            Bodies are never logged, because they contain assertions and tokens.
 
     Raises:
-        InputError: An argument is wrong.
+        InputError: An argument is invalid.
 
-    Safe to use from any thread, and after `fork`.
+    It may be used from any thread, and after `fork`.
     """
 
     _reads_at_once = True
@@ -76,27 +77,28 @@ class UserAssignedIdentityCredential(CredentialBase):
         claims: str | None = None,
         tenant_id: str | None = None,
         enable_cae: bool = False,
-        **kwargs: Any,  # noqa: ARG002 (the protocol's)
+        **kwargs: Any,  # noqa: ARG002 (part of the protocol)
     ) -> AccessToken:
-        """Get an access token, from memory if there is one.
+        """Get an access token, from memory if possible.
 
         Args:
-            *scopes: What it is for; for instance `https://management.azure.com/.default`.
-            claims: A claims challenge; asks for a new token.
-            tenant_id: Another tenant than the identity's own.
-            enable_cae: Ask for a token under continuous access evaluation.
+            *scopes: The scopes of the token, for instance `https://management.azure.com/.default`.
+            claims: A claims challenge; always requests a new token.
+            tenant_id: A tenant other than the identity's own.
+            enable_cae: Request a token with continuous access evaluation.
             **kwargs: Ignored.
 
         Raises:
             MountAbsentError: There is no credential file yet; also azure-identity's
                 CredentialUnavailableError.
             MountNotReadyError, MountFormatError, CredentialExpiredError, TokenRefusedError,
-                TokenUnavailableError: As they say; each is also azure-core's ClientAuthenticationError.
+                TokenUnavailableError: See their descriptions; each is also azure-core's
+                ClientAuthenticationError.
             SourceClosedError: After `close()`.
 
-        Blocks on the authority when there is no token in memory that is good for a while: two minutes at
-        most.
+        Blocks on the authority if no cached token is valid for long enough: at most two minutes.
         """
+        # Inlined here and below: azure-core calls these methods for each request.
         if claims is None:
             cached = self._cached.get((scopes, tenant_id, enable_cae))
             if (
@@ -109,14 +111,14 @@ class UserAssignedIdentityCredential(CredentialBase):
         return self._get(request).access_token
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
-        """Get an access token with the time to refresh it, from memory if there is one.
+        """Get an access token with its refresh time, from memory if possible.
 
         Args:
             *scopes: As for `get_token`.
             options: `claims`, `tenant_id`, `enable_cae`, as for `get_token`.
 
         Raises:
-            HcpCredsError: As `get_token` does.
+            HcpCredsError: As for `get_token`.
         """
         claims, tenant_id, enable_cae = None, None, False
         if options:
@@ -134,7 +136,7 @@ class UserAssignedIdentityCredential(CredentialBase):
         return self._get(request).info
 
     def close(self) -> None:
-        """Stop watching, forget the tokens, let go who waits for one. More than once is no error."""
+        """Stop watching the file, forget the tokens and release waiting callers. Later calls do nothing."""
         self._closed = True
         self._cached.clear()
         for flight in self._flights.copy().values():
@@ -152,15 +154,12 @@ class UserAssignedIdentityCredential(CredentialBase):
     ) -> None:
         self.close()
 
-    def _get(
-        self,
-        request: TokenRequest,
-    ) -> CachedToken:
-        servable, is_due = self._find_token(request)
-        if servable is not None:
+    def _get(self, request: TokenRequest) -> CachedToken:
+        cached, is_due = self._find_token(request)
+        if cached is not None:
             if is_due:
-                self._refresh(request, servable)
-            return servable
+                self._refresh(request, cached)
+            return cached
         outcome, patient = self._wait(request)
         if not is_final(outcome, patient=patient):
             outcome, _ = self._wait(request)
@@ -169,38 +168,38 @@ class UserAssignedIdentityCredential(CredentialBase):
             return outcome
         raise build_error(outcome)
 
-    def _refresh(self, request: TokenRequest, servable: CachedToken) -> None:
+    def _refresh(self, request: TokenRequest, cached: CachedToken) -> None:
         flight, leads = self._join(request, patient=False)
         if leads and not _workers.submit(functools.partial(self._fly, request, flight)):
-            servable.put_off_refresh(self._now(), REFRESH_RETRY_SECONDS)
-            self._end(request, flight, self._describe("there is no thread to refresh it in"))
+            cached.postpone_refresh(self._now(), REFRESH_RETRY_SECONDS)
+            self._end(request, flight, self._describe("no thread can be started to refresh the token"))
 
     def _wait(self, request: TokenRequest) -> tuple[Outcome, bool]:
         flight, leads = self._join(request, patient=True)
         if not leads and not flight.has_begun:
             flight.wait(_GRACE_SECONDS)
         if not flight.has_begun:
-            # It is this caller's own, or one that waits for a worker, or its caller was interrupted.
+            # It is this caller's own, or it waits for a worker, or its caller was interrupted.
             flight.make_patient(self._monotonic() + FLIGHT_SECONDS)
-            # In another thread, where no signal lands, and which nobody interrupts.
+            # In another thread, which no signal or cancellation interrupts.
             work = functools.partial(contextvars.copy_context().run, self._fly, request, flight)
             if not _senders.submit(work):
                 work()
         outcome = flight.wait(flight.deadline - self._monotonic())
         if outcome is None:
-            outcome = self._give_up(request, flight)
+            outcome = self._abandon(request, flight)
         return outcome, flight.is_patient
 
     def _join(self, request: TokenRequest, *, patient: bool) -> tuple[Flight, bool]:
-        """Get the request under way, or a new one that its caller has to start, and whether it is new."""
+        """Return the flight for a request, and whether it is new, so that the caller has to begin it."""
         now = self._monotonic()
         flight = self._flights.get(request)
         if flight is not None and (now >= flight.deadline or flight.is_of_parent):
-            self._give_up(request, flight)
+            self._abandon(request, flight)
             flight = None
         if flight is not None:
             return flight, False
-        mine = Flight(now + (FLIGHT_SECONDS if patient else BEHIND_SECONDS), is_patient=patient)
+        mine = Flight(now + (FLIGHT_SECONDS if patient else REFRESH_SECONDS), is_patient=patient)
         flight = self._flights.setdefault(request, mine)
         return flight, flight is mine
 
@@ -210,13 +209,13 @@ class UserAssignedIdentityCredential(CredentialBase):
         outcome: Outcome = self._describe("the request was interrupted")
         try:
             result = self._ask(request, flight)
-            # Of one that was given up only a token matters still.
+            # If the flight was abandoned, only a token still matters.
             if flight.outcome is None or isinstance(result, CachedToken):
                 outcome = self._land(request, result)
         finally:
             self._end(request, flight, outcome)
 
-    def _give_up(self, request: TokenRequest, flight: Flight) -> Outcome:
+    def _abandon(self, request: TokenRequest, flight: Flight) -> Outcome:
         outcome = flight.outcome or self._land(request, self._describe_overdue())
         self._end(request, flight, outcome)
         return outcome
@@ -243,7 +242,7 @@ class UserAssignedIdentityCredential(CredentialBase):
                     attempt = asking.send(sender.send(attempt, seconds=seconds, patient=flight.is_patient))
         except StopIteration as stop:
             return CachedToken(stop.value) if isinstance(stop.value, Token) else stop.value
-        except Exception as error:  # noqa: BLE001 (nothing foreign leaves; its frames could hold a token)
+        except Exception as error:  # noqa: BLE001 (foreign errors must not leave; their frames may hold a token)
             return self._describe_unexpected(error)
 
     def _build_pipeline(self) -> Any:  # noqa: ANN401 (azure-core's own)
@@ -258,14 +257,14 @@ class UserAssignedIdentityCredential(CredentialBase):
 
 
 class _AbandonedError(ClientAuthenticationError):
-    """The credential is closed, or nobody waits any more: nothing is signed and sent again."""
+    """The credential is closed, or no caller waits any more: nothing more is signed and sent."""
 
 
 class _Sender:
     """Sends one flight's requests through an azure-core pipeline, and closes its connections.
 
-    They are not kept for the next flight: tokens are asked for once an hour or so, and an idle connection is
-    only something to lose: to a fork, to a server that closes it, to the limit of descriptors.
+    They are not kept for the next flight: tokens are requested about once an hour, and an idle connection may
+    break: through a fork, through a server that closes it, through the limit of descriptors.
     """
 
     def __init__(self, build: Callable[[], Any], *, owns_transport: bool) -> None:
@@ -274,7 +273,7 @@ class _Sender:
         self._pipeline: Any = None
 
     def send(self, attempt: Attempt, *, seconds: float, patient: bool) -> HttpResponse | AzureError:
-        """Send, with azure-core's retries."""
+        """Send an attempt, with azure-core's retries."""
         request, options = build_request(attempt, seconds=seconds, patient=patient)
         try:
             if self._pipeline is None:
@@ -285,7 +284,7 @@ class _Sender:
         return response
 
     def close(self) -> None:
-        """Close the connections, unless they are the transport's of somebody else."""
+        """Close the connections, unless the transport is the caller's own."""
         if self._pipeline is not None and self._owns_transport:
             self._pipeline.__exit__()
 

@@ -14,14 +14,14 @@ from hcpcreds.http.network import Network
 from hcpcreds.http.policies import build_policies
 
 
-class SigningPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
-    """Signs each sending anew, a retry too: an assertion is good for one use, and for ten minutes."""
+class _SigningPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
+    """Signs every request, retries too: an assertion is valid for one use and for ten minutes."""
 
     @override
     def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
-        """Put a newly signed request in the place of the one that comes."""
+        """Replace the request by a newly signed one."""
         attempt = request.context.setdefault("attempt", request.context.options.pop("attempt", None))
-        assert isinstance(attempt, Attempt)  # noqa: S101 (build_options puts it there)
+        assert isinstance(attempt, Attempt)  # noqa: S101 (build_request puts it there)
         signed = attempt.sign()
         for name, value in request.http_request.headers.items():
             if name.lower() not in ("content-length", "content-type"):
@@ -46,4 +46,4 @@ def assemble(
         network: The trusted CA certificates and the proxies; None if the caller's own transport has them.
     """
     transport = make_transport(settings, max_answer=MAX_TOKEN_ANSWER, network=network)
-    return pipeline(transport, build_policies(retry_policy(**settings), SigningPolicy(), **settings))
+    return pipeline(transport, build_policies(retry_policy(**settings), _SigningPolicy(), **settings))

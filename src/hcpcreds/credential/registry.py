@@ -1,4 +1,4 @@
-"""One source for each path in this process."""
+"""The sources of this process: one for each path."""
 
 import functools
 import os
@@ -25,22 +25,23 @@ def open_source(  # noqa: PLR0913 (all keywords)
     uses_authority: bool = False,
     listener: Callable[[], Listener | None] | None = None,
 ) -> tuple[CredentialSource, Callable[[], object]]:
-    """Get the process's one source for a path, which several share.
+    """Return the process's shared source for a path, and a function that releases it.
 
     Args:
         path: The credential file, which need not exist.
-        backstop: How often to read it at least; the shortest that anybody asked for counts.
-        poll: Whether to read it every second instead of watching it; if anybody asked for that.
-        read: Whether to read it here and now if there is nothing from it yet; else the watcher's thread does.
+        backstop: Longest time between two reads; the shortest value of all users counts.
+        poll: Whether to read the file every second instead of watching it; one user is enough.
+        read: Whether to read the file before returning if the source has no credential yet; otherwise the
+            watcher's thread reads it.
         clock: Unix time.
-        uses_authority: Whether the file's own authority is asked.
-        listener: Returns who wants to hear of reloads, and None when it has gone.
+        uses_authority: Whether the user sends its requests to the authority in the file.
+        listener: Returns the function to call after a reload, or None when its owner no longer exists.
 
     Returns:
-        The source, and what to call once to give it back; the last one given back is watched no longer.
+        The source, and the function to call once to release it. The last release stops the watch.
 
     Raises:
-        InputError: There can be no file of this path; or others judge it by another clock.
+        InputError: No file can have this path, or other users passed another clock.
     """
     path = make_absolute(path)
     with _lock:
@@ -56,16 +57,16 @@ def open_source(  # noqa: PLR0913 (all keywords)
         source.reload(deliver=source.post)
     if is_new or poll:
         source.start_watching(poll=poll)
-    # Given back by the watcher's thread: a finalizer may run anywhere, even where the lock is held.
-    return source, functools.partial(_leave, source)
+    # Released on the watcher's thread: a finalizer may run anywhere, even where the lock is held.
+    return source, functools.partial(_request_release, source)
 
 
-def _leave(source: CredentialSource) -> None:
+def _request_release(source: CredentialSource) -> None:
     source.left.append(None)
-    source.post(functools.partial(_give_back, source))
+    source.post(functools.partial(_release, source))
 
 
-def _give_back(source: CredentialSource) -> None:
+def _release(source: CredentialSource) -> None:
     with _lock:
         source.left.popleft()
         source.users -= 1
@@ -76,14 +77,14 @@ def _give_back(source: CredentialSource) -> None:
 
 
 def _prepare_fork() -> None:
-    # Before the watcher's lock, for these hooks run in the opposite order of their registration. And
-    # `first_use` first: a thread that holds it may collect a credential, which takes one of the others.
+    # Before the watcher's lock, because these hooks run in reverse order of registration. `first_use` comes
+    # first: a thread that holds it may collect a credential, which acquires one of the others.
     first_use.acquire()
     signing.acquire()
     _lock.acquire()
 
 
-def _go_on_after_fork() -> None:
+def _resume_after_fork() -> None:
     _lock.release()
     signing.release()
     first_use.release()
@@ -97,4 +98,6 @@ def _reset_after_fork() -> None:
         source.reset_after_fork()
 
 
-os.register_at_fork(before=_prepare_fork, after_in_parent=_go_on_after_fork, after_in_child=_reset_after_fork)
+os.register_at_fork(
+    before=_prepare_fork, after_in_parent=_resume_after_fork, after_in_child=_reset_after_fork
+)

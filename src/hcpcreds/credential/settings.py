@@ -1,4 +1,4 @@
-"""Where a component learns which credential file is its own."""
+"""Finds the path of a component's credential file, in its environment or its cloud config."""
 
 import logging
 import os
@@ -12,13 +12,13 @@ from hcpcreds.credential_file.file import MAX_FILE_BYTES, read_small_file
 from hcpcreds.errors import InputError
 
 _MAX_NAME: Final = 255
-"""Characters of a file's name, at most."""
+"""Maximum number of characters in a file name."""
 
 _log = logging.getLogger("hcpcreds.credential")
 
 
 class _CloudConfig(msgspec.Struct, rename="camel"):
-    """Null is as good as absent, as for Go, which reads these files elsewhere."""
+    """The keys that matter here. Null means absent, as in the Go programs that read these files."""
 
     cloud: str | None = None
     use_federated_workload_identity_extension: bool | None = None
@@ -29,7 +29,7 @@ class _CloudConfig(msgspec.Struct, rename="camel"):
 
 
 class CloudConfig(NamedTuple):
-    """What a cloud config says of the credential."""
+    """The entries of a cloud config that concern the credential."""
 
     path: str
     """The credential file."""
@@ -39,7 +39,7 @@ class CloudConfig(NamedTuple):
 def read_environment(environment: Mapping[str, str] = os.environ) -> str:
     """Read the path of the credential file from the environment.
 
-    A bare name, which is what HyperShift gives to the cluster-network-operator, is one under /mnt/certs.
+    A bare file name, as HyperShift passes to the cluster-network-operator, means a file in /mnt/certs.
 
     Raises:
         InputError: The variable is not set.
@@ -56,23 +56,23 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def _check_path(path: str, where: str, key: str) -> None:
-    """Refuse what is no path before an error shows it as one: it may be the credential itself."""
+    """Refuse a value that is not a path before any message shows it: it may be the credential itself."""
     if not path.isprintable():
-        raise InputError(where, [f"{key}: holds a NUL, a line break or another control character"])
-    # A relative one of some length is base64 or PEM, and "eyJ" begins a JWT.
+        raise InputError(where, [f"{key}: contains a NUL, a line break or another control character"])
+    # A long relative path is base64 or PEM, and "eyJ" begins a JWT.
     if path.startswith("eyJ") or (len(path) > _MAX_NAME and not path.startswith("/")):
-        raise InputError(where, [f"{key}: expected a path, got {len(path)} characters that are none"])
+        raise InputError(where, [f"{key}: expected a path, got {len(path)} characters that are not a path"])
 
 
 def read_cloud_config(path: str | os.PathLike[str]) -> CloudConfig:
     """Read a cloud config (cloud.conf, azure.json).
 
-    Logs a warning where another setting would win over the credential file in cloud-provider-azure, which
-    takes the first of: federated workload identity, managed identity extension, client secret, client
+    Logs a warning if another setting takes precedence over the credential file in cloud-provider-azure, which
+    uses the first of: federated workload identity, managed identity extension, client secret, client
     certificate, this file (kubernetes-sigs/cloud-provider-azure, pkg/azclient/auth.go).
 
     Raises:
-        InputError: There is no such file, it is no cloud config, or it names no credential file.
+        InputError: There is no such file, it is not a cloud config, or it does not name a credential file.
     """
     where = os.fsdecode(path)
     try:
@@ -82,7 +82,7 @@ def read_cloud_config(path: str | os.PathLike[str]) -> CloudConfig:
     except ValueError as error:
         raise InputError(where, [str(error)]) from None
     if len(content) > MAX_FILE_BYTES:
-        raise InputError(where, [f"larger than {MAX_FILE_BYTES} bytes"])
+        raise InputError(where, [f"the file is larger than {MAX_FILE_BYTES} bytes"])
     try:
         config = msgspec.json.decode(content, type=_CloudConfig)
     except UnicodeDecodeError:
@@ -96,15 +96,15 @@ def read_cloud_config(path: str | os.PathLike[str]) -> CloudConfig:
             where, ["aadMSIDataPlaneIdentityPath: missing; expected the path of the credential file"]
         )
     _check_path(config.identity_path, where, "aadMSIDataPlaneIdentityPath")
-    winners = {
+    rivals = {
         "useFederatedWorkloadIdentityExtension": config.use_federated_workload_identity_extension,
         "useManagedIdentityExtension": config.use_managed_identity_extension,
         "aadClientSecret": bool(config.aad_client_secret),
         "aadClientCertPath": bool(config.aad_client_cert_path),
     }
-    for name in (name for name, is_set in winners.items() if is_set):
+    for name in (name for name, is_set in rivals.items() if is_set):
         _log.warning(
-            "%s: %s stands beside aadMSIDataPlaneIdentityPath and wins over it in cloud-provider-azure, "
+            "%s: %s takes precedence over aadMSIDataPlaneIdentityPath in cloud-provider-azure, "
             "which then never reads the credential file",
             where,
             name,

@@ -1,7 +1,7 @@
 """One source for each credential file in the process.
 
-A source reads its file, has `state.judge` say what becomes of it, and swaps in the next state whole: readers
-get the current snapshot with one attribute read, and without a lock.
+A source reads its file, lets `state.apply_event` decide, and swaps in the next state as a whole: readers get
+the current snapshot by reading one attribute, without a lock.
 """
 
 import copy
@@ -25,8 +25,8 @@ from hcpcreds.credential.state import (
     Unreadable,
     Unusable,
     Usable,
+    apply_event,
     get_delay,
-    judge,
     list_usable,
 )
 from hcpcreds.credential.status import PreviousCertificate, Status
@@ -46,8 +46,8 @@ DEFAULT_BACKSTOP: Final = timedelta(hours=6)
 _log = logging.getLogger("hcpcreds.credential")
 
 Listener = Callable[[Status], None]
-"""Hears of reloads, in the watcher's thread and under no lock."""
-Deliver = Callable[[Callable[[], None]], object]
+"""Is called with the status after a reload, on the watcher's thread, while no lock is held."""
+_Deliver = Callable[[Callable[[], None]], object]
 
 
 def _call(work: Callable[[], None]) -> None:
@@ -55,7 +55,7 @@ def _call(work: Callable[[], None]) -> None:
 
 
 class CredentialSource:
-    """The credential in one file, current. `open_source` makes and shares it."""
+    """The current credential in one file. Created and shared by `open_source`."""
 
     __slots__ = (
         "__weakref__",
@@ -84,9 +84,9 @@ class CredentialSource:
         self.backstop = backstop
         self.users = 0
         self.left: deque[None] = deque()
-        """One for each user that has gone and is not taken off `users` yet."""
+        """One entry for each user that has left but is still counted in `users`."""
         self.post = watcher.post
-        """Queues a callable on the watcher's thread; callables run in order."""
+        """Queue a callable on the watcher's thread; callables run in order."""
         self._watcher = watcher
         self._watch: Watch | None = None
         self._clock = clock
@@ -101,7 +101,7 @@ class CredentialSource:
 
     @property
     def was_read(self) -> bool:
-        """Whether there was a first try to read the file."""
+        """Whether the file has been read at least once, successfully or not."""
         return self._state.was_read
 
     def join(
@@ -111,20 +111,22 @@ class CredentialSource:
         uses_authority: bool,
         listener: Callable[[], Listener | None] | None,
     ) -> None:
-        """Let somebody use this source with others.
+        """Register a user of this source.
 
         Args:
-            clock: Unix time; one clock judges a file.
-            uses_authority: Whether the file's own authority is asked.
-            listener: Returns who wants to hear of reloads, and None when it has gone.
+            clock: Unix time; all users have to pass the same function.
+            uses_authority: Whether the user sends its requests to the authority in the file.
+            listener: Returns the function to call after a reload, or None when its owner no longer exists.
 
         Raises:
-            InputError: Another clock than that of the others.
+            InputError: The other users passed another clock.
         """
         is_alone = self.users <= len(self.left)
         if clock is not self._clock and not is_alone:
-            problem = f"{self.path} is open already in this process, and judged by another clock"
-            raise InputError("clock", [problem], hint="Give all of its credentials the same function.")
+            problem = f"{self.path} is already open in this process with another clock"
+            raise InputError(
+                "clock", [problem], hint="Pass the same function to all credentials for this path."
+            )
         with self._lock:
             self._clock = clock
             uses_authority = self._state.uses_authority or uses_authority
@@ -133,7 +135,7 @@ class CredentialSource:
                 self._listeners.append(listener)
 
     def start_watching(self, *, poll: bool) -> None:
-        """Have the watcher reload the file from now on; with `poll` every second."""
+        """Reload the file whenever it changes; with `poll`, read it every second."""
         watch = self._watcher.watch(self.path, self._reload_again, poll=poll)
         with self._lock:
             first, self._watch = self._watch, self._watch or watch
@@ -152,11 +154,11 @@ class CredentialSource:
         self.reload()
         return self.get_delay()
 
-    def reload(self, *, deliver: Deliver = _call) -> None:
-        """Read the file, and take what it holds if it is good and later.
+    def reload(self, *, deliver: _Deliver = _call) -> None:
+        """Read the file, and accept its credential if it is valid and later than the current one.
 
         Args:
-            deliver: How to run the listeners; directly only on the watcher's thread.
+            deliver: How to call the listeners. Call them directly only on the watcher's thread.
 
         Blocks on one small read. Never raises.
         """
@@ -172,26 +174,30 @@ class CredentialSource:
             self._handle(self._parse(content, digest), deliver=deliver)
 
     def get_delay(self) -> float:
-        """Seconds after which to look again in any case."""
+        """Return the seconds after which to read the file again in any case."""
         return get_delay(self._state, backstop=self.backstop.total_seconds(), now=self._now())
 
     def get_usable(self, cloud: Cloud | None = None) -> list[Snapshot]:
-        """Get the snapshots to ask the authority with, in order.
+        """List the snapshots whose certificates to try, in order; at least one.
 
         Args:
-            cloud: The cloud that their authority has to be of; None for any.
+            cloud: The cloud that the authority in the file must belong to; None for any.
 
         Raises:
-            HcpCredsError: There is none; says why.
+            HcpCredsError: There is none; the message says why.
         """
         if not self._watcher.keep_running():
-            self.reload(deliver=self.post)  # there is no thread to be had, so it is done here
+            self.reload(deliver=self.post)  # no thread can be started that would do it
         snapshot = self.snapshot
         if snapshot is None or is_expired(snapshot.file, self._now()):
             self._handle(Unchanged(was_read=False), deliver=self.post)
         state = self._state
         if state.snapshot is None:
-            raise _copy(state.error) if state.error else MountNotReadyError(f"{self.path} was not read yet")
+            raise (
+                _copy(state.error)
+                if state.error
+                else MountNotReadyError(f"{self.path} has not been read yet")
+            )
         usable = list_usable(state, now=self._now())
         if not usable:
             file = state.snapshot.file
@@ -206,18 +212,18 @@ class CredentialSource:
         return usable
 
     def set_refused(self, snapshot: Snapshot, *, refused: bool) -> None:
-        """Note what the authority said to a snapshot's certificate."""
+        """Record whether the authority refused a snapshot's certificate."""
         state = self._state
         if not refused and state.proven is snapshot and state.refused_at is None:
             return
         self._handle(Answered(snapshot, refused), deliver=self.post)
 
     def reset_after_fork(self) -> None:
-        """Replace what a thread of the parent may have held."""
+        """Replace the lock, which a thread of the parent process may have held."""
         self._lock = threading.Lock()
 
     def status(self) -> Status:
-        """How this source stands now."""
+        """Return the current status."""
         watch = self._watch
         watch_mode = watch.mode if watch is not None else "watching"
         self._watcher.keep_running()
@@ -251,20 +257,20 @@ class CredentialSource:
             return Usable(parse_credential_file(content, path=self.path, now=self._now()), digest)
         except MountFormatError as error:
             return Unusable(digest, _copy(error))
-        except Exception as error:  # noqa: BLE001 (no file may stop what serves; its text could hold a secret)
-            return Unusable(digest, MountFormatError(f"{self.path} does not parse: {type(error).__name__}"))
+        except Exception as error:  # noqa: BLE001 (no file may stop the process; the text may contain a secret)
+            return Unusable(digest, MountFormatError(f"{self.path} cannot be parsed: {type(error).__name__}"))
 
-    def _handle(self, event: Event, *, deliver: Deliver) -> None:
-        """Swap in the state that an event leads to, log, and tell the listeners."""
+    def _handle(self, event: Event, *, deliver: _Deliver) -> None:
+        """Apply an event: swap in the next state, log, and notify the listeners."""
         with self._lock:
-            self._state, lines, is_reload = judge(self._state, event, now=self._now())
-            listens = bool(self._listeners)
+            self._state, lines, is_reload = apply_event(self._state, event, now=self._now())
+            has_listeners = bool(self._listeners)
         for line in lines:
             _log.log(line.level, "%s", line.message, extra={"event": line.event, "path": self.path})
-        if is_reload and listens:
-            deliver(self._tell)
+        if is_reload and has_listeners:
+            deliver(self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         status = self.status()
         with self._lock:
             self._listeners = [each for each in self._listeners if each() is not None]
@@ -278,6 +284,6 @@ class CredentialSource:
 
 
 def _copy(error: HcpCredsError) -> HcpCredsError:
-    # Without the traceback: its frames hold the file's content, and raising one instance from many threads
-    # would mix theirs.
+    # Without the traceback: its frames hold the file's content, and raising one instance in several threads
+    # would mix their tracebacks.
     return copy.copy(error)

@@ -1,7 +1,7 @@
-"""What a source knows of its file, and one pure function that judges every event against it.
+"""The state of a source, and one pure function that applies events to it.
 
-Nothing here reads, locks, logs or waits: a source feeds in what it saw, swaps in the next state, and does
-what the step says.
+Nothing here reads, locks, logs or waits: the source passes in an event, swaps in the next state, and performs
+the rest of the step.
 """
 
 import logging
@@ -14,17 +14,17 @@ from hcpcreds.credential_file.certificate import CLOCK_SKEW, Certificate
 from hcpcreds.credential_file.file import CredentialFile
 from hcpcreds.errors import HcpCredsError
 
-REREAD_SECONDS: Final = 1.0
-"""How soon a file is read again that could not be read at all."""
-REJUDGE_SECONDS: Final = 60.0
-"""How long a file that is not taken yet waits at most, should the clock be set."""
-REFUSED_RETRY_SECONDS: Final = 30.0
-"""How long the certificate before is asked with first, after the authority has refused the current one."""
+_REREAD_SECONDS: Final = 1.0
+"""Delay before an unreadable file is read again."""
+_RECHECK_SECONDS: Final = 60.0
+"""Longest delay before a file that is not accepted yet is checked again, because the clock may be set."""
+_REFUSED_RETRY_SECONDS: Final = 30.0
+"""How long the previous certificate is tried first after the authority has refused the current one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """A credential as it was taken; never changes."""
+    """An accepted credential; immutable."""
 
     file: CredentialFile
     digest: bytes = field(repr=False)
@@ -32,12 +32,12 @@ class Snapshot:
 
     @property
     def certificate(self) -> Certificate:
-        """The certificate with its key."""
+        """The certificate with its private key."""
         return self.file.certificate
 
 
 class Candidate(NamedTuple):
-    """A good file that is not taken now, and may be later."""
+    """A valid file that is not accepted now, but may be later."""
 
     file: CredentialFile
     digest: bytes
@@ -45,33 +45,33 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
-    """All that a source knows; replaced whole."""
+    """Everything that a source knows; always replaced as a whole."""
 
     path: str
     uses_authority: bool = False
-    """Whether anybody asks the file's own authority, and so must not be led to another by a new file."""
+    """Whether a credential uses the authority in the file; then no new file may name another one."""
     snapshot: Snapshot | None = None
     """The current credential."""
     previous: Snapshot | None = None
     proven: Snapshot | None = None
-    """The last one that the authority took."""
+    """The last snapshot whose certificate the authority accepted."""
     refused_at: datetime | None = None
     """When the authority last refused the current certificate."""
     digest: bytes | None = field(default=None, repr=False)
-    """Of the content that was last read."""
+    """Digest of the content that was read last."""
     digest_error: HcpCredsError | None = None
-    """Why that content was not taken."""
+    """Why that content was not accepted."""
     is_unreadable: bool = False
     error: HcpCredsError | None = None
-    """Why the file as it is now is not the current credential."""
+    """Why the file in its present state is not the current credential."""
     candidate: Candidate | None = field(default=None, repr=False)
     rejected: int = 0
-    """How many contents were not taken."""
+    """Number of contents that were not accepted."""
     reloaded_at: datetime | None = None
 
     @property
     def was_read(self) -> bool:
-        """Whether there was a first try to read the file."""
+        """Whether the file has been read at least once, successfully or not."""
         return self.snapshot is not None or self.error is not None
 
 
@@ -84,15 +84,15 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Event: the content is the one that was read last, or the time has come to judge it again."""
+    """Event: the content has not changed, but may have become acceptable."""
 
     was_read: bool
-    """Whether the file was looked at just now."""
+    """Whether the file was read just now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Event: new content that is not a usable credential."""
+    """Event: the file has new content, which is not a usable credential."""
 
     digest: bytes = field(repr=False)
     error: HcpCredsError
@@ -100,7 +100,7 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """Event: new content that is a credential."""
+    """Event: the file has new content, which is a credential."""
 
     file: CredentialFile
     digest: bytes = field(repr=False)
@@ -108,7 +108,7 @@ class Usable:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Event: the authority took or refused a snapshot's certificate."""
+    """Event: the authority accepted or refused the certificate of a snapshot."""
 
     snapshot: Snapshot
     is_refused: bool
@@ -118,7 +118,7 @@ Event = Unreadable | Unchanged | Unusable | Usable | Answered
 
 
 class LogLine(NamedTuple):
-    """A line to log, with the field `event` of its record."""
+    """A message to log, with the `event` of its record."""
 
     level: int
     event: str
@@ -126,19 +126,19 @@ class LogLine(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The next state, and what to do besides."""
+    """The next state, and what else the source has to do."""
 
     state: SourceState
     lines: tuple[LogLine, ...] = ()
     is_reload: bool = False
-    """Whether a snapshot was replaced by a later one, which listeners hear of."""
+    """Whether a later snapshot replaced another one; listeners are notified of that."""
 
 
-def judge(state: SourceState, event: Event, *, now: datetime) -> Step:
-    """Judge an event against a state.
+def apply_event(state: SourceState, event: Event, *, now: datetime) -> Step:
+    """Apply an event to a state.
 
     Args:
-        state: The state before.
+        state: The state before the event.
         event: What happened.
         now: Aware time.
     """
@@ -151,41 +151,41 @@ def judge(state: SourceState, event: Event, *, now: datetime) -> Step:
             if was_read:
                 state = replace(state, is_unreadable=False, error=state.digest_error)
             candidate = state.candidate
-            return Step(state) if candidate is None else _judge_file(state, *candidate, now=now)
+            return Step(state) if candidate is None else _apply_file(state, *candidate, now=now)
         case Unusable(digest, error):
             return _reject(state, error, digest, candidate=None)
         case Usable(file, digest):
-            step = _judge_file(state, file, digest, now=now)
+            step = _apply_file(state, file, digest, now=now)
             warnings = tuple(
                 LogLine(logging.WARNING, "fixed", f"{state.path}: {warning}") for warning in file.warnings
             )
             return step._replace(lines=warnings + step.lines)
         case Answered(snapshot, is_refused):
-            return _judge_answer(state, snapshot, is_refused=is_refused, now=now)
+            return _apply_answer(state, snapshot, is_refused=is_refused, now=now)
 
 
 def list_usable(state: SourceState, *, now: datetime) -> list[Snapshot]:
-    """List the snapshots to ask the authority with, in order; none when all have expired."""
+    """List the snapshots whose certificates to try, in order; empty when all have expired."""
     known = dict.fromkeys((state.snapshot, state.previous, state.proven))
     usable = [each for each in known if each is not None and not is_expired(each.file, now)]
     if state.refused_at is not None:
         since = (now - state.refused_at).total_seconds()
-        if 0 <= since < REFUSED_RETRY_SECONDS:
+        if 0 <= since < _REFUSED_RETRY_SECONDS:
             usable.reverse()
     return usable
 
 
 def get_delay(state: SourceState, *, backstop: float, now: datetime) -> float:
-    """Get the seconds after which to look at the file again in any case."""
+    """Return the seconds after which to read the file again in any case."""
     if state.is_unreadable:
-        return REREAD_SECONDS
+        return _REREAD_SECONDS
     if state.candidate is None:
         return backstop
     ahead = state.candidate.file.not_before.timestamp() - CLOCK_SKEW.total_seconds() - now.timestamp()
-    return min(backstop, ahead if 0 < ahead < REJUDGE_SECONDS else REJUDGE_SECONDS)
+    return min(backstop, ahead if 0 < ahead < _RECHECK_SECONDS else _RECHECK_SECONDS)
 
 
-def _judge_file(state: SourceState, file: CredentialFile, digest: bytes, *, now: datetime) -> Step:
+def _apply_file(state: SourceState, file: CredentialFile, digest: bytes, *, now: datetime) -> Step:
     current = state.snapshot
     accepted = replace(
         state, digest=digest, digest_error=None, error=None, candidate=None, is_unreadable=False
@@ -199,16 +199,18 @@ def _judge_file(state: SourceState, file: CredentialFile, digest: bytes, *, now:
         return _reject(state, error, digest, candidate=None if foreign else Candidate(file, digest))
     snapshot = Snapshot(file, digest, current.generation + 1 if current else 1)
     line = (
-        f"took the certificate {file.certificate.thumbprint} of identity {file.client_id} from {state.path}, "
+        f"accepted certificate {file.certificate.thumbprint} of identity {file.client_id} from {state.path}, "
         f"valid until {file.not_after}"
     )
-    taken = replace(accepted, snapshot=snapshot, previous=current, refused_at=None, reloaded_at=now)
-    return Step(taken, (LogLine(logging.INFO, "reloaded", line),), is_reload=current is not None)
+    reloaded = replace(accepted, snapshot=snapshot, previous=current, refused_at=None, reloaded_at=now)
+    return Step(reloaded, (LogLine(logging.INFO, "reloaded", line),), is_reload=current is not None)
 
 
 def _reject(state: SourceState, error: HcpCredsError, digest: bytes, *, candidate: Candidate | None) -> Step:
     is_news = digest != state.digest
-    serves = "the last good one still serves" if state.snapshot else "there is none to serve yet"
+    fallback = (
+        "the last valid credential stays in use" if state.snapshot else "there is no valid credential yet"
+    )
     rejected = replace(
         state,
         digest=digest,
@@ -218,10 +220,10 @@ def _reject(state: SourceState, error: HcpCredsError, digest: bytes, *, candidat
         candidate=candidate,
         rejected=state.rejected + is_news,
     )
-    return Step(rejected, (LogLine(logging.WARNING, "rejected", f"{error}; {serves}"),) if is_news else ())
+    return Step(rejected, (LogLine(logging.WARNING, "rejected", f"{error}; {fallback}"),) if is_news else ())
 
 
-def _judge_answer(state: SourceState, snapshot: Snapshot, *, is_refused: bool, now: datetime) -> Step:
+def _apply_answer(state: SourceState, snapshot: Snapshot, *, is_refused: bool, now: datetime) -> Step:
     was_refused = state.refused_at is not None
     if not is_refused:
         state = replace(state, proven=snapshot)
@@ -231,12 +233,19 @@ def _judge_answer(state: SourceState, snapshot: Snapshot, *, is_refused: bool, n
     if is_refused == was_refused:
         return Step(state)
     if not is_refused:
-        return Step(state, (LogLine(logging.INFO, "accepted", f"the authority takes {state.path} now"),))
-    serves = "an earlier one serves meanwhile" if state.previous else "there is no earlier one"
+        return Step(
+            state,
+            (
+                LogLine(
+                    logging.INFO, "accepted", f"the authority now accepts the certificate from {state.path}"
+                ),
+            ),
+        )
+    fallback = "the previous one is used meanwhile" if state.previous else "there is no previous one"
     line = (
-        f"the authority refuses the certificate {snapshot.certificate.thumbprint} of identity "
-        f"{snapshot.file.client_id} from {state.path}; {serves}"
+        f"the authority refuses certificate {snapshot.certificate.thumbprint} of identity "
+        f"{snapshot.file.client_id} from {state.path}; {fallback}"
     )
-    # A file that was not taken is, once the current one has failed.
-    after = judge(state, Unchanged(was_read=False), now=now)
+    # A file that was not accepted may be, now that the authority refuses the current one.
+    after = apply_event(state, Unchanged(was_read=False), now=now)
     return after._replace(lines=(LogLine(logging.ERROR, "refused", line), *after.lines))

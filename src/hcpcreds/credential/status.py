@@ -1,4 +1,4 @@
-"""How a credential stands, for people and for metrics; never a secret."""
+"""The status of a credential, for people and for metrics; it never contains a secret."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from hcpcreds.watch import WatchMode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousCertificate:
-    """The certificate before the current one, kept while it is valid."""
+    """The certificate that the current one replaced; kept while it is valid."""
 
     thumbprint: str
     not_before: datetime
@@ -17,25 +17,25 @@ class PreviousCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a source stands. All but `path` and `watch_mode` is empty until a first good file was read."""
+    """The status of a credential. Before the first valid file, only `path` and `watch_mode` are set."""
 
     path: str
     client_id: str | None
     tenant_id: str | None
     thumbprint: str | None
-    """SHA-256 of the current certificate, lower-case hex."""
+    """SHA-256 of the current certificate in lower-case hex."""
     not_before: datetime | None
     not_after: datetime | None
     generation: int
-    """1 for the first credential taken, one more for each reload; 0 when there is none yet."""
+    """0 before the first credential, 1 for the first, and one more after each reload."""
     last_reload: datetime | None
     last_error: str | None
-    """Why the file as it is now is not the current credential; None when it is."""
+    """Why the file in its present state is not the current credential; None if it is."""
     rejected: int
-    """How many contents of the file were not taken."""
+    """Number of contents of the file that were not accepted."""
     watch_mode: WatchMode
     previous: PreviousCertificate | None
     refused: bool
-    """The authority refuses the current certificate, and the previous one serves while it is valid."""
+    """Whether the authority refuses the current certificate; the previous one is used while it is valid."""
     gone: str | None = None
-    """What the authority says since it does not know the identity or its tenant; None while it knows both."""
+    """The authority's message if it does not know the identity or its tenant; otherwise None."""

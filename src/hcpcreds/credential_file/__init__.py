@@ -1,1 +1,1 @@
-"""The credential file: bytes to value, and what is wrong with one."""
+"""The credential file: reading, parsing and explaining it."""

@@ -1,4 +1,4 @@
-"""The certificate and private key inside a credential file, and the assertions that it signs."""
+"""The certificate and private key in a credential file, and the assertions that they sign."""
 
 import base64
 import binascii
@@ -20,15 +20,15 @@ from hcpcreds.credential_file.pkcs12 import open_pkcs12
 from hcpcreds.credential_file.rsa_key import read_rsa_key
 from hcpcreds.fork_locks import signing
 
-ASSERTION_SECONDS: Final = 600
-"""How long an assertion can be used; the Microsoft identity platform advises 5 to 10 minutes."""
+_ASSERTION_SECONDS: Final = 600
+"""Lifetime of an assertion; the Microsoft identity platform advises 5 to 10 minutes."""
 MAX_SECRET_BYTES: Final = 128 << 10
-"""Key Vault takes 25 KB; no real one comes near."""
-MAX_CERTIFICATES: Final = 32
-"""A chain has three or four."""
+"""Key Vault accepts 25 KB at most, and real bundles are much smaller."""
+_MAX_CERTIFICATES: Final = 32
+"""A chain has three or four certificates."""
 CLOCK_SKEW: Final = timedelta(minutes=5)
-"""How far the clock here and the authority's may stand apart: a certificate is used so much before its
-not_before and after its not_after. The authority has the last word."""
+"""Assumed difference between this machine's clock and the authority's: a certificate is used from this long
+before its not_before until this long after its not_after. The authority makes the final decision."""
 
 _PSS = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=SHA256.digest_size)
 
@@ -38,14 +38,14 @@ class Certificate:
     """A certificate with its chain and its private key."""
 
     thumbprint: str
-    """SHA-256 of the certificate's DER, lower-case hex."""
+    """SHA-256 of the certificate's DER in lower-case hex."""
     not_before: datetime
     not_after: datetime
     chain: tuple[bytes, ...] = field(repr=False)
-    """DER, the certificate itself first."""
+    """DER; the certificate itself comes first."""
     key: rsa.RSAPrivateKey = field(repr=False)
-    passed_over: int = 0
-    """How many other certificates for the same key stand beside it."""
+    unused: int = 0
+    """Number of other certificates for the same key in the bundle."""
 
     def sign_assertion(
         self,
@@ -56,16 +56,16 @@ class Certificate:
         expires_at: int | None = None,
         certificates: int | None = None,
     ) -> str:
-        """Sign a client assertion: proof to the authority that the bearer holds the private key.
+        """Sign a client assertion, which proves to the authority that the sender has the private key.
 
         Blocks for about 0.3 ms (RSA 2048), with the interpreter's lock released.
 
         Args:
-            client_id: The identity; both issuer and subject.
+            client_id: Client id of the identity: both issuer and subject.
             audience: URL of the token endpoint.
             now: Unix time.
-            expires_at: Unix time; in ten minutes if not given.
-            certificates: How many of the chain it carries; all if not given.
+            expires_at: Unix time; by default ten minutes after `now`.
+            certificates: Number of certificates of the chain to include; by default all.
 
         Source: learn.microsoft.com, "Microsoft identity platform application authentication certificate
         credentials".
@@ -85,7 +85,7 @@ class Certificate:
             "jti": str(uuid.uuid4()),
             "nbf": issued,
             "iat": issued,
-            "exp": issued + ASSERTION_SECONDS if expires_at is None else expires_at,
+            "exp": issued + _ASSERTION_SECONDS if expires_at is None else expires_at,
         }
         signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(claims).encode())}"
         with signing:
@@ -94,23 +94,23 @@ class Certificate:
 
 
 def parse_certificate(secret: bytes, *, now: datetime | None = None) -> Certificate:
-    """Open a PEM bundle, or a PKCS#12 without a password.
+    """Parse a PEM bundle, or a PKCS#12 without a password.
 
     Args:
         secret: The bundle.
-        now: Which of several certificates for one key is used: the latest that is valid then; the current
-            time if not given.
+        now: Aware time; of several certificates for the key, the latest that is valid at this time is chosen.
+            Defaults to the current time.
 
     Raises:
-        ValueError: There is no certificate with its own RSA key in it. The text tells nothing of the secret.
+        ValueError: The bundle has no certificate with its RSA key. The text reveals nothing of the secret.
     """
     keys, certificates = _open_bundle(secret)
     if len(keys) != 1:
         raise ValueError(f"the bundle holds {len(keys) or 'no'} private keys; expected one")
     key = read_rsa_key(keys[0])
     if not certificates:
-        raise ValueError("there is a private key, but no certificate")
-    # The chain can stand in any order: what makes the leaf is that the key is its own.
+        raise ValueError("the bundle holds a private key, but no certificate")
+    # The chain may be in any order: the leaf is the certificate that the key belongs to.
     public_key = key.public_key()
     own = [each for each in certificates if _get_public_key(each) == public_key]
     if not own:
@@ -119,7 +119,7 @@ def parse_certificate(secret: bytes, *, now: datetime | None = None) -> Certific
     try:
         ordered = _order_chain(leaf, certificates)
     except ValueError:
-        raise ValueError("a certificate in the bundle does not parse") from None
+        raise ValueError("a certificate in the bundle cannot be parsed") from None
     chain = tuple(each.public_bytes(Encoding.DER) for each in ordered)
     return Certificate(
         thumbprint=hashlib.sha256(chain[0]).hexdigest(),
@@ -127,32 +127,32 @@ def parse_certificate(secret: bytes, *, now: datetime | None = None) -> Certific
         not_after=leaf.not_valid_after_utc,
         chain=chain,
         key=key,
-        passed_over=len(own) - 1,
+        unused=len(own) - 1,
     )
 
 
 def find_certificates(secret: bytes) -> list[x509.Certificate]:
-    """Find the certificates in a PEM bundle or a PKCS#12, whatever its keys are.
+    """List the certificates in a PEM bundle or a PKCS#12, whatever keys it has.
 
     Raises:
-        ValueError: It cannot be opened, or one of them does not parse.
+        ValueError: The bundle cannot be opened, or one of the certificates cannot be parsed.
     """
     return _open_bundle(secret)[1]
 
 
 def _open_bundle(secret: bytes) -> tuple[Sequence[bytes], list[x509.Certificate]]:
-    """Open a bundle: the keys as they are, in DER, and the certificates, each once."""
+    """Return the unparsed keys (DER) and the certificates of a bundle, without duplicates."""
     if len(secret) > MAX_SECRET_BYTES:
-        raise ValueError(f"larger than {MAX_SECRET_BYTES} bytes")
+        raise ValueError(f"the bundle is larger than {MAX_SECRET_BYTES} bytes")
     contents: tuple[Sequence[bytes], Sequence[bytes]]
     contents = _read_pem(secret) if b"-----BEGIN " in secret else open_pkcs12(secret)
     keys, certificates = contents
-    if len(certificates) > MAX_CERTIFICATES:
-        raise ValueError(f"more than {MAX_CERTIFICATES} certificates")
+    if len(certificates) > _MAX_CERTIFICATES:
+        raise ValueError(f"the bundle holds more than {_MAX_CERTIFICATES} certificates")
     try:
         return keys, [x509.load_der_x509_certificate(each) for each in dict.fromkeys(certificates)]
     except (ValueError, x509.InvalidVersion):
-        raise ValueError("a certificate in the bundle does not parse") from None
+        raise ValueError("a certificate in the bundle cannot be parsed") from None
 
 
 def _read_pem(secret: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -160,7 +160,7 @@ def _read_pem(secret: bytes) -> tuple[list[bytes], list[bytes]]:
     for label, body in _split_pem(secret):
         if label.endswith(b"PRIVATE KEY"):
             if b"ENCRYPTED" in label or b"ENCRYPTED" in body:
-                raise ValueError("the private key is encrypted; a mounted one must not be")
+                raise ValueError("the private key is encrypted; expected one without a password")
             keys.append(_decode_pem(body, "the private key"))
         elif label in (b"CERTIFICATE", b"X509 CERTIFICATE"):
             certificates.append(_decode_pem(body, "a certificate"))
@@ -168,22 +168,22 @@ def _read_pem(secret: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def _split_pem(secret: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Split into blocks, each with its label; what stands between them (bag attributes) is comment."""
+    """Split PEM into blocks with their labels; text between blocks (bag attributes) is a comment."""
     for part in secret.split(b"-----BEGIN ")[1:]:
         label, _, rest = part.partition(b"-----")
         body, end, _ = rest.partition(b"-----END " + label + b"-----")
         yield label, body if end else b"?"
 
 
-def _decode_pem(body: bytes, what: str) -> bytes:
+def _decode_pem(body: bytes, item: str) -> bytes:
     try:
         return base64.b64decode(b"".join(body.split()), validate=True)
     except binascii.Error:
-        raise ValueError(f"{what} in the PEM bundle does not parse") from None
+        raise ValueError(f"{item} in the PEM bundle cannot be parsed") from None
 
 
 def _choose(own: list[x509.Certificate], now: datetime) -> x509.Certificate:
-    """Choose among the certificates of one key: the latest that is valid, or else the latest."""
+    """Choose from the certificates of one key: the latest valid one, or else the latest."""
 
     def rank(each: x509.Certificate) -> tuple[bool, datetime]:
         is_valid = (
@@ -195,7 +195,7 @@ def _choose(own: list[x509.Certificate], now: datetime) -> x509.Certificate:
 
 
 def _order_chain(leaf: x509.Certificate, certificates: list[x509.Certificate]) -> list[x509.Certificate]:
-    """Put each issuer after what it issued, and leave out what belongs to no one."""
+    """Order the chain from the leaf to its root, and leave out unrelated certificates."""
     chain = [leaf]
     while len(chain) < len(certificates) and chain[-1].subject != chain[-1].issuer:
         issuer = next(
@@ -211,7 +211,7 @@ def _get_public_key(certificate: x509.Certificate) -> object:
     try:
         return certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        return None  # somebody else's, of a kind that is unknown here
+        return None  # an unrelated certificate with an unsupported key
 
 
 def _encode(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""DER, read one level at a time: enough to look into a secret before anything expensive opens it."""
+"""A DER reader, one level at a time: enough to inspect a secret before an expensive parser opens it."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -15,7 +15,7 @@ _MAX_LENGTH_BYTES: Final = 4
 
 
 class Element(NamedTuple):
-    """A value with its tag."""
+    """A tag with its content."""
 
     tag: int
     content: bytes
@@ -26,18 +26,18 @@ class Element(NamedTuple):
 
 
 class IndefiniteLengthError(ValueError):
-    """BER: the length is left open."""
+    """The encoding is BER with an indefinite length."""
 
 
 def read_elements(data: bytes) -> Iterator[Element]:
-    """Read the elements that stand one after the other, without looking into them.
+    """Read consecutive elements, without parsing their contents.
 
     Raises:
-        ValueError: What comes next is not DER.
+        ValueError: The data is not DER.
     """
     at = 0
     while at < len(data):
-        if len(data) - at < 2:  # noqa: PLR2004 (tag and length)
+        if len(data) - at < 2:  # noqa: PLR2004 (a tag and a length)
             raise ValueError("cut off")
         tag, length = data[at], data[at + 1]
         at += 2
@@ -56,10 +56,10 @@ def read_elements(data: bytes) -> Iterator[Element]:
 
 
 def read_first(data: bytes, tag: int) -> bytes:
-    """Read the content of the first element; what follows it does not matter.
+    """Read the content of the first element, and ignore the rest.
 
     Raises:
-        ValueError: It has another tag, or is not DER.
+        ValueError: The element has another tag, or the data is not DER.
     """
     for element in read_elements(data):
         if element.tag == tag:
@@ -69,10 +69,10 @@ def read_first(data: bytes, tag: int) -> bytes:
 
 
 def read_all(data: bytes, *tags: int) -> list[bytes]:
-    """Read the contents of elements that must begin with these tags; more may follow.
+    """Read the contents of all elements, the first of which must have these tags.
 
     Raises:
-        ValueError: They do not, or what is there is not DER.
+        ValueError: The elements have other tags, or the data is not DER.
     """
     elements = list(read_elements(data))
     if tuple(each.tag for each in elements[: len(tags)]) != tags:

@@ -1,4 +1,4 @@
-"""How a secret's value is written, HyperShift's `objectEncoding`, and how to tell."""
+"""The encoding of a secret's value (HyperShift's `objectEncoding`), and how to recognize it."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ Encoding = Literal["utf-8", "base64", "hex"]
 
 
 def undo_encoding(content: bytes) -> tuple[Encoding, bytes]:
-    """Tell how a credential's JSON is written, and undo it; what is no such thing counts as utf-8."""
+    """Recognize the encoding of a credential's JSON and decode it; other content counts as utf-8."""
     text = b"".join(content.split())
     decoders: tuple[tuple[Encoding, Callable[[bytes], bytes]], ...] = (
         ("hex", binascii.unhexlify),

@@ -1,4 +1,4 @@
-"""The credential file: bytes → value.
+"""Reads and parses the credential file.
 
 The format is `UserAssignedIdentityCredentials` of the managed-identity data plane
 (Azure/msi-dataplane, api-version 2024-01-01): one JSON object, keys in snake_case.
@@ -25,8 +25,8 @@ from hcpcreds.errors import InputError, MountAbsentError, MountError, MountForma
 from hcpcreds.text import UUID
 
 MAX_FILE_BYTES: Final = 1 << 20
-"""No real credential file comes near; anything larger is something else."""
-_CHUNK_BYTES: Final = 1 << 16  # clearing room for the most there may be takes longer than all else of it
+"""Real credential files are much smaller."""
+_CHUNK_BYTES: Final = 1 << 16  # a buffer of the maximum size would take longer to clear than to fill
 
 _AUTHORITY: Final = re.compile(
     r"(?P<host>[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*|\[[0-9A-Fa-f:.]{2,45}\])"
@@ -36,7 +36,7 @@ _MAX_HOST: Final = 253
 _MAX_PORT: Final = 65535
 _TENANT_PATH: Final = re.compile(rf"oauth2|common|organizations|consumers|\.{{1,2}}|{UUID.pattern}")
 _BYTE_ORDER_MARKS: Final = {
-    codecs.BOM_UTF8: "the file begins with a byte order mark (UTF-8 with BOM), which JSON must not",
+    codecs.BOM_UTF8: "the file begins with a byte order mark (UTF-8 with BOM); expected UTF-8 without one",
     codecs.BOM_UTF16_LE: "the file is UTF-16; expected UTF-8",
     codecs.BOM_UTF16_BE: "the file is UTF-16; expected UTF-8",
 }
@@ -44,26 +44,26 @@ _BYTE_ORDER_MARKS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialFile:
-    """What a credential file says, with its certificate opened."""
+    """A parsed credential file."""
 
     authority: str
-    """Token authority, `https`, without a closing slash."""
+    """`https` URL of the token authority, without a trailing slash."""
     client_id: str
     tenant_id: str
     certificate: Certificate = field(repr=False)
     not_before: datetime
     not_after: datetime
     warnings: tuple[str, ...] = ()
-    """What is unusual, and was mended."""
+    """What is unusual, and how it was resolved."""
 
 
 def read_credential_file(path: str) -> bytes:
-    """Read a credential file whole.
+    """Read the content of a credential file.
 
     Raises:
-        MountAbsentError: There is no file.
-        MountNotReadyError: It cannot be read for the moment.
-        MountFormatError: What is there cannot be a credential file.
+        MountAbsentError: The file does not exist.
+        MountNotReadyError: The file cannot be read at the moment.
+        MountFormatError: It cannot be a credential file, or cannot be opened.
     """
     try:
         return read_small_file(path)
@@ -76,15 +76,16 @@ def read_credential_file(path: str) -> bytes:
 
 
 def read_small_file(path: str) -> bytes:
-    """Read a regular file, or the beginning of one that is too large: at most a byte more than it may have.
+    """Read a regular file; of one that is too large, only its first `MAX_FILE_BYTES + 1` bytes.
 
     Raises:
-        OSError: It cannot be opened or read.
-        ValueError: It is something else: a directory, a pipe, a device. The text follows its name.
+        OSError: The file cannot be opened or read.
+        ValueError: It is not a regular file, but a directory, a pipe or a device. The text is a predicate, to
+            follow the path.
     """
     if "\0" in path:
-        raise ValueError("is not a path: it holds a NUL character")
-    # Without O_NONBLOCK, a pipe at this place would hold the caller until somebody writes.
+        raise ValueError("is not a path: it contains a NUL character")
+    # Without O_NONBLOCK, opening a pipe would block the caller until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -98,17 +99,17 @@ def read_small_file(path: str) -> bytes:
 
 
 def parse_credential_file(content: bytes, *, path: str, now: datetime | None = None) -> CredentialFile:
-    """Parse and check a credential file.
+    """Parse and validate a credential file.
 
     Args:
-        content: The whole file.
-        path: Where it came from, for the error.
-        now: Which of several certificates for one key is used: the latest that is valid then; the current
-            time if not given.
+        content: The content of the file.
+        path: The path of the file, for messages.
+        now: Aware time; of several certificates for the key, the latest that is valid at this time is chosen.
+            Defaults to the current time.
 
     Raises:
-        MountFormatError: The content is no usable credential. The message lists every problem, each with
-            its key, none with a value.
+        MountFormatError: The content is not a usable credential. The message lists every problem with its
+            key and without its value.
     """
     if len(content) > MAX_FILE_BYTES:
         raise _build_error(path, [f"the file is larger than {MAX_FILE_BYTES} bytes"])
@@ -117,7 +118,7 @@ def parse_credential_file(content: bytes, *, path: str, now: datetime | None = N
     if problems:
         raise _build_error(path, problems)
 
-    def read(key: str, parse: Callable[[Any], Any], expected: type, *, required: bool = True) -> Any:  # noqa: ANN401 (the parser says)
+    def read(key: str, parse: Callable[[Any], Any], expected: type, *, required: bool = True) -> Any:  # noqa: ANN401 (the parser's)
         raw = keys.get(key, b"null")
         if bytes(raw) == b"null" and (key not in keys or not required):
             if required:
@@ -161,19 +162,19 @@ def parse_credential_file(content: bytes, *, path: str, now: datetime | None = N
 def _find_unusual(times: dict[str, datetime | None], certificate: Certificate) -> Iterator[str]:
     for key, value in times.items():
         if value is None:
-            yield f"{key} is missing; the certificate's own is used"
-    if certificate.passed_over:
+            yield f"{key} is missing; using the certificate's {key}"
+    if certificate.unused:
         yield (
-            f"client_secret: holds {certificate.passed_over + 1} certificates for its key; the one until "
-            f"{certificate.not_after:%Y-%m-%dT%H:%M:%SZ} is used"
+            f"client_secret: holds {certificate.unused + 1} certificates for its key; "
+            f"using the one that expires at {certificate.not_after:%Y-%m-%dT%H:%M:%SZ}"
         )
 
 
 def decode_secret(text: str) -> bytes:
-    """Decode `client_secret`, in which line breaks do not count.
+    """Decode `client_secret`, ignoring line breaks.
 
     Raises:
-        ValueError: It is not base64.
+        ValueError: The text is not base64.
     """
     try:
         return base64.b64decode("".join(text.split()), validate=True)
@@ -184,23 +185,23 @@ def decode_secret(text: str) -> bytes:
 
 
 def parse_authority(text: str) -> str:
-    """Check a token authority's URL, and take its closing slash off.
+    """Validate the URL of a token authority, and remove its trailing slash.
 
     Raises:
-        ValueError: Not the `https` URL of a host, with at most a port and a path that is not yet a tenant's.
-            Repeats nothing of the text.
+        ValueError: The text is not the `https` URL of a host, with an optional port and a path that does not
+            name a tenant. The message does not repeat the text.
     """
     if text[:8].lower() != "https://":
-        raise ValueError("expected an https URL, for a certificate's assertion must not travel in the open")
+        raise ValueError("expected an https URL, because an assertion must not be sent unencrypted")
     url = _AUTHORITY.fullmatch(text, 8)
     if url is None or len(url["host"]) > _MAX_HOST or not _is_address(url["host"]):
-        raise ValueError("expected https://HOST/, without user, query, fragment, blank or other character")
+        raise ValueError("expected https://HOST/, without user, query, fragment, blanks or other characters")
     if url["port"] is not None and not 0 < int(url["port"]) <= _MAX_PORT:
         raise ValueError(f"expected a port from 1 to {_MAX_PORT}")
     path = url["path"].split("/")[1:]
     if any(_TENANT_PATH.fullmatch(each) for each in path) or (path and is_entra_host(url["host"])):
         raise ValueError(
-            "expected the authority alone, https://HOST/, without the path of a tenant or a token"
+            "expected the authority alone, https://HOST/, without the path of a tenant or a token endpoint"
         )
     return f"https://{text[8:].rstrip('/')}"
 
@@ -216,10 +217,10 @@ def _is_address(host: str) -> bool:
 
 
 def check_authority(authority: str | None) -> str | None:
-    """Check an authority that a caller gave.
+    """Validate an authority that a caller passed.
 
     Raises:
-        InputError: Not an `https` URL.
+        InputError: The authority is not an `https` URL.
     """
     try:
         return None if authority is None else parse_authority(authority)
@@ -236,23 +237,23 @@ def _parse_object(content: bytes, problems: list[str]) -> dict[str, msgspec.Raw]
 
 
 def _recognize(content: bytes) -> str | None:
-    """Recognize what is no JSON at all, so that nobody has to guess at an invalid character."""
+    """Explain content that is not JSON at all, where the parser would only report an invalid character."""
     if not content.strip():
         return "the file is empty"
     if not content.strip(b"\0"):
-        return "the file holds nothing but NUL bytes, as after a crash before it was written"
+        return "the file contains only NUL bytes, as after a crash before it was written"
     for mark, reason in _BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
             return reason
     if content[:2] in (b"{\0", b"\0{"):
         return "the file is UTF-16; expected UTF-8"
     if b"\0" in content:
-        return "expected a JSON object: the file holds NUL bytes"
+        return "expected a JSON object: the file contains NUL bytes"
     return None
 
 
 def _describe(error: Exception) -> str:
-    # A UnicodeDecodeError's text shows a byte of the content, and its `object` all of it.
+    # The text of a UnicodeDecodeError shows a byte of the content, and its `object` is the whole content.
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -265,29 +266,29 @@ def _parse_uuid(text: str) -> str:
 
 
 def assume_utc(time: datetime) -> datetime:
-    """Take a time in UTC; one without a zone is.
+    """Convert a time to UTC; a time without a zone is in UTC already.
 
     Raises:
-        ValueError: In UTC the calendar has no such time.
+        ValueError: The time is outside the calendar in UTC.
     """
     try:
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except OverflowError:
-        raise ValueError("in UTC it lies outside the years 1 to 9999") from None
+        raise ValueError("expected a time within the years 1 to 9999 in UTC") from None
 
 
 def _describe_unreadable(path: str, error: OSError) -> MountError:
     reason = os.strerror(error.errno or 0)
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        what = "is a symlink to nothing" if Path(path).is_symlink() else "does not exist"
+        fault = "is a dangling symlink" if Path(path).is_symlink() else "does not exist"
         return MountAbsentError(
-            f"the credential file {path} {what}",
-            hint="It is read as soon as it is there. If it never is, see the pod's events for the volume.",
+            f"the credential file {path} {fault}",
+            hint="It is read as soon as it exists. If it never appears, see the pod's events for the volume.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG):
         return MountFormatError(
             f"the credential file {path} cannot be opened: {reason}",
-            hint="See the file's mode and owner, the symlinks on its way, and the container's user.",
+            hint="Check the mode and owner of the file, the symlinks in its path, and the container's user.",
         )
     return MountNotReadyError(f"the credential file {path} cannot be read: {reason}")
 
@@ -295,6 +296,6 @@ def _describe_unreadable(path: str, error: OSError) -> MountError:
 def _build_error(path: str, problems: list[str]) -> MountFormatError:
     return MountFormatError(
         f"the credential file {path} is not usable: {'; '.join(problems)}",
-        hint="See what the Key Vault secret holds, and the objectEncoding in its SecretProviderClass.",
+        hint="Check the value of the Key Vault secret, and the objectEncoding in its SecretProviderClass.",
         problems=problems,
     )

@@ -1,4 +1,4 @@
-"""A credential file explained: everything that can be said of it but its secret, and all that is wrong."""
+"""Explains a credential file: everything in it but its secret, and all of its problems."""
 
 import os
 from collections.abc import Iterable
@@ -27,29 +27,28 @@ from hcpcreds.credential_file.mount import MOUNTINFO, Mount, Problem, read_mount
 from hcpcreds.errors import InputError, MountError, MountFormatError
 from hcpcreds.text import RESOURCE_ID, UUID, make_safe
 
-RENEWAL_GRACE: Final = timedelta(days=1)
-"""How long after renew_after a renewal is merely due: whatever renews walks the vault once in a while."""
-
-
+_RENEWAL_GRACE: Final = timedelta(days=1)
+"""How long after `renew_after` a renewal is not overdue yet: the vault is walked only from time to time."""
 _ROUNDING: Final = timedelta(seconds=1)
-"""Certificates count whole seconds, and the file's times may have fractions."""
+"""The times of certificates are whole seconds; the times in the file may have fractions."""
+_CERTIFICATE_COUNTS: Final = "The certificate's time counts."
 _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateDetails:
-    """What is public of one certificate."""
+    """The public details of a certificate."""
 
     subject: str
     issuer: str
     serial_number: str
     """Hex."""
     sha256: bytes
-    """Thumbprint: the digest of the certificate's DER."""
+    """Thumbprint: the SHA-256 digest of the certificate's DER."""
     sha1: bytes
-    """The older thumbprint, which Entra ID's portal shows."""
+    """The older thumbprint, as shown in Entra ID's portal."""
     key_type: str
-    """`RSA`, or the type and the curve."""
+    """`RSA`, or the type and curve."""
     key_bits: int | None
     not_before: datetime
     not_after: datetime
@@ -57,16 +56,16 @@ class CertificateDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """A credential file explained. What the file does not say, or what cannot be read, is None."""
+    """An explained credential file. A field that is absent or unreadable is None."""
 
     path: str
     inspected_at: datetime
     mount: Mount
     is_readable: bool
     is_object: bool = False
-    """Whether it holds a JSON object; what does not is somebody else's file."""
+    """Whether the file holds a JSON object; otherwise it is not a credential file."""
     encoding: Encoding = "utf-8"
-    """In what the JSON was found; anything but utf-8 is a problem."""
+    """The encoding of the JSON; anything but utf-8 is a problem."""
     authority: str | None = None
     client_id: str | None = None
     tenant_id: str | None = None
@@ -77,52 +76,56 @@ class Inspection:
     not_after: datetime | None = None
     cannot_renew_after: datetime | None = None
     certificates: tuple[CertificateDetails, ...] = ()
-    """The identity's own first, then its issuers."""
+    """The identity's certificate first, then its issuers."""
     problems: tuple[Problem, ...]
 
     @property
     def status(self) -> Literal["fine", "wrong", "unreadable"]:
-        """What it comes to."""
+        """The result in one word."""
         if not self.is_readable:
             return "unreadable"
         return "wrong" if self.problems else "fine"
 
 
 def find_credential_files(path: str) -> list[str]:
-    """Find the credential files that a path stands for: itself, or all in the volume mounted there.
+    """List the credential files at a path: the file itself, or all files of a mounted volume.
 
     Raises:
-        InputError: There is nothing at the path, or no file in the directory.
+        InputError: The path does not exist, or is a directory without files.
     """
     _check_path(path)
     try:
-        if not os.path.isdir(path):  # noqa: PTH112 (pathlib hides that it may not be looked at)
+        if not os.path.isdir(path):  # noqa: PTH112 (pathlib hides a missing permission)
             os.lstat(path)
             return [path]
-        names = sorted(os.listdir(path))  # noqa: PTH208 (the names as they are)
+        names = sorted(os.listdir(path))  # noqa: PTH208 (plain names are needed)
     except OSError as error:
         raise InputError(
-            path, [os.strerror(error.errno or 0)], hint="Expected a credential file, or its mount."
+            path,
+            [os.strerror(error.errno or 0)],
+            hint="Expected a credential file, or the directory where its volume is mounted.",
         ) from None
     files = [f"{path.rstrip('/')}/{name}" for name in names if not name.startswith(".")]
     files = [file for file in files if not Path(file).is_dir()]
     if not files:
         raise InputError(
-            path, ["no file in this directory"], hint="If it is a mount: see the pod's events for the volume."
+            path,
+            ["the directory has no files"],
+            hint="If it is a mount, see the pod's events for the volume.",
         )
     return files
 
 
 def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNTINFO) -> Inspection:
-    """Explain a credential file, however broken.
+    """Explain a credential file, however broken it is.
 
     Args:
         path: The file.
-        now: Aware time to judge by.
+        now: Aware time to compare the file's times with.
         mountinfo: The kernel's table of this process's mounts.
 
     Raises:
-        InputError: The path holds a NUL character.
+        InputError: The path contains a NUL character.
 
     Blocks on one small read.
     """
@@ -140,7 +143,7 @@ def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNT
     if encoding != "utf-8":
         problems.append(
             Problem(
-                f"the file holds the {encoding} text of a credential, not the credential itself",
+                f"the file holds a credential encoded in {encoding}, not the credential itself",
                 f"Set objectEncoding to {encoding} for this object, so that the provider decodes it.",
             )
         )
@@ -165,11 +168,11 @@ def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNT
         certificates=tuple(_describe(each) for each in _find_certificates(file, fields)),
         problems=(),
     )
-    return replace(inspection, problems=(*problems, *_judge_times(inspection)))
+    return replace(inspection, problems=(*problems, *_check_times(inspection)))
 
 
 def render_relative(at: datetime, now: datetime) -> str:
-    """Render how far a time is off, in its largest unit: `in 43 days`, `3 hours ago`."""
+    """Render the distance of a time in its largest unit: `in 43 days`, `3 hours ago`."""
     seconds = (at - now).total_seconds()
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
         number = int(abs(seconds) // length)
@@ -181,11 +184,11 @@ def render_relative(at: datetime, now: datetime) -> str:
 
 def _check_path(path: str) -> None:
     if "\0" in path:
-        raise InputError("path", ["holds a NUL character, which no path can"])
+        raise InputError("path", ["contains a NUL character, which no path can"])
 
 
 class _Fields:
-    """The fields of a file that may be broken: each by itself, and only in a shape that no secret has."""
+    """The fields of a file that may be broken: each on its own, and only in forms that no secret has."""
 
     def __init__(self, content: bytes, problems: list[Problem]) -> None:
         self._problems = problems
@@ -219,7 +222,7 @@ class _Fields:
         except ValueError:
             return None
 
-    # What the pod does not need, parse_credential_file does not judge: these do.
+    # `parse_credential_file` ignores the fields that the pod does not need. They are checked here.
 
     def get_object_id(self) -> str | None:
         return self._expect("object_id", self.get_id("object_id"), "a UUID")
@@ -262,15 +265,15 @@ def _parse(
 
 
 def _recognize(content: bytes, fields: _Fields) -> Problem | None:
-    """Recognize what is mounted by mistake in the place of a credential."""
+    """Recognize what is often mounted by mistake instead of a credential."""
     if content.lstrip().startswith(b"-----BEGIN "):
         return Problem(
             "the file holds PEM text, not the JSON of a credential",
-            "Mount the secret that the data plane's answer was stored in (objectType: secret).",
+            "Mount the secret in which the data plane's credential was stored (objectType: secret).",
         )
     if "explicit_identities" in fields and "client_secret" not in fields:
         return Problem(
-            "the file holds the data plane's whole answer, not one identity's credential",
+            "the file holds the data plane's complete response, not the credential of one identity",
             "Store each object of explicit_identities in a secret of its own.",
         )
     return None
@@ -286,13 +289,13 @@ def _find_certificates(file: CredentialFile | None, fields: _Fields) -> Iterable
 
 
 def _describe(certificate: x509.Certificate) -> CertificateDetails:
-    key_type, key_bits = _describe_public_part(certificate)
+    key_type, key_bits = _describe_public_key(certificate)
     return CertificateDetails(
         subject=_render_name(certificate.subject),
         issuer=_render_name(certificate.issuer),
         serial_number=f"{certificate.serial_number:x}",
         sha256=certificate.fingerprint(SHA256()),
-        sha1=certificate.fingerprint(SHA1()),  # noqa: S303 (a name, not a proof)
+        sha1=certificate.fingerprint(SHA1()),  # noqa: S303 (an identifier, not a proof)
         key_type=key_type,
         key_bits=key_bits,
         not_before=certificate.not_valid_before_utc,
@@ -304,7 +307,7 @@ def _render_name(name: x509.Name) -> str:
     return make_safe(name.rfc4514_string())
 
 
-def _describe_public_part(certificate: x509.Certificate) -> tuple[str, int | None]:
+def _describe_public_key(certificate: x509.Certificate) -> tuple[str, int | None]:
     try:
         public = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
@@ -316,26 +319,30 @@ def _describe_public_part(certificate: x509.Certificate) -> tuple[str, int | Non
     return type(public).__name__.removesuffix("PublicKey"), None
 
 
-def _judge_times(inspection: Inspection) -> list[Problem]:
+def _check_times(inspection: Inspection) -> list[Problem]:
     now = inspection.inspected_at
     not_before, not_after = inspection.not_before, inspection.not_after
     problems = []
 
-    def say(what: str, at: datetime, hint: str) -> None:
-        problems.append(Problem(f"{what} {at:%Y-%m-%dT%H:%M:%SZ}, {render_relative(at, now)}", hint))
+    def add(text: str, at: datetime, hint: str) -> None:
+        problems.append(Problem(f"{text} {at:%Y-%m-%dT%H:%M:%SZ}, {render_relative(at, now)}", hint))
 
     if not_before and now < not_before:
-        say("not valid before", not_before, "Is the clock here right? Else it is used when its time comes.")
+        add(
+            "not valid before",
+            not_before,
+            "If the clock of this machine is right, it will be used from then on.",
+        )
     if not_after and now >= not_after:
-        say("expired at", not_after, "Did the renewal write a new version to the vault, and is it mounted?")
+        add("expired at", not_after, "Did the renewal write a new version to the vault, and is it mounted?")
     own = inspection.certificates[0] if inspection.certificates else None
     if own and not_after and not_after - own.not_after > _ROUNDING:
-        say("not_after: later than the certificate's own end at", own.not_after, "The certificate's counts.")
+        add("not_after: later than the certificate's, which expires at", own.not_after, _CERTIFICATE_COUNTS)
     if own and not_before and own.not_before - not_before > _ROUNDING:
-        say("not_before: earlier than the certificate's own,", own.not_before, "The certificate's counts.")
+        add("not_before: earlier than the certificate's,", own.not_before, _CERTIFICATE_COUNTS)
     last, due = inspection.cannot_renew_after, inspection.renew_after
     if last and now >= last:
-        say("it could last be renewed at", last, "Ask the data plane for a new credential.")
-    elif due and now - due >= RENEWAL_GRACE:
-        say("its renewal was due at", due, "Does whatever renews the vault's credentials run?")
+        add("renewal was only possible until", last, "Request a new credential from the data plane.")
+    elif due and now - due >= _RENEWAL_GRACE:
+        add("its renewal was due at", due, "Is the service that renews the vault's credentials running?")
     return problems

@@ -1,8 +1,8 @@
 """PKCS#12 without a password: the bytes of its key and its certificates (RFC 7292, RFC 8018).
 
-Whoever writes a PKCS#12 says how often its reader has to hash, and OpenSSL does as told, with the
-interpreter's lock held: 2^31 rounds stop the whole process for minutes. A count can even stand where it shows
-only once something else has been deciphered. So each one is looked at here before it is followed.
+The writer of a PKCS#12 decides how often its reader has to hash. OpenSSL obeys, and holds the interpreter's
+lock: 2^31 rounds stop the whole process for minutes. A count may even be visible only after another part has
+been decrypted. Therefore this module checks each count before it uses it.
 
 The MAC is not computed: its key is the empty password, so it proves nothing.
 """
@@ -29,10 +29,10 @@ from hcpcreds.credential_file.der import (
     read_first,
 )
 
-MAX_ITERATIONS: Final = 600_000
-"""Rounds of hashing that one part may ask for: 0.1 to 1 s. OWASP's advice for PBKDF2; writers take 2,000."""
-_MAX_ALL_ITERATIONS: Final = 3 * MAX_ITERATIONS
-"""Rounds that all parts together may ask for: the MAC, the key and the certificates are one part each."""
+_MAX_ITERATIONS: Final = 600_000
+"""Rounds of hashing for one part: 0.1 to 1 s. This is OWASP's advice for PBKDF2; writers use about 2,000."""
+_MAX_ALL_ITERATIONS: Final = 3 * _MAX_ITERATIONS
+"""Rounds for all parts together: the MAC, the key and the certificates are one part each."""
 _MAX_SALT_BYTES: Final = 1024
 
 _EXPLICIT: Final = 0xA0
@@ -73,7 +73,7 @@ class _CipherSpec(NamedTuple):
     key_bytes: int
     block_bytes: int
     decipher: Callable[[bytes, bytes, bytes], bytes]
-    """Of ciphertext, key and initialization vector."""
+    """Called with the ciphertext, the key and the initialization vector."""
 
 
 def _decipher(algorithm: BlockCipherAlgorithm, ciphertext: bytes, iv: bytes) -> bytes:
@@ -101,12 +101,12 @@ _PKCS12_CIPHERS: Final = {
     _oid("1.2.840.113549.1.12.1.5"): _rc2(16),
     _oid("1.2.840.113549.1.12.1.6"): _rc2(5),
 }
-# RFC 7292 lets an empty password be two zero bytes (appendix B.1) or none at all (B.2), and writers differ.
+# By RFC 7292, the empty password is two zero bytes (appendix B.1) or no bytes at all (B.2); writers differ.
 _EMPTY_PASSWORDS: Final = (b"\0\0", b"")
 
 
 class Contents(NamedTuple):
-    """What a PKCS#12 holds, in DER."""
+    """The contents of a PKCS#12, in DER."""
 
     keys: tuple[bytes, ...]
     """PKCS#8."""
@@ -118,28 +118,29 @@ class Contents(NamedTuple):
 
 
 class _RefusedError(ValueError):
-    """It is a PKCS#12, and one that is not followed."""
+    """The bundle is a PKCS#12, but is not accepted."""
 
 
 def open_pkcs12(bundle: bytes) -> Contents:
-    """Open a PKCS#12 that has no password, or an empty one.
+    """Open a PKCS#12 with no password or the empty password.
 
     Raises:
-        ValueError: It is none, has a password, or asks for too much work. Tells nothing of its content.
+        ValueError: The bundle is not a PKCS#12, has a password, or requires too much work. The text reveals
+            nothing of its content.
     """
     try:
         return _Opener().open(bundle)
     except _RefusedError:
         raise
     except IndefiniteLengthError:
-        reason = "the PKCS#12 leaves lengths open, as BER may; expected DER"
+        reason = "the PKCS#12 is BER with indefinite lengths; expected DER"
     except ValueError:
-        reason = "neither a PEM bundle nor a PKCS#12 without a password"
+        reason = "expected a PEM bundle or a PKCS#12 without a password"
     raise ValueError(reason)
 
 
 class _Opener:
-    """Opens one PKCS#12, and counts what that costs."""
+    """Opens one PKCS#12, and counts its rounds of hashing."""
 
     def __init__(self) -> None:
         self._iterations = 0
@@ -210,7 +211,9 @@ class _Opener:
             raise _RefusedError("the PKCS#12 derives its key in a way that is not supported; expected PBKDF2")
         salt, iterations = self._read_cost(parameters)
         prf = _DEFAULT_PRF
-        for element in list(read_elements(parameters))[2:]:  # the key's length, which the cipher says too
+        for element in list(read_elements(parameters))[
+            2:
+        ]:  # the cipher determines the length of the key, too
             if element.tag == SEQUENCE:
                 prf = read_first(element.content, OID)
         if prf not in _PRFS:
@@ -225,15 +228,15 @@ class _Opener:
 
     def _count(self, count: bytes) -> int:
         iterations = int.from_bytes(count, signed=True)
-        if not 0 < iterations <= MAX_ITERATIONS:
-            raise _RefusedError(f"the PKCS#12 asks for more than {MAX_ITERATIONS} iterations")
+        if not 0 < iterations <= _MAX_ITERATIONS:
+            raise _RefusedError(f"the PKCS#12 requires more than {_MAX_ITERATIONS} iterations")
         self._iterations += iterations
         if self._iterations > _MAX_ALL_ITERATIONS:
-            raise _RefusedError(f"the PKCS#12 asks for more than {_MAX_ALL_ITERATIONS} iterations in all")
+            raise _RefusedError(f"the PKCS#12 requires more than {_MAX_ALL_ITERATIONS} iterations in total")
         return iterations
 
     def _check_mac(self, mac: bytes) -> None:
-        # Other programs that read the same secret do compute it.
+        # Its count matters although the MAC is not computed: other programs that read the secret compute it.
         digest, _, *count = read_all(mac, SEQUENCE, OCTET_STRING)
         if count:
             self._count(count[0])
@@ -250,7 +253,7 @@ def _read_content(info: bytes, kind: bytes) -> bytes:
 
 
 def _open_blocks(cipher: _CipherSpec, ciphertext: bytes, key: bytes, iv: bytes) -> bytes | None:
-    """Decipher, and take the padding off; None if that is not one sequence, and so the key another."""
+    """Decrypt and remove the padding; None if the result is not one SEQUENCE, because the key is wrong."""
     if not ciphertext or len(ciphertext) % cipher.block_bytes:
         return None
     padded = cipher.decipher(ciphertext, key, iv)
@@ -262,14 +265,14 @@ def _open_blocks(cipher: _CipherSpec, ciphertext: bytes, key: bytes, iv: bytes) 
 
 
 def _derive(purpose: int, password: bytes, salt: bytes, iterations: int, length: int) -> bytes:
-    """Derive a key (1) or an initialization vector (2) as RFC 7292, appendix B.2, with SHA-1."""
+    """Derive a key (1) or an initialization vector (2) by RFC 7292, appendix B.2, with SHA-1."""
     block = 64
     state = _fill(salt, block) + _fill(password, block)
     derived = b""
     while len(derived) < length:
-        digest = hashlib.sha1(bytes([purpose]) * block + state).digest()  # noqa: S324 (the format's)
+        digest = hashlib.sha1(bytes([purpose]) * block + state).digest()  # noqa: S324 (prescribed by the format)
         for _ in range(iterations - 1):
-            digest = hashlib.sha1(digest).digest()  # noqa: S324 (as above)
+            digest = hashlib.sha1(digest).digest()  # noqa: S324 (prescribed by the format)
         derived += digest
         addend = int.from_bytes((digest * 4)[:block]) + 1
         state = b"".join(

@@ -1,6 +1,6 @@
-"""RC2 in CBC mode, deciphering only (RFC 2268): PKCS#12 files of older Windows hold their certificates in it.
+"""Decryption with RC2 in CBC mode (RFC 2268): older Windows encrypts the certificates of a PKCS#12 with it.
 
-cryptography's own takes keys of 128 bits alone, and these files have 40.
+cryptography supports only keys of 128 bits, but these files have 40.
 """
 
 import struct
@@ -23,9 +23,9 @@ _MASHED_ROUNDS: Final = (5, 11)
 
 
 def decipher(ciphertext: bytes, *, key: bytes, iv: bytes) -> bytes:
-    """Decipher whole blocks, whose padding stays; the key's bits are the effective ones.
+    """Decrypt whole blocks without removing the padding; all bits of the key are effective.
 
-    Takes 30 µs for each block.
+    Takes 30 µs per block.
     """
     words = _expand(key)
     plain, previous = [], iv

@@ -1,4 +1,4 @@
-"""The private key of a credential: an RSA key that can sign, in a time that a caller can wait for."""
+"""The private key of a credential: an RSA key that can sign in an acceptable time."""
 
 from typing import Final
 
@@ -14,10 +14,10 @@ from hcpcreds.credential_file.der import (
     read_first,
 )
 
-MIN_BITS: Final = 2048
-MAX_BITS: Final = 8192
+_MIN_BITS: Final = 2048
+_MAX_BITS: Final = 8192
 """A signature takes 0.1 s with 8,192 bits, and 0.9 s with 16,384."""
-MAX_EXPONENT: Final = (1 << 32) - 1
+_MAX_EXPONENT: Final = (1 << 32) - 1
 
 _RSA_ALGORITHMS: Final = (
     bytes.fromhex("2a864886f70d010101"),  # rsaEncryption, 1.2.840.113549.1.1.1
@@ -29,20 +29,20 @@ _PKCS1_NUMBERS: Final = 9
 def read_rsa_key(der: bytes) -> rsa.RSAPrivateKey:
     """Read a private key, PKCS#8 or PKCS#1, and check that it can sign.
 
-    Nothing opens the key before it is known to be RSA: a DSA key may ask for work without end. That its
-    numbers fit together is checked, that its primes are prime is not, which would cost 36 ms.
+    The key is not opened before it is known to be RSA, because a DSA key may require endless work. The
+    numbers are checked for consistency, but the primes not for primality, which would take 36 ms.
 
     Raises:
-        ValueError: It is another key, too short, too long, or not sound. Tells nothing of it.
+        ValueError: The key is not RSA, too short, too long, or inconsistent. The text reveals nothing of it.
     """
     n, e, d, p, q, dmp1, dmq1, iqmp = _read_numbers(der)
-    if not MIN_BITS <= n.bit_length() <= MAX_BITS:
+    if not _MIN_BITS <= n.bit_length() <= _MAX_BITS:
         raise ValueError(
-            f"the private key is RSA with {n.bit_length()} bits; expected {MIN_BITS} to {MAX_BITS}"
+            f"the private key is RSA with {n.bit_length()} bits; expected {_MIN_BITS} to {_MAX_BITS}"
         )
-    if not 1 < e <= MAX_EXPONENT:
-        raise ValueError(f"the private key's public exponent is not below {MAX_EXPONENT + 1}")
-    fits = (
+    if not 1 < e <= _MAX_EXPONENT:
+        raise ValueError(f"the private key has an unusable public exponent; expected 2 to {_MAX_EXPONENT}")
+    is_consistent = (
         min(p, q) > 1
         and p & q & e & 1
         and p * q == n
@@ -55,12 +55,12 @@ def read_rsa_key(der: bytes) -> rsa.RSAPrivateKey:
         and iqmp * q % p == 1
     )
     try:
-        if fits:
+        if is_consistent:
             numbers = rsa.RSAPrivateNumbers(p, q, d, dmp1, dmq1, iqmp, rsa.RSAPublicNumbers(e, n))
             return numbers.private_key(unsafe_skip_rsa_key_validation=True)
     except ValueError:
         pass
-    raise ValueError("the private key is not sound: its numbers do not fit together")
+    raise ValueError("the private key is invalid: its numbers are inconsistent")
 
 
 def _read_numbers(der: bytes) -> tuple[int, ...]:
@@ -73,9 +73,9 @@ def _read_numbers(der: bytes) -> tuple[int, ...]:
             is_rsa = [each.tag for each in top] == [INTEGER] * _PKCS1_NUMBERS
             numbers = [each.content for each in top]
     except ValueError:
-        raise ValueError("the private key does not parse") from None
+        raise ValueError("the private key cannot be parsed") from None
     if not is_rsa:
-        raise ValueError("the private key is not RSA, and Entra ID takes only RSA keys in assertions")
+        raise ValueError("the private key is not RSA; Entra ID accepts only RSA keys for assertions")
     if len(numbers) != _PKCS1_NUMBERS:
-        raise ValueError("the private key does not parse")
+        raise ValueError("the private key cannot be parsed")
     return tuple(int.from_bytes(each, signed=True) for each in numbers[1:])

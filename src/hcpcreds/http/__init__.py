@@ -1,6 +1,6 @@
-"""The one way by which this package asks for tokens, issues credentials and reaches vaults over HTTP.
+"""HTTP for token requests, the data plane and Key Vault.
 
-What holds for the sync and the asyncio transport alike: which authorities (CA) are trusted, which proxy is
-taken, how long an answer may be, what is sent again and after which wait. Importing this is cheap; its
-modules `sync` and `aio` import an HTTP library each.
+The sync and the asyncio transport share all decisions: the trusted CA certificates, the proxy, the longest
+response, what is retried and after which delay. Importing the package is cheap; only its modules `sync` and
+`aio` import an HTTP library.
 """

@@ -1,4 +1,4 @@
-"""The transport of asyncio code: azure-core's with aiohttp, kept within bounds."""
+"""The transport for asyncio code: azure-core's with aiohttp, with limits."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -20,10 +20,10 @@ from hcpcreds.http.retries import AsyncBoundedRetryPolicy
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Drops connections that it closes, as aiohttp itself does with those of a session that is closed.
+    """Aborts the connections that it closes, as aiohttp does when it closes a session.
 
-    One whose request was cancelled would else wait for its peer's part of TLS's farewell, for half a minute,
-    and be complained about when its event loop ends before. There is no public way to say so.
+    Otherwise the connection of a cancelled request would wait for its peer's TLS close_notify for half a
+    minute, and cause a warning if its event loop ends before. There is no public setting for this.
     """
 
     @override
@@ -35,7 +35,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Open a session that reads neither ~/.netrc nor the environment; only where an event loop runs."""
+    """Open a session that reads neither ~/.netrc nor the environment. Needs a running event loop."""
     session = aiohttp.ClientSession(
         connector=_Connector(resolver=Resolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -43,27 +43,27 @@ def open_session() -> aiohttp.ClientSession:
         auto_decompress=False,
         trust_env=False,
     )
-    # aiohttp sends a PUT again by itself when the connection breaks, and Key Vault would make two
-    # versions of it. There is no public way to say so; aiohttp's own test client does it like this.
-    session._retry_connection = False  # noqa: SLF001 (as said above)
+    # aiohttp retries a PUT itself when the connection breaks, and Key Vault would create two versions. There
+    # is no public setting for this; aiohttp's own test client sets the attribute, too.
+    session._retry_connection = False  # noqa: SLF001
     return session
 
 
 def make_transport(
     settings: dict[str, Any], *, max_answer: int, network: Network | None = None
 ) -> AsyncHttpTransport[Any, Any]:
-    """Make the transport that azure-core's settings ask for: the caller's own if there is one.
+    """Return the transport for azure-core's settings: the caller's own if there is one.
 
     Args:
-        settings: azure-core's.
-        max_answer: Bytes that an answer may have.
-        network: What is trusted, and which proxies are taken; made from the settings unless it is given.
+        settings: azure-core's keyword arguments.
+        max_answer: Maximum number of bytes in a response.
+        network: The CA certificates and proxies; by default those of the settings.
 
     Raises:
-        InputError: A setting cannot be used.
+        InputError: A setting is unusable.
     """
     if settings.get("transport") is not None:
-        return settings["transport"]  # type: ignore[no-any-return] # as the caller promises
+        return settings["transport"]  # type: ignore[no-any-return] # the caller's own
     if settings.get("session") is not None:
         return AioHttpTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
     return BoundedAioTransport(network or Network(settings), settings, max_answer=max_answer)
@@ -72,7 +72,7 @@ def make_transport(
 def build_pipeline_client(
     settings: dict[str, Any], *own_policies: Any, max_answer: int
 ) -> AsyncPipelineClient[HttpRequest, AsyncHttpResponse]:
-    """Build a client of this package; the twin of `hcpcreds.http.sync.build_pipeline_client`."""
+    """Build a pipeline client; the twin of `hcpcreds.http.sync.build_pipeline_client`."""
     policies = build_policies(AsyncBoundedRetryPolicy(**settings), *own_policies, **settings)
     transport = make_transport(settings, max_answer=max_answer)
     return AsyncPipelineClient("", policies=policies, **{**settings, "transport": transport})
@@ -82,18 +82,18 @@ def build_pipeline_client(
 async def open_transports(
     settings: dict[str, Any], *, urls: Collection[str] = ()
 ) -> AsyncIterator[Callable[[int], AioHttpTransport]]:
-    """Open one session for several Azure clients, until the context is left.
+    """Open one session for several Azure clients, for the duration of the context.
 
     Args:
-        settings: azure-core's.
-        urls: What will be asked for certain; that its proxy cannot be used is told at once.
+        settings: azure-core's keyword arguments.
+        urls: URLs that will certainly be requested: an unusable proxy for them is reported at once.
 
     Yields:
-        What makes the transport of one client from the bytes that an answer may have; closing that leaves the
-        session open.
+        A function that creates the transport of one client from the maximum number of bytes in a response.
+        Closing the transport leaves the session open.
 
     Raises:
-        InputError: A setting cannot be used.
+        InputError: A setting is unusable.
     """
     network = Network(settings)
     for url in urls:
@@ -101,17 +101,17 @@ async def open_transports(
     shared = {**settings, "session": open_session(), "session_owner": False}
     async with shared["session"]:
         yield lambda max_answer: BoundedAioTransport(network, shared, max_answer=max_answer)
-    # The connections close in the loop's next round, and a loop that ended before would warn of them.
+    # The connections close in the loop's next iteration; without it, a loop that ends now would warn.
     await asyncio.sleep(0)
 
 
-class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core imports it when it is asked for
-    """Sends as its network says, and reads no more than an answer may have.
+class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core imports it lazily
+    """Sends with the trust and proxies of its network, and limits the length of responses.
 
     Args:
-        network: What is trusted, and which proxies are taken.
-        settings: azure-core's. A `session` among them is one that `open_session` has opened.
-        max_answer: Bytes that an answer may have, packed and unpacked.
+        network: The CA certificates and proxies.
+        settings: azure-core's keyword arguments. A `session` among them was opened by `open_session`.
+        max_answer: Maximum number of bytes in a response, both compressed and decompressed.
     """
 
     def __init__(self, network: Network, settings: dict[str, Any], *, max_answer: int) -> None:
@@ -123,7 +123,7 @@ class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core 
 
     @override
     async def open(self) -> None:
-        """Open the session when it is first needed."""
+        """Open the session on first use."""
         if self.session is None and not self._was_opened:
             self.session = open_session()
         self._was_opened = True
@@ -131,9 +131,9 @@ class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core 
 
     @override
     async def send(self, request: Any, *, stream: bool = False, proxies: Any = None, **config: Any) -> Any:
-        """Send a request, and read its answer."""
+        """Send a request and read its response."""
         proxy = self._network.proxies.find(request.url)
-        config["connection_verify"] = True  # azure-core makes TLS settings for each request else
+        config["connection_verify"] = True  # otherwise azure-core creates a TLS context for each request
         config["ssl"] = self._network.trust.get_context()
         if proxy is not None:
             config["proxy"] = proxy.url
@@ -148,7 +148,7 @@ class BoundedAioTransport(AioHttpTransport):  # type: ignore[misc] # azure-core 
         return response
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        # azure-core and aiohttp have no reading with a bound: they read and unpack all that comes.
+        # azure-core and aiohttp read and decompress without a limit.
         try:
             unpacker = Unpacker(response.headers.get("Content-Encoding"), limit=self._max_answer)
             async for chunk in response.content.iter_chunked(CHUNK):

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a service, in words that say what to look at."""
+"""Connection failures, with messages that say where to look."""
 
 import ssl
 from collections.abc import Iterator
@@ -10,42 +10,42 @@ from hcpcreds.http.proxies import Proxy
 from hcpcreds.text import make_safe
 
 _CA_CODES: Final = (2, 18, 19, 20, 21)
-"""OpenSSL's X509_V_ERR_*: no issuer, self-signed (alone, or in the chain), no local issuer, no first one."""
+"""OpenSSL's X509_V_ERR_* codes for a missing or untrusted issuer."""
 
 
 class UntrustedServerError(ServiceRequestError):
-    """The server's certificate was refused, so nothing was sent."""
+    """The server's certificate was not accepted; nothing was sent."""
 
 
 class UnusableAnswerError(ServiceResponseError):
-    """What was answered cannot be used: it is too long, or cannot be unpacked."""
+    """The response is unusable: too long, truncated, or in a wrong encoding."""
 
 
 LASTING: Final = (UntrustedServerError, UnusableAnswerError)
-"""What the same request would meet again."""
+"""Errors that a retry would meet again."""
 
 
 def explain(error: AzureError, *, trusted: str, proxy: Proxy | None) -> AzureError:
-    """Make the error that says what happened.
+    """Return an error that explains azure-core's.
 
     Args:
-        error: azure-core's.
-        trusted: Which CA certificates are trusted.
-        proxy: What the request went through.
+        error: azure-core's error.
+        trusted: Description of the trusted CA certificates.
+        proxy: The proxy of the request, if any.
     """
-    way = f"; asked through the proxy {proxy}" if proxy else ""
+    route = f"; sent through the proxy {proxy}" if proxy else ""
     refused = next((each for each in _unfold(error) if hasattr(each, "verify_message")), None)
     if isinstance(refused, ssl.SSLCertVerificationError):
-        whose = f"; the CA certificates in use are {trusted}" if refused.verify_code in _CA_CODES else ""
-        why = make_safe(refused.verify_message)
-        return UntrustedServerError(f"TLS: the server's certificate is refused: {why}{whose}{way}")
-    if way and not isinstance(error, UnusableAnswerError):
-        return type(error)(f"{error.message}{way}")
+        trust = f"; the trusted CA certificates are {trusted}" if refused.verify_code in _CA_CODES else ""
+        reason = make_safe(refused.verify_message)
+        return UntrustedServerError(f"TLS: the server's certificate is not accepted: {reason}{trust}{route}")
+    if route and not isinstance(error, UnusableAnswerError):
+        return type(error)(f"{error.message}{route}")
     return error
 
 
 def _unfold(error: BaseException) -> Iterator[BaseException]:
-    """Go through an exception and all that it was made of."""
+    """Yield an exception and all exceptions inside it."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:

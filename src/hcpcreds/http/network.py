@@ -1,11 +1,11 @@
-"""The one resolution of azure-core's connection settings and of the environment, for every transport."""
+"""Resolves azure-core's connection settings and the environment, for every transport."""
 
 import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-# The HTTP libraries import this in the middle of a first request, where a fork would not wait for it.
-import encodings.idna  # isort: skip # noqa: F401 (for what it loads)
+# The HTTP libraries would import this during the first request, where a fork does not wait for imports.
+import encodings.idna  # noqa: F401 # isort: skip
 
 from azure.core.exceptions import AzureError
 
@@ -14,20 +14,20 @@ from hcpcreds.http.proxies import Proxies
 from hcpcreds.http.trust import Trust
 
 TIMEOUTS: Final = {"connection_timeout": 30, "read_timeout": 30}
-"""Seconds, unless the caller says otherwise. azure-core's own 300 are meant for uploads: a request that hangs
-so long would outlive the token that it is to replace."""
+"""Seconds, by default. azure-core's 300 s suit uploads: a request that hangs for so long would outlive the
+token that it has to replace."""
 
 
 class Network:
-    """What a transport trusts and which proxies it takes. Reads nothing of a user's own, such as ~/.netrc.
+    """The CA certificates and proxies of a transport. Ignores a user's files, such as ~/.netrc.
 
     Args:
-        settings: azure-core's: `connection_verify`, `connection_cert`, `proxies`, `use_env_settings`; the
-            others are of no matter here.
-        environment: The variables.
+        settings: azure-core's keyword arguments: `connection_verify`, `connection_cert`, `proxies`,
+            `use_env_settings`; others are ignored.
+        environment: The environment variables.
 
     Raises:
-        InputError: A setting cannot be used, or a file of certificates.
+        InputError: A setting or a file of certificates is unusable.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Network:
         self.trust.get_context()
 
     def explain(self, error: AzureError, url: str) -> AzureError:
-        """Make the error that says what happened to a request."""
+        """Return an error that explains why a request failed."""
         return explain(error, trusted=str(self.trust), proxy=self.proxies.find(url))
 
 
 def strip_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left for azure-core's own transport when a `Network` sees to the rest."""
-    kept = {name: value for name, value in settings.items() if name not in _NETWORKS}
+    """Return the settings for azure-core's own transport, without those that a `Network` handles."""
+    kept = {name: value for name, value in settings.items() if name not in _NETWORK_SETTINGS}
     return {**TIMEOUTS, **kept, "use_env_settings": False}
 
 
-_NETWORKS: Final = ("connection_verify", "connection_cert", "proxies", "use_env_settings")
+_NETWORK_SETTINGS: Final = ("connection_verify", "connection_cert", "proxies", "use_env_settings")

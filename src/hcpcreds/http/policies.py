@@ -1,6 +1,6 @@
 """The HTTP policies of every pipeline, as azure-identity composes them (its _internal/pipeline.py).
 
-Left out is NetworkTraceLoggingPolicy: it logs bodies, and these bodies are assertions, tokens and keys.
+NetworkTraceLoggingPolicy is missing on purpose: it logs bodies, which contain assertions, tokens and keys.
 """
 
 from typing import Any
@@ -19,18 +19,18 @@ from hcpcreds._version import __version__
 
 
 def build_policies(retry_policy: Any, *own_policies: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 (sync or not)
-    """Put the policies in order.
+    """Return the policies in order.
 
     Args:
-        retry_policy: What repeats.
-        *own_policies: What is done to each sending, a repeated one too.
-        **kwargs: azure-core's usual ones.
+        retry_policy: The policy that retries.
+        *own_policies: Policies that apply to every sending, retries too.
+        **kwargs: azure-core's keyword arguments.
     """
     return [
         RequestIdPolicy(**kwargs),
         HeadersPolicy(**kwargs),
         UserAgentPolicy(sdk_moniker=f"hcpcreds/{__version__}", **kwargs),
-        ProxyPolicy(**kwargs),  # for a transport of the caller's own
+        ProxyPolicy(**kwargs),  # for the caller's own transport
         retry_policy,
         *own_policies,
         CustomHookPolicy(**kwargs),

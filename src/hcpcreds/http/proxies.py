@@ -1,7 +1,7 @@
-"""Which proxy a request goes through: by what the caller says, else by the environment.
+"""Chooses the proxy of a request: the caller's, or else the environment's.
 
-Sources: curl(1) and golang.org/x/net/http/httpproxy for what the variables mean; requests' documentation for
-the keys of `proxies`.
+Sources: curl(1) and golang.org/x/net/http/httpproxy for the meaning of the variables; requests' documentation
+for the keys of `proxies`.
 """
 
 import base64
@@ -24,14 +24,14 @@ _PLACE: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """A proxy, and how it is logged in to."""
+    """A proxy with its login."""
 
     url: str
-    """Scheme, host and port; never user and password, for the HTTP libraries show this in errors."""
+    """Scheme, host and port, without user and password: the HTTP libraries show this in errors."""
     authorization: str | None = field(default=None, repr=False)
-    """Value of the header Proxy-Authorization."""
+    """Value of the Proxy-Authorization header."""
     source: str
-    """What named it: an environment variable, or a key of `proxies`."""
+    """The environment variable or the key of `proxies` that names it."""
 
     @override
     def __str__(self) -> str:
@@ -42,12 +42,12 @@ class Proxies:
     """Chooses the proxy of each request.
 
     Args:
-        given: As azure-core's `proxies`: maps `https://host`, `https`, `all://host` or `all` to the URL of
-            a proxy, or to nothing for none. Wins over the environment.
-        environment: The variables; None means that they are left alone.
+        given: azure-core's `proxies`: maps `https://host`, `https`, `all://host` or `all` to the URL of a
+            proxy, or to None or an empty text for none. Takes precedence over the environment.
+        environment: The environment variables; None to ignore them.
 
     Raises:
-        InputError: A given proxy cannot be used.
+        InputError: A given proxy is unusable.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Proxies:
         self._environment = {} if environment is None else {**environment}
 
     def find(self, url: str) -> Proxy | None:
-        """Find the proxy for a request's URL; None when it is to go straight.
+        """Return the proxy for a request's URL; None for a direct connection.
 
-        The environment's are not for loopback and link-local addresses: no proxy reaches this machine's own,
-        and what the instance metadata (169.254.169.254) answers is nobody else's.
+        The proxies of the environment do not apply to loopback and link-local addresses: no proxy reaches
+        those of this machine, and every machine has its own instance metadata (169.254.169.254).
 
         Raises:
-            InputError: The environment names one that cannot be used. It is not passed by: what is behind a
-                proxy is often not reached, or not to be reached, without it.
+            InputError: The environment names an unusable proxy. It is not bypassed, because a service behind
+                a proxy is often unreachable, or must not be contacted, without it.
         """
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
@@ -89,7 +89,7 @@ class Proxies:
         return None
 
     def _read(self, name: str) -> tuple[str, str]:
-        """The lower case name wins, also when it is empty: so one proxy can be switched off."""
+        """Read a variable; the lower-case name takes precedence even if it is empty, to switch a proxy off."""
         variable = name if name in self._environment else name.upper()
         return variable, self._environment.get(variable, "").strip()
 
@@ -100,7 +100,7 @@ class Proxies:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY is for a host: `*`, an address, a network, a name with its subdomains."""
+    """Return whether an entry of NO_PROXY (`*`, address, network, name with subdomains) covers a host."""
     if entry == "*":
         return True
     address = _parse_address(host)
@@ -128,31 +128,29 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def _parse(source: str, url: str) -> Proxy:
-    """Parse the URL of a proxy; without a scheme it is one of plain HTTP, as for curl.
+    """Parse the URL of a proxy; the default scheme is http, as in curl.
 
     Raises:
-        InputError: It cannot be used. Shows nothing of the URL: any part may be one of a password.
+        InputError: The URL is unusable. The message does not repeat it: any part may belong to a password.
     """
     problem = None
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         login, _, place = parts.netloc.rpartition("@")
         port = parts.port
-    except ValueError:  # whose text shows what stands there
+    except ValueError:  # its text would repeat the URL
         parts, login, place, port = SplitResult("", "", "", "", ""), "", "", None
-        problem = "its host or port is none"
+        problem = "its host or port is invalid"
     if problem is None and parts.scheme not in {"http", "https"}:
         problem = "only proxies with http or https are supported"
     elif problem is None and (parts.path not in {"", "/"} or parts.query or parts.fragment):
-        problem = "something follows the port"
+        problem = "the port is followed by something else"
     elif problem is None and (port == 0 or not _PLACE.fullmatch(place)):
-        problem = "its host or port is none"
+        problem = "its host or port is invalid"
     if problem is not None:
         raise InputError(
             source,
-            [
-                f"unusable URL of a proxy: {problem}; expected http://[user:password@]host:port, or https://..."
-            ],
+            [f"unusable proxy URL: {problem}; expected http://[user:password@]host:port, or https://..."],
             hint="In a user or password, write / as %2F, ? as %3F, # as %23, @ as %40, : as %3A.",
         )
     host = place if port is None else place.rpartition(":")[0]

@@ -1,4 +1,4 @@
-"""Names of hosts for asyncio code, without the event loop's default executor."""
+"""Resolves host names for asyncio code, without the event loop's default executor."""
 
 import asyncio
 import functools
@@ -15,10 +15,10 @@ _workers: Final = Workers("hcpcreds-resolver", threads=8)
 
 
 class Resolver(AbstractResolver):
-    """Asks the operating system, in threads of its own.
+    """Calls the operating system's resolver in its own threads.
 
-    aiohttp's asks in the loop's default executor, whose threads may all wait for the token that the name is
-    needed for.
+    aiohttp's resolver uses the loop's default executor, whose threads may all be waiting for the very token
+    that the name is needed for.
     """
 
     @override
@@ -28,7 +28,7 @@ class Resolver(AbstractResolver):
         """List the addresses of a host.
 
         Raises:
-            OSError: There are none, or nobody can say.
+            OSError: The host has no address, or the resolver failed.
         """
         ask = functools.partial(
             socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
@@ -42,10 +42,10 @@ class Resolver(AbstractResolver):
 
     @override
     async def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: there is nothing to close."""
 
 
 def _render(address: tuple[Any, ...]) -> str:
     host = str(address[0])
-    scope = address[3] if len(address) > 3 else 0  # noqa: PLR2004 (host, port, flow, scope of IPv6)
+    scope = address[3] if len(address) > 3 else 0  # noqa: PLR2004 (IPv6: host, port, flow, scope)
     return f"{host}%{scope}" if scope and "%" not in host else host

@@ -1,4 +1,4 @@
-"""How long a service may make a caller wait, and what is sent again."""
+"""Decides what is retried, and how long a service may make a caller wait."""
 
 import math
 import time
@@ -20,29 +20,29 @@ else:
     RetryPolicyBase = object
 
 LONGEST_WAIT: Final = 60.0
-"""Seconds that a service is waited for at most, whatever it says: then it is asked again, or given up."""
+"""Seconds to wait at most, whatever a service asks for, before the request is retried or given up."""
 _HEADERS: Final = {"retry-after": 1.0, "retry-after-ms": 0.001, "x-ms-retry-after-ms": 0.001}
-"""Those that azure-core reads, in its order, with the seconds of each one's unit."""
+"""The headers that azure-core reads, in its order, with their unit in seconds."""
 _MAX_LENGTH: Final = 64
 
 
 def read_wait(
     headers: Mapping[str, str], *, longest: float = LONGEST_WAIT, now: float | None = None
 ) -> float | None:
-    """Read how long an answer asks to be left alone.
+    """Read how long a response asks the caller to wait.
 
     Args:
-        headers: The answer's.
-        longest: Seconds that are believed at most.
-        now: Unix time; by default the clock's.
+        headers: The headers of the response.
+        longest: Maximum number of seconds to return.
+        now: Unix time; by default the current time.
 
     Returns:
-        Seconds, from 0 to `longest`; None when it does not say, or nothing that can be understood.
+        Seconds from 0 to `longest`; None if there is no such header, or it is malformed.
     """
-    said = {name.lower(): value for name, value in headers.items() if name.lower() in _HEADERS}
+    given = {name.lower(): value for name, value in headers.items() if name.lower() in _HEADERS}
     for name, unit in _HEADERS.items():
-        if name in said:
-            seconds = _parse_wait(said[name][:_MAX_LENGTH], unit, time.time() if now is None else now)
+        if name in given:
+            seconds = _parse_wait(given[name][:_MAX_LENGTH], unit, time.time() if now is None else now)
             return None if math.isnan(seconds) else min(max(seconds, 0.0), longest)
     return None
 
@@ -56,7 +56,7 @@ def _parse_wait(text: str, unit: float, now: float) -> float:
 
 
 class _Bounded(RetryPolicyBase):
-    """azure-core's retries, less those without end and those without hope."""
+    """azure-core's retries, without endless and hopeless ones."""
 
     @override
     def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
@@ -69,8 +69,8 @@ class _Bounded(RetryPolicyBase):
 
     @override
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
-        # azure-core repeats whatever has a Retry-After, a 400 too; and it waits beyond its own timeout, which
-        # is all that it tells then.
+        # azure-core retries every response with a Retry-After, even a 400. It also waits beyond its own
+        # timeout, and then reports only that.
         status = response.http_response.status_code
         may_pass = status >= 500 or status in self._retry_on_status_codes  # noqa: PLR2004 (HTTP's own number)
         wait = self.get_retry_after(response) or 0.0
@@ -85,7 +85,7 @@ class _Bounded(RetryPolicyBase):
 
 
 class BoundedRetryPolicy(_Bounded, RetryPolicy[HttpRequest, HttpResponse]):
-    """Repeats 408, 429, 5xx and broken connections, and waits a minute at most each time."""
+    """Retries 408, 429, 5xx and broken connections, and waits a minute at most each time."""
 
 
 class AsyncBoundedRetryPolicy(_Bounded, AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):

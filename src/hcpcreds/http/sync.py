@@ -1,4 +1,4 @@
-"""The transport of synchronous code: azure-core's with requests, kept within bounds."""
+"""The transport for synchronous code: azure-core's with requests, with limits."""
 
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -23,18 +23,18 @@ from hcpcreds.http.retries import BoundedRetryPolicy
 def make_transport(
     settings: dict[str, Any], *, max_answer: int, network: Network | None = None
 ) -> HttpTransport[Any, Any]:
-    """Make the transport that azure-core's settings ask for: the caller's own if there is one.
+    """Return the transport for azure-core's settings: the caller's own if there is one.
 
     Args:
-        settings: azure-core's.
-        max_answer: Bytes that an answer may have.
-        network: What is trusted, and which proxies are taken; made from the settings unless it is given.
+        settings: azure-core's keyword arguments.
+        max_answer: Maximum number of bytes in a response.
+        network: The CA certificates and proxies; by default those of the settings.
 
     Raises:
-        InputError: A setting cannot be used.
+        InputError: A setting is unusable.
     """
     if settings.get("transport") is not None:
-        return settings["transport"]  # type: ignore[no-any-return] # as the caller promises
+        return settings["transport"]  # type: ignore[no-any-return] # the caller's own
     if settings.get("session") is not None:
         return RequestsTransport(**{**TIMEOUTS, **settings})  # type: ignore[no-any-return]
     return BoundedTransport(network or Network(settings), settings, max_answer=max_answer)
@@ -43,19 +43,19 @@ def make_transport(
 def build_pipeline_client(
     settings: dict[str, Any], *own_policies: Any, max_answer: int
 ) -> PipelineClient[HttpRequest, HttpResponse]:
-    """Build a client of this package: see `build_policies`, which gets the policies, and `make_transport`."""
+    """Build a pipeline client; see `build_policies` and `make_transport` for the arguments."""
     policies = build_policies(BoundedRetryPolicy(**settings), *own_policies, **settings)
     transport = make_transport(settings, max_answer=max_answer)
     return PipelineClient("", policies=policies, **{**settings, "transport": transport})
 
 
-class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core imports it when it is asked for
-    """Sends as its network says, and reads no more than an answer may have.
+class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core imports it lazily
+    """Sends with the trust and proxies of its network, and limits the length of responses.
 
     Args:
-        network: What is trusted, and which proxies are taken.
-        settings: azure-core's.
-        max_answer: Bytes that an answer may have, packed and unpacked.
+        network: The CA certificates and proxies.
+        settings: azure-core's keyword arguments.
+        max_answer: Maximum number of bytes in a response, both compressed and decompressed.
     """
 
     def __init__(self, network: Network, settings: dict[str, Any], *, max_answer: int) -> None:
@@ -63,7 +63,7 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core im
         self._max_answer = max_answer
         self._adapter = _Adapter()
         session = _Session()
-        session.trust_env = False  # it would add what ~/.netrc has for a host
+        session.trust_env = False  # otherwise it would add the login for a host in ~/.netrc
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.headers["Accept-Encoding"] = ACCEPT_ENCODING
         for scheme in ("https://", "http://"):
@@ -72,7 +72,7 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core im
 
     @override
     def send(self, request: Any, *, proxies: Any = None, **kwargs: Any) -> Any:
-        """Send a request, and read its answer."""
+        """Send a request and read its response."""
         proxy = self._network.proxies.find(request.url)
         self._adapter.use(self._network, proxy)
         kwargs["connection_verify"] = self._network.trust.verifies
@@ -85,7 +85,7 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core im
         return response
 
     def _read(self, response: requests.Response) -> bytes:
-        # azure-core and requests have no reading with a bound: they read and unpack all that comes.
+        # azure-core and requests read and decompress without a limit.
         try:
             unpacker = Unpacker(response.headers.get("Content-Encoding"), limit=self._max_answer)
             for chunk in response.raw.stream(CHUNK, decode_content=False):
@@ -100,7 +100,7 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc] # azure-core im
 
 
 class _Session(requests.Session):
-    """Leaves the answers of redirects unread too, which requests reads to their end."""
+    """Does not read the bodies of redirects, which requests would read without a limit."""
 
     @override
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -108,16 +108,16 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    """Connects with TLS settings that are made once, and not anew for each connection."""
+    """Connects with a TLS context that is created once, not for each connection."""
 
     def __init__(self) -> None:
         self._context: Any = None
         self._logins: dict[str, str] = {}
-        # As azure-core has it: it retries by itself.
+        # As in azure-core, which has its own retries.
         super().__init__(max_retries=Retry(total=False, redirect=False, raise_on_status=False))
 
     def use(self, network: Network, proxy: Proxy | None) -> None:
-        """Connect as a network says from now on; connections with other TLS settings are not used again."""
+        """Use a network from now on; connections with another TLS context are not reused."""
         context = network.trust.get_context()
         if context is not self._context:
             self._context = context
@@ -142,5 +142,5 @@ class _Adapter(HTTPAdapter):
 
     @override
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        # requests would load certifi's authorities into the settings.
+        # requests would load certifi's CA certificates into the context.
         conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"

@@ -1,4 +1,4 @@
-"""Which authorities (CA) servers are checked against: by what the caller says, else by the environment."""
+"""Chooses the trusted CA certificates: the caller's, or else the environment's."""
 
 import logging
 import os
@@ -14,14 +14,14 @@ from hcpcreds.errors import InputError
 from hcpcreds.fork_locks import first_use
 
 _BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""A file, or a directory as `openssl rehash` makes it; in place of the machine's."""
+"""Variables with a file, or a directory as created by `openssl rehash`, to use instead of the machine's."""
 
 _log = logging.getLogger("hcpcreds.http")
 
 
 @dataclass(frozen=True, slots=True)
 class _Location:
-    """Where certificates are: a file, a directory, or both."""
+    """The location of certificates: a file, a directory, or both."""
 
     source: str
     file: str | None = None
@@ -33,15 +33,16 @@ class _Location:
 
 
 class Trust:
-    """The TLS settings of connections, made anew when a file that they come from has changed.
+    """The TLS context of connections, which is created again when one of its files has changed.
 
-    Files are read when the settings are first asked for.
+    The files are read when the context is first requested.
 
     Args:
-        verify: As azure-core's `connection_verify`: a file or directory of CA certificates; True means those
-            of the environment; False checks nothing.
-        certificate: As azure-core's `connection_cert`: a client certificate's file, or its and its key's.
-        environment: The variables; None means that they are left alone.
+        verify: azure-core's `connection_verify`: a file or directory of CA certificates; True for those of
+            the environment; False to verify nothing.
+        certificate: azure-core's `connection_cert`: the file of a client certificate, or a tuple of its file
+            and the file of its key.
+        environment: The environment variables; None to ignore them.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class Trust:
         return f"those of {self._location}"
 
     def get_context(self) -> ssl.SSLContext:
-        """Get the settings, as the files say now; those before, when files that have changed are unusable.
+        """Return the context for the current files, or the previous one if a changed file is unusable.
 
         Raises:
-            InputError: A file is missing or unusable; names it and what named it.
+            InputError: A file is missing or unusable; the message names the file and its source.
         """
-        # A bundle in a mounted volume is replaced while the process runs. And a forked child may have got the
-        # settings in the middle of another thread's handshake.
+        # A bundle in a mounted volume is replaced while the process runs. And a forked child may inherit the
+        # context in the middle of another thread's handshake.
         paths = (self._location.file, self._location.directory, *self._certificate)
         signature = [os.getpid(), *map(_sign, paths)]
         if self._context is None or signature != self._signature:
@@ -80,7 +81,7 @@ class Trust:
             except InputError as error:
                 if self._context is None:
                     raise
-                _log.warning("%s; the CA certificates read before are used", error)
+                _log.warning("%s; the previous CA certificates stay in use", error)
             self._signature = signature
         return self._context
 
@@ -112,7 +113,7 @@ def _find_location(verify: Any, environment: Mapping[str, str]) -> _Location:  #
     for name in _BUNDLES:
         if environment.get(name):
             return _locate(environment[name], name)
-    # OpenSSL's own two: each in place of one of its own locations.
+    # OpenSSL's own two variables: each replaces one of its default locations.
     machine = ssl.get_default_verify_paths()
     named = [
         name for name in (machine.openssl_cafile_env, machine.openssl_capath_env) if environment.get(name)
@@ -120,7 +121,7 @@ def _find_location(verify: Any, environment: Mapping[str, str]) -> _Location:  #
     file = environment.get(machine.openssl_cafile_env) or _keep(machine.openssl_cafile)
     directory = environment.get(machine.openssl_capath_env) or _keep(machine.openssl_capath)
     if not file and not directory:  # an image without CA certificates
-        import certifi  # noqa: PLC0415 (requests' own, and seldom needed)
+        import certifi  # noqa: PLC0415 (a dependency of requests, and seldom needed)
 
         return _Location("certifi", file=certifi.where())
     return _Location(", ".join(named) or "the machine's", file=file, directory=directory)
@@ -131,7 +132,7 @@ def _locate(path: str, source: str) -> _Location:
 
 
 def _keep(path: str) -> str | None:
-    """A location of the machine's, when there is something."""
+    """Return a location of the machine if it is not empty."""
     try:
         return path if Path(path).is_file() or any(Path(path).iterdir()) else None
     except OSError:
@@ -139,7 +140,7 @@ def _keep(path: str) -> str | None:
 
 
 def _sign(path: str | None) -> object:
-    """Tell one content from another, without reading it."""
+    """Return a value that changes with the content of a file, without reading it."""
     if path is None:
         return None
     try:
