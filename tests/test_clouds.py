@@ -52,7 +52,7 @@ def test_cloud_has_its_own_endpoints(name):
         ("azurechinacloud", "AzureChinaCloud"),
     ],
 )
-def test_cloud_is_found_by_its_other_name(alias, name):
+def test_cloud_is_found_when_its_alias_is_given(alias, name):
     assert get_cloud(alias) is get_cloud(name)
 
 
@@ -61,14 +61,14 @@ def test_scope_keeps_the_audience_slash_that_arm_expects():
 
 
 @pytest.mark.parametrize("name", ["AzureStackCloud", " AzurePublicCloud", "AzurePublicCloud\n"])
-def test_unknown_cloud_is_refused_and_the_known_are_listed(name):
+def test_cloud_is_refused_with_the_known_names_when_it_is_unknown(name):
     with pytest.raises(InputError) as caught:
         get_cloud(name)
     assert all(known in str(caught.value) for known in CLOUDS)
 
 
 @pytest.mark.parametrize("name", ["sentinel" * 1000, "sentinel\n", "sentinel0", "sentinel\x1b]0;"])
-def test_unknown_cloud_is_not_repeated_when_it_is_no_name(name):
+def test_unknown_cloud_is_not_repeated_when_it_may_be_a_secret(name):
     with pytest.raises(InputError) as caught:
         get_cloud(name)
     assert f"unknown cloud of {len(name)} characters" in str(caught.value)
@@ -111,12 +111,12 @@ STRANGE_HOSTS = [
 
 
 @pytest.mark.parametrize("host", ENTRA_HOSTS)
-def test_host_is_entras_when_microsoft_lists_it_or_a_region_stands_before_it(host):
+def test_host_is_entras_when_microsoft_lists_it_or_it_has_a_region_prefix(host):
     assert is_entra_host(host)
 
 
 @pytest.mark.parametrize("host", STRANGE_HOSTS)
-def test_host_is_not_entras_when_it_only_looks_like_it(host):
+def test_host_is_not_entras_when_it_only_looks_similar(host):
     assert not is_entra_host(host)
 
 
@@ -137,6 +137,6 @@ def test_host_is_entras_when_a_cloud_names_it_as_its_authority(name):
         ("evil.example", "login.example", False),
     ],
 )
-def test_hosts_are_one_authority_when_they_are_equal_or_of_one_cloud(host, other, same):
+def test_hosts_are_the_same_authority_when_they_are_equal_or_in_one_cloud(host, other, same):
     assert is_same_authority(host, other) is same
     assert is_same_authority(other, host) is same

@@ -2,7 +2,7 @@ import pytest
 
 from hcpcreds import constants
 
-# As openshift/hypershift defines them, in the order of facts about it.
+# As openshift/hypershift defines them, in its order.
 VALUES = {
     "ARO_HCP": "ARO-HCP",
     "MANAGED_SERVICE": "MANAGED_SERVICE",
@@ -41,5 +41,5 @@ def test_constant_has_hypershifts_value(name, value):
     assert getattr(constants, name) == value
 
 
-def test_there_is_no_constant_without_a_known_value():
+def test_every_constant_has_a_known_value():
     assert {name for name in vars(constants) if name.isupper()} == set(VALUES)

@@ -1,6 +1,6 @@
 """No secret in a repr, a text, a log, an error or a traceback.
 
-Real secrets go through every public type; then everything that was shown is searched for shreds of them.
+Real secrets pass through every public type; then everything that was shown is searched for pieces of them.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ from hcpcreds.vault.secret import build_secret, read_secret
 
 SCOPE = "https://management.azure.com/.default"
 SECRET_WORDS = {"client_secret", "content", "credentials", "key", "private_key", "secret", "token", "value"}
-"""Names of fields that hold a secret somewhere in the package."""
+"""Names of the fields that hold secrets."""
 HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
     "ExtraObject": "content: which object a component needs",
@@ -70,7 +70,7 @@ def content(local_azure) -> bytes:
 
 
 def shreds_of(content: bytes) -> list[str]:
-    """Pieces of a credential file's secret in every form in which they could come out again."""
+    """Return pieces of a credential file's secret in every form in which they could leak."""
     secret = json.loads(content)["client_secret"]
     pem = base64.b64decode(secret).decode()
     key = re.search(r"BEGIN PRIVATE KEY-----\n(.*?)\n-----END PRIVATE", pem, re.DOTALL)
@@ -87,7 +87,7 @@ def assert_shows_none(shown: str, content: bytes) -> None:
 
 
 def make_values(content: bytes) -> dict[str, Any]:
-    """One value of every type that holds a secret, by the type's name."""
+    """Create a value of every type that holds a secret, by the name of the type."""
     fields = json.loads(content)
     pem = base64.b64decode(fields["client_secret"])
     file = parse_credential_file(content, path="/mnt/certs/ingress")
@@ -130,7 +130,7 @@ def make_values(content: bytes) -> dict[str, Any]:
 
 
 def find_types() -> Iterator[type]:
-    """Every dataclass, struct and named tuple of the package."""
+    """Yield every dataclass, struct and named tuple of the package."""
     for module in pkgutil.walk_packages(hcpcreds.__path__, "hcpcreds."):
         if module.name == "hcpcreds.__main__":
             continue
@@ -165,7 +165,7 @@ def test_no_value_shows_its_secret(content):
     ],
 )
 @pytest.mark.parametrize("wrap", [lambda secret: secret, lambda secret: [secret], lambda secret: secret[:-9]])
-def test_no_error_shows_a_secret_wherever_it_was_pasted(tmp_path, caplog, content, key, wrap):
+def test_no_error_shows_a_secret_when_it_was_pasted_anywhere(tmp_path, caplog, content, key, wrap):
     fields = json.loads(content)
     file = tmp_path / "credential"
     file.write_text(json.dumps({**fields, "renew_after": "", key: wrap(fields["client_secret"])}))
@@ -183,7 +183,7 @@ def test_no_error_shows_a_secret_wherever_it_was_pasted(tmp_path, caplog, conten
     assert_shows_none(shown + caplog.text, content)
 
 
-def test_no_log_shows_a_secret_in_a_life_of_calls_rotation_and_refusal(tmp_path, caplog, local_azure):
+def test_no_log_shows_a_secret_when_credentials_rotate_and_are_refused(tmp_path, caplog, local_azure):
     client_id = str(uuid.uuid4())
     first, second = (
         json.dumps(local_azure.issue(client_id, registration_delay=delay)).encode()
@@ -217,7 +217,7 @@ def test_no_log_shows_a_secret_in_a_life_of_calls_rotation_and_refusal(tmp_path,
     assert [token for token in tokens if token in shown + caplog.text] == []
 
 
-def test_no_finding_shows_what_stands_in_a_secret(content):
+def test_no_finding_shows_the_content_of_a_secret(content):
     secret = json.loads(content)["client_secret"]
     cloud_config = {"aadClientSecret": secret, "aadMSIDataPlaneIdentityPath": secret, "cloud": secret}
     manifest = {

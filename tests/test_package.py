@@ -1,4 +1,4 @@
-"""What `import hcpcreds` gives, and what it costs."""
+"""The names in `hcpcreds`, and the cost of importing it."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
-def test_package_offers_the_promised_names():
+def test_package_exports_the_promised_names():
     assert set(hcpcreds.__all__) <= set(dir(hcpcreds))
     assert hcpcreds.UserAssignedIdentityCredential is UserAssignedIdentityCredential
     assert hcpcreds.HcpCredsError is HcpCredsError
@@ -36,7 +36,7 @@ def test_package_offers_the_promised_names():
         ("hcpcreds.cli.root", ("azure", "cryptography", "aiohttp", "rich", "yaml")),
     ],
 )
-def test_import_loads_nothing_that_is_not_needed_yet(module, unwanted):
+def test_import_loads_only_what_is_needed(module, unwanted):
     loaded = json.loads(run_python(f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"))
     assert [name for name in unwanted if name in loaded] == []
 
@@ -49,7 +49,7 @@ def test_input_error_lists_every_problem_and_the_next_step():
     assert two.problems == ("a: missing", "b: missing")
 
 
-def test_error_is_retryable_exactly_when_the_same_call_may_succeed_later():
+def test_error_is_retryable_when_the_same_call_may_succeed_later():
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     kinds = [each for each in classes if issubclass(each, HcpCredsError)]
     assert {kind.__name__ for kind in kinds if kind.retryable} == {

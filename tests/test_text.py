@@ -1,4 +1,4 @@
-"""Foreign text is made safe by one function."""
+"""Foreign text is made safe to show."""
 
 import time
 
@@ -32,22 +32,22 @@ UUID = "5f1c2a8e-3b7d-4e60-9c21-8d4f7a6b0e13"
         (f"/subscriptions/{UUID}/resourceGroups/harbour", f"/subscriptions/{UUID}/resourceGroups/harbour"),
     ],
 )
-def test_make_safe_shows_one_printable_line_without_secrets(text, shown):
+def test_make_safe_returns_one_printable_line_without_secrets(text, shown):
     assert make_safe(text) == shown
 
 
-def test_make_printable_keeps_all_that_can_be_printed():
+def test_make_printable_keeps_every_printable_character():
     path = f"/mnt/{'certs' * 60}/é ✓"
     assert make_printable(path) == path
     assert make_printable("/mnt/a\n\x1b[2J\x9b\u202e\udc80b") == "/mnt/a\ufffd\ufffd[2J\ufffd\ufffd\ufffdb"
 
 
-def test_make_safe_cuts_at_the_limit():
+def test_make_safe_cuts_the_text_when_it_exceeds_the_limit():
     assert make_safe("word " * 100, limit=20) == "word word word word…"
     assert len(make_safe("x y " * 1000)) == 300
 
 
-def test_make_safe_is_quick_with_a_huge_text():
+def test_make_safe_is_fast_when_the_text_is_huge():
     began = time.process_time()
     make_safe("a" * 10_000_000)
     make_safe("eyJ" * 3_000_000)
@@ -58,7 +58,7 @@ def test_make_safe_is_quick_with_a_huge_text():
 
 
 @given(st.text(max_size=2000), st.integers(2, 400))
-def test_make_safe_is_one_printable_line_within_the_limit_when_given_anything(text, limit):
+def test_make_safe_returns_one_printable_line_within_the_limit_when_given_anything(text, limit):
     shown = make_safe(text, limit=limit)
     assert shown.isprintable()
     assert len(shown) <= limit
@@ -80,5 +80,5 @@ def test_make_safe_changes_nothing_when_applied_again(text):
         ({"a": 1}, "a dict"),
     ],
 )
-def test_show_id_shows_only_what_looks_like_an_identifier(value, shown):
+def test_show_id_hides_the_value_when_it_does_not_look_like_an_identifier(value, shown):
     assert show_id(value) == shown

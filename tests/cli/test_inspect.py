@@ -112,7 +112,7 @@ def test_inspect_explains_every_file_of_a_mount_and_the_worst_decides(mount):
     result = run(mount.directory)
     assert result.exit_code == 2
     assert f"{mount.path}\nnothing is wrong" in result.output
-    assert f"wrong: the credential file {mount.directory / 'later'} is a symlink to nothing" in result.output
+    assert f"wrong: the credential file {mount.directory / 'later'} is a dangling symlink" in result.output
     assert json.loads(run("--output", "json", mount.directory).stdout)["ok"] is False
 
 
@@ -165,7 +165,7 @@ def test_watch_prints_a_line_for_each_change_and_ends_with_ctrl_c(mount):
     with watching(mount.directory.parent) as process:
         _, err = process.communicate()
         assert process.returncode == 2, "nothing to watch"
-        assert "no file in this directory" in err
+        assert "the directory has no files" in err
     mount.swap(render_file(first))
     with watching(mount.path) as process:
         assert re.search(

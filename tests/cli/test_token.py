@@ -74,7 +74,7 @@ def test_token_trusts_whom_the_component_trusts(issue, local_azure, monkeypatch,
     file = str(issue())
     result = CliRunner().invoke(hcpcreds, ["token", file])
     assert result.exit_code == 1
-    assert "the CA certificates in use are those of" in result.stderr
+    assert "the trusted CA certificates are those of" in result.stderr
     monkeypatch.setenv(variable, str(local_azure.ca_file))
     result = CliRunner().invoke(hcpcreds, ["token", file])
     assert result.exit_code == 0, result.output
@@ -87,7 +87,7 @@ def test_token_refuses_a_proxy_that_cannot_be_used(issue, monkeypatch):
         hcpcreds, ["token", "--authority", "https://login.example.test", str(issue())]
     )
     assert result.exit_code == 2
-    assert "HTTPS_PROXY: unusable URL of a proxy" in result.stderr
+    assert "HTTPS_PROXY: unusable proxy URL" in result.stderr
     assert "pq7" not in result.output
     assert "zkx" not in result.output
 

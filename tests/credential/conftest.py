@@ -1,4 +1,4 @@
-"""A local Azure, identities in it, and credentials for them."""
+"""Fixtures: a local Azure, identities in it, and credentials for them."""
 
 import json
 import uuid
@@ -34,7 +34,7 @@ def shared_clock() -> Clock:
 
 @pytest.fixture
 def clock(shared_clock: Clock) -> Iterator[Clock]:
-    """The clock of the local Azure; a credential that is given it too agrees with it."""
+    """The clock of the local Azure; pass it to a credential, too, so that both agree."""
     yield shared_clock
     shared_clock.ahead = 0.0
 
@@ -56,7 +56,7 @@ def azure(shared_azure: LocalAzure) -> Iterator[LocalAzure]:
 
 
 class Identity:
-    """A managed identity, which gets certificates, and a mount that they go to."""
+    """A managed identity, and the mount that its certificates are written to."""
 
     def __init__(self, azure: LocalAzure, mount: Mount) -> None:
         self.azure = azure
@@ -64,11 +64,11 @@ class Identity:
         self.client_id = str(uuid.uuid4())
 
     def issue(self, **options: Any) -> bytes:
-        """Issue a certificate; strictly later than the one before."""
+        """Issue a certificate that is strictly later than the previous one."""
         return json.dumps(self.azure.issue(self.client_id, private_key=make_key(), **options)).encode()
 
     def rotate(self, **options: Any) -> str:
-        """Issue a certificate, mount it, and tell its thumbprint."""
+        """Issue a certificate, mount it, and return its thumbprint."""
         before = set(self._get_certificates())
         content = self.issue(**options)
         self.mount.swap(content)
@@ -89,13 +89,13 @@ def identity(azure: LocalAzure, mount: Mount) -> Identity:
 
 
 def get_signer(token: str) -> str:
-    """Tell the thumbprint of the certificate that a token was got with."""
+    """Return the thumbprint of the certificate that signed the request for a token."""
     claims = jwt.decode(token, options={"verify_signature": False})
     return str(claims[CERTIFICATE_CLAIM])
 
 
 class Make:
-    """Makes credentials of one kind, and closes them in the end."""
+    """Creates credentials of one kind, and closes them at the end."""
 
     def __init__(self, *, is_aio: bool, path: Path, options: dict[str, Any]) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Real credential files: certificates, bundles, and the ways in which they get written."""
+"""Real credential files, with certificates and bundles in them."""
 
 import base64
 import datetime as dt
@@ -24,7 +24,7 @@ TENANT = "99999999-8888-7777-6666-555555555555"
 
 @functools.cache
 def make_key(_: int = 0) -> rsa.RSAPrivateKey:
-    """Making an RSA key is slow, so all tests share a few."""
+    """Return one of a few shared keys, because generating an RSA key is slow."""
     return rsa.generate_private_key(65537, 2048)
 
 
@@ -111,7 +111,7 @@ class Clock:
 
 
 class Steps:
-    """A monotonic clock that goes on by so many seconds each time that somebody looks."""
+    """A monotonic clock that advances by `step` seconds each time it is read."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -129,5 +129,5 @@ class HasStatus(Protocol):
 
 
 def wait_for_generation(source: HasStatus, generation: int) -> None:
-    """Wait until a source has taken so many credentials."""
+    """Wait until a source has accepted so many credentials."""
     wait_until(lambda: source.status().generation == generation)

@@ -1,4 +1,4 @@
-"""PKCS#12 files that no library would write: each cost in them can be chosen."""
+"""Builds PKCS#12 files that no library would write, with any number of iterations."""
 
 import hashlib
 
@@ -54,7 +54,7 @@ PRFS = {
 
 
 def pbkdf2(iterations: int, *, salt: bytes = SALT, hash_name: str = "sha256") -> bytes:
-    """Of SHA-1, the default, nothing is said."""
+    """SHA-1 is the default, so it is left out."""
     prf = b"" if hash_name == "sha1" else sequence(oid(PRFS[hash_name]), tlv(0x05))
     parameters = sequence(octets(salt), integer(iterations), integer(32), prf)
     return sequence(oid("1.2.840.113549.1.5.12"), parameters)
@@ -75,7 +75,7 @@ def pkcs12_pbe(iterations: int) -> bytes:
 
 
 def encrypt(plain: bytes, *, iterations: int = 1, hash_name: str = "sha256") -> bytes:
-    """Encrypt with the empty password, as PBES2 with AES-256 does."""
+    """Encrypt with the empty password, using PBES2 with AES-256."""
     key = hashlib.pbkdf2_hmac(hash_name, b"", SALT, iterations, 32)
     padding = 16 - len(plain) % 16
     encryptor = Cipher(AES(key), CBC(bytes(16))).encryptor()

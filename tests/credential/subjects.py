@@ -1,4 +1,4 @@
-"""The sync and the asyncio credential behind one face, so that one test suite holds for both."""
+"""One interface to the sync and the asyncio credential, so that one test suite covers both."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Subject(Protocol):
-    """What both can do."""
+    """The interface of both credentials."""
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken: ...
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo: ...
@@ -24,7 +24,7 @@ class Subject(Protocol):
 
 
 class Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in its own thread."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()

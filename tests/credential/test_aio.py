@@ -1,4 +1,4 @@
-"""What is asyncio's own: cancellation, closing under those who wait, a loop that is never held up."""
+"""The asyncio credential alone: cancellation, closing while callers wait, a loop that is never blocked."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ def make(
     )
 
 
-def test_others_get_their_token_when_one_who_waits_is_cancelled(identity: Identity, azure: LocalAzure):
+def test_other_callers_get_their_token_when_one_is_cancelled(identity: Identity, azure: LocalAzure):
     identity.rotate()
     azure.faults.latency("entra", 0.2)
 
@@ -64,7 +64,7 @@ def test_credential_is_closed_when_its_block_ends(identity: Identity):
     asyncio.run(run())
 
 
-def test_event_loop_is_never_held_up_when_the_first_token_is_fetched(identity: Identity):
+def test_event_loop_is_not_blocked_when_the_first_token_is_requested(identity: Identity):
     identity.rotate()
 
     async def measure() -> float:
@@ -88,7 +88,7 @@ def test_event_loop_is_never_held_up_when_the_first_token_is_fetched(identity: I
     assert asyncio.run(run()) < 0.2
 
 
-def test_chain_goes_on_when_nothing_is_mounted_and_stops_when_the_file_is_bad(
+def test_chain_continues_when_nothing_is_mounted_and_stops_when_the_file_is_invalid(
     identity: Identity, azure: LocalAzure
 ):
     other = Identity(azure, Mount(identity.mount.directory.parent / "other"))
@@ -106,7 +106,9 @@ def test_chain_goes_on_when_nothing_is_mounted_and_stops_when_the_file_is_bad(
     asyncio.run(run())
 
 
-def test_first_token_comes_when_every_thread_of_the_loop_waits_for_one(identity: Identity, azure: LocalAzure):
+def test_first_token_arrives_when_every_thread_of_the_loop_waits_for_one(
+    identity: Identity, azure: LocalAzure
+):
     identity.rotate()
     by_name = azure.authority.replace("127.0.0.1", "localhost")
     azure.faults.add("entra", body=b'{"access_token": "t", "expires_in": 3600}')
@@ -125,7 +127,7 @@ def test_first_token_comes_when_every_thread_of_the_loop_waits_for_one(identity:
     asyncio.run(run())
 
 
-def test_reason_comes_when_every_thread_of_the_loop_waits_for_a_token(identity: Identity):
+def test_error_arrives_when_every_thread_of_the_loop_waits_for_a_token(identity: Identity):
     async def run() -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(1))
@@ -153,7 +155,7 @@ def test_several_event_loops_get_their_tokens_when_they_share_a_credential(ident
     asyncio.run(credential.close())
 
 
-def test_nothing_is_complained_about_when_event_loops_come_and_go(
+def test_no_warning_is_shown_when_event_loops_come_and_go(
     identity: Identity, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ):
     identity.rotate()
@@ -166,7 +168,7 @@ def test_nothing_is_complained_about_when_event_loops_come_and_go(
     assert [str(each.message) for each in recwarn] == []
 
 
-def test_close_is_no_error_when_it_comes_from_another_event_loop(identity: Identity, azure: LocalAzure):
+def test_close_succeeds_when_another_event_loop_calls_it(identity: Identity, azure: LocalAzure):
     identity.rotate()
     credential = make(identity)
     hung = azure.faults.add("entra", hang=True, times=1)
@@ -179,7 +181,7 @@ def test_close_is_no_error_when_it_comes_from_another_event_loop(identity: Ident
     asyncio.run(credential.close())
 
 
-def test_close_is_no_error_when_the_event_loop_of_a_request_has_ended(identity: Identity, azure: LocalAzure):
+def test_close_succeeds_when_the_event_loop_of_a_request_has_ended(identity: Identity, azure: LocalAzure):
     identity.rotate()
     credential = make(identity)
     azure.faults.add("entra", hang=True, times=1)
@@ -194,7 +196,7 @@ def test_close_is_no_error_when_the_event_loop_of_a_request_has_ended(identity: 
     asyncio.run(credential.close())
 
 
-def test_file_is_watched_no_longer_when_the_credential_is_closed(identity: Identity):
+def test_file_is_no_longer_watched_when_the_credential_is_closed(identity: Identity):
     identity.rotate()
     gc.collect()
     wait_until(lambda: not count_watchers())
@@ -210,7 +212,7 @@ def count_watchers() -> int:
     return sum(thread.name == "hcpcreds-watcher" for thread in threading.enumerate())
 
 
-def test_file_is_read_in_another_thread_when_the_event_loop_asks_for_a_token(identity: Identity):
+def test_file_is_read_in_another_thread_when_the_event_loop_requests_a_token(identity: Identity):
     identity.rotate()
     path = str(identity.mount.path)
     readers = set()
@@ -233,7 +235,7 @@ def test_file_is_read_in_another_thread_when_the_event_loop_asks_for_a_token(ide
     assert loops not in readers
 
 
-def test_caller_that_is_cancelled_is_so_when_its_request_is_overdue_at_the_same_time(
+def test_cancelled_caller_stays_cancelled_when_its_request_is_overdue_at_the_same_time(
     identity: Identity, azure: LocalAzure
 ):
     identity.rotate()

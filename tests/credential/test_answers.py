@@ -1,4 +1,4 @@
-"""What the authority answers is foreign: no answer stops a credential, is believed too much, or gets out."""
+"""Responses of the authority are foreign text: none stops a credential, is trusted too far, or leaks."""
 
 import functools
 import gc
@@ -35,7 +35,7 @@ def render(**fields: Any) -> bytes:
 
 
 def render_raw(name: str, value: str) -> bytes:
-    """An answer with a value that is not what `json.dumps` would write."""
+    """Render a response with a value that `json.dumps` would not write."""
     return render(**{name: "RAW"}).replace(b'"RAW"', value.encode())
 
 
@@ -75,22 +75,22 @@ BAD = {
     "token_type=two words": (render(token_type="Bearer x"), "token_type"),
     "token_type=line break": (render(token_type="Bearer\n"), "token_type"),
     "token_type=long": (render(token_type="B" * 33), "token_type"),
-    "deep": (DEEP.encode(), "no JSON object"),
-    "deep in a field": (render_raw("x", DEEP + "]" * 100_000), "no JSON object"),
-    "long integer": (render_raw("x", "9" * 5_000), "no JSON object"),
-    "not UTF-8": (b"\xff" + render(), "no JSON object"),
+    "deep": (DEEP.encode(), "not a JSON object"),
+    "deep in a field": (render_raw("x", DEEP + "]" * 100_000), "not a JSON object"),
+    "long integer": (render_raw("x", "9" * 5_000), "not a JSON object"),
+    "not UTF-8": (b"\xff" + render(), "not a JSON object"),
 }
 
 
 @pytest.mark.parametrize("body", BAD, ids=str)
-def test_next_call_asks_again_when_the_answer_is_not_usable(
+def test_next_call_retries_when_the_response_is_unusable(
     identity: Identity, make: Make, azure: LocalAzure, body: str
 ):
-    content, says = BAD[body]
+    content, message = BAD[body]
     identity.rotate()
     credential = make(retry_total=0)
     azure.faults.add("entra", body=content, times=1)
-    with pytest.raises(TokenUnavailableError, match=says) as raised:
+    with pytest.raises(TokenUnavailableError, match=message) as raised:
         credential.get_token(SCOPE)
     assert isinstance(raised.value, ClientAuthenticationError)
     assert len(str(raised.value)) < 600
@@ -140,7 +140,7 @@ def test_refusal_shows_code_and_trace_id_when_the_description_is_long(
 
 
 def assert_hidden(error: BaseException) -> None:
-    """Nothing that an exception keeps alive holds what the authority answered."""
+    """Assert that no object kept alive by an exception holds the authority's response."""
     assert error.__cause__ is None
     assert error.__context__ is None
     for frame in walk_frames(error.__traceback__):
@@ -175,7 +175,7 @@ def walk_frames(traceback: types.TracebackType | None) -> Iterator[types.FrameTy
         {"unknown": [1]},
     ],
 )
-def test_token_is_taken_when_the_answer_is_only_unusual(
+def test_token_is_accepted_when_the_response_is_only_unusual(
     identity: Identity, make: Make, azure: LocalAzure, fields: dict[str, Any]
 ):
     identity.rotate()
@@ -206,7 +206,7 @@ def test_requests_are_half_a_minute_apart_when_the_authority_wants_a_refresh_at_
     wait_until(lambda: identity.count_requests() == 2)
 
 
-def test_old_token_serves_and_the_next_is_got_when_a_refresh_meets_nonsense(
+def test_old_token_is_used_and_refreshed_later_when_a_refresh_gets_an_unusable_response(
     identity: Identity, make: Make, azure: LocalAzure, clock: Clock
 ):
     identity.rotate()
@@ -222,36 +222,36 @@ def test_old_token_serves_and_the_next_is_got_when_a_refresh_meets_nonsense(
 
 EXPECTED = {
     700027: "not registered",
-    1000502: "past its time, or its time has not come",
+    1000502: "expired or is not valid yet",
     7000214: "revoked",
     7000277: "revoked",
     7000274: "signature",
     7000215: "not the one that is registered",
-    7000222: "renew it",
+    7000222: "Renew it",
     700023: "another token endpoint",
     700030: "subject or issuer",
     50012: "chain",
-    700016: "unknown in this tenant",
-    700011: "unknown in this tenant",
-    700082: "grant has ended",
+    700016: "does not know the identity",
+    700011: "does not know the identity",
+    700082: "grant has expired",
     7000112: "disabled",
     7000229: "service principal",
-    90002: "tenant is unknown",
+    90002: "does not know the tenant",
     5000224: "tenant is not available",
-    5000225: "nobody used it",
-    700024: "clock here right",
-    500011: "resource is unknown",
+    5000225: "it was not used",
+    700024: "clock of this machine right",
+    500011: "does not know the resource",
     70011: "scope is malformed",
 }
 
 
-def test_every_code_that_means_something_has_a_hint_of_its_own():
+def test_every_known_code_has_its_own_hint():
     assert set(EXPECTED) == set(HINTS)
     assert set(HINTS) >= CERTIFICATE_REFUSED | IDENTITY_GONE
 
 
 @pytest.mark.parametrize("code", EXPECTED)
-def test_error_says_what_to_do_when_the_authority_refuses_with_a_code(
+def test_error_has_a_hint_when_the_authority_refuses_with_a_known_code(
     identity: Identity, make: Make, azure: LocalAzure, code: int
 ):
     identity.rotate()
@@ -308,7 +308,7 @@ def make_attempt() -> Attempt:
     | st.dictionaries(st.sampled_from(FIELDS), JSON).map(lambda fields: json.dumps(fields).encode())
     | st.dictionaries(st.sampled_from(FIELDS[:4]), JSON).map(lambda fields: render(**fields)),
 )
-def test_answer_is_a_token_within_bounds_or_a_failure_when_it_is_anything(status: int, content: bytes):
+def test_response_is_a_token_within_limits_or_a_failure_when_it_is_anything(status: int, content: bytes):
     answer: Any = Answered(status, content)
     result = read_answer(answer, make_attempt())
     if isinstance(result, Token):

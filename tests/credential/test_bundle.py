@@ -1,4 +1,4 @@
-"""PEM bundles and PKCS#12: what is opened, and what is refused before it can cost anything."""
+"""PEM bundles and PKCS#12: which are opened, and which are refused before they cost time."""
 
 import base64
 import contextlib
@@ -53,7 +53,7 @@ def test_pkcs12_is_opened_when_its_parts_are_encrypted_or_not():
 
 
 @pytest.mark.parametrize("hash_name", ["sha1", *pfx.PRFS])
-def test_pkcs12_is_opened_when_its_key_is_derived_with(hash_name: str):
+def test_pkcs12_is_opened_when_its_key_is_derived_with_a_known_hash(hash_name: str):
     algorithm = pfx.pbes2(pfx.pbkdf2(3, hash_name=hash_name))
     key = pfx.shrouded_key_bag(KEY, algorithm, iterations=3, hash_name=hash_name)
     bundle = pfx.pfx(pfx.data(key, pfx.certificate_bag(DER)))
@@ -80,11 +80,11 @@ EXPENSIVE = {
 
 
 @pytest.mark.parametrize("name", EXPENSIVE)
-def test_pkcs12_is_refused_at_once_when_it_asks_for_too_many_iterations(name: str, tmp_path: Path):
+def test_pkcs12_is_refused_at_once_when_it_requires_too_many_iterations(name: str, tmp_path: Path):
     content = render_file(ISSUED, client_secret=base64.b64encode(EXPENSIVE[name]).decode())
     (tmp_path / "secret").write_bytes(content)
     with pytest.raises(
-        MountFormatError, match=r"client_secret: the PKCS#12 asks for more than \d+ iteration"
+        MountFormatError, match=r"client_secret: the PKCS#12 requires more than \d+ iteration"
     ):
         parse_credential_file(content, path="p")
     inspection = inspect_credential_file(str(tmp_path / "secret"), now=NOW)
@@ -92,7 +92,7 @@ def test_pkcs12_is_refused_at_once_when_it_asks_for_too_many_iterations(name: st
 
 
 @pytest.mark.parametrize(
-    ("bundle", "says"),
+    ("bundle", "message"),
     [
         (pfx.pfx(pfx.data(pfx.shrouded_key_bag(KEY, pfx.pbes2(pfx.scrypt(1 << 30))))), "expected PBKDF2"),
         (pfx.pfx(pfx.data(pfx.shrouded_key_bag(KEY, pfx.sequence(pfx.oid("1.2.3"), pfx.sequence())))), "AES"),
@@ -100,17 +100,17 @@ def test_pkcs12_is_refused_at_once_when_it_asks_for_too_many_iterations(name: st
             pfx.pfx(pfx.data(pfx.shrouded_key_bag(KEY, pfx.pbes2(pfx.pbkdf2(1, salt=bytes(2000)))))),
             "a salt of more than 1024 bytes",
         ),
-        (b"\x30\x80" + pfx.pfx(PLAIN)[4:] + b"\0\0", "leaves lengths open"),
+        (b"\x30\x80" + pfx.pfx(PLAIN)[4:] + b"\0\0", "BER with indefinite lengths"),
         (pfx.pfx(pfx.data(pfx.key_bag(KEY), pfx.key_bag(KEY))), "2 private keys"),
         ((BUNDLES / "password.pfx").read_bytes(), "the PKCS#12 has a password"),
         (PEM + bytes(MAX_SECRET_BYTES), "larger than 131072 bytes"),
-        (pfx.sequence(*[pfx.sequence()] * 1000), "neither a PEM bundle nor a PKCS#12"),
-        (b"\x30\x84\xff\xff\xff\xff\x02", "neither a PEM bundle nor a PKCS#12"),
-        (b"\x30\x88" + b"\xff" * 8, "neither a PEM bundle nor a PKCS#12"),
+        (pfx.sequence(*[pfx.sequence()] * 1000), "expected a PEM bundle or a PKCS#12"),
+        (b"\x30\x84\xff\xff\xff\xff\x02", "expected a PEM bundle or a PKCS#12"),
+        (b"\x30\x88" + b"\xff" * 8, "expected a PEM bundle or a PKCS#12"),
     ],
 )
-def test_bundle_is_refused_with_its_reason_when_it_is(bundle: bytes, says: str):
-    with pytest.raises(ValueError, match=says):
+def test_bundle_is_refused_with_the_reason_when_it_is_unusable(bundle: bytes, message: str):
+    with pytest.raises(ValueError, match=message):
         parse_certificate(bundle)
 
 
@@ -121,12 +121,12 @@ def test_bundle_is_refused_when_it_holds_too_many_certificates():
         parse_certificate(b"".join([first, *others]) + ISSUED.key_pem)
 
 
-def test_bundle_is_opened_when_it_is_as_large_as_it_may_be():
+def test_bundle_is_opened_when_it_has_the_maximum_size():
     assert parse_certificate(PEM + b"\n" * (128 * 1024 - len(PEM))).thumbprint == ISSUED.thumbprint
 
 
 @given(st.data())
-def test_bundle_is_opened_or_refused_when_a_good_one_is_damaged(data: st.DataObject):
+def test_bundle_is_opened_or_refused_when_it_is_damaged(data: st.DataObject):
     good = data.draw(st.sampled_from([PEM, pfx.pfx(PLAIN), *map(Path.read_bytes, BUNDLES.glob("*.pfx"))]))
     at = data.draw(st.integers(0, len(good)))
     kept = data.draw(st.integers(0, 4))
@@ -148,7 +148,7 @@ def test_bundle_is_opened_or_refused_when_a_good_one_is_damaged(data: st.DataObj
         pfx.pfx(*[pfx.data(*[pfx.bag(5, pfx.octets(b""))] * 2_000)]),
     ],
 )
-def test_bundle_is_refused_soon_when_it_is_made_to_take_long(secret: bytes):
+def test_bundle_is_refused_quickly_when_it_is_crafted_to_be_slow(secret: bytes):
     began = time.process_time()
     with pytest.raises(ValueError, match=r"."):
         parse_certificate(secret)
@@ -158,8 +158,8 @@ def test_bundle_is_refused_soon_when_it_is_made_to_take_long(secret: bytes):
 # The key
 
 
-def test_key_is_refused_before_it_is_opened_when_it_would_cost_without_end():
-    # OpenSSL computes a DSA key's public part from its parameters, however long those are.
+def test_key_is_not_opened_when_that_would_take_endless_work():
+    # OpenSSL computes the public part of a DSA key from its parameters, however long they are.
     huge = (1 << 400_000) - 1
     parameters = pfx.sequence(pfx.integer(huge), pfx.integer(huge), pfx.integer(2))
     key = pfx.sequence(
@@ -202,20 +202,20 @@ HARMED: dict[str, tuple[dict[str, int], str]] = {
     "modulus of 2047 bits": ({"n": SOUND["n"] >> 1}, "RSA with 2047 bits; expected 2048 to 8192"),
     "modulus of 8193 bits": ({"n": 1 << 8192}, "RSA with 8193 bits"),
     "modulus of 400,000 bits": ({"n": 1 << 400_000}, "RSA with 400001 bits"),
-    "negative modulus": ({"n": -SOUND["n"]}, "not sound"),
-    "exponent of 33 bits": ({"e": (1 << 32) + 1}, "public exponent is not below 4294967296"),
+    "negative modulus": ({"n": -SOUND["n"]}, "inconsistent"),
+    "exponent of 33 bits": ({"e": (1 << 32) + 1}, "public exponent; expected 2 to 4294967295"),
     "exponent 1": ({"e": 1}, "public exponent"),
-    "even exponent": ({"e": 65536}, "not sound"),
+    "even exponent": ({"e": 65536}, "inconsistent"),
     **{
-        f"another {name}": ({name: SOUND[name] + 2}, "not sound")
+        f"another {name}": ({name: SOUND[name] + 2}, "inconsistent")
         for name in ("d", "p", "q", "dmp1", "dmq1", "iqmp")
     },
     "endless private exponent": (
         {"d": SOUND["d"] + (SOUND["p"] - 1) * (SOUND["q"] - 1) << 100_000},
-        "not sound",
+        "inconsistent",
     ),
-    "primes 1 and n": ({"p": 1, "q": SOUND["n"]}, "not sound"),
-    "zero primes": ({"p": 0, "q": 0}, "not sound"),
+    "primes 1 and n": ({"p": 1, "q": SOUND["n"]}, "inconsistent"),
+    "zero primes": ({"p": 0, "q": 0}, "inconsistent"),
 }
 
 
@@ -224,13 +224,13 @@ def render_rsa(**changes: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", HARMED)
-def test_key_is_refused_when_it_could_not_sign_or_not_in_time(name: str):
-    changes, says = HARMED[name]
-    with pytest.raises(ValueError, match=says):
+def test_key_is_refused_when_its_numbers_are_unusable(name: str):
+    changes, message = HARMED[name]
+    with pytest.raises(ValueError, match=message):
         parse_certificate(render_pem(render_rsa(**changes), "RSA PRIVATE KEY"))
 
 
-def test_key_is_taken_when_it_is_as_the_table_of_harms_begins():
+def test_key_is_accepted_when_its_numbers_are_unchanged():
     secret = render_pem(render_rsa(), "RSA PRIVATE KEY")
     assert parse_certificate(secret).thumbprint == ISSUED.thumbprint
 
@@ -244,7 +244,7 @@ def test_key_is_refused_when_it_is_short():
 # PEM
 
 
-def test_encrypted_in_a_bag_attribute_is_not_an_encrypted_key():
+def test_key_is_accepted_when_only_a_bag_attribute_says_encrypted():
     attributes = (
         b"Bag Attributes\n    friendlyName: ENCRYPTED PRIVATE KEY-----\nKey Attributes: <No Attributes>\n"
     )
@@ -280,7 +280,7 @@ OLD, CURRENT, NEWER, COMING = (
         ([OLD, COMING], COMING),
     ],
 )
-def test_latest_valid_certificate_signs_when_several_belong_to_the_key(held: list[Issued], used: Issued):
+def test_latest_valid_certificate_is_used_when_several_belong_to_the_key(held: list[Issued], used: Issued):
     pems = b"".join(each.certificate_pem for each in held)
     packed = pfx.pfx(
         pfx.data(
@@ -296,7 +296,7 @@ def test_latest_valid_certificate_signs_when_several_belong_to_the_key(held: lis
         assert warned == (len(held) > 1)
 
 
-def test_nothing_is_warned_of_when_the_same_certificate_stands_there_twice():
+def test_file_has_no_warning_when_it_repeats_the_certificate():
     content = render_file(ISSUED, client_secret=base64.b64encode(PEM + ISSUED.certificate_pem).decode())
     file = parse_credential_file(content, path="p", now=NOW)
     assert file.warnings == ()
@@ -305,12 +305,12 @@ def test_nothing_is_warned_of_when_the_same_certificate_stands_there_twice():
 
 @pytest.mark.parametrize(
     ("key", "plain", "cipher"),
-    [  # RFC 2268, section 5, those whose effective bits are all of the key's
+    [  # RFC 2268, section 5: the vectors in which all bits of the key are effective
         ("ffffffffffffffff", "ffffffffffffffff", "278b27e42e2f0d49"),
         ("3000000000000000", "1000000000000001", "30649edf9be7d2c2"),
         ("88bca90e90875a7f0f79c384627bafb2", "0000000000000000", "2269552ab0f85ca6"),
     ],
 )
-def test_rc2_deciphers_the_vectors_of_its_rfc(key: str, plain: str, cipher: str):
+def test_rc2_decrypts_the_test_vectors_of_the_rfc(key: str, plain: str, cipher: str):
     read = partial(decipher, key=bytes.fromhex(key), iv=bytes(8))
     assert read(bytes.fromhex(cipher)).hex() == plain

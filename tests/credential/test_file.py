@@ -1,4 +1,4 @@
-"""The fault table of a credential file's content: what each row's error says, and that it tells no secret."""
+"""Faults in the content of a credential file: each has its message, and no message reveals a secret."""
 
 import base64
 import datetime as dt
@@ -63,8 +63,8 @@ ROWS = {
     "UTF-16": (GOOD.decode().encode("utf-16"), "the file is UTF-16; expected UTF-8"),
     "UTF-16, big endian": (GOOD.decode().encode("utf-16-be"), "the file is UTF-16; expected UTF-8"),
     "UTF-16, little endian": (GOOD.decode().encode("utf-16-le"), "the file is UTF-16; expected UTF-8"),
-    "NUL bytes alone": (bytes(4096), "nothing but NUL bytes"),
-    "NUL bytes after it": (GOOD + bytes(10), "the file holds NUL bytes"),
+    "NUL bytes alone": (bytes(4096), "only NUL bytes"),
+    "NUL bytes after it": (GOOD + bytes(10), "the file contains NUL bytes"),
     "an array": (b"[]", "expected a JSON object"),
     "nested too deeply": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     "a PEM file": (PEM, "expected a JSON object"),
@@ -76,7 +76,7 @@ ROWS = {
     "not_after unparsable": (render_file(ISSUED, not_after="2026-13-01T00:00:00Z"), "not_after: Invalid"),
     "not_after beyond the years": (
         render_file(ISSUED, not_after="9999-12-31T23:59:59-12:00"),
-        "not_after: in UTC",
+        "not_after: expected a time within",
     ),
     "not_after too early": (render_file(ISSUED, not_after="1999-01-01T00:00:00Z"), "not_after: not later"),
     "client_id no UUID": (render_file(ISSUED, client_id="../x"), "client_id: expected a UUID"),
@@ -86,8 +86,8 @@ ROWS = {
     "authority with user": (render_file(ISSUED, authentication_endpoint="https://a:b@h/"), "without user"),
     "authority in brackets": (render_file(ISSUED, authentication_endpoint="https://[x]/"), "without user"),
     "bad base64": (render_file(ISSUED, client_secret="%%%"), "client_secret: expected base64"),
-    "empty secret": (render_file(ISSUED, client_secret=""), "neither a PEM bundle nor a PKCS#12"),
-    "secret of noise": (with_secret(b"noise"), "neither a PEM bundle nor a PKCS#12"),
+    "empty secret": (render_file(ISSUED, client_secret=""), "expected a PEM bundle or a PKCS#12"),
+    "secret of noise": (with_secret(b"noise"), "expected a PEM bundle or a PKCS#12"),
     "PEM without key": (with_secret(ISSUED.certificate_pem), "no private keys"),
     "PEM with two keys": (with_secret(PEM + ISSUED.key_pem), "2 private keys"),
     "key without certificate": (with_secret(ISSUED.key_pem), "no certificate"),
@@ -107,14 +107,14 @@ ROWS = {
         with_secret(
             ISSUED.certificate_pem + b"-----BEGIN PRIVATE KEY-----\nbm9pc2U=\n-----END PRIVATE KEY-----\n"
         ),
-        "the private key does not parse",
+        "the private key cannot be parsed",
     ),
     "certificate of noise": (
         with_secret(ISSUED.key_pem + b"-----BEGIN CERTIFICATE-----\nbm9pc2U=\n-----END CERTIFICATE-----\n"),
-        "a certificate in the bundle does not parse",
+        "a certificate in the bundle cannot be parsed",
     ),
-    "EC key": (with_secret(EC.certificate_pem + EC.key_pem), "Entra ID takes only RSA"),
-    "Ed25519 key": (with_secret(ED25519.certificate_pem + ED25519.key_pem), "Entra ID takes only RSA"),
+    "EC key": (with_secret(EC.certificate_pem + EC.key_pem), "Entra ID accepts only RSA"),
+    "Ed25519 key": (with_secret(ED25519.certificate_pem + ED25519.key_pem), "Entra ID accepts only RSA"),
     "PKCS#12 with a password": (with_secret(render_pkcs12(password=b"x")), "PKCS#12 without a password"),
     "PKCS#12 without key": (with_secret(render_pkcs12(key=None)), "holds no private key"),
     "PKCS#12 without certificate": (with_secret(render_pkcs12(certificate=None)), "no certificate"),
@@ -134,9 +134,9 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_file_is_refused_with_its_reason_when_it_is(row: str):
-    content, says = ROWS[row]
-    with pytest.raises(MountFormatError, match=re.escape(says)) as raised:
+def test_file_is_refused_with_the_reason_when_it_is_unusable(row: str):
+    content, message = ROWS[row]
+    with pytest.raises(MountFormatError, match=re.escape(message)) as raised:
         parse_credential_file(content, path="/mnt/certs/x")
     assert "/mnt/certs/x" in str(raised.value)
     assert_tells_no_secret(raised.value)
@@ -160,7 +160,7 @@ def assert_tells_no_secret(error: BaseException | None) -> None:
         error = error.__cause__
 
 
-def test_file_is_read_when_it_is_good():
+def test_file_is_parsed_when_it_is_valid():
     file = parse_credential_file(GOOD, path="p")
     assert (file.client_id, file.tenant_id, file.authority) == (CLIENT, TENANT, "https://login.example")
     assert file.certificate.thumbprint == ISSUED.thumbprint
@@ -182,7 +182,7 @@ def test_file_is_read_when_it_is_good():
     ],
     ids=["certificate first", "key first", "another certificate first", "bags", "CRLF", "PKCS#1", "PKCS#12"],
 )
-def test_secret_is_opened_when_its_form_is(secret: bytes):
+def test_secret_is_opened_when_it_has_any_supported_form(secret: bytes):
     certificate = parse_credential_file(with_secret(secret), path="p").certificate
     assert certificate.thumbprint == ISSUED.thumbprint
     assert certificate.chain == (ISSUED.certificate.public_bytes(Encoding.DER),)
@@ -229,7 +229,7 @@ def build_issued(subject: str, issuer: str, key: Any, issuer_key: Any) -> x509.C
         ("2026-01-15T12:00:00+02:00", dt.datetime(2026, 1, 15, 10, tzinfo=dt.UTC)),
     ],
 )
-def test_time_is_read_as_utc_when_it_is_written(written: str, meant: dt.datetime):
+def test_time_is_read_as_utc_when_it_has_any_rfc3339_form(written: str, meant: dt.datetime):
     assert parse_credential_file(render_file(ISSUED, not_before=written), path="p").not_before == meant
 
 
@@ -245,7 +245,7 @@ def test_time_is_read_as_utc_when_it_is_written(written: str, meant: dt.datetime
         ("https://my_host/a-b/c.d/~e", "https://my_host/a-b/c.d/~e"),
     ],
 )
-def test_authority_is_read_when_it_is_a_host_with_at_most_port_and_path(written: str, meant: str):
+def test_authority_is_accepted_when_it_is_a_host_with_optional_port_and_path(written: str, meant: str):
     assert parse_authority(written) == meant
 
 
@@ -253,7 +253,7 @@ TENANT_PATH = "without the path of a tenant or a token"
 
 
 @pytest.mark.parametrize(
-    ("written", "says"),
+    ("written", "message"),
     [
         ("", "https"),
         ("login.example", "https"),
@@ -291,8 +291,8 @@ TENANT_PATH = "without the path of a tenant or a token"
         ("https://login.example/../x", TENANT_PATH),
     ],
 )
-def test_authority_is_refused_with_its_reason_when_it_is_anything_else(written: str, says: str):
-    with pytest.raises(ValueError, match=re.escape(says)):
+def test_authority_is_refused_with_the_reason_when_it_is_anything_else(written: str, message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
         parse_authority(written)
 
 
@@ -304,7 +304,7 @@ def test_authority_is_not_repeated_when_it_is_refused(form: str):
 
 
 @given(st.text() | st.text().map("https://{}".format))
-def test_authority_is_read_or_refused_whatever_it_is(text: str):
+def test_authority_is_accepted_or_refused_when_it_is_anything(text: str):
     try:
         authority = parse_authority(text)
     except ValueError as error:
@@ -320,24 +320,24 @@ def test_authority_is_read_or_refused_whatever_it_is(text: str):
 
 @pytest.mark.parametrize("absent", [..., None])
 @pytest.mark.parametrize("key", ["not_before", "not_after"])
-def test_certificates_own_time_counts_when_the_file_has_none(key: str, absent: Any):
+def test_certificates_time_is_used_when_the_file_has_none(key: str, absent: Any):
     file = parse_credential_file(render_file(ISSUED, **{key: absent}), path="p")
     assert file.not_before == ISSUED.not_before
     assert file.not_after == ISSUED.certificate.not_valid_after_utc
-    assert file.warnings == (f"{key} is missing; the certificate's own is used",)
+    assert file.warnings == (f"{key} is missing; using the certificate's {key}",)
 
 
 @given(
     st.binary(max_size=200)
     | st.recursive(st.text() | st.integers() | st.none(), st.lists).map(msgspec.json.encode)
 )
-def test_parser_refuses_or_reads_whatever_it_is_given(content: bytes):
+def test_parser_accepts_or_refuses_the_content_when_it_is_anything(content: bytes):
     with pytest.raises(MountFormatError):
         parse_credential_file(content, path="p")
 
 
 @given(st.data())
-def test_parser_refuses_or_reads_when_a_good_file_is_damaged(data: st.DataObject):
+def test_parser_accepts_or_refuses_the_content_when_a_valid_file_is_damaged(data: st.DataObject):
     fields = json.loads(GOOD)
     key = data.draw(st.sampled_from(sorted(fields)))
     old = str(fields[key])
@@ -357,7 +357,7 @@ def test_parser_refuses_or_reads_when_a_good_file_is_damaged(data: st.DataObject
         assert file.certificate.thumbprint == ISSUED.thumbprint
 
 
-def test_assertion_is_what_entra_asks_for_when_it_is_signed():
+def test_assertion_has_the_claims_that_entra_requires_when_it_is_signed():
     certificate = parse_credential_file(GOOD, path="p").certificate
     assertion = certificate.sign_assertion(client_id=CLIENT, audience="https://a/token", now=1_700_000_000.7)
     header = jwt.get_unverified_header(assertion)

@@ -1,4 +1,4 @@
-"""Requests under way: each ends whatever happens, and nobody waits for one without end."""
+"""Requests in progress: each one ends whatever happens, and no caller waits endlessly."""
 
 import sys
 import threading
@@ -25,7 +25,7 @@ CHALLENGE = '{"access_token": {}}'
 
 
 class Interruption(BaseException):
-    """What a signal's handler raises, or a greenlet that is killed: no Exception, and anywhere."""
+    """Raised at any place by a signal handler or a killed greenlet; not an Exception."""
 
 
 def list_requests() -> set[threading.Thread]:
@@ -34,7 +34,7 @@ def list_requests() -> set[threading.Thread]:
 
 
 def interrupt(work: Callable[[], object], *, at: int) -> bool:
-    """Do some work, and raise in it at the n-th line of the package; whether it came so far."""
+    """Call a function and raise at the n-th line of the package; return whether it got there."""
     left = at
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -59,7 +59,7 @@ def interrupt(work: Callable[[], object], *, at: int) -> bool:
 
 
 @pytest.mark.parametrize("claims", [None, CHALLENGE])
-def test_next_call_returns_when_an_exception_hits_one_at_any_line(identity: Identity, claims: str | None):
+def test_next_call_returns_when_an_exception_hits_a_call_at_any_line(identity: Identity, claims: str | None):
     identity.rotate()
     steps = Steps()
     with (
@@ -74,12 +74,12 @@ def test_next_call_returns_when_an_exception_hits_one_at_any_line(identity: Iden
             next_call = pool.submit(credential.get_token, SCOPE, claims=claims)
             assert next_call.result(8), f"the one after line {line}"
             line += 1
-            steps.now += (3400, 3600)[line % 2]  # the token in memory is to be refreshed, or expired
+            steps.now += (3400, 3600)[line % 2]  # the cached token is due for refresh, or has expired
         assert line > 20
         assert credential.get_token(OTHER_SCOPE)
 
 
-def test_everybody_gets_a_token_when_the_first_who_asked_is_interrupted(identity: Identity):
+def test_every_caller_gets_a_token_when_the_first_one_is_interrupted(identity: Identity):
     identity.rotate()
     identity.azure.faults.latency("entra", 0.05)
     with (
@@ -95,7 +95,7 @@ def test_everybody_gets_a_token_when_the_first_who_asked_is_interrupted(identity
             first.result(8)
 
 
-def test_caller_is_told_when_an_answer_takes_longer_than_a_request_may(
+def test_caller_gets_an_error_when_the_response_exceeds_the_time_limit(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     steps = Steps()
@@ -112,7 +112,7 @@ def test_caller_is_told_when_an_answer_takes_longer_than_a_request_may(
     assert credential.get_token(SCOPE), "whatever the first one still waits for"
 
 
-def test_caller_asks_anew_when_the_request_under_way_is_overdue(
+def test_caller_sends_a_new_request_when_the_one_in_progress_is_overdue(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     steps = Steps()
@@ -130,20 +130,20 @@ def test_caller_asks_anew_when_the_request_under_way_is_overdue(
         assert credential.get_token(SCOPE)
         assert identity.count_requests() == 2
         for overdue in (first, second):
-            assert "no answer after 120 s" in str(overdue.exception(8))
+            assert "no response after 120 s" in str(overdue.exception(8))
 
 
 @pytest.mark.parametrize("retry_after", ["3600", "inf", "Fri, 31 Dec 2100 23:59:59 GMT", "1e9"])
-def test_caller_does_not_wait_for_a_refresh_that_was_told_to_wait_when_its_token_ends(
+def test_caller_does_not_wait_for_a_delayed_refresh_when_its_token_ends(
     identity: Identity, make: Make, azure: LocalAzure, clock: Clock, retry_after: str
 ):
     identity.rotate()
     credential = make(clock=clock)
     first = credential.get_token(SCOPE)
-    told = azure.faults.add("entra", status=429, headers={"Retry-After": retry_after}, times=1)
+    throttled = azure.faults.add("entra", status=429, headers={"Retry-After": retry_after}, times=1)
     clock.ahead = 3400
     assert credential.get_token(SCOPE) == first
-    wait_until(lambda: told.met)
+    wait_until(lambda: throttled.met)
     clock.ahead = 3600
     begun = time.perf_counter()
     assert credential.get_token(SCOPE) != first
@@ -151,7 +151,7 @@ def test_caller_does_not_wait_for_a_refresh_that_was_told_to_wait_when_its_token
     assert identity.count_requests() == 3
 
 
-def test_caller_asks_for_itself_when_the_refresh_it_waited_for_fails(
+def test_caller_sends_its_own_request_when_the_refresh_it_waited_for_fails(
     identity: Identity, make: Make, azure: LocalAzure, clock: Clock
 ):
     identity.rotate()
@@ -165,7 +165,7 @@ def test_caller_asks_for_itself_when_the_refresh_it_waited_for_fails(
     assert credential.get_token(SCOPE) != first
 
 
-def test_those_who_wait_are_told_when_the_credential_is_closed(
+def test_waiting_callers_are_released_when_the_credential_is_closed(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()
@@ -178,16 +178,15 @@ def test_those_who_wait_are_told_when_the_credential_is_closed(
         assert all(isinstance(each.exception(8), SourceClosedError) for each in waiting)
 
 
-def test_nothing_is_sent_again_when_the_credential_was_closed_meanwhile(
+def test_request_is_not_retried_when_the_credential_was_closed_meanwhile(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()
     credential = make()
-    others = list_requests()
-    told = azure.faults.add("entra", status=429, retry_after=1)
+    throttled = azure.faults.add("entra", status=429, retry_after=1)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(credential.get_token, SCOPE)
-        wait_until(lambda: told.met)
+        wait_until(lambda: throttled.met)
         credential.close()
         assert isinstance(waiting.exception(8), SourceClosedError)
     wait_until(lambda: list_requests() <= others)
@@ -199,7 +198,7 @@ def test_nothing_is_sent_again_when_the_credential_was_closed_meanwhile(
     [(3400, 3429, 2), (3400, 3431, 3), (3585, 3589, 2), (3585, 3593, 3)],
     ids=["for 30 s", "after 30 s", "for half of what is left", "after half of what is left"],
 )
-def test_refresh_is_put_off_when_it_failed(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
+def test_refresh_is_postponed_when_it_failed(  # noqa: PLR0913, PLR0917
     identity: Identity,
     make: Make,
     azure: LocalAzure,
@@ -224,13 +223,13 @@ def test_refresh_is_put_off_when_it_failed(  # noqa: PLR0913, PLR0917 (fixtures 
     assert identity.count_requests() == asked + 1
 
 
-def test_token_is_not_served_past_its_life_when_the_wall_clock_was_ahead_of_it(
+def test_token_is_not_used_after_its_end_when_the_wall_clock_was_ahead(
     identity: Identity, make: Make, clock: Clock
 ):
     identity.rotate()
     steps = Steps()
     credential = make(clock=clock, monotonic=steps)
-    clock.ahead = 250.0  # within the skew that the authority allows
+    clock.ahead = 250.0  # within the skew that the authority accepts
     wrong = credential.get_token(SCOPE)
     clock.ahead = 0.0
     steps.now = 3594.0
@@ -242,7 +241,7 @@ def test_token_is_not_served_past_its_life_when_the_wall_clock_was_ahead_of_it(
     assert credential.get_token(SCOPE) not in (wrong, right)
 
 
-def test_token_is_refreshed_when_only_the_monotonic_clock_has_gone_on(identity: Identity, make: Make):
+def test_token_is_refreshed_when_only_the_monotonic_clock_advances(identity: Identity, make: Make):
     identity.rotate()
     steps = Steps()
     credential = make(monotonic=steps)
@@ -255,7 +254,7 @@ def test_token_is_refreshed_when_only_the_monotonic_clock_has_gone_on(identity: 
     wait_until(lambda: credential.get_token(SCOPE) != first)
 
 
-def test_identity_that_is_gone_is_asked_for_rarely_until_it_is_back(
+def test_requests_become_rare_when_the_identity_is_gone(
     identity: Identity,
     make: Make,
     azure: LocalAzure,
@@ -278,8 +277,8 @@ def test_identity_that_is_gone_is_asked_for_rarely_until_it_is_back(
     assert pauses[:5] == pytest.approx([10, 20, 40, 80, 160], abs=5)
     assert set(pauses[5:]) <= {300, 305}
     assert "AADSTS700016" in str(credential.status().gone)
-    told = [record.getMessage() for record in caplog.records if "AADSTS700016" in record.getMessage()]
-    assert len([text for text in told if identity.client_id in text]) == 1
+    logged = [record.getMessage() for record in caplog.records if "AADSTS700016" in record.getMessage()]
+    assert len([text for text in logged if identity.client_id in text]) == 1
 
     azure.faults.clear()
     clock.ahead += 301
@@ -288,7 +287,7 @@ def test_identity_that_is_gone_is_asked_for_rarely_until_it_is_back(
     assert credential.get_token(OTHER_SCOPE)
 
 
-def test_identity_that_is_gone_is_asked_for_at_once_when_a_new_certificate_comes(
+def test_request_for_a_gone_identity_is_sent_at_once_when_a_new_certificate_comes(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()
@@ -303,7 +302,7 @@ def test_identity_that_is_gone_is_asked_for_at_once_when_a_new_certificate_comes
     assert credential.get_token(SCOPE)
 
 
-def test_token_is_served_and_refreshed_rarely_when_its_identity_is_gone(
+def test_token_is_used_and_refreshed_rarely_when_its_identity_is_gone(
     identity: Identity, make: Make, azure: LocalAzure, clock: Clock
 ):
     identity.rotate()
@@ -348,7 +347,7 @@ def test_identity_is_not_gone_when_another_tenant_does_not_know_it(
     ids=lambda claims: str(claims)[:20].encode("ascii", "replace").decode(),
 )
 @pytest.mark.parametrize("options", [{}, {"enable_cae": True}], ids=["plain", "cae"])
-def test_claims_are_refused_when_they_cannot_be_asked_for(
+def test_claims_are_refused_when_they_are_malformed(
     identity: Identity, make: Make, claims: Any, options: dict[str, bool]
 ):
     identity.rotate()
@@ -358,7 +357,7 @@ def test_claims_are_refused_when_they_cannot_be_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("scopes", "options", "says"),
+    ("scopes", "options", "message"),
     [
         (("a b",), {}, "scopes"),
         (("https://é/.default",), {}, "scopes"),
@@ -368,10 +367,10 @@ def test_claims_are_refused_when_they_cannot_be_asked_for(
         ((SCOPE,), {"tenant_id": 5}, "tenant_id"),
     ],
 )
-def test_scope_or_tenant_is_refused_when_it_could_not_be_one(
-    identity: Identity, make: Make, scopes: tuple[Any, ...], options: dict[str, Any], says: str
+def test_scope_or_tenant_is_refused_when_it_is_malformed(
+    identity: Identity, make: Make, scopes: tuple[Any, ...], options: dict[str, Any], message: str
 ):
     identity.rotate()
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         make().get_token(*scopes, **options)
     assert identity.count_requests() == 0

@@ -1,4 +1,4 @@
-"""What is said of a credential file, good or broken, and of how it lies on its disk."""
+"""The inspection of valid and broken credential files, and of their layout on disk."""
 
 import base64
 import datetime as dt
@@ -33,7 +33,7 @@ DAY = dt.timedelta(days=1)
 
 
 def render_good(issued: Issued | None = None, **changes: Any) -> bytes:
-    """A file with nothing wrong, but for the changes."""
+    """Render a valid file with some changes."""
     renewal: dict[str, Any] = {
         "renew_after": (NOW + 40 * DAY).isoformat(),
         "cannot_renew_after": (NOW + 180 * DAY).isoformat(),
@@ -49,7 +49,7 @@ def texts_of(inspection: Inspection) -> str:
     return "\n".join(problem.text for problem in inspection.problems)
 
 
-def test_inspection_tells_everything_of_a_good_file_in_a_mount(mount, local_azure):
+def test_inspection_shows_every_detail_when_a_mounted_file_is_valid(mount, local_azure):
     client_id = str(uuid.uuid4())
     fields = local_azure.issue(client_id)
     mount.swap(json.dumps(fields).encode())
@@ -84,21 +84,21 @@ def test_inspection_tells_everything_of_a_good_file_in_a_mount(mount, local_azur
             {"authentication_endpoint": "https://login.example/99999999-8888-7777-6666-555555555555/"},
             "authentication_endpoint: expected the authority alone",
         ),
-        ({"not_before": ...}, "not_before is missing; the certificate's own is used"),
-        ({"not_after": ...}, "not_after is missing; the certificate's own is used"),
+        ({"not_before": ...}, "not_before is missing; using the certificate's"),
+        ({"not_after": ...}, "not_after is missing; using the certificate's"),
         ({"renew_after": "whenever"}, "renew_after: expected an RFC 3339 time"),
         ({"cannot_renew_after": 5}, "cannot_renew_after: expected an RFC 3339 time"),
         ({"renew_after": "9999-12-31T23:59:59-12:00"}, "renew_after: expected an RFC 3339 time"),
-        ({"not_after": "9999-12-31T23:59:59-12:00"}, "not_after: in UTC it lies outside"),
+        ({"not_after": "9999-12-31T23:59:59-12:00"}, "not_after: expected a time within the years"),
         ({"object_id": "me"}, "object_id: expected a UUID"),
         ({"resource_id": "me"}, "resource_id: expected the ARM resource id"),
-        ({"not_after": (NOW + 400 * DAY).isoformat()}, "not_after: later than the certificate's own"),
-        ({"not_before": (NOW - 400 * DAY).isoformat()}, "not_before: earlier than the certificate's own"),
+        ({"not_after": (NOW + 400 * DAY).isoformat()}, "not_after: later than the certificate's"),
+        ({"not_before": (NOW - 400 * DAY).isoformat()}, "not_before: earlier than the certificate's"),
         ({"renew_after": (NOW - 2 * DAY).isoformat()}, "its renewal was due at"),
-        ({"cannot_renew_after": (NOW - DAY).isoformat()}, "it could last be renewed at"),
+        ({"cannot_renew_after": (NOW - DAY).isoformat()}, "renewal was only possible until"),
     ],
 )
-def test_inspection_names_what_is_wrong_with_a_field(tmp_path, changes, text):
+def test_inspection_names_the_field_when_its_value_is_wrong(tmp_path, changes, text):
     file = tmp_path / "credential"
     file.write_bytes(render_good(**changes))
     inspection = inspect(file)
@@ -111,14 +111,14 @@ def test_inspection_names_what_is_wrong_with_a_field(tmp_path, changes, text):
     "name",
     ["object_id", "resource_id", "renew_after", "cannot_renew_after", "client_secret_url", "custom_claims"],
 )
-def test_inspection_takes_null_as_absent_where_the_pod_needs_nothing(tmp_path, name):
+def test_inspection_accepts_null_when_the_pod_does_not_need_the_field(tmp_path, name):
     file = tmp_path / "credential"
     file.write_bytes(render_good(**{name: None}))
     assert texts_of(inspect(file)) == ""
 
 
 @pytest.mark.parametrize(("seconds", "is_late"), [(86399, False), (86400, True)])
-def test_inspection_calls_a_renewal_late_a_day_after_it_was_due(tmp_path, seconds, is_late):
+def test_inspection_reports_the_renewal_when_it_is_a_day_overdue(tmp_path, seconds, is_late):
     file = tmp_path / "credential"
     file.write_bytes(render_good(renew_after=(NOW - dt.timedelta(seconds=seconds)).isoformat()))
     assert ("its renewal was due at" in texts_of(inspect(file))) is is_late
@@ -127,7 +127,7 @@ def test_inspection_calls_a_renewal_late_a_day_after_it_was_due(tmp_path, second
 @pytest.mark.parametrize(
     ("days", "text"), [(-1, "not valid before"), (95, "expired at"), (30, ""), (40.5, "")]
 )
-def test_inspection_judges_the_times_by_the_clock_that_it_is_given(tmp_path, days, text):
+def test_inspection_checks_the_times_when_given_a_clock(tmp_path, days, text):
     file = tmp_path / "credential"
     file.write_bytes(render_good())
     inspection = inspect(file, now=NOW + dt.timedelta(days=days))
@@ -135,7 +135,7 @@ def test_inspection_judges_the_times_by_the_clock_that_it_is_given(tmp_path, day
     assert bool(inspection.problems) == bool(text)
 
 
-def test_inspection_still_shows_the_certificate_when_the_key_is_anothers(tmp_path):
+def test_inspection_shows_the_certificate_when_the_key_belongs_to_another(tmp_path):
     mine, other = issue(), issue(key=make_key(1))
     file = tmp_path / "credential"
     file.write_bytes(render_good(mine, client_secret=encode(mine.certificate_pem + other.key_pem)))
@@ -147,7 +147,7 @@ def test_inspection_still_shows_the_certificate_when_the_key_is_anothers(tmp_pat
 
 
 @pytest.mark.parametrize("is_pem", [True, False])
-def test_inspection_names_the_curve_of_a_key_that_is_not_rsa(tmp_path, is_pem):
+def test_inspection_names_the_curve_when_the_key_is_not_rsa(tmp_path, is_pem):
     issued = issue(key=ec.generate_private_key(ec.SECP256R1()))
     archive = pkcs12.serialize_key_and_certificates(
         None, issued.key, issued.certificate, None, NoEncryption()
@@ -160,7 +160,7 @@ def test_inspection_names_the_curve_of_a_key_that_is_not_rsa(tmp_path, is_pem):
     assert inspection.certificates[0].sha256.hex() == issued.thumbprint
 
 
-def test_inspection_shows_the_chain_and_nothing_that_could_move_a_cursor(tmp_path):
+def test_inspection_shows_printable_names_when_the_chain_holds_escape_sequences(tmp_path):
     keys = [make_key(), make_key(1)]
     root = build_certificate("root\x1b[2J", "root\x1b[2J", keys[1], keys[1])
     leaf = build_certificate("leaf", "root\x1b[2J", keys[0], keys[1])
@@ -197,7 +197,7 @@ def test_inspection_names_object_encoding_when_the_file_was_left_encoded(tmp_pat
     file = tmp_path / "credential"
     file.write_bytes(undo(render_good()))
     (problem,) = inspect(file).problems
-    assert f"{encoding} text of a credential" in problem.text
+    assert f"a credential encoded in {encoding}" in problem.text
     assert problem.hint is not None
     assert f"objectEncoding to {encoding}" in problem.hint
     assert inspect(file).client_id == CLIENT
@@ -211,18 +211,18 @@ def test_inspection_names_object_encoding_when_the_file_was_left_encoded(tmp_pat
         (b"{" * 100_000, "expected a JSON object"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b"-----BEGIN CERTIFICATE-----\n", "PEM text, not the JSON"),
-        (b'{"explicit_identities": [{}]}', "the data plane's whole answer"),
+        (b'{"explicit_identities": [{}]}', "the data plane's complete response"),
         (b" " * (1 << 20) + b" ", "larger than"),
     ],
 )
-def test_inspection_recognizes_what_is_no_credential(tmp_path, content, text):
+def test_inspection_explains_the_content_when_it_is_not_a_credential(tmp_path, content, text):
     file = tmp_path / "credential"
     file.write_bytes(content)
     (problem,) = inspect(file).problems
     assert text in problem.text
 
 
-def test_inspection_warns_of_a_file_that_no_rotation_reaches(tmp_path):
+def test_inspection_warns_when_no_rotation_reaches_the_file(tmp_path):
     file = tmp_path / "my file"
     file.write_bytes(render_good())
     table = tmp_path / "mountinfo"
@@ -239,14 +239,14 @@ def test_inspection_warns_of_a_file_that_no_rotation_reaches(tmp_path):
     assert inspect(file, mountinfo=tmp_path / "none").status == "fine"
 
 
-def test_inspection_warns_of_a_path_that_the_next_rotation_takes_away(mount):
+def test_inspection_warns_when_the_next_rotation_removes_the_path(mount):
     mount.swap(render_good())
     inspection = inspect(mount.path.resolve())
-    assert "goes away at the next rotation" in texts_of(inspection)
+    assert "which the next rotation removes" in texts_of(inspection)
     assert inspect(mount.directory / "..data" / mount.name).mount.layout == "atomic"
 
 
-def test_inspection_follows_the_path_as_the_kernel_does(mount, tmp_path):
+def test_inspection_resolves_the_path_like_the_kernel_when_it_has_links_and_dots(mount, tmp_path):
     mount.swap(render_good())
     (mount.directory / "deep").mkdir()
     (tmp_path / "app").mkdir()
@@ -256,7 +256,7 @@ def test_inspection_follows_the_path_as_the_kernel_does(mount, tmp_path):
     assert (inspection.status, inspection.mount.layout) == ("fine", "atomic")
 
 
-def test_inspection_says_that_nothing_is_there_without_a_working_directory(tmp_path, monkeypatch):
+def test_inspection_reports_an_unreadable_file_when_the_working_directory_is_gone(tmp_path, monkeypatch):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -266,22 +266,22 @@ def test_inspection_says_that_nothing_is_there_without_a_working_directory(tmp_p
         find_credential_files("ingress")
 
 
-def test_inspection_says_that_nothing_can_be_read_where_symlinks_loop(tmp_path):
+def test_inspection_reports_an_unreadable_file_when_symlinks_loop(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     assert inspect(tmp_path / "loop" / "x").status == "unreadable"
 
 
 @pytest.mark.parametrize("call", [find_credential_files, lambda path: inspect(Path(path))])
-def test_path_is_refused_when_it_holds_nul(tmp_path, call):
+def test_path_is_refused_when_it_contains_nul(tmp_path, call):
     with pytest.raises(InputError, match="NUL"):
         call(f"{tmp_path}/\0x")
 
 
-def test_inspection_warns_when_anybody_may_change_the_file(tmp_path):
+def test_inspection_warns_when_any_user_may_change_the_file(tmp_path):
     file = tmp_path / "credential"
     file.write_bytes(render_good())
     file.chmod(0o646)
-    assert texts_of(inspect(file)) == "its mode is 0646: anybody may change it"
+    assert texts_of(inspect(file)) == "its mode is 0646: any user may change it"
 
 
 def _remove_data_link(mount: Mount) -> None:
@@ -316,14 +316,14 @@ def _make_directory(mount: Mount) -> None:
     ("damage", "text"),
     [
         (_remove_data_link, "the driver has not written this volume yet"),
-        (_remove_data_directory, "which is not there"),
-        (_remove_file, "is a symlink to nothing"),
-        (_link_elsewhere, "the symlink leads to nowhere, which is not there"),
+        (_remove_data_directory, "which does not exist"),
+        (_remove_file, "is a dangling symlink"),
+        (_link_elsewhere, "the symlink leads to nowhere, which does not exist"),
         (_link_to_itself, "symbolic links"),
         (_make_directory, "is not a regular file"),
     ],
 )
-def test_inspection_says_why_a_file_cannot_be_read(mount, damage, text):
+def test_inspection_gives_the_reason_when_the_file_cannot_be_read(mount, damage, text):
     mount.swap(render_good())
     damage(mount)
     inspection = inspect(mount.path)
@@ -342,36 +342,40 @@ def _let_anybody_write(mount: Mount) -> None:
 @pytest.mark.parametrize(
     ("damage", "days", "hint"),
     [
-        (_remove_data_link, 0, "See the pod's events, and the driver's and its provider's logs."),
-        (_remove_data_directory, 0, "Restart the pod, so that the driver mounts the volume anew."),
-        (_remove_file, 0, "It is read as soon as it is there. If it never is, see the pod's events"),
-        (_link_to_itself, 0, "See the file's mode and owner, the symlinks on its way"),
+        (_remove_data_link, 0, "See the pod's events, and the logs of the driver and its provider."),
+        (_remove_data_directory, 0, "Restart the pod, so that the driver mounts the volume again."),
+        (_remove_file, 0, "It is read as soon as it exists. If it never appears, see the pod's events"),
+        (_link_to_itself, 0, "Check the mode and owner of the file, the symlinks in its path"),
         (_make_directory, 0, "Name the file inside the mount, not its directory."),
-        (_let_anybody_write, 0, "0644 is the driver's default."),
-        (_swap(client_id="me"), 0, "See what the Key Vault secret holds, and the objectEncoding"),
-        (_swap(not_after=(NOW + 400 * DAY).isoformat()), 0, "The certificate's counts."),
-        (_swap(not_before=(NOW - 400 * DAY).isoformat()), 0, "The certificate's counts."),
+        (_let_anybody_write, 0, "The driver's default is 0644."),
+        (_swap(client_id="me"), 0, "Check the value of the Key Vault secret, and the objectEncoding"),
+        (_swap(not_after=(NOW + 400 * DAY).isoformat()), 0, "The certificate's time counts."),
+        (_swap(not_before=(NOW - 400 * DAY).isoformat()), 0, "The certificate's time counts."),
         (
             _swap(renew_after=(NOW - 2 * DAY).isoformat()),
             0,
-            "Does whatever renews the vault's credentials run?",
+            "Is the service that renews the vault's credentials running?",
         ),
-        (_swap(cannot_renew_after=(NOW - DAY).isoformat()), 0, "Ask the data plane for a new credential."),
-        (_swap(), -400, "Is the clock here right? Else it is used when its time comes."),
+        (
+            _swap(cannot_renew_after=(NOW - DAY).isoformat()),
+            0,
+            "Request a new credential from the data plane.",
+        ),
+        (_swap(), -400, "If the clock of this machine is right, it will be used from then on."),
         (_swap(), 400, "Did the renewal write a new version to the vault, and is it mounted?"),
         (lambda mount: mount.swap(b"-----BEGIN X"), 0, "(objectType: secret)"),
         (lambda mount: mount.swap(b'{"explicit_identities": []}'), 0, "in a secret of its own"),
         (lambda mount: mount.swap(render_good().hex().encode()), 0, "Set objectEncoding to hex"),
     ],
 )
-def test_inspection_gives_the_next_step(mount, damage, days, hint):
+def test_inspection_gives_the_next_step_when_there_is_a_problem(mount, damage, days, hint):
     mount.swap(render_good())
     damage(mount)
     hints = [problem.hint or "" for problem in inspect(mount.path, now=NOW + days * DAY).problems]
     assert any(hint in each for each in hints)
 
 
-def test_find_gives_the_files_of_a_mount_and_not_the_writers_own(mount):
+def test_find_lists_the_files_when_the_path_is_a_mount(mount):
     mount.swap(render_good())
     (mount.directory / "another").symlink_to("..data/another")
     (mount.directory / "folder").mkdir()
@@ -382,10 +386,10 @@ def test_find_gives_the_files_of_a_mount_and_not_the_writers_own(mount):
     assert find_credential_files(expected[0]) == expected[:1]
 
 
-def test_find_refuses_what_is_not_there_and_a_directory_without_files(tmp_path):
-    with pytest.raises(InputError, match=r"No such file.* Expected a credential file, or its mount"):
+def test_find_refuses_the_path_when_there_is_no_file(tmp_path):
+    with pytest.raises(InputError, match=r"No such file.* Expected a credential file, or the directory"):
         find_credential_files(str(tmp_path / "none"))
-    with pytest.raises(InputError, match=r"no file in this directory.*see the pod's events"):
+    with pytest.raises(InputError, match=r"the directory has no files.*see the pod's events"):
         find_credential_files(str(tmp_path))
 
 
@@ -400,7 +404,7 @@ def test_find_refuses_what_is_not_there_and_a_directory_without_files(tmp_path):
         (0.5, "now"),
     ],
 )
-def test_relative_time_is_told_in_its_largest_unit(seconds, text):
+def test_relative_time_is_rendered_in_its_largest_unit(seconds, text):
     assert render_relative(NOW + dt.timedelta(seconds=seconds), NOW) == text
 
 
@@ -426,14 +430,14 @@ SECRET = GOOD["client_secret"]
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON | st.just(SECRET) | st.just(f"/{SECRET}"), min_size=1))
-def test_inspection_survives_any_fields_and_shows_no_secret(tmp_path_factory, changes):
+def test_inspection_shows_no_secret_when_the_fields_are_anything(tmp_path_factory, changes):
     file = tmp_path_factory.getbasetemp() / "any-fields"
     file.write_text(json.dumps(GOOD | changes))
     assert_shows_none(repr(inspect(file)), json.dumps(GOOD).encode())
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_inspection_survives_any_content(tmp_path_factory, content):
+def test_inspection_finds_a_problem_when_the_content_is_anything(tmp_path_factory, content):
     file = tmp_path_factory.getbasetemp() / "any-content"
     file.write_bytes(content)
     assert inspect(file).status == "wrong"

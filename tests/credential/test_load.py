@@ -1,4 +1,4 @@
-"""Rotations under load: not one failed call, every token from a valid certificate, nothing piles up."""
+"""Rotations under load: no call fails, every token is from a valid certificate, nothing accumulates."""
 
 import asyncio
 import resource

@@ -1,4 +1,4 @@
-"""What a credential does to the process that it lives in."""
+"""The effects of a credential on its process."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ def list_threads() -> set[threading.Thread]:
 
 
 class Before:
-    """What there was before a test: an earlier one may have left a request that hangs, until it times out."""
+    """The threads and descriptors before a test: an earlier test may have left a hanging request."""
 
     def __init__(self) -> None:
         gc.collect()
@@ -46,7 +46,7 @@ class Before:
         self._descriptors = count_descriptors()
 
     def is_back(self) -> bool:
-        """Whether there is nothing more now."""
+        """Return whether there are no more now."""
         gc.collect()
         return list_threads() <= self._threads and count_descriptors() <= self._descriptors
 
@@ -63,7 +63,7 @@ def test_nothing_is_left_when_a_credential_is_closed(identity: Identity, azure: 
             identity.mount.path, connection_verify=str(azure.ca_file)
         ) as credential:
             credential.get_token(SCOPE)
-    # The local Azure lives in this process too, and closes its ends of the connections in its own time.
+    # The local Azure runs in this process, too, and closes its ends of the connections later.
     wait_until(before.is_back)
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_left_when_an_asyncio_credential_is_closed(
 
 
 class Component:
-    """Holds the credential that reports to it: a cycle."""
+    """Holds the credential that calls it: a reference cycle."""
 
     def __init__(self, path: Path) -> None:
         self.reports: list[Any] = []
@@ -111,7 +111,7 @@ def test_transport_stays_open_when_it_was_given(identity: Identity, azure: Local
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """Run something in a forked child; answers its exit status."""
+    """Run a function in a forked child, and return its exit status."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -126,7 +126,7 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_credential_goes_on_in_both_when_the_process_forks(identity: Identity, azure: LocalAzure):
+def test_credential_works_in_both_processes_when_the_process_forks(identity: Identity, azure: LocalAzure):
     first = identity.rotate()
     with UserAssignedIdentityCredential(
         identity.mount.path, connection_verify=str(azure.ca_file)
@@ -151,14 +151,14 @@ def test_credential_goes_on_in_both_when_the_process_forks(identity: Identity, a
         assert get_signer(credential.get_token(OTHER_SCOPE).token) == credential.status().thumbprint
 
 
-def test_child_asks_for_itself_when_the_parent_forked_during_a_request(mount: Mount):
+def test_child_sends_its_own_request_when_the_parent_forked_during_one(mount: Mount):
     mount.swap(render_file(FIRST))
     printed = run_python(
         """
         import logging, os, sys, threading
         from hcpcreds.credential import UserAssignedIdentityCredential
         from hcpcreds.errors import TokenUnavailableError
-        logging.disable()  # a file's buffer may be locked for ever in a child: Python's own weakness
+        logging.disable()  # in a child, the buffer of a file may stay locked: a weakness of Python
         credential = UserAssignedIdentityCredential(
             sys.argv[1], authority="https://127.0.0.1:1", retry_total=0)
         def fail():
@@ -187,7 +187,7 @@ def test_child_asks_for_itself_when_the_parent_forked_during_a_request(mount: Mo
     assert printed == "{0}"
 
 
-def test_source_polls_and_says_so_when_descriptors_run_out(tmp_path: Path):
+def test_source_polls_and_reports_it_when_descriptors_run_out(tmp_path: Path):
     mount = Mount(tmp_path / "certs")
     mount.swap(render_file(FIRST))
     (tmp_path / "next").write_bytes(render_file(later(FIRST)))
@@ -202,7 +202,7 @@ def test_source_polls_and_says_so_when_descriptors_run_out(tmp_path: Path):
             while True:
                 held.append(os.open("/dev/null", os.O_RDONLY))
         except OSError:
-            os.close(held.pop())  # one is enough to read the file with
+            os.close(held.pop())  # one descriptor is enough to read the file
         credential = UserAssignedIdentityCredential(path)
         while credential.status().watch_mode != "polling":
             time.sleep(0.01)
@@ -223,7 +223,7 @@ def test_source_polls_and_says_so_when_descriptors_run_out(tmp_path: Path):
     assert printed.splitlines() == ["1 polling", "None watching"]
 
 
-def test_thousands_share_one_instance_and_one_thread_when_each_has_a_path(tmp_path: Path):
+def test_thousands_of_sources_share_one_inotify_and_one_thread_when_each_has_its_path(tmp_path: Path):
     content = tmp_path / "content"
     content.write_bytes(render_file(FIRST))
     printed = run_python(
@@ -262,12 +262,14 @@ def test_thousands_share_one_instance_and_one_thread_when_each_has_a_path(tmp_pa
         ("hcpcreds.aio", ["azure.identity", "aiohttp", "requests"]),
     ],
 )
-def test_import_loads_nothing_that_is_not_used_yet(module: str, absent: list[str]):
+def test_import_loads_only_what_is_used(module: str, absent: list[str]):
     printed = run_python(f"import sys, {module}; print(*sys.modules)").split()
     assert not set(printed) & set(absent)
 
 
-def test_first_token_needs_no_azure_identity_when_all_is_well(identity: Identity, azure: LocalAzure):
+def test_first_token_does_not_import_azure_identity_when_there_is_no_error(
+    identity: Identity, azure: LocalAzure
+):
     identity.rotate()
     printed = run_python(
         """
@@ -283,7 +285,7 @@ def test_first_token_needs_no_azure_identity_when_all_is_well(identity: Identity
     assert printed == "False"
 
 
-def test_asyncio_credential_goes_on_when_another_event_loop_uses_it(identity: Identity, azure: LocalAzure):
+def test_asyncio_credential_works_when_another_event_loop_uses_it(identity: Identity, azure: LocalAzure):
     identity.rotate()
     printed = run_python(
         """

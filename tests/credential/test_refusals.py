@@ -1,4 +1,4 @@
-"""Which certificate is used when one is refused or does not sign, and what a chain of credentials sees."""
+"""Refused certificates and keys that cannot sign: which certificate is used, and what a chain does."""
 
 import base64
 import dataclasses
@@ -36,7 +36,7 @@ def refuse(code: int) -> bytes:
 @pytest.mark.parametrize(
     "code", [700027, 1000502, 7000214, 7000215, 7000222, 7000274, 7000277, 700023, 700030, 50012, 5000224]
 )
-def test_previous_certificate_serves_when_the_current_one_is_refused(
+def test_previous_certificate_is_used_when_the_current_one_is_refused(
     identity: Identity, make: Make, azure: LocalAzure, code: int
 ):
     first = identity.rotate()
@@ -87,7 +87,7 @@ def test_no_other_certificate_is_tried_when_the_authority_is_only_overloaded(
 
 @contextmanager
 def key_that_does_not_sign(path: Path) -> Iterator[None]:
-    """The fault of a key that the parser takes and OpenSSL does not; the credential is taken already."""
+    """Replace the key by one that the parser accepts but OpenSSL does not, after the file was accepted."""
     source, give_back = open_source(path, backstop=timedelta(hours=1), poll=False, read=True, clock=time.time)
     good = source.snapshot
     assert good is not None
@@ -117,13 +117,13 @@ def wrap(tag: bytes, content: bytes) -> bytes:
     return tag + (bytes([size]) if size < 128 else bytes([0x80 | len(length)]) + length) + content
 
 
-def test_error_is_the_certificates_when_its_key_does_not_sign(identity: Identity, make: Make):
+def test_error_is_about_the_file_when_its_key_cannot_sign(identity: Identity, make: Make):
     identity.rotate()
     credential = make()
     wait_for_generation(credential, 1)
     with (
         key_that_does_not_sign(identity.mount.path),
-        pytest.raises(MountFormatError, match=r"does not sign \(ValueError\)") as raised,
+        pytest.raises(MountFormatError, match=r"cannot sign \(ValueError\)") as raised,
     ):
         credential.get_token(SCOPE)
     assert "issued anew" in str(raised.value.hint)
@@ -132,9 +132,7 @@ def test_error_is_the_certificates_when_its_key_does_not_sign(identity: Identity
     assert identity.count_requests() == 0
 
 
-def test_previous_certificate_serves_when_the_key_of_the_current_one_does_not_sign(
-    identity: Identity, make: Make
-):
+def test_previous_certificate_is_used_when_the_current_key_cannot_sign(identity: Identity, make: Make):
     first = identity.rotate()
     credential = make()
     credential.get_token(SCOPE)
@@ -146,7 +144,7 @@ def test_previous_certificate_serves_when_the_key_of_the_current_one_does_not_si
 
 
 class Stranger:
-    """The next one in a chain: another identity, which must not be taken by mistake."""
+    """The next credential in a chain: another identity, which must not be used by mistake."""
 
     def get_token(self, *_: str, **__: Any) -> Any:
         raise AssertionError("the chain went on to another identity")
@@ -154,7 +152,7 @@ class Stranger:
 
 @contextmanager
 def no_more_descriptors() -> Iterator[None]:
-    """The fault of a process that has opened too many files (EMFILE)."""
+    """Make opening a file fail as in a process with too many open files (EMFILE)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -176,16 +174,16 @@ def test_chain_stops_when_the_file_cannot_be_opened(identity: Identity):
 def test_chain_stops_when_the_credential_is_not_valid_yet(identity: Identity, make: Make, clock: Clock):
     identity.mount.swap(identity.issue(not_before=clock.now() + timedelta(hours=1)))
     credential = make()
-    with pytest.raises(MountNotReadyError, match="valid only from") as raised:
+    with pytest.raises(MountNotReadyError, match="is not valid before") as raised:
         credential.get_token(SCOPE)
     assert not isinstance(raised.value, CredentialUnavailableError)
 
 
-def test_chain_stops_at_a_credential_that_is_not_ready(identity: Identity, clock: Clock):
+def test_chain_stops_when_a_credential_is_not_ready(identity: Identity, clock: Clock):
     identity.mount.swap(identity.issue(not_before=clock.now() + timedelta(hours=1)))
     with UserAssignedIdentityCredential(identity.mount.path) as credential:
         chain = ChainedTokenCredential(credential, Stranger())
-        with pytest.raises(Exception, match="valid only from"):
+        with pytest.raises(Exception, match="is not valid before"):
             chain.get_token(SCOPE)
 
 
@@ -195,7 +193,7 @@ def answer_with(azure: LocalAzure, text: str) -> None:
 
 
 def count_tokens(text: str) -> int:
-    """Count what is kept of one token; other tests' tokens come and go."""
+    """Count the objects that hold this test's token; the tokens of other tests come and go."""
     gc.collect()
     tokens = (each for each in gc.get_objects() if isinstance(each, CachedToken))
     return sum(each.access_token.token == text for each in tokens)
@@ -215,7 +213,7 @@ def test_tokens_are_forgotten_when_they_have_expired(
     wait_until(lambda: count_tokens("of-50") <= 1)
 
 
-def test_tokens_in_memory_are_bounded_when_each_is_for_another_scope(
+def test_cached_tokens_are_limited_when_each_has_another_scope(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()

@@ -1,4 +1,4 @@
-"""What was refused is gone: no content of a bad file stays in the process's memory."""
+"""Rejected content is not kept: nothing of an invalid file stays in the memory of the process."""
 
 import gc
 import os
@@ -15,10 +15,10 @@ SECRET = SENTINEL + "x" * 40
 
 
 def find_holders() -> Iterator[str]:
-    """Find what holds a text or bytes with the sentinel in it, wherever the collector reaches."""
+    """Find the objects that hold the sentinel, among all that the garbage collector knows."""
     for holder in gc.get_objects():
         if isinstance(holder, ModuleType):
-            continue  # its dict is looked at; on Python 3.12 one of a C extension never ends to be asked
+            continue  # its dict is searched instead; on Python 3.12, that of a C extension never ends
         for held in gc.get_referents(holder):
             is_found = (type(held) is str and SENTINEL in held) or (
                 type(held) is bytes and SENTINEL.encode() in held
@@ -28,14 +28,16 @@ def find_holders() -> Iterator[str]:
 
 
 def render_rejected(*, is_parsed: bool) -> bytes:
-    """Render a file that is refused: by its parser, or, with a good certificate, for its identity."""
+    """Render a file that is rejected: by the parser or, with a valid certificate, for its identity."""
     if is_parsed:
         return render_file(issue(key=make_key(1)), custom=SECRET)
     return render_file(issue(), client_secret=encode(SECRET.encode()), custom=SECRET)
 
 
 @pytest.mark.parametrize("is_parsed", [True, False])
-def test_content_is_gone_when_it_was_rejected(identity: Identity, make: Make, *, is_parsed: bool):
+def test_content_is_not_kept_in_memory_when_it_was_rejected(
+    identity: Identity, make: Make, *, is_parsed: bool
+):
     identity.rotate()
     credential = make()
     credential.get_token(SCOPE)
@@ -45,7 +47,7 @@ def test_content_is_gone_when_it_was_rejected(identity: Identity, make: Make, *,
     assert list(find_holders()) == []
 
 
-def test_content_is_gone_when_it_was_rejected_and_told_to_callers(identity: Identity, make: Make):
+def test_content_is_not_kept_in_memory_when_its_error_was_raised_to_callers(identity: Identity, make: Make):
     identity.mount.swap(render_rejected(is_parsed=False))
     credential = make()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Where the path of the credential file comes from."""
+"""The path of the credential file, from the environment or a cloud config."""
 
 import json
 import os
@@ -34,14 +34,14 @@ def test_environment_is_refused_when_the_variable_is_not_set(environment: dict[s
 
 
 @pytest.mark.parametrize("value", ["a\nb", "eyJhbGciOiJub25lIn0", "A" * 256])
-def test_environment_is_refused_when_the_variable_holds_no_path(value: str):
+def test_environment_is_refused_when_the_variable_is_not_a_path(value: str):
     with pytest.raises(
         InputError, match=r"^environment: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH: (holds|expected)"
     ):
         read_environment({"MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH": value})
 
 
-def test_credential_is_made_when_the_environment_names_its_file(
+def test_credential_is_created_when_the_environment_names_its_file(
     identity: Identity, make: Make, monkeypatch: pytest.MonkeyPatch
 ):
     identity.rotate()
@@ -49,7 +49,7 @@ def test_credential_is_made_when_the_environment_names_its_file(
     assert make.from_environment().get_token(SCOPE)
 
 
-def test_credential_is_made_when_a_cloud_config_names_its_file(
+def test_credential_is_created_when_a_cloud_config_names_its_file(
     identity: Identity, make: Make, tmp_path: Path
 ):
     identity.rotate()
@@ -74,16 +74,18 @@ def write_config(folder: Path, **settings: Any) -> Path:
         ("aadClientCertPath", "/sentinel-secret"),
     ],
 )
-def test_warning_is_logged_when_another_setting_wins(
+def test_warning_is_logged_when_another_setting_takes_precedence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, value: object
 ):
     config = write_config(tmp_path, aadMSIDataPlaneIdentityPath="/mnt/certs/x", **{name: value})
     assert read_cloud_config(config).path == "/mnt/certs/x"
-    assert f"{name} stands beside aadMSIDataPlaneIdentityPath" in caplog.text
+    assert f"{name} takes precedence over aadMSIDataPlaneIdentityPath" in caplog.text
     assert "sentinel-secret" not in caplog.text
 
 
-def test_nothing_is_logged_when_no_other_setting_wins(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_nothing_is_logged_when_no_other_setting_takes_precedence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     config = write_config(
         tmp_path, aadMSIDataPlaneIdentityPath="/p", useManagedIdentityExtension=False, aadClientSecret=""
     )
@@ -92,7 +94,7 @@ def test_nothing_is_logged_when_no_other_setting_wins(tmp_path: Path, caplog: py
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (None, "cannot be read: No such file"),
         (b"", "expected a cloud config in JSON"),
@@ -104,34 +106,36 @@ def test_nothing_is_logged_when_no_other_setting_wins(tmp_path: Path, caplog: py
         (b'{"aadMSIDataPlaneIdentityPath": null}', "aadMSIDataPlaneIdentityPath: missing"),
         (
             b'{"aadMSIDataPlaneIdentityPath": "/a\\u0000b"}',
-            "aadMSIDataPlaneIdentityPath: holds a NUL, a line break",
+            "aadMSIDataPlaneIdentityPath: contains a NUL, a line break",
         ),
         (b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b" " * (MAX_FILE_BYTES + 1), "larger than 1048576 bytes"),
     ],
 )
-def test_cloud_config_is_refused_when_it_is_none(tmp_path: Path, content: bytes | None, says: str):
+def test_cloud_config_is_refused_with_the_reason_when_it_is_unusable(
+    tmp_path: Path, content: bytes | None, message: str
+):
     path = tmp_path / "cloud.conf"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=says) as raised:
+    with pytest.raises(InputError, match=message) as raised:
         read_cloud_config(path)
     assert str(path) in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("place", "says"),
+    ("place", "message"),
     [
         ("FIFO", "is not a regular file"),
         ("directory", "is not a regular file"),
         ("/dev/zero", "is not a regular file"),
-        ("/a\0b", "holds a NUL character"),
+        ("/a\0b", "contains a NUL character"),
     ],
 )
-def test_cloud_config_is_refused_at_once_when_it_is_no_file(tmp_path: Path, place: str, says: str):
+def test_cloud_config_is_refused_at_once_when_it_is_not_a_file(tmp_path: Path, place: str, message: str):
     os.mkfifo(tmp_path / "FIFO")
     (tmp_path / "directory").mkdir()
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         read_cloud_config(tmp_path / place)
 
 
@@ -139,25 +143,23 @@ def test_cloud_config_is_refused_at_once_when_it_is_no_file(tmp_path: Path, plac
     "secret",
     ["sentinel" * 300, "eyJsentinel.eyJ9.c2ln", "-----BEGIN PRIVATE KEY-----\n" + "senti/nel\n" * 60],
 )
-def test_secret_is_not_repeated_when_it_stands_where_the_path_belongs(tmp_path: Path, secret: str):
+def test_secret_is_not_repeated_when_it_is_in_the_place_of_the_path(tmp_path: Path, secret: str):
     config = write_config(tmp_path, aadMSIDataPlaneIdentityPath=secret)
-    says = (
+    message = (
         f"expected a path, got {len(secret)} characters"
         if secret.isprintable()
-        else "holds a NUL, a line break"
+        else "contains a NUL, a line break"
     )
     for read in (
         lambda: read_cloud_config(config),
         lambda: read_environment({"MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH": secret}),
     ):
-        with pytest.raises(InputError, match=says) as raised:
+        with pytest.raises(InputError, match=message) as raised:
             read()
         assert "senti" not in str(raised.value)
 
 
-def test_null_is_as_good_as_absent_when_a_cloud_config_has_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_null_means_absent_when_a_cloud_config_contains_it(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     config = write_config(
         tmp_path,
         aadMSIDataPlaneIdentityPath="/p",
@@ -171,10 +173,12 @@ def test_null_is_as_good_as_absent_when_a_cloud_config_has_it(
     assert caplog.text == ""
 
 
-def test_credential_is_made_when_a_cloud_config_names_the_cloud_in_capitals(make: Make, tmp_path: Path):
+def test_credential_is_created_when_a_cloud_config_names_the_cloud_in_capitals(make: Make, tmp_path: Path):
     config = write_config(tmp_path, aadMSIDataPlaneIdentityPath=str(tmp_path / "x"), cloud="AZUREPUBLICCLOUD")
     credential = make.from_cloud_config(config)
-    wait_until(lambda: credential.status().last_error)  # the asyncio one is read in the background
+    wait_until(
+        lambda: credential.status().last_error
+    )  # the asyncio credential reads the file in the background
     assert "does not exist" in str(credential.status().last_error)
 
 
@@ -187,7 +191,7 @@ def test_cloud_is_checked_when_a_cloud_config_names_it(make: Make, tmp_path: Pat
     content=st.binary()
     | st.dictionaries(st.text(), st.integers()).map(lambda keys: json.dumps(keys).encode())
 )
-def test_cloud_config_is_read_or_refused_whatever_it_holds(
+def test_cloud_config_is_read_or_refused_when_it_is_anything(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ):
     path = tmp_path_factory.mktemp("config") / "cloud.conf"

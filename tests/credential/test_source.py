@@ -1,4 +1,4 @@
-"""The fault table of the file system: which credential serves, what the status says, what was logged."""
+"""Faults of the file system: which credential is in use, what the status says, what was logged."""
 
 import mmap
 import os
@@ -48,15 +48,15 @@ def open_credential() -> Iterator[Callable[..., UserAssignedIdentityCredential]]
 Open = Callable[..., UserAssignedIdentityCredential]
 
 
-def count_reports(caplog: pytest.LogCaptureFixture, says: str) -> int:
-    return sum(says in record.getMessage() for record in caplog.records)
+def count_reports(caplog: pytest.LogCaptureFixture, message: str) -> int:
+    return sum(message in record.getMessage() for record in caplog.records)
 
 
-def serves(credential: UserAssignedIdentityCredential, issued: Issued) -> bool:
+def is_used(credential: UserAssignedIdentityCredential, issued: Issued) -> bool:
     return credential.status().thumbprint == issued.thumbprint
 
 
-# What a change can look like
+# How a file changes
 
 
 def swap(mount: Mount, content: bytes) -> None:
@@ -89,7 +89,7 @@ def replace_the_directory(mount: Mount, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("change", [swap, rename_over, link_over, write_in_place, replace_the_directory])
-def test_new_credential_is_taken_when_the_file_changes_in_any_way(
+def test_new_credential_is_accepted_when_the_file_changes_in_any_way(
     mount: Mount, open_credential: Open, change: Any
 ):
     mount.swap(render_file(FIRST))
@@ -99,7 +99,7 @@ def test_new_credential_is_taken_when_the_file_changes_in_any_way(
         issued = later(issued)
         change(mount, render_file(issued))
         wait_for_generation(credential, generation)
-        assert serves(credential, issued)
+        assert is_used(credential, issued)
     status = credential.status()
     assert (status.watch_mode, status.last_error, status.client_id, status.tenant_id) == (
         "watching",
@@ -118,7 +118,7 @@ def test_in_place_write_is_noticed_when_it_follows_a_swap(mount: Mount, open_cre
     wait_for_generation(credential, 3)
 
 
-def test_credential_is_taken_when_its_mount_appears_after_the_start(tmp_path: Path, open_credential: Open):
+def test_credential_is_accepted_when_its_mount_appears_after_the_start(tmp_path: Path, open_credential: Open):
     mount = Mount(tmp_path / "not" / "there" / "yet")
     credential = open_credential(mount.path)
     assert "does not exist" in str(credential.status().last_error)
@@ -128,7 +128,7 @@ def test_credential_is_taken_when_its_mount_appears_after_the_start(tmp_path: Pa
 
 
 @pytest.mark.parametrize("form", ["relative", "symlink to the file", "symlink to the directory", "dots"])
-def test_rotation_is_noticed_when_the_path_is_not_plain(
+def test_rotation_is_noticed_when_the_path_has_links_or_dots(
     tmp_path: Path, mount: Mount, open_credential: Open, monkeypatch: pytest.MonkeyPatch, form: str
 ):
     mount.swap(render_file(FIRST))
@@ -147,9 +147,7 @@ def test_rotation_is_noticed_when_the_path_is_not_plain(
     wait_for_generation(credential, 2)
 
 
-def test_rotation_is_noticed_when_a_symlink_on_the_way_is_pointed_elsewhere(
-    tmp_path: Path, open_credential: Open
-):
+def test_rotation_is_noticed_when_a_symlink_in_the_path_changes(tmp_path: Path, open_credential: Open):
     old, new = Mount(tmp_path / "v1"), Mount(tmp_path / "v2")
     old.swap(render_file(FIRST))
     new.swap(render_file(SECOND))
@@ -162,7 +160,7 @@ def test_rotation_is_noticed_when_a_symlink_on_the_way_is_pointed_elsewhere(
     wait_for_generation(credential, 3)
 
 
-# What can be there instead of a good file
+# What may replace a valid file
 
 
 def remove(path: Path) -> None:
@@ -198,28 +196,28 @@ def put_truncated(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("put", "says"),
+    ("put", "message"),
     [
         (remove, "does not exist"),
         (put_directory, "not a regular file"),
         (put_pipe, "not a regular file"),
-        (put_dangling_symlink, "symlink to nothing"),
+        (put_dangling_symlink, "dangling symlink"),
         (put_symlink_loop, "symbolic links"),
         (put_giant, "larger than 1048576 bytes"),
         (put_truncated, "expected a JSON object"),
     ],
 )
-def test_last_good_credential_serves_when_the_file_is_spoilt(
-    mount: Mount, open_credential: Open, caplog: pytest.LogCaptureFixture, put: Any, says: str
+def test_last_valid_credential_is_used_when_the_file_is_damaged(
+    mount: Mount, open_credential: Open, caplog: pytest.LogCaptureFixture, put: Any, message: str
 ):
     mount.directory.mkdir()
     write_in_place(mount, render_file(FIRST))
     credential = open_credential(mount.path)
     put(mount.path)
-    wait_until(lambda: says in str(credential.status().last_error))
-    assert serves(credential, FIRST)
+    wait_until(lambda: message in str(credential.status().last_error))
+    assert is_used(credential, FIRST)
     assert credential.status().generation == 1
-    wait_until(lambda: count_reports(caplog, says))  # a moment after the status says so
+    wait_until(lambda: count_reports(caplog, message))  # a moment after the status changes
     if mount.path.is_dir():
         mount.path.rmdir()
     remove(mount.path)
@@ -228,12 +226,12 @@ def test_last_good_credential_serves_when_the_file_is_spoilt(
     assert credential.status().generation == 1, "the same credential again is no event"
     write_in_place(mount, render_file(SECOND))
     wait_for_generation(credential, 2)
-    assert count_reports(caplog, says) == 1, "reported once"
+    assert count_reports(caplog, message) == 1, "reported once"
 
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Root may open any file, so be somebody else."""
+    """Become another user, because root may open any file."""
     was_root = os.geteuid() == 0
     if was_root:
         os.seteuid(65534)
@@ -244,34 +242,34 @@ def as_nobody() -> Iterator[None]:
             os.seteuid(0)
 
 
-def test_last_good_credential_serves_when_permission_is_denied(mount: Mount, open_credential: Open):
+def test_last_valid_credential_is_used_when_permission_is_denied(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path, backstop=timedelta(seconds=0.2))
     mount.directory.chmod(0)
     with as_nobody():
         wait_until(lambda: "Permission denied" in str(credential.status().last_error))
-        assert serves(credential, FIRST)
+        assert is_used(credential, FIRST)
     mount.directory.chmod(0o755)
     wait_until(lambda: credential.status().last_error is None)
     mount.swap(render_file(SECOND))
     wait_for_generation(credential, 2)
 
 
-def test_last_good_credential_serves_when_the_directory_vanishes_and_comes_back(
+def test_last_valid_credential_is_used_when_the_directory_vanishes_and_returns(
     mount: Mount, open_credential: Open
 ):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path)
     away = mount.directory.rename(mount.directory.parent / "away")
     wait_until(lambda: "does not exist" in str(credential.status().last_error))
-    assert serves(credential, FIRST)
+    assert is_used(credential, FIRST)
     away.rename(mount.directory)
     wait_until(lambda: credential.status().last_error is None)
     mount.swap(render_file(SECOND))
     wait_for_generation(credential, 2)
 
 
-def test_last_good_credential_serves_when_the_disk_is_full_while_the_driver_writes(
+def test_last_valid_credential_is_used_when_the_disk_is_full(
     mount: Mount, open_credential: Open, caplog: pytest.LogCaptureFixture
 ):
     mount.swap(render_file(FIRST))
@@ -287,14 +285,14 @@ def test_last_good_credential_serves_when_the_disk_is_full_while_the_driver_writ
     assert not caplog.records or all(record.levelname == "INFO" for record in caplog.records)
 
 
-# What may be taken
+# Which credentials are accepted
 
 
 def change_and_wait(
-    mount: Mount, credential: UserAssignedIdentityCredential, content: bytes, says: str
+    mount: Mount, credential: UserAssignedIdentityCredential, content: bytes, message: str
 ) -> Status:
     mount.swap(content)
-    wait_until(lambda: says in str(credential.status().last_error))
+    wait_until(lambda: message in str(credential.status().last_error))
     return credential.status()
 
 
@@ -309,12 +307,12 @@ def test_credential_is_ignored_when_it_is_not_later(
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path)
     status = change_and_wait(mount, credential, render_file(later(FIRST, minutes=minutes)), "not later")
-    assert serves(credential, FIRST)
+    assert is_used(credential, FIRST)
     assert (status.generation, status.rejected) == (1, 1)
     wait_until(lambda: "not later" in caplog.text)
 
 
-def test_earlier_credential_is_taken_when_the_current_one_has_expired(
+def test_earlier_credential_is_accepted_when_the_current_one_has_expired(
     mount: Mount, open_credential: Open, clock: Clock
 ):
     current = issue(not_before=FIRST.not_before, days=1)
@@ -324,43 +322,43 @@ def test_earlier_credential_is_taken_when_the_current_one_has_expired(
     change_and_wait(mount, credential, render_file(earlier), "not later")
     clock.ahead = 2 * 86400
     mount.swap(render_file(earlier))
-    wait_until(lambda: serves(credential, earlier))
+    wait_until(lambda: is_used(credential, earlier))
 
 
 @pytest.mark.parametrize(
     "change",
     [{"client_id": OTHER_CLIENT}, {"tenant_id": OTHER_CLIENT}],
 )
-def test_credential_is_refused_when_it_is_somebody_elses(
+def test_credential_is_rejected_when_it_belongs_to_another_identity(
     mount: Mount, open_credential: Open, change: dict[str, str]
 ):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path)
-    status = change_and_wait(mount, credential, render_file(SECOND, **change), "is now for identity")
-    assert serves(credential, FIRST)
+    status = change_and_wait(mount, credential, render_file(SECOND, **change), "now holds identity")
+    assert is_used(credential, FIRST)
     assert status.client_id == CLIENT
     mount.swap(render_file(later(SECOND)))
     wait_for_generation(credential, 2)
 
 
 @pytest.mark.parametrize(
-    ("times", "is_taken"),
+    ("times", "is_accepted"),
     [
         ({"not_before": "0001-01-01T00:00:00Z", "not_after": "9999-12-31T23:59:59Z"}, True),
         ({"not_before": "9999-12-31T23:59:58Z", "not_after": "9999-12-31T23:59:59Z"}, False),
         ({"not_before": "0001-01-01T00:00:00Z", "not_after": "0001-01-01T00:00:01Z"}, False),
     ],
 )
-def test_credential_is_judged_when_its_times_are_the_first_or_last_of_the_calendar(
-    mount: Mount, open_credential: Open, times: dict[str, str], *, is_taken: bool
+def test_credential_is_checked_when_its_times_are_the_first_or_last_of_the_calendar(
+    mount: Mount, open_credential: Open, times: dict[str, str], *, is_accepted: bool
 ):
     mount.swap(render_file(FIRST, **times))
     credential = open_credential(mount.path)
-    assert serves(credential, FIRST) is is_taken
+    assert is_used(credential, FIRST) is is_accepted
     with pytest.raises(HcpCredsError):
         credential.get_token("https://vault.azure.net/.default", tenant_id="t")
     mount.swap(render_file(later(SECOND)))
-    wait_for_generation(credential, 2 if is_taken else 1)
+    wait_for_generation(credential, 2 if is_accepted else 1)
 
 
 @pytest.mark.parametrize(
@@ -373,19 +371,19 @@ def test_credential_is_judged_when_its_times_are_the_first_or_last_of_the_calend
         ("https://evil.example/", "https://login.microsoftonline.com/"),
     ],
 )
-def test_credential_is_refused_when_it_leads_to_another_authority(
+def test_credential_is_rejected_when_it_names_another_authority(
     mount: Mount, open_credential: Open, before: str, after: str
 ):
     mount.swap(render_file(FIRST, authentication_endpoint=before))
     credential = open_credential(mount.path)
     led_away = render_file(SECOND, authentication_endpoint=after)
     change_and_wait(mount, credential, led_away, "now names the authority")
-    assert serves(credential, FIRST)
+    assert is_used(credential, FIRST)
     mount.swap(render_file(later(SECOND), authentication_endpoint=before))
     wait_for_generation(credential, 2)
 
 
-def test_hint_says_what_to_do_when_a_credential_is_not_taken(mount: Mount, open_credential: Open):
+def test_hint_names_the_next_step_when_a_credential_is_not_accepted(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path)
     ahead = issue(not_before=datetime.now(UTC) + timedelta(days=1))
@@ -397,14 +395,16 @@ def test_hint_says_what_to_do_when_a_credential_is_not_taken(mount: Mount, open_
         ),
         (
             render_file(issue(not_before=FIRST.not_before - timedelta(days=1))),
-            "taken if the current one fails",
+            "accepted if the current one fails",
         ),
-        (render_file(ahead), "It is taken when its time comes"),
+        (render_file(ahead), "It will be accepted at that time"),
     ):
         change_and_wait(mount, credential, content, hint)
 
 
-def test_credential_of_another_authority_is_not_taken_later_either(mount: Mount, open_credential: Open):
+def test_credential_stays_rejected_when_the_current_one_expires_but_the_authority_differs(
+    mount: Mount, open_credential: Open
+):
     clock = Clock()
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path, clock=clock)
@@ -413,7 +413,7 @@ def test_credential_of_another_authority_is_not_taken_later_either(mount: Mount,
     clock.ahead = timedelta(days=89, hours=23).total_seconds()  # the first has expired, the second has not
     with pytest.raises(HcpCredsError):
         credential.get_token("https://vault.azure.net/.default")
-    assert serves(credential, FIRST)
+    assert is_used(credential, FIRST)
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_credential_of_another_authority_is_not_taken_later_either(mount: Mount,
         ("https://login.example/", "https://other.example/", {"authority": "https://mine.example/"}),
     ],
 )
-def test_credential_is_taken_when_its_authority_is_the_same_or_not_asked(
+def test_credential_is_accepted_when_its_authority_is_the_same_or_not_used(
     mount: Mount, open_credential: Open, before: str, after: str, options: dict[str, str]
 ):
     mount.swap(render_file(FIRST, authentication_endpoint=before))
@@ -434,53 +434,53 @@ def test_credential_is_taken_when_its_authority_is_the_same_or_not_asked(
     wait_for_generation(credential, 2)
 
 
-def test_credential_is_refused_when_its_key_cannot_be_used(mount: Mount, open_credential: Open):
-    short = issue(key=rsa.generate_private_key(65537, 1024), not_before=SECOND.not_before)  # noqa: S505 (so it is)
+def test_credential_is_rejected_when_its_key_is_unusable(mount: Mount, open_credential: Open):
+    short = issue(key=rsa.generate_private_key(65537, 1024), not_before=SECOND.not_before)  # noqa: S505 (that is the point)
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path)
     change_and_wait(mount, credential, render_file(short), "RSA with 1024 bits; expected 2048 to 8192")
-    assert serves(credential, FIRST)
+    assert is_used(credential, FIRST)
 
 
-def test_credential_is_refused_when_it_has_expired_already(mount: Mount, open_credential: Open):
+def test_credential_is_rejected_when_it_has_already_expired(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path)
     expired = issue(not_before=FIRST.not_before + timedelta(minutes=1), days=0.01)
     change_and_wait(mount, credential, render_file(expired), "expired at")
-    assert serves(credential, FIRST)
+    assert is_used(credential, FIRST)
 
 
-def test_credential_is_taken_at_its_time_when_that_lies_ahead(mount: Mount, open_credential: Open):
+def test_credential_is_accepted_at_its_time_when_that_lies_ahead(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path)
     ahead = at(datetime.now(UTC) + timedelta(minutes=5, seconds=2))
-    change_and_wait(mount, credential, render_file(ahead), "valid only from")
-    assert serves(credential, FIRST)
+    change_and_wait(mount, credential, render_file(ahead), "is not valid before")
+    assert is_used(credential, FIRST)
     wait_for_generation(credential, 2)
-    assert serves(credential, ahead)
+    assert is_used(credential, ahead)
 
 
-def test_credential_is_taken_when_the_clock_jumps_to_its_time(
+def test_credential_is_accepted_when_the_clock_jumps_to_its_time(
     mount: Mount, open_credential: Open, clock: Clock
 ):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path, clock=clock)
     ahead = at(clock.now() + timedelta(days=1))
-    change_and_wait(mount, credential, render_file(ahead), "valid only from")
+    change_and_wait(mount, credential, render_file(ahead), "is not valid before")
     clock.ahead = 86400
     mount.swap(render_file(ahead))
     wait_for_generation(credential, 2)
     clock.ahead = -86400
     mount.swap(render_file(later(ahead)))
-    wait_until(lambda: "valid only from" in str(credential.status().last_error))
-    assert serves(credential, ahead), "a clock that jumps back takes nothing away"
+    wait_until(lambda: "is not valid before" in str(credential.status().last_error))
+    assert is_used(credential, ahead), "a clock that is set back changes nothing"
     clock.ahead = 86400
     mount.swap(render_file(later(ahead)))
     wait_for_generation(credential, 3)
 
 
 @pytest.mark.parametrize("key", ["not_before", "not_after"])
-def test_credential_is_taken_with_a_warning_when_a_time_is_missing(
+def test_credential_is_accepted_with_a_warning_when_a_time_is_missing(
     mount: Mount, open_credential: Open, caplog: pytest.LogCaptureFixture, key: str
 ):
     mount.swap(render_file(FIRST))
@@ -491,7 +491,7 @@ def test_credential_is_taken_with_a_warning_when_a_time_is_missing(
     assert credential.status().not_before == SECOND.not_before
 
 
-def test_bad_content_is_reported_once_when_it_stays(
+def test_invalid_content_is_reported_once_when_it_stays(
     mount: Mount, open_credential: Open, caplog: pytest.LogCaptureFixture
 ):
     mount.swap(render_file(FIRST))
@@ -505,21 +505,21 @@ def test_bad_content_is_reported_once_when_it_stays(
     assert credential.status().rejected == 1
 
 
-def test_last_credential_serves_when_swaps_come_in_a_storm(mount: Mount, open_credential: Open):
+def test_last_credential_is_used_when_many_swaps_follow_each_other(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path)
     issued = FIRST
     for _ in range(150):
         issued = later(issued, minutes=0.1)
         mount.swap(render_file(issued))
-    wait_until(lambda: serves(credential, issued))
+    wait_until(lambda: is_used(credential, issued))
     assert credential.status().last_error is None
 
 
-# How it is watched
+# How the file is watched
 
 
-def test_file_is_read_every_second_when_polling_is_asked_for(mount: Mount, open_credential: Open):
+def test_file_is_read_every_second_when_polling_is_requested(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
     credential = open_credential(mount.path, poll=True)
     wait_until(lambda: credential.status().watch_mode == "polling")
@@ -527,17 +527,17 @@ def test_file_is_read_every_second_when_polling_is_asked_for(mount: Mount, open_
     wait_for_generation(credential, 2)
 
 
-def test_backstop_finds_the_change_when_no_event_tells_of_it(mount: Mount, open_credential: Open):
+def test_backstop_finds_the_change_when_no_event_reports_it(mount: Mount, open_credential: Open):
     first, second = render_file(FIRST), render_file(SECOND)
     size = max(len(first), len(second))
     mount.swap(first.ljust(size))
     credential = open_credential(mount.path, backstop=timedelta(seconds=0.3))
     with mount.path.open("r+b") as file, mmap.mmap(file.fileno(), size) as memory:
-        memory[:] = second.ljust(size)  # inotify does not see what is written through a mapping
+        memory[:] = second.ljust(size)  # inotify does not report writes through a mapping
         wait_for_generation(credential, 2)
 
 
-def test_source_is_one_when_several_open_the_same_path(mount: Mount, open_credential: Open):
+def test_source_is_shared_when_several_credentials_open_the_same_path(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
     one, other = open_credential(mount.path), open_credential(str(mount.path))
     mount.swap(render_file(SECOND))
@@ -548,7 +548,7 @@ def test_source_is_one_when_several_open_the_same_path(mount: Mount, open_creden
     wait_for_generation(other, 3)
 
 
-def test_cloud_refuses_a_file_of_another_cloud(tmp_path: Path):
+def test_file_is_refused_when_it_belongs_to_another_cloud(tmp_path: Path):
     path = tmp_path / "secret"
     path.write_bytes(render_file(issue(), authentication_endpoint="https://westus2.login.microsoft.com/"))
     problem = r"westus2\.login\.microsoft\.com, which is not one of AzureChinaCloud"
@@ -559,7 +559,7 @@ def test_cloud_refuses_a_file_of_another_cloud(tmp_path: Path):
         credential.get_token("https://management.azure.com/.default")
 
 
-def test_clock_is_refused_when_others_judge_the_file_by_another(tmp_path: Path):
+def test_clock_is_refused_when_other_users_have_another(tmp_path: Path):
     path = tmp_path / "secret"
     with UserAssignedIdentityCredential(path), pytest.raises(InputError, match=r"clock: .* another clock"):
         UserAssignedIdentityCredential(path, clock=lambda: 0.0)

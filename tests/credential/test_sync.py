@@ -1,4 +1,4 @@
-"""What is the sync credential's own: threads that refresh, and callers who take over from them."""
+"""The sync credential alone: threads that refresh, and callers that take over from them."""
 
 import sys
 import threading
@@ -24,7 +24,7 @@ def make(identity: Identity, **options: object) -> UserAssignedIdentityCredentia
     )
 
 
-def test_callers_refresh_for_themselves_when_every_refresh_thread_hangs(
+def test_callers_send_their_own_requests_when_every_refresh_thread_hangs(
     identity: Identity, azure: LocalAzure, clock: Clock
 ):
     identity.rotate()
@@ -45,7 +45,7 @@ def test_callers_refresh_for_themselves_when_every_refresh_thread_hangs(
         credential.close()
 
 
-def test_chain_goes_on_when_nothing_is_mounted_and_stops_when_the_file_is_bad(
+def test_chain_continues_when_nothing_is_mounted_and_stops_when_the_file_is_invalid(
     identity: Identity, azure: LocalAzure
 ):
     other = Identity(azure, Mount(identity.mount.directory.parent / "other"))
@@ -58,7 +58,7 @@ def test_chain_goes_on_when_nothing_is_mounted_and_stops_when_the_file_is_bad(
             ChainedTokenCredential(absent, present).get_token(SCOPE)
 
 
-def test_token_is_served_when_no_thread_can_be_started_to_refresh_it(
+def test_token_is_used_when_no_thread_can_be_started_to_refresh_it(
     identity: Identity, azure: LocalAzure, clock: Clock
 ):
     identity.rotate()
@@ -76,7 +76,7 @@ def test_token_is_served_when_no_thread_can_be_started_to_refresh_it(
         wait_until(lambda: identity.count_requests() == 2)
 
 
-def test_token_is_fetched_when_no_thread_can_be_started(identity: Identity):
+def test_token_is_requested_when_no_thread_can_be_started(identity: Identity):
     identity.rotate()
     with make(identity) as credential:
         wait_until(lambda: not has_thread(), seconds=40)  # an earlier test's request may hang
@@ -89,7 +89,7 @@ def has_thread() -> bool:
 
 
 @pytest.mark.parametrize("options", [None, {}, {"enable_cae": False}, {"tenant_id": None}], ids=str)
-def test_cached_token_takes_one_step_when_it_is_asked_for_with_its_times(identity: Identity, options: Any):
+def test_cached_token_takes_one_call_when_requested_with_its_times(identity: Identity, options: Any):
     identity.rotate()
     with make(identity) as credential:
         token = credential.get_token(SCOPE)

@@ -1,4 +1,4 @@
-"""The times that are promised, to the second, on a clock that stands still."""
+"""The documented times, to the second, on a stopped clock."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def clock() -> StillClock:
 
 @pytest.fixture
 def source(mount: Mount, clock: StillClock) -> Iterator[CredentialSource]:
-    """The source that a credential with its defaults has."""
+    """The source of a credential with its defaults."""
     with UserAssignedIdentityCredential(mount.path, clock=clock):
         source, give_back = open_source(
             mount.path, backstop=DEFAULT_BACKSTOP, poll=False, read=False, clock=clock
@@ -46,19 +46,19 @@ def source(mount: Mount, clock: StillClock) -> Iterator[CredentialSource]:
         give_back()
 
 
-def test_file_is_read_every_six_hours_when_nothing_tells_of_a_change(source: CredentialSource, mount: Mount):
+def test_file_is_due_every_six_hours_when_no_change_is_noticed(source: CredentialSource, mount: Mount):
     mount.swap(render_file(FIRST))
     source.reload()
     assert source.get_delay() == 6 * 3600
 
 
-def test_file_is_read_again_after_a_second_when_it_could_not_be_read(source: CredentialSource):
+def test_file_is_due_after_a_second_when_it_could_not_be_read(source: CredentialSource):
     source.reload()
     assert source.get_delay() == 1
 
 
 @pytest.mark.parametrize(("ahead", "delay"), [(10, 10), (59, 59), (61, 60), (86400, 60)])
-def test_file_is_judged_again_at_its_time_and_each_minute_when_it_lies_ahead(
+def test_file_is_checked_again_every_minute_when_its_time_lies_ahead(
     source: CredentialSource, mount: Mount, clock: StillClock, ahead: int, delay: int
 ):
     clock.at = START - SKEW - ahead * SECOND_OF_TIME
@@ -73,7 +73,7 @@ def test_file_is_judged_again_at_its_time_and_each_minute_when_it_lies_ahead(
     assert source.status().generation == 1
 
 
-def test_certificate_is_used_for_five_minutes_more_when_it_has_expired(
+def test_certificate_is_used_for_five_more_minutes_when_it_has_expired(
     source: CredentialSource, mount: Mount, clock: StillClock
 ):
     mount.swap(render_file(FIRST))
@@ -85,7 +85,7 @@ def test_certificate_is_used_for_five_minutes_more_when_it_has_expired(
         source.get_usable()
 
 
-def test_earlier_certificate_is_asked_with_first_for_thirty_seconds_when_the_current_is_refused(
+def test_previous_certificate_is_tried_first_for_thirty_seconds_when_the_current_one_is_refused(
     source: CredentialSource, mount: Mount, clock: StillClock
 ):
     for issued in (FIRST, SECOND):
@@ -99,8 +99,10 @@ def test_earlier_certificate_is_asked_with_first_for_thirty_seconds_when_the_cur
 
 
 @pytest.mark.parametrize(("next_begins", "turn"), [(5, 5 * DAY - SKEW), (15, 10 * DAY + SKEW)])
-def test_next_of_two_certificates_signs_with_five_minutes_of_skew(next_begins: int, turn: dt.timedelta):
-    """From its own beginning, or else from the end of the other one."""
+def test_later_certificate_is_used_five_minutes_early_when_both_belong_to_the_key(
+    next_begins: int, turn: dt.timedelta
+):
+    """The switch happens at the later one's start, or else at the end of the other one."""
     old, new = issue(not_before=START, days=10), issue(not_before=START + next_begins * DAY, days=90)
     content = render_file(old, client_secret=encode(old.certificate_pem + new.certificate_pem + old.key_pem))
     for now, signs in ((turn - SECOND_OF_TIME, old), (turn, new)):
@@ -108,7 +110,7 @@ def test_next_of_two_certificates_signs_with_five_minutes_of_skew(next_begins: i
         assert file.certificate.thumbprint == signs.thumbprint
 
 
-def test_file_is_read_whole_when_it_is_as_large_as_it_may_be(mount: Mount):
+def test_file_is_read_completely_when_it_has_the_maximum_size(mount: Mount):
     content = render_file(FIRST)
     mount.swap(content + b" " * (MAX_FILE_BYTES - len(content)))
     assert MAX_FILE_BYTES == 1024 * 1024

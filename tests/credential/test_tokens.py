@@ -1,4 +1,4 @@
-"""What holds for the sync and the asyncio credential alike, against the local Azure over HTTPS."""
+"""The contract of the sync and the asyncio credential, tested against the local Azure over HTTPS."""
 
 import threading
 import time
@@ -52,7 +52,7 @@ def test_credential_is_unavailable_when_nothing_is_mounted_yet(identity: Identit
     assert get_signer(credential.get_token(SCOPE).token) == thumbprint
 
 
-def test_credential_says_what_is_wrong_when_the_first_file_is_bad(identity: Identity, make: Make):
+def test_credential_reports_the_problem_when_the_first_file_is_invalid(identity: Identity, make: Make):
     identity.mount.swap(b"{}")
     credential = make()
     with pytest.raises(ClientAuthenticationError, match="client_id: missing") as raised:
@@ -80,7 +80,7 @@ def test_tokens_are_valid_when_they_live_for_a_second(identity: Identity, make: 
     assert identity.count_requests() <= len(seen) + 1
 
 
-def test_token_info_tells_when_to_refresh_when_the_authority_does(mount: Any, make: Make):
+def test_token_info_has_the_refresh_time_when_the_authority_gives_one(mount: Any, make: Make):
     with LocalAzure(Settings(refresh_in=600)) as azure:
         identity = Identity(azure, mount)
         identity.rotate()
@@ -93,7 +93,7 @@ def test_token_info_tells_when_to_refresh_when_the_authority_does(mount: Any, ma
 
 
 @pytest.mark.parametrize(("lifetime", "fresh"), [(86400.0, 43200), (3600.0, 3300), (100.0, 50)])
-def test_token_is_refreshed_behind_the_caller_when_it_nears_its_end(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
+def test_token_is_refreshed_in_the_background_when_it_nears_its_end(  # noqa: PLR0913, PLR0917
     identity: Identity, make: Make, azure: LocalAzure, clock: Clock, lifetime: float, fresh: float
 ):
     identity.rotate()
@@ -107,12 +107,12 @@ def test_token_is_refreshed_behind_the_caller_when_it_nears_its_end(  # noqa: PL
     slow = azure.faults.add("entra", delay=0.3, times=1)
     assert credential.get_token(SCOPE) == first
     wait_until(lambda: slow.met)
-    assert credential.get_token(SCOPE) == first, "the old one serves while the new one is fetched"
+    assert credential.get_token(SCOPE) == first, "the old one is used while the new one is requested"
     wait_until(lambda: credential.get_token(SCOPE) != first)
     assert identity.count_requests() == 2
 
 
-def test_old_token_serves_until_it_expires_when_the_refresh_fails(
+def test_old_token_is_used_until_it_expires_when_the_refresh_fails(
     identity: Identity, make: Make, azure: LocalAzure, clock: Clock
 ):
     identity.rotate()
@@ -131,7 +131,7 @@ def test_old_token_serves_until_it_expires_when_the_refresh_fails(
     assert credential.get_token(SCOPE) != first
 
 
-def test_one_request_is_made_when_many_ask_for_the_same_token(
+def test_one_request_is_sent_when_many_callers_need_the_same_token(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()
@@ -146,7 +146,7 @@ def test_one_request_is_made_when_many_ask_for_the_same_token(
     assert identity.count_requests() == 1
 
 
-def test_failure_reaches_everybody_when_many_ask_for_the_same_token(
+def test_failure_reaches_every_caller_when_many_need_the_same_token(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()
@@ -161,7 +161,7 @@ def test_failure_reaches_everybody_when_many_ask_for_the_same_token(
     assert identity.count_requests() < len(errors)
 
 
-def test_other_scopes_and_rotations_go_on_when_the_authority_hangs_for_one(
+def test_other_scopes_and_rotations_continue_when_the_authority_hangs_for_one_scope(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()
@@ -192,7 +192,7 @@ def test_other_scopes_and_rotations_go_on_when_the_authority_hangs_for_one(
         ({"drop": True, "when": "after"}, 0),
     ],
 )
-def test_request_is_sent_again_when_the_authority_fails_once(
+def test_request_is_retried_when_the_authority_fails_once(
     identity: Identity, make: Make, azure: LocalAzure, fault: dict[str, Any], slept: float
 ):
     identity.rotate()
@@ -205,7 +205,7 @@ def test_request_is_sent_again_when_the_authority_fails_once(
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "says"),
+    ("fault", "error", "message"),
     [
         ({"status": 500}, TokenUnavailableError, "HTTP 500"),
         ({"status": 429, "retry_after": 0}, TokenUnavailableError, "HTTP 429"),
@@ -214,9 +214,9 @@ def test_request_is_sent_again_when_the_authority_fails_once(
         ({"status": 401}, TokenRefusedError, "temporarily_unavailable"),
         ({"hang": True}, TokenUnavailableError, "Timeout|timed out|timeout"),
         ({"drop": True}, TokenUnavailableError, "Service"),
-        ({"body": b"<html>Welcome to the hotel</html>"}, TokenUnavailableError, "no JSON object"),
-        ({"body": b"\xff\xfe\x00"}, TokenUnavailableError, "no JSON object"),
-        ({"body": b"[]"}, TokenUnavailableError, "no JSON object"),
+        ({"body": b"<html>Welcome to the hotel</html>"}, TokenUnavailableError, "not a JSON object"),
+        ({"body": b"\xff\xfe\x00"}, TokenUnavailableError, "not a JSON object"),
+        ({"body": b"[]"}, TokenUnavailableError, "not a JSON object"),
         ({"body": b'{"access_token": "t"}'}, TokenUnavailableError, "expires_in"),
         ({"body": b'{"access_token": "t", "expires_in": "soon"}'}, TokenUnavailableError, "expires_in"),
         ({"body": b'{"access_token": "t", "expires_in": -1}'}, TokenUnavailableError, "expires_in"),
@@ -224,18 +224,18 @@ def test_request_is_sent_again_when_the_authority_fails_once(
         ({"body": b'{"expires_in": 60}'}, TokenUnavailableError, "access_token"),
     ],
 )
-def test_failure_says_who_where_and_why_when_the_authority_gives_no_token(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
+def test_failure_names_identity_authority_and_reason_when_there_is_no_token(  # noqa: PLR0913, PLR0917
     identity: Identity,
     make: Make,
     azure: LocalAzure,
     fault: dict[str, Any],
     error: type[Exception],
-    says: str,
+    message: str,
 ):
     identity.rotate()
     credential = make(retry_total=0, read_timeout=0.3)
     azure.faults.add("entra", **fault)
-    with pytest.raises(ClientAuthenticationError, match=says) as raised:
+    with pytest.raises(ClientAuthenticationError, match=message) as raised:
         credential.get_token(SCOPE)
     assert isinstance(raised.value, error)
     assert identity.client_id in str(raised.value)
@@ -244,7 +244,7 @@ def test_failure_says_who_where_and_why_when_the_authority_gives_no_token(  # no
     assert credential.get_token(SCOPE), "the next call asks again"
 
 
-def test_failure_says_so_when_the_authority_is_down(identity: Identity, make: Make):
+def test_failure_reports_the_connection_when_the_authority_is_down(identity: Identity, make: Make):
     identity.rotate()
     credential = make(authority="https://127.0.0.1:1", retry_total=0)
     with pytest.raises(TokenUnavailableError, match=r"https://127\.0\.0\.1:1/"):
@@ -261,7 +261,7 @@ def test_failure_names_the_code_and_the_next_step_when_the_certificate_is_not_re
     assert "not registered" in raised.value.hint
 
 
-def test_previous_certificate_serves_when_the_new_one_is_not_registered_yet(
+def test_previous_certificate_is_used_when_the_new_one_is_not_registered_yet(
     identity: Identity,
     make: Make,
     azure: LocalAzure,
@@ -280,7 +280,7 @@ def test_previous_certificate_serves_when_the_new_one_is_not_registered_yet(
     assert status.refused
     assert status.previous is not None
     assert (status.thumbprint, status.previous.thumbprint) == (second, first)
-    assert "refuses the certificate" in caplog.text
+    assert "refuses certificate" in caplog.text
     before = identity.count_requests()
     credential.get_token(SCOPE, claims=challenge)
     assert identity.count_requests() == before + 1, "the new one is not tried again at once"
@@ -294,7 +294,7 @@ def test_previous_certificate_serves_when_the_new_one_is_not_registered_yet(
     assert not credential.status().refused
 
 
-def test_proven_certificate_serves_when_several_new_ones_are_not_registered(identity: Identity, make: Make):
+def test_proven_certificate_is_used_when_several_new_ones_are_not_registered(identity: Identity, make: Make):
     proven = identity.rotate()
     credential = make()
     credential.get_token(SCOPE)
@@ -304,7 +304,7 @@ def test_proven_certificate_serves_when_several_new_ones_are_not_registered(iden
     assert get_signer(credential.get_token(OTHER_SCOPE).token) == proven
 
 
-def test_earlier_credential_is_taken_when_the_current_one_is_refused(
+def test_earlier_credential_is_accepted_when_the_current_one_is_refused(
     identity: Identity, make: Make, clock: Clock
 ):
     start = clock.now().replace(microsecond=0) - timedelta(hours=1)
@@ -320,7 +320,7 @@ def test_earlier_credential_is_taken_when_the_current_one_is_refused(
     assert not credential.status().refused
 
 
-def test_new_token_is_fetched_when_claims_challenge_the_old_one(identity: Identity, make: Make):
+def test_new_token_is_requested_when_claims_challenge_the_old_one(identity: Identity, make: Make):
     identity.rotate()
     credential = make()
     old = credential.get_token(SCOPE)
@@ -332,7 +332,7 @@ def test_new_token_is_fetched_when_claims_challenge_the_old_one(identity: Identi
     assert info.token not in (old.token, new.token)
 
 
-def test_token_is_one_of_its_own_when_cae_is_enabled(identity: Identity, make: Make):
+def test_token_is_separate_when_cae_is_enabled(identity: Identity, make: Make):
     identity.rotate()
     credential = make()
     plain, aware = credential.get_token(SCOPE), credential.get_token(SCOPE, enable_cae=True)
@@ -342,7 +342,9 @@ def test_token_is_one_of_its_own_when_cae_is_enabled(identity: Identity, make: M
     assert credential.get_token_info(SCOPE, options={"enable_cae": True}).token == aware.token
 
 
-def test_tenant_is_asked_for_when_the_caller_names_another(identity: Identity, make: Make, azure: LocalAzure):
+def test_request_goes_to_another_tenant_when_the_caller_names_one(
+    identity: Identity, make: Make, azure: LocalAzure
+):
     identity.rotate()
     credential = make()
     with pytest.raises(TokenRefusedError, match="AADSTS700016"):
@@ -350,7 +352,7 @@ def test_tenant_is_asked_for_when_the_caller_names_another(identity: Identity, m
     assert azure.requests.count("entra", match=azure.settings.tenant_ids[1]) == 1
 
 
-def test_token_is_the_same_when_the_caller_names_the_identitys_own_tenant(
+def test_token_is_shared_when_the_caller_names_the_identitys_own_tenant(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     identity.rotate()
@@ -360,7 +362,7 @@ def test_token_is_the_same_when_the_caller_names_the_identitys_own_tenant(
 
 
 @pytest.mark.parametrize(
-    ("scopes", "options", "says"),
+    ("scopes", "options", "message"),
     [
         ((), {}, "scopes"),
         (("",), {}, "scopes"),
@@ -369,31 +371,31 @@ def test_token_is_the_same_when_the_caller_names_the_identitys_own_tenant(
         ((SCOPE,), {"claims": "[]", "enable_cae": True}, "claims"),
     ],
 )
-def test_wrong_argument_is_refused_when_asking_for_a_token(
-    identity: Identity, make: Make, scopes: tuple[str, ...], options: dict[str, str], says: str
+def test_invalid_argument_is_refused_when_requesting_a_token(
+    identity: Identity, make: Make, scopes: tuple[str, ...], options: dict[str, str], message: str
 ):
     identity.rotate()
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         make().get_token(*scopes, **options)
     assert identity.count_requests() == 0
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"authority": "http://login.example"}, "https"),
         ({"cloud": "Nimbus"}, "unknown cloud"),
         ({"backstop": timedelta(0)}, "backstop"),
     ],
 )
-def test_wrong_argument_is_refused_when_making_a_credential(make: Make, options: dict[str, Any], says: str):
-    with pytest.raises(InputError, match=says):
+def test_invalid_argument_is_refused_when_creating_a_credential(
+    make: Make, options: dict[str, Any], message: str
+):
+    with pytest.raises(InputError, match=message):
         make(**options)
 
 
-def test_expired_certificate_is_not_offered_when_its_time_is_over(
-    identity: Identity, make: Make, clock: Clock
-):
+def test_no_request_is_sent_when_the_certificate_has_expired(identity: Identity, make: Make, clock: Clock):
     identity.rotate(not_after=clock.now() + timedelta(hours=2))
     credential = make(clock=clock)
     credential.get_token(SCOPE)
@@ -411,30 +413,34 @@ def test_expired_certificate_is_not_offered_when_its_time_is_over(
     assert credential.get_token(OTHER_SCOPE), "a clock that jumps back does no harm"
 
 
-def test_on_reload_is_told_once_in_the_watchers_thread_when_the_file_rotates(identity: Identity, make: Make):
-    told = []
+def test_on_reload_is_called_once_on_the_watchers_thread_when_the_file_rotates(
+    identity: Identity, make: Make
+):
+    calls = []
     identity.rotate()
-    credential = make(on_reload=lambda status: told.append((status, threading.current_thread().name)))
+    credential = make(on_reload=lambda status: calls.append((status, threading.current_thread().name)))
     credential.get_token(SCOPE)
     for generation in (2, 3):
         identity.rotate()
         wait_for_generation(credential, generation)
-    wait_until(lambda: len(told) == 2)
-    assert told[-1] == (credential.status(), "hcpcreds-watcher")
-    assert [status.generation for status, _ in told] == [2, 3], "the first credential is no reload"
+    wait_until(lambda: len(calls) == 2)
+    assert calls[-1] == (credential.status(), "hcpcreds-watcher")
+    assert [status.generation for status, _ in calls] == [2, 3], "the first credential is not a reload"
 
 
-def test_on_reload_is_not_told_when_the_first_credential_comes_late(identity: Identity, make: Make):
-    told = []
-    credential = make(on_reload=lambda status: told.append(status.generation))
+def test_on_reload_is_not_called_when_the_first_credential_comes_late(identity: Identity, make: Make):
+    calls = []
+    credential = make(on_reload=lambda status: calls.append(status.generation))
     identity.rotate()
     wait_for_generation(credential, 1)
     identity.rotate()
-    wait_until(lambda: told)
-    assert told == [2]
+    wait_until(lambda: calls)
+    assert calls == [2]
 
 
-def test_reloads_go_on_when_on_reload_fails(identity: Identity, make: Make, caplog: pytest.LogCaptureFixture):
+def test_reloads_continue_when_on_reload_fails(
+    identity: Identity, make: Make, caplog: pytest.LogCaptureFixture
+):
     identity.rotate()
     credential = make(on_reload=lambda status: status.nonsense)
     credential.get_token(SCOPE)
@@ -445,7 +451,7 @@ def test_reloads_go_on_when_on_reload_fails(identity: Identity, make: Make, capl
     assert credential.get_token(SCOPE)
 
 
-def test_credential_says_so_when_it_is_used_after_close(identity: Identity, make: Make):
+def test_credential_raises_when_it_is_used_after_close(identity: Identity, make: Make):
     identity.rotate()
     credential = make()
     credential.get_token(SCOPE)
@@ -458,7 +464,7 @@ def test_credential_says_so_when_it_is_used_after_close(identity: Identity, make
     assert identity.count_requests() == 1, "nobody is asked any more"
 
 
-def test_authority_that_is_given_wins_when_the_file_names_another(
+def test_given_authority_takes_precedence_when_the_file_names_another(
     identity: Identity, make: Make, azure: LocalAzure
 ):
     content = identity.issue().replace(azure.authority.encode(), b"https://login.invalid/")

@@ -1,4 +1,4 @@
-"""The sync and the asyncio credential have one interface."""
+"""The sync and the asyncio credential have the same interface."""
 
 import inspect
 from typing import get_type_hints
@@ -32,27 +32,27 @@ def test_twins_have_the_same_signature(method: str):
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "__init__"])
-def test_twins_say_the_same_of_themselves(method: str):
+def test_twins_have_the_same_docstrings(method: str):
     sync, aio = inspect.getdoc(getattr(SYNC, method)), inspect.getdoc(getattr(AIO, method))
     assert sync is not None
     assert aio is not None
     assert sync.replace("Blocks on the authority", "Waits for the authority") == aio
 
 
-def test_twins_take_the_same_arguments_by_their_docstrings():
+def test_twins_document_the_same_arguments():
     assert read_arguments(SYNC) == read_arguments(AIO)
 
 
 def read_arguments(kind: type) -> str:
-    return str(inspect.getdoc(kind)).partition("Args:")[2].partition("Safe to use")[0].strip()
+    return str(inspect.getdoc(kind)).partition("Args:")[2].partition("It may be used")[0].strip()
 
 
-def test_credentials_are_azures_own_kind():
+def test_credentials_implement_azures_protocols():
     assert issubclass(SYNC, TokenCredential)
     assert issubclass(AIO, AsyncTokenCredential)
     for kind, protocol in ((SYNC, SupportsTokenInfo), (AIO, AsyncSupportsTokenInfo)):
         assert all(hasattr(kind, name) for name in dir(protocol) if not name.startswith("_"))
 
 
-def test_package_offers_the_sync_credential():
+def test_package_exports_the_sync_credential():
     assert hcpcreds.UserAssignedIdentityCredential is SYNC

@@ -1,4 +1,4 @@
-"""What a credential makes of a watch that cannot work as usual; the watch itself is tested in tests/watch."""
+"""A credential whose watch cannot work as usual; the watch itself is tested in tests/watch."""
 
 import asyncio
 import gc
@@ -30,7 +30,7 @@ Open = Callable[..., UserAssignedIdentityCredential]
 
 @pytest.fixture
 def open_credential() -> Iterator[Open]:
-    """Opens credentials in a process that watches nothing yet, and closes them."""
+    """Create credentials in a process that watches nothing yet, and close them."""
     gc.collect()
     wait_until(no_watcher)
     with ExitStack() as stack:
@@ -45,9 +45,7 @@ def has_inotify() -> bool:
 # Threads
 
 
-def test_status_says_stopped_and_reloads_begin_when_a_thread_can_be_had_again(
-    mount: Mount, open_credential: Open
-):
+def test_reloads_begin_when_a_thread_can_be_started_again(mount: Mount, open_credential: Open):
     mount.swap(render_file(FIRST))
     with no_new_threads():
         credential = open_credential(mount.path)
@@ -68,7 +66,7 @@ def test_file_is_read_for_each_request_when_no_thread_can_be_started(mount: Moun
 
 
 @pytest.mark.usefixtures("open_credential")
-def test_asyncio_credential_waits_for_no_thread_when_none_can_be_started(mount: Mount):
+def test_asyncio_credential_does_not_wait_when_no_thread_can_be_started(mount: Mount):
     mount.swap(render_file(FIRST))
 
     async def use() -> Status:
@@ -83,7 +81,7 @@ def test_asyncio_credential_waits_for_no_thread_when_none_can_be_started(mount: 
         assert asyncio.run(use()).generation == 1
 
 
-def test_reloads_go_on_when_on_reload_exits(mount: Mount, caplog: pytest.LogCaptureFixture):
+def test_reloads_continue_when_on_reload_exits(mount: Mount, caplog: pytest.LogCaptureFixture):
     called = threading.Event()
 
     def on_reload(_: Status) -> None:
@@ -122,7 +120,7 @@ def test_relative_path_is_refused_when_the_working_directory_is_gone(
         kind("certs/ingress")
 
 
-def test_absolute_path_is_followed_when_the_working_directory_is_gone(
+def test_absolute_path_is_watched_when_the_working_directory_is_gone(
     mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     mount.swap(render_file(FIRST))

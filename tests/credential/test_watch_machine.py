@@ -1,4 +1,4 @@
-"""Whatever happens to the file, no torn, older or foreign credential is ever served."""
+"""No torn, older or foreign credential is ever used, whatever happens to the file."""
 
 import shutil
 import tempfile
@@ -22,7 +22,7 @@ BASE = issue()
 
 
 class CredentialFileMachine(RuleBasedStateMachine):
-    """Does to a mount what drivers and people do, and knows which credential must serve."""
+    """Does to a mount what drivers and people do, and knows which credential must be in use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,11 +31,11 @@ class CredentialFileMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.newest = 0
         self.file: Issued | bytes | None = None
-        """What the path holds now."""
+        """The current content at the path."""
         self.floor: Issued | None = None
-        """What serves at least; anything later that was mounted since may have been noticed."""
+        """The oldest credential that may be in use; later ones may have been noticed since."""
         self.passing: list[Issued] = []
-        """What was mounted since, perhaps too shortly to be noticed."""
+        """The credentials mounted since, perhaps too briefly to be noticed."""
         self.written: dict[str, Issued] = {}
         self.credential = self.open()
 
@@ -56,8 +56,8 @@ class CredentialFileMachine(RuleBasedStateMachine):
     def put(self, how: str, content: bytes, means: Issued | bytes) -> None:
         if how == "swap":
             if not self.mount.path.is_symlink():
-                # The driver makes a missing link before it swaps: what lay behind it would be back for a
-                # moment, and be mounted, though this machine knows nothing of it.
+                # The driver creates a missing link before it swaps: the old target would be back for a
+                # moment, and be mounted, although this machine does not expect it.
                 self.delete_directory()
             self.mount.swap(content)
         elif how == "rename":
@@ -106,7 +106,7 @@ class CredentialFileMachine(RuleBasedStateMachine):
     def write_foreign(self, how: str) -> None:
         self.settle()
         if self.floor is None:
-            return  # whoever is served first is nobody's foreigner
+            return  # the first credential cannot be foreign
         content = render_file(self.issue_later(1), client_id=FOREIGN)
         self.put(how, content, b"foreign")
 
@@ -141,7 +141,7 @@ class CredentialFileMachine(RuleBasedStateMachine):
         self.credential.close()
         wait_until(lambda: "hcpcreds-watcher" not in {thread.name for thread in threading.enumerate()})
         if self.file == b"foreign":
-            self.delete()  # to a new process it would be no foreigner
+            self.delete()  # in a new process it would not be foreign
         self.floor, self.passing = None, [self.file] if isinstance(self.file, Issued) else []
         self.credential = self.open()
 
@@ -154,15 +154,15 @@ class CredentialFileMachine(RuleBasedStateMachine):
         else:
             least = self.floor
         wait_until(lambda: self.has_reached(least))
-        self.floor = floor = self.get_served()
+        self.floor = floor = self.get_current()
         if floor is not None:
             self.passing = [issued for issued in self.passing if issued.not_before > floor.not_before]
 
     def has_reached(self, least: Issued | None) -> bool:
-        served = self.get_served()
-        return least is None or (served is not None and served.not_before >= least.not_before)
+        current = self.get_current()
+        return least is None or (current is not None and current.not_before >= least.not_before)
 
-    def get_served(self) -> Issued | None:
+    def get_current(self) -> Issued | None:
         thumbprint = self.credential.status().thumbprint
         return self.written[thumbprint] if thumbprint else None
 
@@ -170,11 +170,11 @@ class CredentialFileMachine(RuleBasedStateMachine):
     def only_what_was_mounted_and_is_later_is_served(self) -> None:
         status = self.credential.status()
         assert status.client_id in (CLIENT, None)
-        served = self.get_served()
+        current = self.get_current()
         if self.floor is not None:
-            assert served is not None
-            assert served is self.floor or served.not_before > self.floor.not_before
-        assert served in (self.floor, None, *self.passing)
+            assert current is not None
+            assert current is self.floor or current.not_before > self.floor.not_before
+        assert current in (self.floor, None, *self.passing)
 
     @override
     def teardown(self) -> None:

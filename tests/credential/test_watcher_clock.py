@@ -1,4 +1,4 @@
-"""When a file is read though nothing tells of a change, on a clock that the test sets."""
+"""When a file is read although no change was noticed, on a clock that the test sets."""
 
 import inspect
 import mmap
@@ -27,7 +27,7 @@ SIZE = max(len(render_file(FIRST)), len(render_file(SECOND)))
 
 
 class Seconds:
-    """A monotonic clock, which stands."""
+    """A monotonic clock that stands still."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -39,7 +39,7 @@ class Seconds:
 
 
 class Watch:
-    """A watcher on a clock of its own, and a source that it watches."""
+    """A watcher with its own clock, and a source that it watches."""
 
     def __init__(self, path: Path) -> None:
         self.seconds = Seconds()
@@ -57,13 +57,13 @@ class Watch:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the thread has done what is due: it does what was posted, asks for the time, reads."""
+        """Wait until the thread is idle: it runs posted calls, reads the clock, reads files."""
         asked = self.do(lambda: self.seconds.asked)
         wait_until(lambda: self.seconds.asked > asked)
         self.do(lambda: None)
 
     def do(self, work: Callable[[], T]) -> T:
-        """Have the watcher's thread call something, and wait for it."""
+        """Call a function on the watcher's thread, and wait for it."""
         result: Future[T] = Future()
         self.watcher.post(lambda: result.set_result(work()))
         return result.result(8)
@@ -91,7 +91,7 @@ def watch(path: Path) -> Iterator[Watch]:
 
 @contextmanager
 def mapped(path: Path, content: bytes) -> Iterator[Callable[[bytes], None]]:
-    """Write a file; what is written to it then, through a mapping, is nothing that inotify tells of."""
+    """Write a file through a mapping, which inotify does not report."""
     path.write_bytes(content.ljust(SIZE))
     with path.open("r+b") as file, mmap.mmap(file.fileno(), SIZE) as memory:
 
@@ -101,7 +101,7 @@ def mapped(path: Path, content: bytes) -> Iterator[Callable[[bytes], None]]:
         yield write
 
 
-def test_file_is_read_after_six_hours_when_nothing_tells_of_a_change(path: Path, watch: Watch):
+def test_file_is_read_after_six_hours_when_no_change_is_noticed(path: Path, watch: Watch):
     with mapped(path, render_file(FIRST)) as write:
         watch.begin()
         write(render_file(SECOND))
@@ -114,13 +114,13 @@ def test_file_is_read_after_six_hours_when_nothing_tells_of_a_change(path: Path,
         assert "not later" in str(watch.source.status().last_error)
 
 
-def test_file_is_read_each_second_when_it_could_not_be_read(path: Path, watch: Watch, tmp_path: Path):
+def test_file_is_read_every_second_when_it_could_not_be_read(path: Path, watch: Watch, tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(render_file(FIRST))
     unused = 700
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(unused)
-    path.symlink_to(f"/proc/self/fd/{unused}")  # what comes and goes there tells nobody
+    path.symlink_to(f"/proc/self/fd/{unused}")  # events there wake nobody
     watch.begin()
     assert watch.source.status().last_error is not None
     descriptor = os.open(elsewhere, os.O_RDONLY)
@@ -133,9 +133,7 @@ def test_file_is_read_each_second_when_it_could_not_be_read(path: Path, watch: W
         os.close(unused)
 
 
-def test_credential_of_the_future_is_looked_at_each_minute_when_the_clock_may_be_set(
-    path: Path, watch: Watch
-):
+def test_file_is_read_every_minute_when_its_credential_is_not_valid_yet(path: Path, watch: Watch):
     ahead = issue(not_before=FIRST.not_before + timedelta(days=2))
     path.write_bytes(render_file(ahead))
     watch.begin()
@@ -144,7 +142,7 @@ def test_credential_of_the_future_is_looked_at_each_minute_when_the_clock_may_be
     assert watch.get_generation_after(2) == 1
 
 
-def test_credential_of_the_future_is_taken_at_its_time(path: Path, watch: Watch):
+def test_future_credential_is_accepted_when_its_time_comes(path: Path, watch: Watch):
     ahead = issue(not_before=watch.clock.now().replace(microsecond=0) + timedelta(minutes=5, seconds=40))
     path.write_bytes(render_file(ahead))
     watch.begin()

@@ -1,4 +1,4 @@
-"""Both credentials on a network of the test's own, and in an environment that says nothing."""
+"""Fixtures: both credentials in the test's own network, with an empty environment."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ import hcpcreds.credential
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Nothing of the machine's own network settings; HOME is the test's directory."""
+    """Remove the machine's network settings from the environment; HOME is the test's directory."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or "_CA_BUNDLE" in name or name.startswith("SSL_CERT"):
             monkeypatch.delenv(name)
@@ -32,7 +32,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @dataclass
 class Net:
-    """A web server that asks for nothing, its authority, and the environment to meet it in."""
+    """A web server, its CA, and the environment of its clients."""
 
     web: Web
     authority: Authority
@@ -56,7 +56,7 @@ Make = Callable[..., Subject]
 
 @pytest.fixture(params=["sync", "aio"])
 def make(request: pytest.FixtureRequest, net: Net) -> Iterator[Make]:
-    """Makes a credential that asks the web server for its tokens, by a name or address of it."""
+    """Creates a credential that requests its tokens from the web server, by its name or address."""
     mount = Mount(net.home / "certs")
     mount.swap(render_file(issue()))
     loop = Loop() if request.param == "aio" else None

@@ -1,4 +1,4 @@
-"""A network for tests: a web server with TLS, a proxy that takes CONNECT, certificates of an authority."""
+"""A network for tests: a web server with TLS, a proxy for CONNECT, and a CA."""
 
 import hashlib
 import http.server
@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from typing_extensions import override
 
 HOST = "login.example.test"
-"""A name that only the proxy knows, so that nothing reaches it without one."""
+"""A host name that only the proxy knows, so that no direct connection reaches it."""
 TOKEN = {"access_token": "the-token", "token_type": "Bearer", "expires_in": 3600}
 
 
 class Authority:
-    """An authority that nobody knows, and servers' TLS settings by it."""
+    """An unknown CA, and TLS contexts for servers with its certificates."""
 
     def __init__(self, directory: Path) -> None:
         self._ca = trustme.CA(organization_name="Tests", organization_unit_name="Network")
@@ -41,7 +41,7 @@ class Authority:
 
 
 def _hash_subject(certificate: x509.Certificate) -> int:
-    """The name of a certificate's file in a directory of them, as `openssl rehash` makes it."""
+    """Return the file name of a certificate in a directory, as `openssl rehash` creates it."""
     entries = b""
     for attribute in certificate.subject:
         text = " ".join(str(attribute.value).lower().split()).encode()
@@ -54,7 +54,7 @@ def _hash_subject(certificate: x509.Certificate) -> int:
 
 
 class Web:
-    """Answers every request alike, and keeps what it was asked."""
+    """Answers every request alike, and records the requests."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self.status = 200
@@ -73,7 +73,7 @@ class Web:
                 for name, value in {**web.headers, "Content-Length": str(len(web.body))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                with suppress(OSError):  # whoever reads no more
+                with suppress(OSError):  # the client stopped reading
                     self.wfile.write(web.body)
 
             @override
@@ -100,7 +100,7 @@ class Web:
 
 
 class ConnectProxy:
-    """Takes CONNECT, and leads every name to this machine; with TLS settings it is an https:// proxy."""
+    """Accepts CONNECT and connects every name to this machine; with a TLS context, an https:// proxy."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, answer: str = "200 OK") -> None:
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Answers that are too long, or packed to be: bounded memory, and an error that says so."""
+"""Responses that are too long, compressed or not: memory stays limited, and the error says why."""
 
 import asyncio
 import gzip
@@ -53,7 +53,7 @@ def make_fault(kind: str) -> dict[str, Any]:
 
 
 def measure(call: Callable[[], object]) -> int:
-    """The most memory that a call held at a time, in bytes."""
+    """Return the peak memory of a call, in bytes."""
     tracemalloc.start()
     try:
         call()
@@ -63,7 +63,7 @@ def measure(call: Callable[[], object]) -> int:
 
 
 class Asker:
-    """Asks a service of the local Azure by one of the ways that this package has, and says how that ended."""
+    """Sends a request to a service of the local Azure with one of the clients, and returns the error."""
 
     def __init__(self, azure: LocalAzure, file: str) -> None:
         self.azure = azure
@@ -142,37 +142,37 @@ WAYS = [
 
 @pytest.mark.parametrize(("way", "service", "kibibytes"), WAYS)
 @pytest.mark.parametrize("kind", ["gzip", "deflate", "not packed", "redirect"])
-def test_answer_that_is_too_long_is_refused_before_it_is_in_memory(
+def test_response_is_refused_before_it_is_in_memory_when_it_is_too_long(
     asker: Asker, way: str, service: str, kibibytes: int, kind: str
 ):
     bomb = asker.azure.faults.add(service, **make_fault(kind))
-    said: list[str] = []
-    assert measure(lambda: said.append(getattr(asker, way)())) < 32 * MEBIBYTE
-    assert f"no usable answer: it is longer than {kibibytes} KiB" in said[0]
+    errors: list[str] = []
+    assert measure(lambda: errors.append(getattr(asker, way)())) < 32 * MEBIBYTE
+    assert f"unusable response: it is longer than {kibibytes} KiB" in errors[0]
     assert bomb.met == 1, "the next one would be as long"
 
 
 @pytest.mark.parametrize("way", ["credential", "aio_credential"])
 @pytest.mark.parametrize(
-    ("encoding", "body", "said"),
+    ("encoding", "body", "reason"),
     [
         ("br", b"anything", "Content-Encoding"),
         ("gzip, gzip", b"anything", "Content-Encoding"),
-        ("gzip", b"anything", "cannot be unpacked"),
-        ("deflate", b"\x07anything", "cannot be unpacked"),
-        ("gzip", gzip.compress(b"{}", mtime=0)[:-9], "ends too early"),
+        ("gzip", b"anything", "cannot be decompressed"),
+        ("deflate", b"\x07anything", "cannot be decompressed"),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-9], "truncated"),
     ],
 )
-def test_answer_that_cannot_be_unpacked_is_told_as_such(
-    asker: Asker, way: str, encoding: str, body: bytes, said: str
+def test_response_is_refused_with_the_reason_when_it_cannot_be_decompressed(
+    asker: Asker, way: str, encoding: str, body: bytes, reason: str
 ):
     asker.azure.faults.add("entra", body=body, headers={"Content-Encoding": encoding})
-    assert re.search(f"no usable answer: .*{said}", getattr(asker, way)())
+    assert re.search(f"unusable response: .*{reason}", getattr(asker, way)())
 
 
 @pytest.mark.parametrize("way", ["credential", "aio_credential"])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate", "identity"])
-def test_packed_answer_is_read_as_the_plain_one(asker: Asker, way: str, encoding: str):
+def test_response_is_decompressed_when_it_is_compressed(asker: Asker, way: str, encoding: str):
     body = pack(encoding, b'{"error": "server_error", "error_description": "as if plain"}')
     headers = {"Content-Encoding": encoding.removeprefix("raw ")}
     asker.azure.faults.add("entra", status=503, body=body, headers=headers)
@@ -192,7 +192,7 @@ def pack(encoding: str, body: bytes) -> bytes:
     st.integers(1, 4000),
     st.integers(1, 3),
 )
-def test_unpacker_gives_what_was_packed_in_whatever_pieces_it_comes(
+def test_unpacker_returns_the_body_when_it_comes_in_any_chunks(
     body: bytes, encoding: str, size: int, repeats: int
 ):
     body *= repeats

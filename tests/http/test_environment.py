@@ -1,4 +1,4 @@
-"""What the environment may do to a token request, for the sync and the asyncio credential alike."""
+"""The effects of the environment on token requests of the sync and the asyncio credential."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ from hcpcreds.renewal.walk import RenewalSettings
 
 SCOPE = "https://management.azure.com/.default"
 LOGIN = "basic dxnlcjpwqhnz"
-"""Of user and p@ss, in lower case."""
+"""The header for user and p@ss, in lower case."""
 
 
 @pytest.mark.parametrize("variable", [False, True])
-def test_netrc_adds_nothing_to_a_token_request(
+def test_token_request_has_no_login_when_netrc_has_one(
     make: Make,
     net: Net,
     *,
@@ -46,7 +46,7 @@ def test_netrc_adds_nothing_to_a_token_request(
     assert all("proxy-authorization" not in headers for headers in net.web.requests)
 
 
-def test_cookies_of_an_answer_are_not_sent_back(make: Make, net: Net):
+def test_cookies_are_not_sent_back_when_a_response_sets_them(make: Make, net: Net):
     net.web.headers["Set-Cookie"] = "sentinel=1; Path=/"
     credential = make(connection_verify=str(net.authority.file))
     credential.get_token(SCOPE)
@@ -67,9 +67,7 @@ def test_cookies_of_an_answer_are_not_sent_back(make: Make, net: Net):
         ("connection_verify", "directory"),
     ],
 )
-def test_server_is_trusted_when_a_variable_names_its_authority(
-    make: Make, net: Net, variable: str, attribute: str
-):
+def test_server_is_trusted_when_a_variable_names_its_ca(make: Make, net: Net, variable: str, attribute: str):
     path = str(getattr(net.authority, attribute))
     if variable == "connection_verify":
         net.environment.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
@@ -77,24 +75,24 @@ def test_server_is_trusted_when_a_variable_names_its_authority(
     else:
         net.environment.setenv(variable, path)
         assert make().get_token(SCOPE)
-        with pytest.raises(TokenUnavailableError, match="is refused"):
+        with pytest.raises(TokenUnavailableError, match="is not accepted"):
             make(use_env_settings=False).get_token(SCOPE)
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_any_server_is_trusted_when_the_caller_says_so(make: Make, net: Net):
+def test_any_server_is_trusted_when_verification_is_off(make: Make, net: Net):
     net.environment.setenv("REQUESTS_CA_BUNDLE", str(net.make_other_authority().file))
     assert make(connection_verify=False).get_token(SCOPE)
 
 
-def test_failure_names_the_ca_certificates_in_use_when_they_lack_the_servers(make: Make, net: Net):
+def test_failure_names_the_trusted_ca_certificates_when_they_lack_the_servers(make: Make, net: Net):
     other = net.make_other_authority()
     net.environment.setenv("SSL_CERT_FILE", str(other.file))
     with pytest.raises(TokenUnavailableError) as caught:
         make().get_token(SCOPE)
     text = str(caught.value)
-    assert "TLS: the server's certificate is refused: unable to get local issuer certificate" in text
-    assert f"the CA certificates in use are those of {other.file}" in text
+    assert "TLS: the server's certificate is not accepted: unable to get local issuer certificate" in text
+    assert f"the trusted CA certificates are those of {other.file}" in text
     assert "SSL_CERT_FILE" in text
     assert net.web.requests == []
 
@@ -142,7 +140,7 @@ def test_both_variables_are_named_when_both_name_ca_certificates(make: Make, net
     "variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "connection_verify"]
 )
 @pytest.mark.parametrize("kind", ["missing", "empty"])
-def test_unusable_ca_certificates_are_named_with_what_named_them(
+def test_error_names_the_file_and_its_source_when_ca_certificates_are_unusable(
     make: Make,
     net: Net,
     variable: str,
@@ -168,7 +166,7 @@ def test_unusable_ca_certificates_are_named_with_what_named_them(
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "https", "all"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_requests_go_through_the_proxy_that_is_named(make: Make, net: Net, variable: str, scheme: str):
+def test_requests_go_through_the_proxy_when_one_is_named(make: Make, net: Net, variable: str, scheme: str):
     with ConnectProxy(net.authority.make_tls() if scheme == "https" else None) as proxy:
         url = f"{scheme}://user:p%40ss@127.0.0.1:{proxy.port}"
         options: dict[str, Any] = {"connection_verify": str(net.authority.file)}
@@ -182,12 +180,12 @@ def test_requests_go_through_the_proxy_that_is_named(make: Make, net: Net, varia
     assert all("proxy-authorization" not in headers for headers in net.web.requests)
 
 
-def test_proxy_that_is_given_and_unusable_is_refused_at_once(make: Make):
-    with pytest.raises(InputError, match=r"proxies\['https'\]: unusable URL of a proxy"):
+def test_given_proxy_is_refused_at_once_when_it_is_unusable(make: Make):
+    with pytest.raises(InputError, match=r"proxies\['https'\]: unusable proxy URL"):
         make(proxies={"https": "socks5://proxy:1080"})
 
 
-def test_requests_go_straight_when_no_proxy_says_so_or_the_proxy_is_given_as_none(make: Make, net: Net):
+def test_requests_are_direct_when_no_proxy_or_an_empty_proxy_says_so(make: Make, net: Net):
     with ConnectProxy() as proxy:
         net.environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         options: dict[str, Any] = {"connection_verify": str(net.authority.file), "retry_total": 0}
@@ -218,7 +216,7 @@ def test_requests_go_straight_when_no_proxy_says_so_or_the_proxy_is_given_as_non
         "socks5://user:pq7zkx@127.0.0.1:1",
     ],
 )
-def test_unusable_proxy_is_refused_and_its_password_shown_nowhere(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
+def test_password_is_not_shown_when_a_proxy_is_unusable(  # noqa: PLR0913, PLR0917
     make: Make,
     net: Net,
     caplog: pytest.LogCaptureFixture,
@@ -230,7 +228,7 @@ def test_unusable_proxy_is_refused_and_its_password_shown_nowhere(  # noqa: PLR0
     options = {"proxies": {"https": url}} if source == "proxies" else {}
     if not options:
         net.environment.setenv(source, url)
-    with pytest.raises(InputError, match=r"unusable URL of a proxy.*expected http://") as caught:
+    with pytest.raises(InputError, match=r"unusable proxy URL.*expected http://") as caught:
         make(HOST, **options).get_token(SCOPE)
     assert source in caught.value.where
     for text in (repr(caught.value), str(caught.value), caplog.text, *capfd.readouterr()):
@@ -240,7 +238,7 @@ def test_unusable_proxy_is_refused_and_its_password_shown_nowhere(  # noqa: PLR0
 
 @pytest.mark.parametrize("answer", ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway"])
 @pytest.mark.parametrize("scheme", ["", "http://"])
-def test_refusal_of_a_proxy_names_it_and_not_its_password(
+def test_error_names_the_proxy_without_its_password_when_it_refuses(
     make: Make,
     net: Net,
     caplog: pytest.LogCaptureFixture,
@@ -257,7 +255,7 @@ def test_refusal_of_a_proxy_names_it_and_not_its_password(
     assert "sentinel" not in str(caught.value) + caplog.text
 
 
-def test_proxy_that_is_not_there_is_named(make: Make, net: Net):
+def test_error_names_the_proxy_when_it_is_unreachable(make: Make, net: Net):
     net.environment.setenv("https_proxy", "http://user:sentinel@127.0.0.1:1")
     with pytest.raises(
         TokenUnavailableError, match=r"the proxy http://127\.0\.0\.1:1 \(https_proxy\)"
@@ -266,7 +264,7 @@ def test_proxy_that_is_not_there_is_named(make: Make, net: Net):
     assert "sentinel" not in str(caught.value)
 
 
-def test_transport_that_is_given_stays_its_givers(net: Net):
+def test_given_transport_stays_the_callers_when_a_client_is_closed(net: Net):
     mount = Mount(net.home / "certs")
     mount.swap(render_file(issue()))
     settings: dict[str, Any] = {"connection_verify": str(net.authority.file)}
@@ -291,15 +289,15 @@ def test_transport_that_is_given_stays_its_givers(net: Net):
     assert len(net.web.requests) == 2
 
 
-def test_connections_and_answers_are_waited_for_half_a_minute_unless_the_caller_says():
+def test_timeouts_are_thirty_seconds_when_the_caller_gives_none():
     for module in (hcpcreds.http.sync, hcpcreds.http.aio):
         usual: Any = module.make_transport({}, max_answer=1)
         assert (usual.connection_config.timeout, usual.connection_config.read_timeout) == (30, 30)
-        told: Any = module.make_transport({"connection_timeout": 3, "read_timeout": 4}, max_answer=1)
-        assert (told.connection_config.timeout, told.connection_config.read_timeout) == (3, 4)
+        configured: Any = module.make_transport({"connection_timeout": 3, "read_timeout": 4}, max_answer=1)
+        assert (configured.connection_config.timeout, configured.connection_config.read_timeout) == (3, 4)
 
 
-def test_renewer_refuses_a_proxy_that_cannot_be_used_before_it_begins(net: Net):
+def test_renewer_refuses_the_proxy_before_it_starts_when_it_is_unusable(net: Net):
     net.environment.setenv("HTTPS_PROXY", "http://user:pq7#zkx@proxy:3128")
     access = Access(vault_urls=["https://harbour.vault.azure.net"], audience="https://identity.azure.net")
 
@@ -307,6 +305,6 @@ def test_renewer_refuses_a_proxy_that_cannot_be_used_before_it_begins(net: Net):
         async with open_renewers(access, RenewalSettings()):
             pass
 
-    with pytest.raises(InputError, match="HTTPS_PROXY: unusable URL of a proxy") as caught:
+    with pytest.raises(InputError, match="HTTPS_PROXY: unusable proxy URL") as caught:
         asyncio.run(begin())
     assert "pq7" not in str(caught.value)

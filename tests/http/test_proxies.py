@@ -1,4 +1,4 @@
-"""Which proxy a request goes through."""
+"""The choice of a proxy for a request."""
 
 import base64
 from urllib.parse import quote
@@ -36,12 +36,14 @@ def find(url: str = URL, given: dict[str, str | None] | None = None, **environme
         ({"HTTPS_PROXY": "HTTP://[2001:db8::1]:3128"}, "http://[2001:db8::1]:3128"),
         ({"HTTPS_PROXY": "http://[2001:db8::1]"}, "http://[2001:db8::1]:80"),
         ({"HTTPS_PROXY": "http://proxy.example:"}, "http://proxy.example:80"),
-        # A proxy that is not chosen is not looked at.
+        # A proxy that is not chosen is not parsed.
         ({"ALL_PROXY": "socks5://one", "HTTPS_PROXY": PROXY}, PROXY),
         ({"HTTPS_PROXY": "socks5://one", "NO_PROXY": "*"}, None),
     ],
 )
-def test_environment_names_the_proxy(environment: dict[str, str], expected: str | None):
+def test_proxy_comes_from_the_environment_when_none_is_given(
+    environment: dict[str, str], expected: str | None
+):
     assert find(URL, None, **environment) == expected
 
 
@@ -57,7 +59,9 @@ def test_environment_names_the_proxy(environment: dict[str, str], expected: str 
         ({"https://elsewhere.example": "http://other:1", "all://login.example.com": PROXY}, PROXY),
     ],
 )
-def test_proxies_that_are_given_win(given: dict[str, str | None], expected: str | None):
+def test_given_proxies_take_precedence_when_the_environment_names_others(
+    given: dict[str, str | None], expected: str | None
+):
     assert find(given=given, HTTPS_PROXY="http://environment:1", NO_PROXY="elsewhere.example") == expected
 
 
@@ -90,20 +94,20 @@ def test_proxies_that_are_given_win(given: dict[str, str | None], expected: str 
         ("[2001:db8::1]:443", "https://[2001:db8::1]/", True),
     ],
 )
-def test_no_proxy_exempts_hosts_addresses_networks_and_ports(exempt: str, url: str, *, is_exempt: bool):
+def test_request_is_direct_when_no_proxy_covers_its_host(exempt: str, url: str, *, is_exempt: bool):
     assert (find(url, HTTPS_PROXY=PROXY, NO_PROXY=exempt) is None) is is_exempt
 
 
 @pytest.mark.parametrize(
     "host", ["localhost", "127.0.0.1:5", "127.8.8.8", "[::1]:5", "169.254.169.254", "[fe80::1]"]
 )
-def test_own_machine_and_link_are_left_to_proxies_that_are_given(host: str):
+def test_environment_proxy_is_ignored_when_the_host_is_local(host: str):
     assert find(f"https://{host}/", HTTPS_PROXY=PROXY) is None
     assert find(f"https://{host}/", {"https": PROXY}, HTTPS_PROXY=PROXY) == PROXY
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_login_is_sent_as_it_was_meant_and_shown_nowhere(user: str, password: str):
+def test_login_is_decoded_and_hidden_when_the_proxy_has_one(user: str, password: str):
     url = f"http://{quote(user, safe='')}:{quote(password, safe='')}@proxy.example:3128"
     proxy = Proxies({}, {"HTTPS_PROXY": url}).find(URL)
     assert proxy is not None
@@ -113,7 +117,7 @@ def test_login_is_sent_as_it_was_meant_and_shown_nowhere(user: str, password: st
 
 
 @given(st.one_of(st.text(), st.text().map(lambda text: f"http://user:{text}qj7zkx@proxy.example:3128")))
-def test_any_url_gives_a_proxy_or_an_error_that_shows_none_of_it(url: str):
+def test_proxy_url_is_accepted_or_refused_without_repeating_it_when_it_is_anything(url: str):
     try:
         proxy = Proxies({}, {"HTTPS_PROXY": url}).find(URL)
     except InputError as error:
@@ -123,6 +127,6 @@ def test_any_url_gives_a_proxy_or_an_error_that_shows_none_of_it(url: str):
 
 
 @pytest.mark.parametrize("given", [["https"], 5, {"https": 5}, "https"])
-def test_proxies_that_are_no_mapping_are_refused(given: object):
+def test_proxies_are_refused_when_they_are_not_a_mapping(given: object):
     with pytest.raises(InputError, match="proxies"):
         Proxies(given)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a service says about waiting and asking again, and how far it is believed."""
+"""Retries: how long a service may make a caller wait, and which failures are retried."""
 
 import asyncio
 import json
@@ -52,7 +52,9 @@ REFUSAL = json.dumps({"error": "any", "error_description": "no"}).encode()
         ({"Retry-After": "3", "retry-after-ms": "1500"}, 3),
     ],
 )
-def test_read_wait_believes_a_minute_at_most(headers: dict[str, str], seconds: float | None):
+def test_read_wait_is_a_minute_at_most_when_a_header_asks_for_more(
+    headers: dict[str, str], seconds: float | None
+):
     assert read_wait(headers, now=NOW) == (None if seconds is None else pytest.approx(seconds, abs=0.01))
 
 
@@ -65,7 +67,7 @@ def test_read_wait_believes_a_minute_at_most(headers: dict[str, str], seconds: f
         st.datetimes().map(lambda at: at.strftime("%a, %d %b %Y %H:%M:%S GMT")),
     ),
 )
-def test_read_wait_is_within_its_bounds_whatever_stands_there(name: str, text: str):
+def test_read_wait_is_within_its_limits_when_the_header_is_anything(name: str, text: str):
     assert 0 <= (read_wait({name: text}) or 0) <= LONGEST_WAIT
 
 
@@ -73,7 +75,9 @@ def test_read_wait_is_within_its_bounds_whatever_stands_there(name: str, text: s
     ("status", "sent"),
     [(400, 1), (401, 1), (404, 1), (409, 1), (408, 2), (429, 2), (500, 2), (501, 2), (503, 2)],
 )
-def test_only_what_may_pass_is_sent_again_whatever_it_says(make: Make, net: Net, status: int, sent: int):
+def test_request_is_retried_only_when_the_failure_may_be_temporary(
+    make: Make, net: Net, status: int, sent: int
+):
     net.web.status = status
     net.web.headers["Retry-After"] = "0"
     net.web.body = REFUSAL
@@ -82,8 +86,8 @@ def test_only_what_may_pass_is_sent_again_whatever_it_says(make: Make, net: Net,
     assert len(net.web.requests) == sent
 
 
-class Sleepless(RequestsTransport):  # type: ignore[misc] # azure-core imports it when it is asked for
-    """Notes how long it would have slept."""
+class Sleepless(RequestsTransport):  # type: ignore[misc] # azure-core imports it lazily
+    """Records how long it would have slept."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -106,7 +110,7 @@ class AioSleepless(AioHttpTransport):  # type: ignore[misc] # as above
 
 @pytest.mark.parametrize("twin", ["sync", "aio"])
 @pytest.mark.parametrize(
-    ("said", "waited"),
+    ("header", "waited"),
     [
         ("86400", 60),
         ("inf", 60),
@@ -116,12 +120,14 @@ class AioSleepless(AioHttpTransport):  # type: ignore[misc] # as above
         ("nan", 1.6),
     ],
 )
-def test_service_is_waited_for_a_minute_at_most(net: Net, twin: str, said: str, waited: float):
+def test_retry_waits_a_minute_at_most_when_a_service_asks_for_more(
+    net: Net, twin: str, header: str, waited: float
+):
     mount = Mount(net.home / "certs")
     mount.swap(render_file(issue()))
     net.web.status = 429
     net.web.body = REFUSAL
-    net.web.headers["Retry-After"] = said
+    net.web.headers["Retry-After"] = header
     settings: dict[str, Any] = {"connection_verify": str(net.authority.file)}
     options: Any = {"authority": f"https://127.0.0.1:{net.web.port}", "retry_total": 2}
     if twin == "sync":
@@ -153,7 +159,7 @@ def test_service_is_waited_for_a_minute_at_most(net: Net, twin: str, said: str, 
     assert max(slept) <= LONGEST_WAIT
 
 
-def test_refusal_is_told_at_once_when_its_wait_would_end_after_the_timeout(local_azure: LocalAzure):
+def test_refusal_is_raised_at_once_when_its_wait_would_exceed_the_timeout(local_azure: LocalAzure):
     throttled = local_azure.faults.add("data_plane", status=429, retry_after=50)
     with (
         dataplane.ManagedIdentityDataPlaneClientFactory(

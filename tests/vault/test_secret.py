@@ -92,7 +92,7 @@ NEEDED_ORDER = [
         ("not_after", "2026-11-23T10:00:00Z", "later than not_before"),
         ("client_secret", "-----BEGIN PRIVATE KEY-----", "expected base64"),
         ("client_secret", make_client_secret(key_of=1), "belongs to another certificate"),
-        ("client_secret", "c2VudGluZWw=", "neither a PEM bundle nor a PKCS#12"),
+        ("client_secret", "c2VudGluZWw=", "expected a PEM bundle or a PKCS#12"),
         ("client_id", "me", "expected a UUID"),
         ("not_before", "-----BEGIN PRIVATE KEY-----", "expected an RFC 3339 time with a zone"),
         ("authentication_endpoint", "http://login.example/", "expected an https URL"),

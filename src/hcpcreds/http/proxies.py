@@ -89,7 +89,7 @@ class Proxies:
         return None
 
     def _read(self, name: str) -> tuple[str, str]:
-        """Read a variable; the lower-case name takes precedence even if it is empty, to switch a proxy off."""
+        """Read a variable; the lower-case name takes precedence even if empty, to switch a proxy off."""
         variable = name if name in self._environment else name.upper()
         return variable, self._environment.get(variable, "").strip()
 
