@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from hcpcreds._version import __version__
 
 if TYPE_CHECKING:
-    from hcpcreds.credential import UserAssignedIdentityCredential
+    from hcpcreds.credential import CertificateCredential, UserAssignedIdentityCredential
     from hcpcreds.errors import HcpCredsError
 
-__all__ = ["HcpCredsError", "UserAssignedIdentityCredential", "__version__"]
+__all__ = ["CertificateCredential", "HcpCredsError", "UserAssignedIdentityCredential", "__version__"]
 
-_HOMES = {"HcpCredsError": "hcpcreds.errors", "UserAssignedIdentityCredential": "hcpcreds.credential"}
+_HOMES = {
+    "CertificateCredential": "hcpcreds.credential",
+    "HcpCredsError": "hcpcreds.errors",
+    "UserAssignedIdentityCredential": "hcpcreds.credential",
+}
 
 
 def __getattr__(name: str) -> object:

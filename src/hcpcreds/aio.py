@@ -1,5 +1,5 @@
 """The asyncio credential: the same class name, arguments and behaviour as in `hcpcreds`."""
 
-from hcpcreds.credential.aio import UserAssignedIdentityCredential
+from hcpcreds.credential.aio import CertificateCredential, UserAssignedIdentityCredential
 
-__all__ = ["UserAssignedIdentityCredential"]
+__all__ = ["CertificateCredential", "UserAssignedIdentityCredential"]

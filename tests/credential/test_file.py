@@ -115,7 +115,7 @@ ROWS = {
     ),
     "EC key": (with_secret(EC.certificate_pem + EC.key_pem), "Entra ID accepts only RSA"),
     "Ed25519 key": (with_secret(ED25519.certificate_pem + ED25519.key_pem), "Entra ID accepts only RSA"),
-    "PKCS#12 with a password": (with_secret(render_pkcs12(password=b"x")), "PKCS#12 without a password"),
+    "PKCS#12 with a password": (with_secret(render_pkcs12(password=b"x")), "the PKCS#12 is encrypted, and there is no password for it"),
     "PKCS#12 without key": (with_secret(render_pkcs12(key=None)), "holds no private key"),
     "PKCS#12 without certificate": (with_secret(render_pkcs12(certificate=None)), "no certificate"),
     **{

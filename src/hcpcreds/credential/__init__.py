@@ -10,7 +10,7 @@ The logger `hcpcreds.credential` reports what happens. Its records have two addi
 - `token_failed`: a token request failed.
 """
 
-from hcpcreds.credential.credential import UserAssignedIdentityCredential
+from hcpcreds.credential.credential import CertificateCredential, UserAssignedIdentityCredential
 from hcpcreds.credential.status import PreviousCertificate, Status
 
-__all__ = ["PreviousCertificate", "Status", "UserAssignedIdentityCredential"]
+__all__ = ["CertificateCredential", "PreviousCertificate", "Status", "UserAssignedIdentityCredential"]

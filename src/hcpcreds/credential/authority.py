@@ -140,8 +140,12 @@ class Attempt:
 
     def sign_assertion(self) -> str:
         """Sign the assertion."""
-        return self.snapshot.certificate.sign_assertion(
-            client_id=self.snapshot.file.client_id, audience=self.url, now=self.sent.wall
+        file = self.snapshot.file
+        return file.certificate.sign_assertion(
+            client_id=file.client_id,
+            audience=self.url,
+            now=self.sent.wall,
+            certificates=None if file.sends_chain else 0,
         )
 
 

@@ -4,11 +4,10 @@ import dataclasses
 import logging
 import os
 import re
-import time
 import weakref
 from collections.abc import Callable, Generator
 from datetime import timedelta
-from typing import Any, ClassVar, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple
 
 from azure.core.credentials import AccessToken, AccessTokenInfo
 
@@ -25,10 +24,9 @@ from hcpcreds.credential.authority import (
 )
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.registry import open_source
-from hcpcreds.credential.settings import read_cloud_config, read_environment
-from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential.status import Status
+from hcpcreds.credential_file.content import FileFormat
 from hcpcreds.credential_file.file import check_authority
 from hcpcreds.errors import HcpCredsError, InputError, SourceClosedError
 from hcpcreds.fork_locks import first_use
@@ -42,7 +40,7 @@ _GONE_SECONDS: Final = 10.0
 _LONGEST_GONE_SECONDS: Final = 300.0
 _MAX_TOKENS: Final = 1_000
 
-_TENANT: Final = re.compile(r"[0-9a-zA-Z](?:[0-9a-zA-Z.-]*[0-9a-zA-Z])?")
+TENANT: Final = re.compile(r"[0-9a-zA-Z](?:[0-9a-zA-Z.-]*[0-9a-zA-Z])?")
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 """A scope-token of RFC 6749, appendix A.4."""
 
@@ -110,28 +108,29 @@ class CredentialBase:
     _flights: dict[Any, Any]
     """The requests in progress."""
 
-    def __init__(  # noqa: PLR0913 (the promised arguments)
+    def __init__(  # noqa: PLR0913 (the credentials' arguments)
         self,
         path: str | os.PathLike[str],
+        file_format: FileFormat,
         *,
-        cloud: str | None = None,
-        authority: str | None = None,
-        backstop: timedelta = DEFAULT_BACKSTOP,
-        poll: bool = False,
-        on_reload: Callable[[Status], None] | None = None,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-        **kwargs: Any,
+        cloud: str | None,
+        authority: str | None,
+        backstop: timedelta,
+        poll: bool,
+        on_reload: Callable[[Status], None] | None,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        settings: dict[str, Any],
     ) -> None:
         self._cloud = None if cloud is None else get_cloud(cloud)
         self._authority = check_authority(authority)
         if backstop <= timedelta(0):
             raise InputError("backstop", ["expected more than zero seconds"])
-        if kwargs.get("proxies"):
+        if settings.get("proxies"):
             with first_use:
                 from hcpcreds.http.proxies import Proxies  # noqa: PLC0415 (imported when it is needed)
 
-            Proxies(kwargs["proxies"], None)
+            Proxies(settings["proxies"], None)
         self._on_reload = on_reload
         self._clock = clock
         self._monotonic = monotonic
@@ -141,10 +140,11 @@ class CredentialBase:
         self._cached: dict[tuple[Any, ...], CachedToken] = {}
         self._flights = {}
         self._gone: _Gone | None = None
-        self._settings = kwargs
+        self._settings = settings
         self._network: Any = None
         self._source, release = open_source(
             path,
+            file_format,
             backstop=backstop,
             poll=poll,
             read=self._reads_at_once,
@@ -154,33 +154,6 @@ class CredentialBase:
         )
         self._finalizer = weakref.finalize(self, release)
         self._finalizer.atexit = False
-
-    @classmethod
-    def from_environment(cls, **kwargs: Any) -> Self:
-        """Create a credential for the file that `MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH` names.
-
-        Args:
-            **kwargs: As for the class.
-
-        Raises:
-            InputError: The variable is not set.
-        """
-        return cls(read_environment(), **kwargs)
-
-    @classmethod
-    def from_cloud_config(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
-        """Create a credential for the file that a cloud config names in `aadMSIDataPlaneIdentityPath`.
-
-        Args:
-            path: The cloud config (cloud.conf).
-            **kwargs: As for the class; `cloud` defaults to the cloud in the config.
-
-        Raises:
-            InputError: There is no such cloud config, or it names no credential file, or an unknown cloud.
-        """
-        config = read_cloud_config(path)
-        kwargs.setdefault("cloud", config.cloud)
-        return cls(config.path, **kwargs)
 
     def status(self) -> Status:
         """Return the current status: identity, certificate, last error, and so on; never a secret."""
@@ -208,7 +181,7 @@ class CredentialBase:
             problems.append(
                 "scopes: expected at least one, for instance https://management.azure.com/.default"
             )
-        if tenant_id is not None and not (isinstance(tenant_id, str) and _TENANT.fullmatch(tenant_id)):
+        if tenant_id is not None and not (isinstance(tenant_id, str) and TENANT.fullmatch(tenant_id)):
             problems.append("tenant_id: expected a UUID or a domain name")
         if claims and not _are_claims(claims):
             problems.append("claims: expected a JSON object whose access_token, if present, is an object")

@@ -12,6 +12,7 @@ from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOpt
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.core.rest import HttpResponse
 
+from hcpcreds.credential.arguments import CertificateArguments, ManagedIdentityArguments
 from hcpcreds.credential.authority import (
     Attempt,
     Failure,
@@ -40,33 +41,8 @@ _GRACE_SECONDS: Final = 0.05
 """How long a waiting caller lets the caller that created a flight begin it."""
 
 
-class UserAssignedIdentityCredential(CredentialBase):
-    """Azure tokens for a managed identity, from its mounted credential file.
-
-    An Azure SDK credential (`TokenCredential`, `SupportsTokenInfo`). It reads the file when it is created and
-    whenever the file changes. An invalid file is reported, and the last valid one stays in use. If there is
-    no valid file yet, `get_token` raises the error, not the constructor: the file may be mounted later, and
-    `ChainedTokenCredential` may continue.
-
-    Args:
-        path: The credential file inside its mount, for instance `/mnt/certs/ingress`.
-        cloud: Name of the Azure cloud. A file that names an authority of another cloud is refused.
-        authority: `https` URL of the token authority, instead of the one in the file.
-        backstop: Longest time between two reads of the file, even if no change is noticed.
-        poll: Read the file every second instead of watching it: for network file systems.
-        on_reload: Called with the status after a later credential has replaced another one (so not after the
-            first), on the watcher's thread: return quickly. Exceptions are logged.
-        clock: Unix time; for tests.
-        monotonic: Seconds on a clock that cannot be set; for tests.
-        **kwargs: azure-core's keyword arguments (`transport`, `connection_verify`, `proxies`, `retry_total`,
-            `connection_timeout`, ...). The caller closes its own `transport`. Timeouts default to 30 s.
-            Bodies are never logged, because they contain assertions and tokens.
-
-    Raises:
-        InputError: An argument is invalid.
-
-    It may be used from any thread, and after `fork`.
-    """
+class SyncCredential(CredentialBase):
+    """The part of a credential that waits and sends."""
 
     _reads_at_once = True
     _flights: dict[TokenRequest, Flight]
@@ -254,6 +230,80 @@ class UserAssignedIdentityCredential(CredentialBase):
             from hcpcreds.http.sync import make_transport
 
             return assemble(Pipeline, make_transport, BoundedRetryPolicy, self._settings, self._get_network())
+
+
+class UserAssignedIdentityCredential(ManagedIdentityArguments, SyncCredential):
+    """Azure tokens for a managed identity, from its mounted credential file.
+
+    An Azure SDK credential (`TokenCredential`, `SupportsTokenInfo`). It reads the file when it is created and
+    whenever the file changes. An invalid file is reported, and the last valid one stays in use. If there is
+    no valid file yet, `get_token` raises the error, not the constructor: the file may be mounted later, and
+    `ChainedTokenCredential` may continue.
+
+    Args:
+        path: The credential file inside its mount, for instance `/mnt/certs/ingress`.
+        cloud: Name of the Azure cloud. A file that names an authority of another cloud is refused.
+        authority: `https` URL of the token authority, instead of the one in the file.
+        backstop: Longest time between two reads of the file, even if no change is noticed.
+        poll: Read the file every second instead of watching it: for network file systems.
+        on_reload: Called with the status after a later credential has replaced another one (so not after the
+            first), on the watcher's thread: return quickly. Exceptions are logged.
+        clock: Unix time; for tests.
+        monotonic: Seconds on a clock that cannot be set; for tests.
+        **kwargs: azure-core's keyword arguments (`transport`, `connection_verify`, `proxies`, `retry_total`,
+            `connection_timeout`, ...). The caller closes its own `transport`. Timeouts default to 30 s.
+            Bodies are never logged, because they contain assertions and tokens.
+
+    Raises:
+        InputError: An argument is invalid.
+
+    It may be used from any thread, and after `fork`.
+    """
+
+
+class CertificateCredential(CertificateArguments, SyncCredential):
+    """Azure tokens for a service principal, from its mounted certificate: azure-identity's, and it reloads.
+
+    Takes the arguments of `azure.identity.CertificateCredential`, and works like
+    `UserAssignedIdentityCredential`: it reads the file when it is created and whenever the file changes. The
+    leaf is the certificate that the private key belongs to, wherever it stands. A certificate replaces
+    another one if it became valid later. An invalid file is reported, and the last valid one stays in use. If
+    there is no valid file yet, `get_token` raises the error, not the constructor.
+
+    Args:
+        path_or_tenant_id: The file with the certificate and its private key, PEM or PKCS#12, inside its
+            mount; `tenant_id` and `client_id` are then given by name. Also, as for azure-identity, the
+            tenant, with `client_id` and `certificate_path` after it.
+        client_id: The service principal's client (application) id.
+        certificate_path: The file, if it is not the first argument.
+        tenant_id: The service principal's tenant, a UUID or a domain name.
+        password: Decrypts the key or the PKCS#12; a `str` is encoded as UTF-8.
+        password_file: A file that holds the password, without the line break at its end. It is watched too,
+            so that a rotation may change both.
+        send_certificate_chain: Send the certificates with each token request (`x5c`): needed where Entra ID
+            trusts the application by the subject name and issuer of its certificate.
+        authority: The token authority, a host name or an `https` URL. The default is `AZURE_AUTHORITY_HOST`,
+            else Entra ID's public cloud.
+        additionally_allowed_tenants: Other tenants for which `get_token` may request tokens; `*` stands for
+            any.
+        disable_instance_discovery: Ignored: the authority is never looked up elsewhere.
+        certificate_data: Refused: what is not a file cannot rotate.
+        cache_persistence_options: Refused: tokens are kept in memory only.
+        backstop: Longest time between two reads of the file, even if no change is noticed.
+        poll: Read the file every second instead of watching it: for network file systems.
+        on_reload: Called with the status after a later credential has replaced another one (so not after the
+            first), on the watcher's thread: return quickly. Exceptions are logged.
+        clock: Unix time; for tests.
+        monotonic: Seconds on a clock that cannot be set; for tests.
+        **kwargs: azure-core's keyword arguments (`transport`, `connection_verify`, `proxies`, `retry_total`,
+            `connection_timeout`, ...). The caller closes its own `transport`. Timeouts default to 30 s.
+            Bodies are never logged, because they contain assertions and tokens.
+
+    Raises:
+        InputError: An argument is invalid.
+
+    It may be used from any thread, and after `fork`.
+    """
 
 
 class _AbandonedError(ClientAuthenticationError):

@@ -1,4 +1,4 @@
-"""The sources of this process: one for each path."""
+"""The sources of this process: one for each path and the format in which it is read."""
 
 import functools
 import os
@@ -7,16 +7,18 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from hcpcreds.credential.source import CredentialSource, Listener
+from hcpcreds.credential_file.content import FileFormat
 from hcpcreds.fork_locks import first_use, signing
 from hcpcreds.watch import make_absolute
 from hcpcreds.watch.shared import shared_watcher
 
-_sources: dict[str, CredentialSource] = {}
+_sources: dict[tuple[str, FileFormat], CredentialSource] = {}
 _lock = threading.Lock()
 
 
 def open_source(  # noqa: PLR0913 (all keywords)
     path: str | os.PathLike[str],
+    file_format: FileFormat,
     *,
     backstop: timedelta,
     poll: bool,
@@ -29,6 +31,7 @@ def open_source(  # noqa: PLR0913 (all keywords)
 
     Args:
         path: The credential file, which need not exist.
+        file_format: How it is read; equal ones share the source.
         backstop: Longest time between two reads; the shortest value of all users counts.
         poll: Whether to read the file every second instead of watching it; one user is enough.
         read: Whether to read the file before returning if the source has no credential yet; otherwise the
@@ -44,13 +47,16 @@ def open_source(  # noqa: PLR0913 (all keywords)
         InputError: No file can have this path, or other users passed another clock.
     """
     path = make_absolute(path)
+    key = path, file_format
     with _lock:
-        source = _sources.get(path)
+        source = _sources.get(key)
         is_new = source is None
         if source is None:
-            source = CredentialSource(path, backstop=backstop, clock=clock, watcher=shared_watcher)
+            source = CredentialSource(
+                path, file_format, backstop=backstop, clock=clock, watcher=shared_watcher
+            )
         source.join(clock=clock, uses_authority=uses_authority, listener=listener)
-        _sources[path] = source
+        _sources[key] = source
         source.users += 1
         source.backstop = min(source.backstop, backstop)
     if read and source.snapshot is None:
@@ -58,21 +64,21 @@ def open_source(  # noqa: PLR0913 (all keywords)
     if is_new or poll:
         source.start_watching(poll=poll)
     # Released on the watcher's thread: a finalizer may run anywhere, even where the lock is held.
-    return source, functools.partial(_request_release, source)
+    return source, functools.partial(_request_release, source, key)
 
 
-def _request_release(source: CredentialSource) -> None:
+def _request_release(source: CredentialSource, key: tuple[str, FileFormat]) -> None:
     source.left.append(None)
-    source.post(functools.partial(_release, source))
+    source.post(functools.partial(_release, source, key))
 
 
-def _release(source: CredentialSource) -> None:
+def _release(source: CredentialSource, key: tuple[str, FileFormat]) -> None:
     with _lock:
         source.left.popleft()
         source.users -= 1
         if source.users > 0:
             return
-        del _sources[source.path]
+        del _sources[key]
     source.stop_watching()
 
 

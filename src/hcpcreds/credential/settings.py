@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,11 @@ from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH, MANAGED_AZU
 from hcpcreds.credential_file.file import MAX_FILE_BYTES, read_small_file
 from hcpcreds.errors import InputError
 
+_CERTIFICATE_VARIABLES: Final = {
+    "AZURE_CLIENT_CERTIFICATE_PATH": "the path of the certificate file",
+    "AZURE_TENANT_ID": "the service principal's tenant",
+    "AZURE_CLIENT_ID": "the service principal's client id",
+}
 _MAX_NAME: Final = 255
 """Maximum number of characters in a file name."""
 
@@ -53,6 +58,29 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> str:
         )
     _check_path(path, "environment", MANAGED_AZURE_CREDENTIALS_FILE_PATH)
     return path if "/" in path else f"{MANAGED_AZURE_CERTIFICATE_MOUNT_PATH}/{path}"
+
+
+def read_certificate_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Read the arguments of a `CertificateCredential` from the variables of azure-identity.
+
+    Raises:
+        InputError: One of the three that are required is not set.
+    """
+    missing = [name for name in _CERTIFICATE_VARIABLES if not environment.get(name)]
+    if missing:
+        raise InputError(
+            "environment",
+            [f"{name}: not set; expected {_CERTIFICATE_VARIABLES[name]}" for name in missing],
+        )
+    path, tenant_id, client_id = (environment[name] for name in _CERTIFICATE_VARIABLES)
+    _check_path(path, "environment", "AZURE_CLIENT_CERTIFICATE_PATH")
+    return {
+        "certificate_path": path,
+        "tenant_id": tenant_id,
+        "client_id": client_id,
+        "password": environment.get("AZURE_CLIENT_CERTIFICATE_PASSWORD") or None,
+        "send_certificate_chain": bool(environment.get("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN")),
+    }
 
 
 def _check_path(path: str, where: str, key: str) -> None:

@@ -5,11 +5,10 @@ the current snapshot by reading one attribute, without a lock.
 """
 
 import copy
-import hashlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -30,7 +29,7 @@ from hcpcreds.credential.state import (
     list_usable,
 )
 from hcpcreds.credential.status import PreviousCertificate, Status
-from hcpcreds.credential_file.file import parse_credential_file, read_credential_file
+from hcpcreds.credential_file.content import Content, FileFormat
 from hcpcreds.errors import (
     CredentialExpiredError,
     HcpCredsError,
@@ -60,11 +59,12 @@ class CredentialSource:
     __slots__ = (
         "__weakref__",
         "_clock",
+        "_format",
         "_listeners",
         "_lock",
         "_state",
-        "_watch",
         "_watcher",
+        "_watches",
         "backstop",
         "left",
         "path",
@@ -75,6 +75,7 @@ class CredentialSource:
     def __init__(
         self,
         path: str,
+        file_format: FileFormat,
         *,
         backstop: timedelta,
         clock: Callable[[], float],
@@ -88,7 +89,9 @@ class CredentialSource:
         self.post = watcher.post
         """Queue a callable on the watcher's thread; callables run in order."""
         self._watcher = watcher
-        self._watch: Watch | None = None
+        self._format = file_format
+        self._watches: tuple[Watch, ...] = ()
+        """One for each file that is read; that of the credential first."""
         self._clock = clock
         self._lock = threading.Lock()
         self._state = SourceState(path=path)
@@ -136,19 +139,22 @@ class CredentialSource:
 
     def start_watching(self, *, poll: bool) -> None:
         """Reload the file whenever it changes; with `poll`, read it every second."""
-        watch = self._watcher.watch(self.path, self._reload_again, poll=poll)
+        watches = tuple(
+            self._watcher.watch(path, self._reload_again, poll=poll)
+            for path in (self.path, *self._format.other_paths)
+        )
         with self._lock:
-            first, self._watch = self._watch, self._watch or watch
-        if first is not None:
-            watch.close()
-            first.check_soon(poll=poll)
+            first, self._watches = self._watches, self._watches or watches
+        if first:
+            _close(watches)
+        for watch in first:
+            watch.check_soon(poll=poll)
 
     def stop_watching(self) -> None:
         """Stop watching the file."""
         with self._lock:
-            watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
+            watches, self._watches = self._watches, ()
+        _close(watches)
 
     def _reload_again(self) -> float:
         self.reload()
@@ -160,14 +166,14 @@ class CredentialSource:
         Args:
             deliver: How to call the listeners. Call them directly only on the watcher's thread.
 
-        Blocks on one small read. Never raises.
+        Blocks on one or two small reads. Never raises.
         """
         try:
-            content = read_credential_file(self.path)
+            content = self._format.read(self.path)
         except MountError as error:
             self._handle(Unreadable(_copy(error)), deliver=deliver)
             return
-        digest = hashlib.sha256(content).digest()
+        digest = content.digest
         if digest == self._state.digest:
             self._handle(Unchanged(was_read=True), deliver=deliver)
         else:
@@ -224,8 +230,8 @@ class CredentialSource:
 
     def status(self) -> Status:
         """Return the current status."""
-        watch = self._watch
-        watch_mode = watch.mode if watch is not None else "watching"
+        watches = self._watches
+        watch_mode = watches[0].mode if watches else "watching"
         self._watcher.keep_running()
         state = self._state
         snapshot, previous = state.snapshot, state.previous
@@ -252,9 +258,9 @@ class CredentialSource:
             refused=state.refused_at is not None,
         )
 
-    def _parse(self, content: bytes, digest: bytes) -> Unusable | Usable:
+    def _parse(self, content: Content, digest: bytes) -> Unusable | Usable:
         try:
-            return Usable(parse_credential_file(content, path=self.path, now=self._now()), digest)
+            return Usable(self._format.parse(content, path=self.path, now=self._now()), digest)
         except MountFormatError as error:
             return Unusable(digest, _copy(error))
         except Exception as error:  # noqa: BLE001 (no file may stop the process; the text may contain a secret)
@@ -281,6 +287,11 @@ class CredentialSource:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
+
+
+def _close(watches: Iterable[Watch]) -> None:
+    for watch in watches:
+        watch.close()
 
 
 def _copy(error: HcpCredsError) -> HcpCredsError:

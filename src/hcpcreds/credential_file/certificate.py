@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from hcpcreds.credential_file.der import OCTET_STRING, SEQUENCE, read_all, read_first
+from hcpcreds.credential_file.encryption import Decrypter
 from hcpcreds.credential_file.pkcs12 import open_pkcs12
 from hcpcreds.credential_file.rsa_key import read_rsa_key
 from hcpcreds.fork_locks import signing
@@ -30,6 +32,7 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 """Assumed difference between this machine's clock and the authority's: a certificate is used from this long
 before its not_before until this long after its not_after. The authority makes the final decision."""
 
+_CERTIFICATE_LABELS: Final = (b"CERTIFICATE", b"X509 CERTIFICATE")
 _PSS = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=SHA256.digest_size)
 
 
@@ -46,6 +49,14 @@ class Certificate:
     key: rsa.RSAPrivateKey = field(repr=False)
     unused: int = 0
     """Number of other certificates for the same key in the bundle."""
+
+    def find_unusual(self) -> Iterator[str]:
+        """Find what is unusual about the bundle, and how it was resolved."""
+        if self.unused:
+            yield (
+                f"holds {self.unused + 1} certificates for its key; "
+                f"using the one that expires at {self.not_after:%Y-%m-%dT%H:%M:%SZ}"
+            )
 
     def sign_assertion(
         self,
@@ -93,18 +104,24 @@ class Certificate:
         return f"{signed}.{_encode(signature)}"
 
 
-def parse_certificate(secret: bytes, *, now: datetime | None = None) -> Certificate:
-    """Parse a PEM bundle, or a PKCS#12 without a password.
+def parse_certificate(
+    secret: bytes, *, password: bytes | None = None, now: datetime | None = None
+) -> Certificate:
+    """Parse a PEM bundle or a PKCS#12.
 
     Args:
         secret: The bundle.
+        password: UTF-8; opens what is encrypted. None opens what is not, or with the empty password.
         now: Aware time; of several certificates for the key, the latest that is valid at this time is chosen.
             Defaults to the current time.
 
     Raises:
+        PasswordError: The bundle is encrypted, and the password does not open it.
         ValueError: The bundle has no certificate with its RSA key. The text reveals nothing of the secret.
     """
-    keys, certificates = _open_bundle(secret)
+    keys, certificates = _open_bundle(secret, password)
+    if not keys and certificates:
+        raise ValueError("the bundle holds certificates, but no private key")
     if len(keys) != 1:
         raise ValueError(f"the bundle holds {len(keys) or 'no'} private keys; expected one")
     key = read_rsa_key(keys[0])
@@ -131,40 +148,79 @@ def parse_certificate(secret: bytes, *, now: datetime | None = None) -> Certific
     )
 
 
-def find_certificates(secret: bytes) -> list[x509.Certificate]:
+def find_certificates(secret: bytes, *, password: bytes | None = None) -> list[x509.Certificate]:
     """List the certificates in a PEM bundle or a PKCS#12, whatever keys it has.
 
     Raises:
         ValueError: The bundle cannot be opened, or one of the certificates cannot be parsed.
     """
-    return _open_bundle(secret)[1]
+    if is_pem(secret):
+        certificates = [body for label, body in _split_pem(secret) if label in _CERTIFICATE_LABELS]
+        return _load([_decode_pem(each, "a certificate") for each in certificates])
+    return _open_bundle(secret, password)[1]
 
 
-def _open_bundle(secret: bytes) -> tuple[Sequence[bytes], list[x509.Certificate]]:
+def is_pem(content: bytes) -> bool:
+    """Return whether a file is PEM, whatever stands before its first block."""
+    return b"-----BEGIN " in content
+
+
+def _open_bundle(secret: bytes, password: bytes | None) -> tuple[Sequence[bytes], list[x509.Certificate]]:
     """Return the unparsed keys (DER) and the certificates of a bundle, without duplicates."""
     if len(secret) > MAX_SECRET_BYTES:
         raise ValueError(f"the bundle is larger than {MAX_SECRET_BYTES} bytes")
-    contents: tuple[Sequence[bytes], Sequence[bytes]]
-    contents = _read_pem(secret) if b"-----BEGIN " in secret else open_pkcs12(secret)
-    keys, certificates = contents
+    keys: Sequence[bytes]
+    certificates: Sequence[bytes]
+    if is_pem(secret):
+        keys, certificates = _read_pem(secret, password)
+    elif is_der_certificate(secret):
+        keys, certificates = (), (secret,)
+    else:
+        keys, certificates = open_pkcs12(secret, password=password)
+    return keys, _load(certificates)
+
+
+def is_der_certificate(content: bytes) -> bool:
+    """Return whether a file is one certificate in DER, and so without a key."""
+    try:
+        x509.load_der_x509_certificate(content)
+    except (ValueError, x509.InvalidVersion):
+        return False
+    return True
+
+
+def _load(certificates: Sequence[bytes]) -> list[x509.Certificate]:
     if len(certificates) > _MAX_CERTIFICATES:
         raise ValueError(f"the bundle holds more than {_MAX_CERTIFICATES} certificates")
     try:
-        return keys, [x509.load_der_x509_certificate(each) for each in dict.fromkeys(certificates)]
+        return [x509.load_der_x509_certificate(each) for each in dict.fromkeys(certificates)]
     except (ValueError, x509.InvalidVersion):
         raise ValueError("a certificate in the bundle cannot be parsed") from None
 
 
-def _read_pem(secret: bytes) -> tuple[list[bytes], list[bytes]]:
+def _read_pem(secret: bytes, password: bytes | None) -> tuple[list[bytes], list[bytes]]:
     keys, certificates = [], []
+    decrypter = Decrypter("the private key", password)
     for label, body in _split_pem(secret):
         if label.endswith(b"PRIVATE KEY"):
-            if b"ENCRYPTED" in label or b"ENCRYPTED" in body:
-                raise ValueError("the private key is encrypted; expected one without a password")
-            keys.append(_decode_pem(body, "the private key"))
-        elif label in (b"CERTIFICATE", b"X509 CERTIFICATE"):
+            keys.append(_read_pem_key(label, body, decrypter))
+        elif label in _CERTIFICATE_LABELS:
             certificates.append(_decode_pem(body, "a certificate"))
     return keys, certificates
+
+
+def _read_pem_key(label: bytes, body: bytes, decrypter: Decrypter) -> bytes:
+    headers, blank, older = body.replace(b"\r", b"").partition(b"\n\n")
+    if blank and b"ENCRYPTED" in headers:
+        return decrypter.decrypt_pem(headers, _decode_pem(older, "the private key"))
+    der = _decode_pem(body, "the private key")
+    if b"ENCRYPTED" not in label:
+        return der
+    try:
+        algorithm, ciphertext = read_all(read_first(der, SEQUENCE), SEQUENCE, OCTET_STRING)
+    except ValueError:
+        raise ValueError("the private key in the PEM bundle cannot be parsed") from None
+    return decrypter.decrypt(algorithm, ciphertext)
 
 
 def _split_pem(secret: bytes) -> Iterator[tuple[bytes, bytes]]:

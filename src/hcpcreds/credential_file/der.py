@@ -78,3 +78,15 @@ def read_all(data: bytes, *tags: int) -> list[bytes]:
     if tuple(each.tag for each in elements[: len(tags)]) != tags:
         raise ValueError("another type")
     return [each.content for each in elements]
+
+
+def encode_oid(text: str) -> bytes:
+    """Encode the content of an OBJECT IDENTIFIER from its dotted form."""
+    first, second, *numbers = map(int, text.split("."))
+    encoded = bytearray([40 * first + second])
+    for number in numbers:
+        groups = [number & 0x7F]
+        while number := number >> 7:
+            groups.append(number & 0x7F | 0x80)
+        encoded += bytes(groups[::-1])
+    return bytes(encoded)

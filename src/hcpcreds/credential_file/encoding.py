@@ -4,13 +4,16 @@ import base64
 import binascii
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 Encoding = Literal["utf-8", "base64", "hex"]
 
+_DER: Final = b"\x30\x82"
+"""A SEQUENCE of 256 bytes to 64 KiB."""
+
 
 def undo_encoding(content: bytes) -> tuple[Encoding, bytes]:
-    """Recognize the encoding of a credential's JSON and decode it; other content counts as utf-8."""
+    """Recognize the encoding of JSON, PEM or DER and decode it; other content counts as utf-8."""
     text = b"".join(content.split())
     decoders: tuple[tuple[Encoding, Callable[[bytes], bytes]], ...] = (
         ("hex", binascii.unhexlify),
@@ -21,6 +24,6 @@ def undo_encoding(content: bytes) -> tuple[Encoding, bytes]:
             decoded = decode(text)
         except (binascii.Error, ValueError):
             continue
-        if decoded.lstrip().startswith(b"{"):
+        if decoded.startswith(_DER) or decoded.lstrip().startswith((b"{", b"-----BEGIN ")):
             return encoding, decoded
     return "utf-8", content

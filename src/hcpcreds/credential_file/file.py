@@ -41,6 +41,11 @@ _BYTE_ORDER_MARKS: Final = {
     codecs.BOM_UTF16_BE: "the file is UTF-16; expected UTF-8",
 }
 
+_FOREIGN: Final = {
+    b"-----BEGIN ": "the file holds PEM, as of a service principal (CertificateCredential)",
+    b"\0": "the file contains NUL bytes",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialFile:
@@ -53,6 +58,8 @@ class CredentialFile:
     certificate: Certificate = field(repr=False)
     not_before: datetime
     not_after: datetime
+    sends_chain: bool = True
+    """Whether the assertions that the certificate signs carry its chain."""
     warnings: tuple[str, ...] = ()
     """What is unusual, and how it was resolved."""
 
@@ -68,7 +75,7 @@ def read_credential_file(path: str) -> bytes:
     try:
         return read_small_file(path)
     except OSError as error:
-        raise _describe_unreadable(path, error) from None
+        raise describe_unreadable(path, error) from None
     except ValueError as error:
         raise MountFormatError(
             f"{path} {error}", hint="Name the file inside the mount, not its directory."
@@ -163,11 +170,8 @@ def _find_unusual(times: dict[str, datetime | None], certificate: Certificate) -
     for key, value in times.items():
         if value is None:
             yield f"{key} is missing; using the certificate's {key}"
-    if certificate.unused:
-        yield (
-            f"client_secret: holds {certificate.unused + 1} certificates for its key; "
-            f"using the one that expires at {certificate.not_after:%Y-%m-%dT%H:%M:%SZ}"
-        )
+    for warning in certificate.find_unusual():
+        yield f"client_secret: {warning}"
 
 
 def decode_secret(text: str) -> bytes:
@@ -247,9 +251,9 @@ def _recognize(content: bytes) -> str | None:
             return reason
     if content[:2] in (b"{\0", b"\0{"):
         return "the file is UTF-16; expected UTF-8"
-    if b"\0" in content:
-        return "expected a JSON object: the file contains NUL bytes"
-    return None
+    return next(
+        (f"expected a JSON object: {reason}" for mark, reason in _FOREIGN.items() if mark in content), None
+    )
 
 
 def _describe(error: Exception) -> str:
@@ -277,20 +281,27 @@ def assume_utc(time: datetime) -> datetime:
         raise ValueError("expected a time within the years 1 to 9999 in UTC") from None
 
 
-def _describe_unreadable(path: str, error: OSError) -> MountError:
+def describe_unreadable(path: str, error: OSError, *, name: str = "credential file") -> MountError:
+    """Build the error for a file that cannot be read.
+
+    Args:
+        path: Its path.
+        error: What the system says.
+        name: What the file is, for the message.
+    """
     reason = os.strerror(error.errno or 0)
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         fault = "is a dangling symlink" if Path(path).is_symlink() else "does not exist"
         return MountAbsentError(
-            f"the credential file {path} {fault}",
+            f"the {name} {path} {fault}",
             hint="It is read as soon as it exists. If it never appears, see the pod's events for the volume.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG):
         return MountFormatError(
-            f"the credential file {path} cannot be opened: {reason}",
+            f"the {name} {path} cannot be opened: {reason}",
             hint="Check the mode and owner of the file, the symlinks in its path, and the container's user.",
         )
-    return MountNotReadyError(f"the credential file {path} cannot be read: {reason}")
+    return MountNotReadyError(f"the {name} {path} cannot be read: {reason}")
 
 
 def _build_error(path: str, problems: list[str]) -> MountFormatError:
