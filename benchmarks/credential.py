@@ -22,6 +22,7 @@ from benchmarks.volumes import FILE_NAME, Writer, write
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds.credential import Status
 from hcpcreds.credential.source import CredentialSource
+from hcpcreds.credential_file.content import MANAGED_IDENTITY
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.settings import Settings
 from hcpcreds.watch import Watcher
@@ -182,7 +183,9 @@ def _measure_rotation(folder: Path, contents: list[bytes]) -> None:
 
 
 def _measure_taking(path: Path, contents: list[bytes]) -> float:
-    source = CredentialSource(str(path), backstop=timedelta(hours=6), clock=time.time, watcher=Watcher())
+    source = CredentialSource(
+        str(path), MANAGED_IDENTITY, backstop=timedelta(hours=6), clock=time.time, watcher=Watcher()
+    )
     taken = []
     for content in contents:
         path.write_bytes(content)

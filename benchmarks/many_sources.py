@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.volumes import FILE_NAME, Writer, write
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.source import CredentialSource
+from hcpcreds.credential_file.content import MANAGED_IDENTITY
 
 SOURCES: Final = 10_000
 ROTATED: Final = 1_000
@@ -58,6 +59,7 @@ def main() -> None:
 def _open(volume: Path) -> CredentialSource:
     source, _ = open_source(
         volume / FILE_NAME,
+        MANAGED_IDENTITY,
         backstop=timedelta(hours=6),
         poll=False,
         read=True,

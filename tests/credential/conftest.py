@@ -1,5 +1,6 @@
 """Fixtures: a local Azure, identities in it, and credentials for them."""
 
+import base64
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -55,6 +56,14 @@ def azure(shared_azure: LocalAzure) -> Iterator[LocalAzure]:
     shared_azure.tokens.lifetime = lifetime
 
 
+def render_json(credential: dict[str, Any]) -> bytes:
+    return json.dumps(credential).encode()
+
+
+def render_pem(credential: dict[str, Any]) -> bytes:
+    return base64.b64decode(credential["client_secret"])
+
+
 class Identity:
     """A managed identity, and the mount that its certificates are written to."""
 
@@ -62,10 +71,12 @@ class Identity:
         self.azure = azure
         self.mount = mount
         self.client_id = str(uuid.uuid4())
+        self.render: Callable[[dict[str, Any]], bytes] = render_json
+        """What is mounted for a credential of the data plane."""
 
     def issue(self, **options: Any) -> bytes:
         """Issue a certificate that is strictly later than the previous one."""
-        return json.dumps(self.azure.issue(self.client_id, private_key=make_key(), **options)).encode()
+        return self.render(self.azure.issue(self.client_id, private_key=make_key(), **options))
 
     def rotate(self, **options: Any) -> str:
         """Issue a certificate, mount it, and return its thumbprint."""
@@ -97,7 +108,8 @@ def get_signer(token: str) -> str:
 class Make:
     """Creates credentials of one kind, and closes them at the end."""
 
-    def __init__(self, *, is_aio: bool, path: Path, options: dict[str, Any]) -> None:
+    def __init__(self, kind: str, *, is_aio: bool, path: Path, options: dict[str, Any]) -> None:
+        self._kind = kind
         self._path = path
         self._options = options
         self._loop = Loop() if is_aio else None
@@ -122,17 +134,35 @@ class Make:
         usual = {name: value for name, value in self._options.items() if name not in options}
         subject: Subject
         if self._loop is None:
-            subject = build(hcpcreds.credential.UserAssignedIdentityCredential, usual)
+            subject = build(getattr(hcpcreds.credential, self._kind), usual)
         else:
-            aio = hcpcreds.aio.UserAssignedIdentityCredential
+            aio = getattr(hcpcreds.aio, self._kind)
             subject = AioSubject(self._loop, lambda: build(aio, usual))
         self._made.append(subject)
         return subject
 
 
-@pytest.fixture(params=["sync", "aio"])
-def make(request: pytest.FixtureRequest, azure: LocalAzure, mount: Mount) -> Iterator[Make]:
-    options = {"connection_verify": str(azure.ca_file), "retry_backoff_factor": 0.01}
-    make = Make(is_aio=request.param == "aio", path=mount.path, options=options)
+def open_make(identity: Identity, kind: str, twin: str, **options: Any) -> Iterator[Make]:
+    options |= {"connection_verify": str(identity.azure.ca_file), "retry_backoff_factor": 0.01}
+    make = Make(kind, is_aio=twin == "aio", path=identity.mount.path, options=options)
     yield make
     make.close()
+
+
+@pytest.fixture(params=["sync", "aio"])
+def make_identity(request: pytest.FixtureRequest, identity: Identity) -> Iterator[Make]:
+    """For what is a managed identity's own."""
+    yield from open_make(identity, "UserAssignedIdentityCredential", request.param)
+
+
+@pytest.fixture(params=["identity", "identity-aio", "certificate", "certificate-aio"])
+def make(request: pytest.FixtureRequest, identity: Identity) -> Iterator[Make]:
+    """For what holds for the credential of a service principal too."""
+    kind, _, twin = request.param.partition("-")
+    if kind == "identity":
+        yield from open_make(identity, "UserAssignedIdentityCredential", twin)
+        return
+    identity.render = render_pem
+    principal = {"tenant_id": identity.azure.tenant_id, "client_id": identity.client_id}
+    options = {"authority": identity.azure.authority, "additionally_allowed_tenants": ["*"]}
+    yield from open_make(identity, "CertificateCredential", twin, **principal, **options)

@@ -102,7 +102,10 @@ def test_pkcs12_is_refused_at_once_when_it_requires_too_many_iterations(name: st
         ),
         (b"\x30\x80" + pfx.pfx(PLAIN)[4:] + b"\0\0", "BER with indefinite lengths"),
         (pfx.pfx(pfx.data(pfx.key_bag(KEY), pfx.key_bag(KEY))), "2 private keys"),
-        ((BUNDLES / "password.pfx").read_bytes(), "the PKCS#12 is encrypted, and there is no password for it"),
+        (
+            (BUNDLES / "password.pfx").read_bytes(),
+            "the PKCS#12 is encrypted, and there is no password for it",
+        ),
         (PEM + bytes(MAX_SECRET_BYTES), "larger than 131072 bytes"),
         (pfx.sequence(*[pfx.sequence()] * 1000), "expected a PEM bundle or a PKCS#12"),
         (b"\x30\x84\xff\xff\xff\xff\x02", "expected a PEM bundle or a PKCS#12"),

@@ -88,7 +88,7 @@ ROWS = {
     "bad base64": (render_file(ISSUED, client_secret="%%%"), "client_secret: expected base64"),
     "empty secret": (render_file(ISSUED, client_secret=""), "expected a PEM bundle or a PKCS#12"),
     "secret of noise": (with_secret(b"noise"), "expected a PEM bundle or a PKCS#12"),
-    "PEM without key": (with_secret(ISSUED.certificate_pem), "no private keys"),
+    "PEM without key": (with_secret(ISSUED.certificate_pem), "certificates, but no private key"),
     "PEM with two keys": (with_secret(PEM + ISSUED.key_pem), "2 private keys"),
     "key without certificate": (with_secret(ISSUED.key_pem), "no certificate"),
     "key of another certificate": (
@@ -115,8 +115,11 @@ ROWS = {
     ),
     "EC key": (with_secret(EC.certificate_pem + EC.key_pem), "Entra ID accepts only RSA"),
     "Ed25519 key": (with_secret(ED25519.certificate_pem + ED25519.key_pem), "Entra ID accepts only RSA"),
-    "PKCS#12 with a password": (with_secret(render_pkcs12(password=b"x")), "the PKCS#12 is encrypted, and there is no password for it"),
-    "PKCS#12 without key": (with_secret(render_pkcs12(key=None)), "holds no private key"),
+    "PKCS#12 with a password": (
+        with_secret(render_pkcs12(password=b"x")),
+        "the PKCS#12 is encrypted, and there is no password for it",
+    ),
+    "PKCS#12 without key": (with_secret(render_pkcs12(key=None)), "holds certificates, but no private key"),
     "PKCS#12 without certificate": (with_secret(render_pkcs12(certificate=None)), "no certificate"),
     **{
         f"{key} missing": (render_file(ISSUED, **{key: ...}), f"{key}: missing")

@@ -23,6 +23,7 @@ from tests.support.waiting import wait_until
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.credential.base import CachedToken
 from hcpcreds.credential.registry import open_source
+from hcpcreds.credential_file.content import MANAGED_IDENTITY
 from hcpcreds.errors import MountFormatError, MountNotReadyError, TokenRefusedError
 from hcpcreds.local.azure.azure import LocalAzure
 
@@ -88,7 +89,9 @@ def test_no_other_certificate_is_tried_when_the_authority_is_only_overloaded(
 @contextmanager
 def key_that_does_not_sign(path: Path) -> Iterator[None]:
     """Replace the key by one that the parser accepts but OpenSSL does not, after the file was accepted."""
-    source, give_back = open_source(path, backstop=timedelta(hours=1), poll=False, read=True, clock=time.time)
+    source, give_back = open_source(
+        path, MANAGED_IDENTITY, backstop=timedelta(hours=1), poll=False, read=True, clock=time.time
+    )
     good = source.snapshot
     assert good is not None
     numbers = make_key().private_numbers()
@@ -117,9 +120,9 @@ def wrap(tag: bytes, content: bytes) -> bytes:
     return tag + (bytes([size]) if size < 128 else bytes([0x80 | len(length)]) + length) + content
 
 
-def test_error_is_about_the_file_when_its_key_cannot_sign(identity: Identity, make: Make):
+def test_error_is_about_the_file_when_its_key_cannot_sign(identity: Identity, make_identity: Make):
     identity.rotate()
-    credential = make()
+    credential = make_identity()
     wait_for_generation(credential, 1)
     with (
         key_that_does_not_sign(identity.mount.path),
@@ -132,9 +135,11 @@ def test_error_is_about_the_file_when_its_key_cannot_sign(identity: Identity, ma
     assert identity.count_requests() == 0
 
 
-def test_previous_certificate_is_used_when_the_current_key_cannot_sign(identity: Identity, make: Make):
+def test_previous_certificate_is_used_when_the_current_key_cannot_sign(
+    identity: Identity, make_identity: Make
+):
     first = identity.rotate()
-    credential = make()
+    credential = make_identity()
     credential.get_token(SCOPE)
     identity.rotate()
     wait_for_generation(credential, 2)

@@ -36,10 +36,10 @@ def render_rejected(*, is_parsed: bool) -> bytes:
 
 @pytest.mark.parametrize("is_parsed", [True, False])
 def test_content_is_not_kept_in_memory_when_it_was_rejected(
-    identity: Identity, make: Make, *, is_parsed: bool
+    identity: Identity, make_identity: Make, *, is_parsed: bool
 ):
     identity.rotate()
-    credential = make()
+    credential = make_identity()
     credential.get_token(SCOPE)
     identity.mount.swap(render_rejected(is_parsed=is_parsed))
     wait_until(lambda: credential.status().last_error)
@@ -47,9 +47,11 @@ def test_content_is_not_kept_in_memory_when_it_was_rejected(
     assert list(find_holders()) == []
 
 
-def test_content_is_not_kept_in_memory_when_its_error_was_raised_to_callers(identity: Identity, make: Make):
+def test_content_is_not_kept_in_memory_when_its_error_was_raised_to_callers(
+    identity: Identity, make_identity: Make
+):
     identity.mount.swap(render_rejected(is_parsed=False))
-    credential = make()
+    credential = make_identity()
     for _ in range(2):
         try:
             credential.get_token(SCOPE)

@@ -20,12 +20,12 @@ JWT = re.compile(r"eyJ[\w-]{20,}")
 
 
 def test_no_secret_is_shown_when_everything_is_logged(
-    identity: Identity, make: Make, azure: LocalAzure, caplog: pytest.LogCaptureFixture
+    identity: Identity, make_identity: Make, azure: LocalAzure, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG)
     content = identity.issue()
     identity.mount.swap(content)
-    credential = make(logging_enable=True, retry_total=1)
+    credential = make_identity(logging_enable=True, retry_total=1)
     shown = [repr(credential), repr(credential.status())]
     tokens = [credential.get_token(SCOPE).token]
     azure.faults.add("entra", status=500, times=2)

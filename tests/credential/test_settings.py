@@ -42,21 +42,21 @@ def test_environment_is_refused_when_the_variable_is_not_a_path(value: str):
 
 
 def test_credential_is_created_when_the_environment_names_its_file(
-    identity: Identity, make: Make, monkeypatch: pytest.MonkeyPatch
+    identity: Identity, make_identity: Make, monkeypatch: pytest.MonkeyPatch
 ):
     identity.rotate()
     monkeypatch.setenv("MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH", str(identity.mount.path))
-    assert make.from_environment().get_token(SCOPE)
+    assert make_identity.from_environment().get_token(SCOPE)
 
 
 def test_credential_is_created_when_a_cloud_config_names_its_file(
-    identity: Identity, make: Make, tmp_path: Path
+    identity: Identity, make_identity: Make, tmp_path: Path
 ):
     identity.rotate()
     config = write_config(
         tmp_path, aadMSIDataPlaneIdentityPath=str(identity.mount.path), cloud="AzurePublicCloud"
     )
-    assert make.from_cloud_config(config).get_token(SCOPE)
+    assert make_identity.from_cloud_config(config).get_token(SCOPE)
 
 
 def write_config(folder: Path, **settings: Any) -> Path:
@@ -173,18 +173,22 @@ def test_null_means_absent_when_a_cloud_config_contains_it(tmp_path: Path, caplo
     assert caplog.text == ""
 
 
-def test_credential_is_created_when_a_cloud_config_names_the_cloud_in_capitals(make: Make, tmp_path: Path):
+def test_credential_is_created_when_a_cloud_config_names_the_cloud_in_capitals(
+    make_identity: Make, tmp_path: Path
+):
     config = write_config(tmp_path, aadMSIDataPlaneIdentityPath=str(tmp_path / "x"), cloud="AZUREPUBLICCLOUD")
-    credential = make.from_cloud_config(config)
+    credential = make_identity.from_cloud_config(config)
     wait_until(
         lambda: credential.status().last_error
     )  # the asyncio credential reads the file in the background
     assert "does not exist" in str(credential.status().last_error)
 
 
-def test_cloud_is_checked_when_a_cloud_config_names_it(make: Make, tmp_path: Path):
+def test_cloud_is_checked_when_a_cloud_config_names_it(make_identity: Make, tmp_path: Path):
     with pytest.raises(InputError, match="unknown cloud 'Nimbus'"):
-        make.from_cloud_config(write_config(tmp_path, aadMSIDataPlaneIdentityPath="/p", cloud="Nimbus"))
+        make_identity.from_cloud_config(
+            write_config(tmp_path, aadMSIDataPlaneIdentityPath="/p", cloud="Nimbus")
+        )
 
 
 @given(

@@ -10,6 +10,7 @@ from tests.support.volume import Mount
 from hcpcreds.credential import UserAssignedIdentityCredential
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.source import DEFAULT_BACKSTOP, CredentialSource
+from hcpcreds.credential_file.content import MANAGED_IDENTITY
 from hcpcreds.credential_file.file import MAX_FILE_BYTES, parse_credential_file
 from hcpcreds.errors import CredentialExpiredError
 
@@ -40,7 +41,7 @@ def source(mount: Mount, clock: StillClock) -> Iterator[CredentialSource]:
     """The source of a credential with its defaults."""
     with UserAssignedIdentityCredential(mount.path, clock=clock):
         source, give_back = open_source(
-            mount.path, backstop=DEFAULT_BACKSTOP, poll=False, read=False, clock=clock
+            mount.path, MANAGED_IDENTITY, backstop=DEFAULT_BACKSTOP, poll=False, read=False, clock=clock
         )
         yield source
         give_back()

@@ -52,9 +52,11 @@ def test_credential_is_unavailable_when_nothing_is_mounted_yet(identity: Identit
     assert get_signer(credential.get_token(SCOPE).token) == thumbprint
 
 
-def test_credential_reports_the_problem_when_the_first_file_is_invalid(identity: Identity, make: Make):
+def test_credential_reports_the_problem_when_the_first_file_is_invalid(
+    identity: Identity, make_identity: Make
+):
     identity.mount.swap(b"{}")
-    credential = make()
+    credential = make_identity()
     with pytest.raises(ClientAuthenticationError, match="client_id: missing") as raised:
         credential.get_token(SCOPE)
     assert isinstance(raised.value, MountFormatError)
@@ -80,11 +82,11 @@ def test_tokens_are_valid_when_they_live_for_a_second(identity: Identity, make: 
     assert identity.count_requests() <= len(seen) + 1
 
 
-def test_token_info_has_the_refresh_time_when_the_authority_gives_one(mount: Any, make: Make):
+def test_token_info_has_the_refresh_time_when_the_authority_gives_one(mount: Any, make_identity: Make):
     with LocalAzure(Settings(refresh_in=600)) as azure:
         identity = Identity(azure, mount)
         identity.rotate()
-        credential = make(connection_verify=str(azure.ca_file))
+        credential = make_identity(connection_verify=str(azure.ca_file))
         info = credential.get_token_info(SCOPE)
         credential.close()
     assert info.refresh_on is not None
@@ -465,9 +467,9 @@ def test_credential_raises_when_it_is_used_after_close(identity: Identity, make:
 
 
 def test_given_authority_takes_precedence_when_the_file_names_another(
-    identity: Identity, make: Make, azure: LocalAzure
+    identity: Identity, make_identity: Make, azure: LocalAzure
 ):
     content = identity.issue().replace(azure.authority.encode(), b"https://login.invalid/")
     assert b"login.invalid" in content
     identity.mount.swap(content)
-    assert make(authority=azure.authority, cloud="AzureChinaCloud").get_token(SCOPE)
+    assert make_identity(authority=azure.authority, cloud="AzureChinaCloud").get_token(SCOPE)

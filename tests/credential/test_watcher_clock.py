@@ -17,6 +17,7 @@ from tests.support.waiting import wait_until
 import hcpcreds.aio
 import hcpcreds.credential
 from hcpcreds.credential.source import DEFAULT_BACKSTOP, CredentialSource
+from hcpcreds.credential_file.content import MANAGED_IDENTITY
 from hcpcreds.watch import Watcher
 
 FIRST = issue()
@@ -47,6 +48,7 @@ class Watch:
         self.watcher = Watcher(monotonic=self.seconds)
         self.source = CredentialSource(
             str(path),
+            MANAGED_IDENTITY,
             backstop=DEFAULT_BACKSTOP,
             clock=self.clock,
             watcher=self.watcher,

@@ -275,8 +275,9 @@ class CertificateCredential(CertificateArguments, AsyncCredential):
             so that a rotation may change both.
         send_certificate_chain: Send the certificates with each token request (`x5c`): needed where Entra ID
             trusts the application by the subject name and issuer of its certificate.
-        authority: The token authority, a host name or an `https` URL. The default is `AZURE_AUTHORITY_HOST`,
-            else Entra ID's public cloud.
+        cloud: Name of the Azure cloud, whose authority is used.
+        authority: The token authority itself, a host name or an `https` URL. Without both, it is
+            `AZURE_AUTHORITY_HOST`, else Entra ID's public cloud.
         additionally_allowed_tenants: Other tenants for which `get_token` may request tokens; `*` stands for
             any.
         disable_instance_discovery: Ignored: the authority is never looked up elsewhere.

@@ -97,6 +97,7 @@ class CertificateArguments(CredentialBase):
         password: str | bytes | None = None,
         password_file: str | os.PathLike[str] | None = None,
         send_certificate_chain: bool = False,
+        cloud: str | None = None,
         authority: str | None = None,
         additionally_allowed_tenants: Collection[str] = (),
         disable_instance_discovery: bool | None = None,  # noqa: ARG002 (there is none)
@@ -137,7 +138,7 @@ class CertificateArguments(CredentialBase):
         principal = ServicePrincipal(
             tenant_id=self._tenant_id,
             client_id=client_id.lower(),
-            authority=_find_authority(authority),
+            authority=_find_authority(authority, cloud),
             password=secret,
             password_file=None if password_file is None else make_absolute(password_file),
             sends_chain=send_certificate_chain,
@@ -197,9 +198,10 @@ class CertificateArguments(CredentialBase):
         return request
 
 
-def _find_authority(authority: str | None) -> str:
+def _find_authority(authority: str | None, cloud: str | None) -> str:
     """Return the authority to use; as for azure-identity, a host alone is one."""
-    given = authority or os.environ.get("AZURE_AUTHORITY_HOST") or get_cloud(DEFAULT_CLOUD).authority
+    named = get_cloud(cloud).authority if cloud else os.environ.get("AZURE_AUTHORITY_HOST")
+    given = authority or named or get_cloud(DEFAULT_CLOUD).authority
     try:
         return parse_authority(given if "://" in given else f"https://{given.strip()}")
     except ValueError as error:
