@@ -83,7 +83,7 @@ _PEM_CIPHERS: Final = {
     b"AES-256-CBC": _aes(32),
     b"DES-EDE3-CBC": _TRIPLE_DES,
 }
-_DEK_INFO: Final = re.compile(rb"DEK-Info: ([A-Z0-9-]+),([0-9A-Fa-f]+)\s")
+_DEK_INFO: Final = re.compile(rb"DEK-Info: ([A-Z0-9-]+),([0-9A-Fa-f]+)(?:\s|$)")
 # By RFC 7292, the empty password is two zero bytes (appendix B.1) or no bytes at all (B.2); writers differ.
 _EMPTY_PASSWORDS: Final = (b"\0\0", b"")
 
