@@ -329,7 +329,7 @@ def test_tenants_are_refused_when_they_are_not_allowed(
     assert principal().get_token(OTHER_SCOPE, tenant_id=other).token
 
 
-class RecordingTransport(RequestsTransport):
+class RecordingTransport(RequestsTransport):  # type: ignore[misc]
     """Keeps the assertions that are sent."""
 
     def __init__(self, **options: Any) -> None:
@@ -443,7 +443,7 @@ def test_credential_is_refused_when_an_argument_is_wrong(change: dict[str, Any],
 def test_authority_is_the_one_that_azure_identity_would_ask(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    arguments: dict[str, str],
+    arguments: dict[str, Any],
     variable: str | None,
     host: str,
 ):
@@ -507,7 +507,7 @@ def test_password_is_not_shown_wherever_it_is_wrong(
     credential.get_token(SCOPE)
     shown = "".join(traceback.TracebackException.from_exception(raised.value, capture_locals=False).format())
     shown += f"{raised.value!r} {credential!r} {credential.status()!r}"
-    real = getattr(credential, "credential", credential)
+    real: Any = getattr(credential, "credential", credential)
     shown += f"{vars(real)} {real._source._format!r}"
     shown += "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
     assert sentinel not in shown

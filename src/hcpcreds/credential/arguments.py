@@ -52,7 +52,7 @@ class ManagedIdentityArguments(CredentialBase):
             on_reload=on_reload,
             clock=clock,
             monotonic=monotonic,
-            settings=kwargs,
+            **kwargs,
         )
 
     @classmethod
@@ -146,14 +146,12 @@ class CertificateArguments(CredentialBase):
         super().__init__(
             path,
             principal,
-            cloud=None,
-            authority=None,
             backstop=backstop,
             poll=poll,
             on_reload=on_reload,
             clock=clock,
             monotonic=monotonic,
-            settings=kwargs,
+            **kwargs,
         )
 
     @classmethod

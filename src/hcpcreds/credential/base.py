@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import re
+import time
 import weakref
 from collections.abc import Callable, Generator
 from datetime import timedelta
@@ -24,6 +25,7 @@ from hcpcreds.credential.authority import (
 )
 from hcpcreds.credential.azure_errors import build_error
 from hcpcreds.credential.registry import open_source
+from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential.status import Status
 from hcpcreds.credential_file.content import FileFormat
@@ -113,24 +115,24 @@ class CredentialBase:
         path: str | os.PathLike[str],
         file_format: FileFormat,
         *,
-        cloud: str | None,
-        authority: str | None,
-        backstop: timedelta,
-        poll: bool,
-        on_reload: Callable[[Status], None] | None,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-        settings: dict[str, Any],
+        cloud: str | None = None,
+        authority: str | None = None,
+        backstop: timedelta = DEFAULT_BACKSTOP,
+        poll: bool = False,
+        on_reload: Callable[[Status], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        **kwargs: Any,
     ) -> None:
         self._cloud = None if cloud is None else get_cloud(cloud)
         self._authority = check_authority(authority)
         if backstop <= timedelta(0):
             raise InputError("backstop", ["expected more than zero seconds"])
-        if settings.get("proxies"):
+        if kwargs.get("proxies"):
             with first_use:
                 from hcpcreds.http.proxies import Proxies  # noqa: PLC0415 (imported when it is needed)
 
-            Proxies(settings["proxies"], None)
+            Proxies(kwargs["proxies"], None)
         self._on_reload = on_reload
         self._clock = clock
         self._monotonic = monotonic
@@ -140,7 +142,7 @@ class CredentialBase:
         self._cached: dict[tuple[Any, ...], CachedToken] = {}
         self._flights = {}
         self._gone: _Gone | None = None
-        self._settings = settings
+        self._settings = kwargs
         self._network: Any = None
         self._source, release = open_source(
             path,

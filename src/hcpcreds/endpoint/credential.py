@@ -6,7 +6,7 @@ import functools
 from typing import Final
 
 from hcpcreds.clouds import DEFAULT_CLOUD, find_cloud, get_cloud
-from hcpcreds.credential.aio import Sender, UserAssignedIdentityCredential, call_in_thread
+from hcpcreds.credential.aio import AsyncCredential, Sender, call_in_thread
 from hcpcreds.credential.authority import Failure, Token, TokenRequest, build_form, read_answer
 from hcpcreds.credential.state import Snapshot
 from hcpcreds.endpoint.assertion import AssertionSettings, Proof, find_token_endpoint
@@ -16,8 +16,8 @@ PROOF_SECONDS: Final = 20.0
 """How long a proof may take: the previous assertion is rewritten every minute meanwhile."""
 
 
-class ServedCredential(UserAssignedIdentityCredential):
-    """A credential for somebody else's programs."""
+class ServedCredential(AsyncCredential):
+    """A credential for somebody else's programs, of any format."""
 
     async def read(self) -> Snapshot:
         """Get the credential that the file holds, whatever the authority says of it.
@@ -57,7 +57,9 @@ class ServedCredential(UserAssignedIdentityCredential):
         try:
             async with (
                 asyncio.timeout(PROOF_SECONDS),
-                contextlib.aclosing(Sender(self._build_pipeline, is_own=self._is_own)) as sender,
+                contextlib.aclosing(
+                    Sender(self._build_pipeline, owns_transport=self._owns_transport)
+                ) as sender,
             ):
                 answer = await sender.send(proof, seconds=PROOF_SECONDS, patient=False)
                 result = read_answer(answer, proof)

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from hcpcreds.credential.status import Status
+from hcpcreds.credential_file.content import MANAGED_IDENTITY, FileFormat
 from hcpcreds.credential_file.file import check_authority
 from hcpcreds.endpoint.assertion import DEFAULT_ASSERTION, AssertionSettings
 from hcpcreds.endpoint.assertion_file import AssertionFile, FileSettings
@@ -19,6 +20,8 @@ class Access:
 
     paths: Mapping[str, str]
     """Credential files by the name that each has in messages, metrics and assertion files."""
+    formats: Mapping[str, FileFormat] = field(default_factory=dict)
+    """How those are read, by the same name, that are not a managed identity's."""
     cloud: str | None = None
     """The cloud that the files have to be of; None for any."""
     authority: str | None = None
@@ -87,6 +90,7 @@ async def open_endpoint(
         for name, path in access.paths.items():
             credential = ServedCredential(
                 path,
+                access.formats.get(name, MANAGED_IDENTITY),
                 cloud=access.cloud,
                 authority=access.authority,
                 on_reload=partial(notice, name),
