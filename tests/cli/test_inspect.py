@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.credential.files import issue, later, render_file
+from tests.credential.files import encrypt_pem, issue, later, render_file
 from tests.support.processes import start
 from tests.support.volume import Mount
 from tests.test_no_secrets import assert_shows_none
@@ -144,7 +144,7 @@ def test_inspect_shows_no_empty_panels_of_a_file_that_is_no_object(tmp_path):
     result = run(tmp_path / "secret")
     assert result.exit_code == 1
     assert (
-        "wrong: the file holds PEM text, not the JSON of a credential\n       Mount the secret"
+        "wrong: the file holds PEM without a private key\n       Mount the certificate's secret"
         in result.output
     )
     assert "identity" not in result.output
@@ -217,3 +217,44 @@ def test_watch_redraws_a_terminal_and_leaves_it_usable(mount):
     assert shown.rindex(b"\x1b[?1049l") > shown.rindex(b"\x1b[?1049h"), "the screen is back"
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is back"
     assert_shows_none(shown.decode(errors="replace"), render_file(second))
+
+
+def test_inspect_explains_the_certificate_of_a_service_principal(tmp_path):
+    issued = issue()
+    (tmp_path / "app.pem").write_bytes(issued.key_pem + issued.certificate_pem)
+    result = run(tmp_path / "app.pem")
+    assert result.exit_code == 0, result.output
+    assert issued.thumbprint in result.output
+    assert "client id" not in result.output
+    (file,) = json.loads(run(tmp_path / "app.pem", "--output", "json").output)["files"]
+    assert (file["kind"], file["status"]) == ("certificate", "fine")
+    assert [each["sha256"] for each in file["certificates"]] == [issued.thumbprint]
+
+
+def test_inspect_says_of_an_encrypted_certificate_what_it_needs(tmp_path):
+    issued = issue()
+    (tmp_path / "app.pem").write_bytes(encrypt_pem(issued, password="right"))
+    (tmp_path / "password").write_text("right\n")
+    (tmp_path / "other").write_text("wrong")
+    result = run(tmp_path / "app.pem")
+    assert result.exit_code == 1
+    assert "wrong: the private key is encrypted, and there is no password for it" in result.output
+    assert issued.thumbprint in result.output
+    result = run(tmp_path / "app.pem", "--password-file", tmp_path / "other")
+    assert "wrong: the password does not decrypt the private key" in result.output
+    result = run(tmp_path / "app.pem", "--password-file", tmp_path / "password")
+    assert (result.exit_code, "right" in result.output) == (0, False), result.output
+
+
+def test_inspect_follows_the_certificate_of_a_service_principal(mount, tmp_path):
+    first = issue()
+    second = later(first)
+    (tmp_path / "password").write_text("right\n")
+    mount.swap(encrypt_pem(first, password="right"))
+    with watching("--password-file", tmp_path / "password", mount.path) as process:
+        assert f"generation 1: certificate {first.thumbprint[:12]}" in read_line(process)
+        mount.swap(encrypt_pem(second, password="right"))
+        assert f"generation 2: certificate {second.thumbprint[:12]}" in read_line(process)
+        mount.swap(encrypt_pem(later(second), password="wrong"))
+        assert "not taken: the certificate file" in read_line(process)
+        process.send_signal(signal.SIGINT)

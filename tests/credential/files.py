@@ -12,7 +12,12 @@ from typing import Any, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from cryptography.x509.oid import NameOID
 from tests.support.waiting import wait_until
 
@@ -20,6 +25,7 @@ from hcpcreds.credential import Status
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
 TENANT = "99999999-8888-7777-6666-555555555555"
+PASSWORD = "correct horse \N{SNOWMAN}"
 
 
 @functools.cache
@@ -70,6 +76,12 @@ def issue(*, not_before: dt.datetime | None = None, days: float = 90, key: Any =
         .sign(key, algorithm)
     )
     return Issued(certificate, key)
+
+
+def encrypt_pem(issued: Issued, *, password: str = PASSWORD, older: bool = False) -> bytes:
+    form = PrivateFormat.TraditionalOpenSSL if older else PrivateFormat.PKCS8
+    key: bytes = issued.key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(password.encode()))
+    return issued.certificate_pem + key
 
 
 def later(issued: Issued, *, minutes: float = 5) -> Issued:

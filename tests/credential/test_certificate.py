@@ -20,7 +20,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -31,7 +30,17 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make, render_pem
-from tests.credential.files import Clock, Issued, issue, later, make_key, render_file, wait_for_generation
+from tests.credential.files import (
+    PASSWORD,
+    Clock,
+    Issued,
+    encrypt_pem,
+    issue,
+    later,
+    make_key,
+    render_file,
+    wait_for_generation,
+)
 from tests.support.waiting import wait_until
 from typing_extensions import override
 
@@ -43,16 +52,9 @@ from hcpcreds.errors import CredentialExpiredError, InputError, MountAbsentError
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
 TENANT = "99999999-8888-7777-6666-555555555555"
-PASSWORD = "correct horse \N{SNOWMAN}"
 ISSUED = issue()
 NOW = dt.datetime.now(dt.UTC)
 PBES = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1_000)
-
-
-def encrypt_pem(issued: Issued, *, password: str = PASSWORD, older: bool = False) -> bytes:
-    form = PrivateFormat.TraditionalOpenSSL if older else PrivateFormat.PKCS8
-    key: bytes = issued.key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(password.encode()))
-    return issued.certificate_pem + key
 
 
 def render_pkcs12(issued: Issued, *, password: str | None = None, older: bool = False) -> bytes:

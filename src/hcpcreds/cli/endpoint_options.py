@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from typing_extensions import override
 
+from hcpcreds.cli.credential_option import parse_credential
 from hcpcreds.cli.options import environment_option
 from hcpcreds.clouds import CLOUDS
 from hcpcreds.errors import InputError
@@ -21,7 +22,6 @@ else:
     _NumberType = click.ParamType  # generic only since click 8.4
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_NAMED: Final = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
 _READABLE: Final = 0o444
 
 
@@ -91,9 +91,10 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--credential",
             "credentials",
             multiple=True,
-            metavar="[NAME=]PATH",
-            help="A mounted credential file. Repeatable; in the variable, separated by blanks.  [default "
-            "name: the file's]",
+            metavar="[NAME=]PATH[,...]",
+            help="A mounted credential file; the certificate of a service principal with "
+            "',tenant_id=ID,client_id=ID' after it, and ',password_file=FILE' if it has a password. "
+            "Repeatable; in the variable, separated by blanks.  [default name: the file's]",
         ),
     ):
         command = option(command)
@@ -115,28 +116,34 @@ def build_access(  # noqa: PLR0913 (the options)
         click.UsageError: No credential is given.
         InputError: Two have the same name, or one has none.
     """
+    from hcpcreds.credential.arguments import build_principal
     from hcpcreds.endpoint.service import Access
 
     if not credentials:
         raise click.UsageError("Give at least one --credential.")
-    named = [
-        (found[1], found[2]) if (found := _NAMED.fullmatch(each)) else (None, each) for each in credentials
-    ]
+    given = [parse_credential(each) for each in credentials]
     if local:
         from hcpcreds.up.running import find_running_chain
 
         chain = find_running_chain()
-        named = [(name, chain.find_file(path)) for name, path in named]
+        given = [each._replace(path=chain.find_file(each.path)) for each in given]
         authority, ca_file = authority or chain.authority, ca_file or chain.ca_file
     paths: dict[str, str] = {}
+    formats = {}
     problems = []
-    for given, path in named:
-        name = given or PurePath(path).name
+    for wanted, path, settings in given:
+        name = wanted or PurePath(path).name
         if not _NAME.fullmatch(name):
             problems.append(f"{path}: cannot be named {make_safe(name)!r}; give NAME=PATH")
         elif name in paths:
             problems.append(f"{path}: {paths[name]} is named {name} already; give NAME=PATH")
         paths[name] = path
+        if settings:
+            formats[name] = build_principal(
+                f"--credential {path}", cloud=cloud, authority=authority, sends_chain=True, **settings
+            )
     if problems:
         raise InputError("--credential", problems)
-    return Access(paths=paths, cloud=cloud, authority=authority, ca_file=ca_file, scope=scope)
+    return Access(
+        paths=paths, formats=formats, cloud=cloud, authority=authority, ca_file=ca_file, scope=scope
+    )

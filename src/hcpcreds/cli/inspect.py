@@ -17,6 +17,7 @@ from hcpcreds.cli.options import output_option
 
 if TYPE_CHECKING:
     from hcpcreds.credential import Status
+    from hcpcreds.credential_file.content import FileFormat
 
     Tell = Callable[[Status, datetime], None]
 
@@ -35,10 +36,15 @@ _SHOWN_CHANGES: Final = 5
     """,
 )
 @click.argument("file", metavar="FILE|DIRECTORY")
+@click.option(
+    "--password-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="File of the password of a certificate.",
+)
 @click.option("--watch", is_flag=True, help="Follow rotations until Ctrl-C, as a component does.")
 @click.option("--local", is_flag=True, help="FILE is a component of the running `hcpcreds up`.")
 @output_option("json is one document; with --watch, one for each change.")
-def command(file: str, output: str, *, watch: bool, local: bool) -> None:
+def command(file: str, output: str, *, password_file: str | None, watch: bool, local: bool) -> None:
     """Explain a credential file, or each file of a mount: identity, certificate, validity, what is wrong.
 
     The secret is never shown. The exit status is 0 when nothing is wrong, 1 when something is, and 2 when a
@@ -51,10 +57,15 @@ def command(file: str, output: str, *, watch: bool, local: bool) -> None:
 
         file = find_running_chain().find_file(file)
     if watch:
-        _watch(file, output)
+        _watch(file, output, password_file)
         return
+    from hcpcreds.credential_file.service_principal import read_password_file
+
+    password = None if password_file is None else read_password_file(password_file)
     now = datetime.now(UTC)
-    inspections = [inspect_credential_file(each, now=now) for each in find_credential_files(file)]
+    inspections = [
+        inspect_credential_file(each, now=now, password=password) for each in find_credential_files(file)
+    ]
     from hcpcreds.cli.inspect_report import build_document, render_reports
 
     if output == "json":
@@ -71,14 +82,18 @@ def command(file: str, output: str, *, watch: bool, local: bool) -> None:
 class _Watch:
     """Tells each change of some credentials once, in order."""
 
-    def __init__(self, files: list[str], stack: ExitStack, tell: "Tell") -> None:
-        from hcpcreds.credential import UserAssignedIdentityCredential
+    def __init__(
+        self, files: list[str], stack: ExitStack, tell: "Tell", *, password_file: str | None
+    ) -> None:
+        from hcpcreds.credential.credential import SyncCredential
 
         self._reloads: queue.SimpleQueue[Status] = queue.SimpleQueue()
         self._tell = tell
         self._told: dict[str, tuple[int, str | None]] = {}
         self._credentials = [
-            stack.enter_context(UserAssignedIdentityCredential(file, on_reload=self._reloads.put))
+            stack.enter_context(
+                SyncCredential(file, _find_format(file, password_file), on_reload=self._reloads.put)
+            )
             for file in files
         ]
 
@@ -103,7 +118,20 @@ class _Watch:
             self._tell(status, datetime.now(UTC))
 
 
-def _watch(file: str, output: str) -> None:
+def _find_format(file: str, password_file: str | None) -> "FileFormat":
+    """Find how a file is read; one that does not exist yet is a managed identity's."""
+    from hcpcreds.credential_file.content import MANAGED_IDENTITY
+    from hcpcreds.credential_file.inspection import inspect_credential_file
+    from hcpcreds.credential_file.service_principal import make_unknown
+    from hcpcreds.watch import make_absolute
+
+    kind = inspect_credential_file(file, now=datetime.now(UTC)).kind
+    if password_file is None and kind != "certificate":
+        return MANAGED_IDENTITY
+    return make_unknown(password_file=None if password_file is None else make_absolute(password_file))
+
+
+def _watch(file: str, output: str, password_file: str | None) -> None:
     from hcpcreds.credential_file.inspection import find_credential_files
 
     # What is wrong is told here in its own words.
@@ -116,10 +144,10 @@ def _watch(file: str, output: str) -> None:
             if output == "json":
                 tell = _print_document
             elif sys.stdout.isatty():
-                tell = _show_live(files, stack)
+                tell = _show_live(files, stack, password_file)
             else:
                 tell = _print_line
-            _Watch(files, stack, tell).run()
+            _Watch(files, stack, tell, password_file=password_file).run()
     except KeyboardInterrupt:
         return
 
@@ -138,19 +166,21 @@ def _print_document(status: "Status", at: datetime) -> None:
     click.echo(json.dumps({"at": render_iso(at), **msgspec.to_builtins(status)}))
 
 
-def _show_live(files: list[str], stack: ExitStack) -> "Tell":
+def _show_live(files: list[str], stack: ExitStack, password_file: str | None) -> "Tell":
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     from hcpcreds.cli.inspect_report import render_change, render_report
     from hcpcreds.credential_file.inspection import inspect_credential_file
+    from hcpcreds.credential_file.service_principal import read_password_file
 
     changes: deque[str] = deque(maxlen=_SHOWN_CHANGES)
 
     def render() -> Text:
         now = datetime.now(UTC)
-        reports = [render_report(inspect_credential_file(file, now=now)) for file in files]
+        password = None if password_file is None else read_password_file(password_file)
+        reports = [render_report(inspect_credential_file(file, now=now, password=password)) for file in files]
         return Text.from_ansi("\n\n".join(["\n".join(changes), *reports]))
 
     def tell(status: "Status", at: datetime) -> None:

@@ -34,6 +34,7 @@ def build_document(inspection: Inspection) -> dict[str, Any]:
     now, mount = inspection.inspected_at, inspection.mount
     return {
         "path": inspection.path,
+        "kind": inspection.kind,
         "status": inspection.status,
         "inspected_at": render_iso(now),
         "problems": [{"problem": each.text, "hint": each.hint} for each in inspection.problems],
@@ -80,12 +81,12 @@ def render_reports(place: str, inspections: Sequence[Inspection]) -> str:
     """Render what a person reads of the files at a place; somebody else's among them get a line each."""
     if len(inspections) == 1:
         return render_report(inspections[0])
-    if all(each.is_readable and not each.is_object for each in inspections):
+    if all(each.is_readable and each.kind is None for each in inspections):
         return click.style(
             f"{make_printable(place)}: none of its {len(inspections)} files is a credential file", fg="red"
         )
     return "\n\n".join(
-        render_report(each) if each.is_object or not each.is_readable else _render_line(each)
+        render_report(each) if each.kind or not each.is_readable else _render_line(each)
         for each in inspections
     )
 
@@ -99,10 +100,11 @@ def render_report(inspection: Inspection) -> str:
     """Render what a person reads; in colour, which `click.echo` leaves out where nobody sees it."""
     now = inspection.inspected_at
     lines = [click.style(make_printable(inspection.path), bold=True), *_render_problems(inspection)]
-    if inspection.is_readable and not inspection.is_object:
+    if inspection.is_readable and inspection.kind is None:
         return "\n".join(lines)
     if inspection.is_readable:
-        lines += _render_section("identity", _identity_rows(inspection))
+        if inspection.kind == "managed identity":
+            lines += _render_section("identity", _identity_rows(inspection))
         lines += _render_section("certificate", _certificate_rows(inspection.certificates))
         lines += _render_section("validity", _validity_rows(inspection))
         lines += [f"  {line}" if line else "" for line in render_bar(inspection)]

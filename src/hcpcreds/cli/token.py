@@ -29,12 +29,23 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
     Examples:
       hcpcreds token /mnt/certs/ingress
       hcpcreds token --local ingress-operator
+      hcpcreds token --client-id ID --tenant ID /mnt/certs/app.pem
       hcpcreds token --raw --scope https://vault.azure.net/.default /mnt/certs/kms
     """,
 )
 @click.argument("file")
 @click.option("--scope", metavar="SCOPE", help="What the token is for.  [default: the cloud's ARM]")
-@click.option("--tenant", metavar="ID", help="Another tenant than the identity's own.")
+@click.option(
+    "--tenant", metavar="ID", help="Another tenant than the identity's own; with --client-id, its tenant."
+)
+@click.option(
+    "--client-id",
+    metavar="ID",
+    help="FILE is the certificate of this service principal, and not a managed identity.",
+)
+@click.option(
+    "--password-file", type=click.Path(dir_okay=False), help="File of the password of that certificate."
+)
 @click.option("--authority", metavar="URL", help="Another token authority than the file's own.")
 @click.option("--cloud", metavar="NAME", help=f"Name of the Azure cloud.  [default: {DEFAULT_CLOUD}]")
 @ca_file_option
@@ -54,6 +65,8 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     file: str,
     scope: str | None,
     tenant: str | None,
+    client_id: str | None,
+    password_file: str | None,
     authority: str | None,
     cloud: str | None,
     ca_file: str | None,
@@ -68,6 +81,10 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     it took; the token itself only with --raw. The exit status is 1 when there is no token, and 2 when there
     is no file.
     """
+    if client_id is not None and tenant is None:
+        raise click.UsageError("--client-id needs --tenant.")
+    if client_id is None and password_file is not None:
+        raise click.UsageError("--password-file needs --client-id and --tenant.")
     if raw and output == "json":
         raise click.UsageError("--raw prints the token alone, so it does not go with --output json")
     if local:
@@ -85,14 +102,24 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     _check_readable(file)
     # What goes wrong is an error here, and need not be said twice.
     logging.getLogger("hcpcreds").addHandler(logging.NullHandler())
-    from hcpcreds.credential import UserAssignedIdentityCredential
+    from hcpcreds.credential import CertificateCredential, UserAssignedIdentityCredential
 
-    with UserAssignedIdentityCredential(
-        file,
-        cloud=cloud,
-        authority=authority,
-        connection_verify=ca_file or True,
-    ) as credential:
+    options: dict[str, Any] = {
+        "cloud": cloud,
+        "authority": authority,
+        "connection_verify": ca_file or True,
+    }
+    credential: CertificateCredential | UserAssignedIdentityCredential
+    if client_id is None:
+        credential = UserAssignedIdentityCredential(file, **options)
+    else:
+        principal: dict[str, Any] = {
+            "tenant_id": tenant,
+            "client_id": client_id,
+            "password_file": password_file,
+        }
+        credential = CertificateCredential(file, **principal, **options)
+    with credential:
         try:
             info, took = _get_token(
                 lambda: credential.get_token_info(scope, options={"tenant_id": tenant} if tenant else {}),

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Any, Self
 
@@ -120,29 +120,24 @@ class CertificateArguments(CredentialBase):
             )
         elif path is None:
             problems.append("certificate_path: missing; expected a file with the certificate and its key")
-        if not isinstance(tenant, str) or not TENANT.fullmatch(tenant):
-            problems.append("tenant_id: expected a UUID or a domain name")
-        if not isinstance(client_id, str) or not UUID.fullmatch(client_id):
-            problems.append("client_id: expected a UUID")
         if cache_persistence_options is not None:
             problems.append("cache_persistence_options: not supported; tokens are kept in memory only")
-        if password is not None and password_file is not None:
-            problems.append("password_file: expected none beside a password")
-        secret = password.encode() if isinstance(password, str) else password
-        if secret is not None and len(secret) > MAX_PASSWORD_BYTES:
-            problems.append(f"password: expected at most {MAX_PASSWORD_BYTES} bytes")
-        if problems or path is None or not isinstance(tenant, str) or client_id is None:
-            raise InputError("CertificateCredential", problems)
-        self._tenant_id = tenant.lower()
-        self._allowed = {each.lower() for each in additionally_allowed_tenants}
-        principal = ServicePrincipal(
-            tenant_id=self._tenant_id,
-            client_id=client_id.lower(),
-            authority=_find_authority(authority, cloud),
-            password=secret,
-            password_file=None if password_file is None else make_absolute(password_file),
+        if isinstance(tenant, os.PathLike):
+            tenant = None
+        principal = build_principal(
+            "CertificateCredential",
+            problems,
+            tenant_id=tenant,
+            client_id=client_id,
+            cloud=cloud,
+            authority=authority,
+            password=password,
+            password_file=password_file,
             sends_chain=send_certificate_chain,
         )
+        assert path is not None  # noqa: S101 (a problem)
+        self._tenant_id = principal.tenant_id
+        self._allowed = {each.lower() for each in additionally_allowed_tenants}
         super().__init__(
             path,
             principal,
@@ -194,6 +189,45 @@ class CertificateArguments(CredentialBase):
                 )
             )
         return request
+
+
+def build_principal(  # noqa: PLR0913 (all keywords)
+    where: str,
+    problems: Iterable[str] = (),
+    *,
+    tenant_id: str | None,
+    client_id: str | None,
+    cloud: str | None,
+    authority: str | None,
+    password: str | bytes | None = None,
+    password_file: str | os.PathLike[str] | None = None,
+    sends_chain: bool,
+) -> ServicePrincipal:
+    """Check what a caller says of a service principal.
+
+    Raises:
+        InputError: Something of it is wrong, or there were problems before. Names `where`.
+    """
+    problems = list(problems)
+    if not isinstance(tenant_id, str) or not TENANT.fullmatch(tenant_id):
+        problems.append("tenant_id: expected a UUID or a domain name")
+    if not isinstance(client_id, str) or not UUID.fullmatch(client_id):
+        problems.append("client_id: expected a UUID")
+    if password is not None and password_file is not None:
+        problems.append("password_file: expected none beside a password")
+    secret = password.encode() if isinstance(password, str) else password
+    if secret is not None and len(secret) > MAX_PASSWORD_BYTES:
+        problems.append(f"password: expected at most {MAX_PASSWORD_BYTES} bytes")
+    if problems or tenant_id is None or client_id is None:
+        raise InputError(where, problems)
+    return ServicePrincipal(
+        tenant_id=tenant_id.lower(),
+        client_id=client_id.lower(),
+        authority=_find_authority(authority, cloud),
+        password=secret,
+        password_file=None if password_file is None else make_absolute(password_file),
+        sends_chain=sends_chain,
+    )
 
 
 def _find_authority(authority: str | None, cloud: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 Encoding = Literal["utf-8", "base64", "hex"]
 
-_DER: Final = b"\x30\x82"
+DER: Final = b"\x30\x82"
 """A SEQUENCE of 256 bytes to 64 KiB."""
 
 
@@ -24,6 +24,6 @@ def undo_encoding(content: bytes) -> tuple[Encoding, bytes]:
             decoded = decode(text)
         except (binascii.Error, ValueError):
             continue
-        if decoded.startswith(_DER) or decoded.lstrip().startswith((b"{", b"-----BEGIN ")):
+        if decoded.startswith(DER) or decoded.lstrip().startswith((b"{", b"-----BEGIN ")):
             return encoding, decoded
     return "utf-8", content

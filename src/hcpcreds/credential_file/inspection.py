@@ -1,7 +1,7 @@
 """Explains a credential file: everything in it but its secret, and all of its problems."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,8 +13,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
-from hcpcreds.credential_file.certificate import find_certificates
-from hcpcreds.credential_file.encoding import Encoding, undo_encoding
+from hcpcreds.credential_file.certificate import find_certificates, is_pem
+from hcpcreds.credential_file.content import Content
+from hcpcreds.credential_file.encoding import DER, Encoding, undo_encoding
 from hcpcreds.credential_file.file import (
     CredentialFile,
     assume_utc,
@@ -24,6 +25,7 @@ from hcpcreds.credential_file.file import (
     read_credential_file,
 )
 from hcpcreds.credential_file.mount import MOUNTINFO, Mount, Problem, read_mount
+from hcpcreds.credential_file.service_principal import make_unknown
 from hcpcreds.errors import InputError, MountError, MountFormatError
 from hcpcreds.text import RESOURCE_ID, UUID, make_safe
 
@@ -33,6 +35,9 @@ _ROUNDING: Final = timedelta(seconds=1)
 """The times of certificates are whole seconds; the times in the file may have fractions."""
 _CERTIFICATE_COUNTS: Final = "The certificate's time counts."
 _Value = TypeVar("_Value")
+
+Kind = Literal["managed identity", "certificate"]
+"""The JSON of a managed identity, or the certificate of a service principal with its key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +67,10 @@ class Inspection:
     inspected_at: datetime
     mount: Mount
     is_readable: bool
-    is_object: bool = False
-    """Whether the file holds a JSON object; otherwise it is not a credential file."""
+    kind: Kind | None = None
+    """None if it is not a credential file."""
     encoding: Encoding = "utf-8"
-    """The encoding of the JSON; anything but utf-8 is a problem."""
+    """The encoding in which it was found; a managed identity's JSON must be utf-8."""
     authority: str | None = None
     client_id: str | None = None
     tenant_id: str | None = None
@@ -116,12 +121,15 @@ def find_credential_files(path: str) -> list[str]:
     return files
 
 
-def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNTINFO) -> Inspection:
+def inspect_credential_file(
+    path: str, *, now: datetime, password: bytes | None = None, mountinfo: Path = MOUNTINFO
+) -> Inspection:
     """Explain a credential file, however broken it is.
 
     Args:
         path: The file.
         now: Aware time to compare the file's times with.
+        password: Decrypts the certificate of a service principal; UTF-8.
         mountinfo: The kernel's table of this process's mounts.
 
     Raises:
@@ -140,23 +148,31 @@ def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNT
             path=path, inspected_at=now, mount=mount, is_readable=False, problems=tuple(problems)
         )
     encoding, content = undo_encoding(content)
-    if encoding != "utf-8":
+    fields = _Fields(content, problems)
+    kind = _tell_kind(content, fields)
+    if encoding != "utf-8" and kind != "certificate":
         problems.append(
             Problem(
                 f"the file holds a credential encoded in {encoding}, not the credential itself",
                 f"Set objectEncoding to {encoding} for this object, so that the provider decodes it.",
             )
         )
-    fields = _Fields(content, problems)
-    file = _parse(content, path, now, fields, problems)
+    if kind == "certificate":
+        file = _parse_bundle(content, path, now, password, problems)
+        certificates = _find_certificates(file, lambda: (content, password))
+    else:
+        file = _parse(content, path, now, fields, problems)
+        certificates = _find_certificates(
+            file, lambda: (decode_secret(fields.get_text("client_secret")), None)
+        )
     inspection = Inspection(
         path=path,
         inspected_at=now,
         mount=mount,
         is_readable=True,
-        is_object=fields.is_object,
+        kind=kind,
         encoding=encoding,
-        authority=file.authority if file else fields.get_authority(),
+        authority=(file and file.authority) or fields.get_authority(),
         client_id=fields.get_id("client_id"),
         tenant_id=fields.get_id("tenant_id"),
         object_id=fields.get_object_id(),
@@ -165,7 +181,7 @@ def inspect_credential_file(path: str, *, now: datetime, mountinfo: Path = MOUNT
         renew_after=fields.get_renewal_time("renew_after"),
         not_after=file.not_after if file else fields.get_time("not_after"),
         cannot_renew_after=fields.get_renewal_time("cannot_renew_after"),
-        certificates=tuple(_describe(each) for each in _find_certificates(file, fields)),
+        certificates=tuple(_describe(each) for each in certificates),
         problems=(),
     )
     return replace(inspection, problems=(*problems, *_check_times(inspection)))
@@ -264,12 +280,31 @@ def _parse(
     return file
 
 
+def _parse_bundle(
+    content: bytes, path: str, now: datetime, password: bytes | None, problems: list[Problem]
+) -> CredentialFile | None:
+    try:
+        file = make_unknown(password=password).parse(Content(content), path=path, now=now)
+    except MountFormatError as error:
+        problems += [Problem(each, error.hint) for each in error.problems]
+        return None
+    problems += [Problem(warning) for warning in file.warnings]
+    return file
+
+
+def _tell_kind(content: bytes, fields: _Fields) -> Kind | None:
+    if fields.is_object:
+        return "managed identity"
+    has_key = is_pem(content) and b"PRIVATE KEY-----" in content
+    return "certificate" if has_key or content.startswith(DER) else None
+
+
 def _recognize(content: bytes, fields: _Fields) -> Problem | None:
     """Recognize what is often mounted by mistake instead of a credential."""
-    if content.lstrip().startswith(b"-----BEGIN "):
+    if is_pem(content):
         return Problem(
-            "the file holds PEM text, not the JSON of a credential",
-            "Mount the secret in which the data plane's credential was stored (objectType: secret).",
+            "the file holds PEM without a private key",
+            "Mount the certificate's secret, which holds its key too (objectType: secret, not cert).",
         )
     if "explicit_identities" in fields and "client_secret" not in fields:
         return Problem(
@@ -279,11 +314,14 @@ def _recognize(content: bytes, fields: _Fields) -> Problem | None:
     return None
 
 
-def _find_certificates(file: CredentialFile | None, fields: _Fields) -> Iterable[x509.Certificate]:
+def _find_certificates(
+    file: CredentialFile | None, get_bundle: Callable[[], tuple[bytes, bytes | None]]
+) -> Iterable[x509.Certificate]:
     if file is not None:
         return [x509.load_der_x509_certificate(each) for each in file.certificate.chain]
     try:
-        return find_certificates(decode_secret(fields.get_text("client_secret")))
+        bundle, password = get_bundle()
+        return find_certificates(bundle, password=password)
     except ValueError:
         return []
 

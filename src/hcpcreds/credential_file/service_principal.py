@@ -78,6 +78,13 @@ class ServicePrincipal:
         )
 
 
+def make_unknown(*, password: bytes | None = None, password_file: str | None = None) -> ServicePrincipal:
+    """Make a service principal to look at a certificate with, which does not say whose it is."""
+    return ServicePrincipal(
+        tenant_id="unknown", client_id="unknown", authority="", password=password, password_file=password_file
+    )
+
+
 def read_password_file(path: str) -> bytes:
     """Read a password, which line breaks may follow.
 
