@@ -29,9 +29,11 @@ from hcpcreds import aio as hcpcreds_aio
 from hcpcreds.credential.authority import Attempt, Moment, Token
 from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential_file.certificate import parse_certificate
+from hcpcreds.credential_file.content import Content
 from hcpcreds.credential_file.der import Element
 from hcpcreds.credential_file.file import parse_credential_file
 from hcpcreds.credential_file.pkcs12 import Contents
+from hcpcreds.credential_file.service_principal import ServicePrincipal
 from hcpcreds.dataplane.models import (
     DelegatedResource,
     ManagedIdentityCredentials,
@@ -53,7 +55,17 @@ from hcpcreds.up.service_owner import Issued, OwnIdentity
 from hcpcreds.vault.secret import build_secret, read_secret
 
 SCOPE = "https://management.azure.com/.default"
-SECRET_WORDS = {"client_secret", "content", "credentials", "key", "private_key", "secret", "token", "value"}
+SECRET_WORDS = {
+    "client_secret",
+    "content",
+    "credentials",
+    "key",
+    "password",
+    "private_key",
+    "secret",
+    "token",
+    "value",
+}
 """Names of the fields that hold secrets."""
 HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
@@ -122,6 +134,8 @@ def make_values(content: bytes) -> dict[str, Any]:
         Answer(200, content),
         Element(4, pem),
         Contents((pem,), (pem,)),
+        Content(pem, pem),
+        ServicePrincipal(tenant_id="t", client_id="c", authority="https://a", password=pem),
         _NewSecret(value=content.decode()),
         Document({"kind": "Secret", "stringData": {"ingress": content.decode()}}),
         Flag(Node(Document(None), (), content.decode()), content.decode()),

@@ -1,6 +1,8 @@
 """`hcpcreds serve`: a process that is told everything by its environment, or by options."""
 
+import base64
 import http.client
+import json
 import re
 import signal
 import subprocess
@@ -18,6 +20,8 @@ from tests.support.waiting import wait_until
 
 from hcpcreds.cli.root import hcpcreds
 from hcpcreds.local.azure.azure import LocalAzure
+
+UNKNOWN = "11111111-2222-3333-4444-555555555555"
 
 
 @pytest.fixture
@@ -88,6 +92,31 @@ def test_serve_keeps_an_assertion_that_its_environment_asks_for_until_it_is_stop
     assert "eyJ" not in err
 
 
+def test_serve_keeps_the_assertion_of_a_service_principal(identity: Identity, tmp_path: Path):
+    azure = identity.azure
+    content, thumbprint = identity.issue()
+    identity.mount.swap(base64.b64decode(json.loads(content)["client_secret"]))
+    principal = f"app={identity.path},tenant_id={azure.tenant_id},client_id={identity.client_id}"
+    with serve(
+        *("--ca-file", str(azure.ca_file), "--authority", azure.authority),
+        *("--assertion-directory", str(tmp_path)),
+        HCPCREDS_CREDENTIAL=principal,
+    ) as process:
+        port = read_port(process, "/metrics")
+        wait_until(lambda: is_ready(port), seconds=30)
+        with WorkloadIdentityCredential(
+            client_id=identity.client_id,
+            tenant_id=azure.tenant_id,
+            authority=azure.authority,
+            token_file_path=str(tmp_path / "app"),
+            connection_verify=str(azure.ca_file),
+        ) as credential:
+            assert get_signer(credential.get_token(f"{ARM}/.default").token) == thumbprint
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -101,6 +130,16 @@ def test_serve_keeps_an_assertion_that_its_environment_asks_for_until_it_is_stop
         (["--credential", "/mnt/a", "--assertion-life", "10m"], "too short"),
         (["--credential", "/mnt/a", "--assertion-group", "no such"], "not a group"),
         (["--credential", "/mnt/a", "--authority", "http://x"], "expected an https URL"),
+        (["--credential", "/mnt/a,tenant_id=contoso"], "--credential /mnt/a: client_id: missing"),
+        (["--credential", "a=/mnt/a,client_id=x,tenant_id=contoso"], "client_id: expected a UUID"),
+        (
+            ["--credential", "/mnt/a,secret=x"],
+            "secret: unknown; expected tenant_id, client_id, password_file",
+        ),
+        (
+            ["--credential", f"/mnt/a,client_id={UNKNOWN},client_id=x,tenant_id=contoso"],
+            "client_id: given twice",
+        ),
     ],
 )
 def test_serve_starts_nothing_and_says_why_when_it_is_told_nonsense(arguments: list[str], problem: str):

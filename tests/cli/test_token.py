@@ -1,5 +1,6 @@
 """`hcpcreds token` as its user runs it against a local Azure."""
 
+import base64
 import json
 import math
 import re
@@ -11,6 +12,9 @@ from typing import Any
 import jwt
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from tests.credential.files import Issued, encrypt_pem
 from tests.test_no_secrets import assert_shows_none
 
 from hcpcreds.cli.root import hcpcreds
@@ -192,3 +196,57 @@ def test_token_fails_in_a_line_when_the_answer_has_a_time_that_is_none(run, issu
     assert result.stderr.startswith("hcpcreds token: ")
     assert result.stderr.count("\n") == 1
     assert "secret" not in result.stderr
+
+
+@pytest.fixture
+def principal(tmp_path, local_azure) -> list[str | Path]:
+    """The arguments for a service principal's certificate, which is encrypted."""
+    client_id = str(uuid.uuid4())
+    secret = base64.b64decode(local_azure.issue(client_id)["client_secret"])
+    issued = Issued(x509.load_pem_x509_certificate(secret), load_pem_private_key(secret, None))
+    (tmp_path / "app.pem").write_bytes(encrypt_pem(issued, password="secret-sentinel"))
+    (tmp_path / "password").write_text("secret-sentinel\n")
+    where = [
+        "--client-id",
+        client_id,
+        "--tenant",
+        local_azure.tenant_id,
+        "--authority",
+        local_azure.authority,
+    ]
+    return [*where, "--password-file", tmp_path / "password", tmp_path / "app.pem"]
+
+
+def test_token_is_got_with_the_certificate_of_a_service_principal(run, principal):
+    result = run("--output", "json", *principal)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["client_id"] == principal[1]
+    assert "secret-sentinel" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("cut", "problem"),
+    [
+        (slice(2, 4), "--client-id needs --tenant"),
+        (slice(0, 2), "--password-file needs --client-id and --tenant"),
+    ],
+)
+def test_token_refuses_the_half_of_what_a_certificate_needs(run, principal, cut, problem):
+    del principal[cut]
+    result = run(*principal)
+    assert result.exit_code == 2
+    assert problem in result.stderr
+
+
+def test_token_says_what_a_certificate_lacks(run, principal, tmp_path):
+    (tmp_path / "password").write_text("wrong-sentinel")
+    result = run(*principal)
+    assert result.exit_code == 1
+    assert "the password does not decrypt the private key" in result.stderr
+    assert "sentinel" not in result.output
+    result = run(tmp_path / "app.pem")
+    assert result.exit_code == 1
+    assert "the file holds PEM, as of a service principal" in result.stderr
+    result = run(*principal[:1], "no-uuid", *principal[2:])
+    assert result.exit_code == 2
+    assert "client_id: expected a UUID" in result.stderr
