@@ -183,6 +183,7 @@ def test_request_is_not_retried_when_the_credential_was_closed_meanwhile(
 ):
     identity.rotate()
     credential = make()
+    others = list_requests()
     throttled = azure.faults.add("entra", status=429, retry_after=1)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(credential.get_token, SCOPE)
@@ -198,7 +199,7 @@ def test_request_is_not_retried_when_the_credential_was_closed_meanwhile(
     [(3400, 3429, 2), (3400, 3431, 3), (3585, 3589, 2), (3585, 3593, 3)],
     ids=["for 30 s", "after 30 s", "for half of what is left", "after half of what is left"],
 )
-def test_refresh_is_postponed_when_it_failed(  # noqa: PLR0913, PLR0917
+def test_refresh_is_postponed_when_it_failed(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
     identity: Identity,
     make: Make,
     azure: LocalAzure,

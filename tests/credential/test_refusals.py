@@ -129,7 +129,7 @@ def test_error_is_about_the_file_when_its_key_cannot_sign(identity: Identity, ma
         pytest.raises(MountFormatError, match=r"cannot sign \(ValueError\)") as raised,
     ):
         credential.get_token(SCOPE)
-    assert "issued anew" in str(raised.value.hint)
+    assert "Have a new credential issued" in str(raised.value.hint)
     assert raised.value.__cause__ is None
     assert raised.value.__context__ is None
     assert identity.count_requests() == 0

@@ -36,7 +36,7 @@ def test_environment_is_refused_when_the_variable_is_not_set(environment: dict[s
 @pytest.mark.parametrize("value", ["a\nb", "eyJhbGciOiJub25lIn0", "A" * 256])
 def test_environment_is_refused_when_the_variable_is_not_a_path(value: str):
     with pytest.raises(
-        InputError, match=r"^environment: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH: (holds|expected)"
+        InputError, match=r"^environment: MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH: (contains|expected)"
     ):
         read_environment({"MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH": value})
 

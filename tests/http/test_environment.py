@@ -216,7 +216,7 @@ def test_requests_are_direct_when_no_proxy_or_an_empty_proxy_says_so(make: Make,
         "socks5://user:pq7zkx@127.0.0.1:1",
     ],
 )
-def test_password_is_not_shown_when_a_proxy_is_unusable(  # noqa: PLR0913, PLR0917
+def test_password_is_not_shown_when_a_proxy_is_unusable(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
     make: Make,
     net: Net,
     caplog: pytest.LogCaptureFixture,

@@ -201,7 +201,7 @@ class CredentialBase:
     def _get_network(self) -> Any:  # noqa: ANN401 (imported when it is first needed)
         """Return the network settings; None if the caller's transport has its own. Reads files once."""
         if self._network is None and self._owns_transport and self._settings.get("session") is None:
-            from hcpcreds.http.network import Network  # noqa: PLC0415
+            from hcpcreds.http.network import Network  # noqa: PLC0415 (start-up time)
 
             self._network = Network(self._settings)
         return self._network

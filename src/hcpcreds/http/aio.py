@@ -45,7 +45,7 @@ def open_session() -> aiohttp.ClientSession:
     )
     # aiohttp retries a PUT itself when the connection breaks, and Key Vault would create two versions. There
     # is no public setting for this; aiohttp's own test client sets the attribute, too.
-    session._retry_connection = False  # noqa: SLF001
+    session._retry_connection = False  # noqa: SLF001 (as said above)
     return session
 
 

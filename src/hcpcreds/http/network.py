@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 # The HTTP libraries would import this during the first request, where a fork does not wait for imports.
-import encodings.idna  # noqa: F401 # isort: skip
+import encodings.idna  # isort: skip # noqa: F401 (for what it loads)
 
 from azure.core.exceptions import AzureError
 
