@@ -182,7 +182,7 @@ def test_client_names_the_call_and_the_next_step_when_the_service_refuses(
         twin.issue("/subscriptions/s/unknown")
     host = local_azure.identity_url.partition("//")[2].partition("/")[0]
     assert str(caught.value).startswith(f"POST {host}/subscriptions/")
-    assert "HTTP 404, NotFound: There is no identity /subscriptions/s/unknown." in str(caught.value)
+    assert "HTTP 404, NotFound: The identity /subscriptions/s/unknown does not exist." in str(caught.value)
     assert "x-ms-identity-url" in str(caught.value)
     assert "arpid" not in str(caught.value)
 

@@ -273,7 +273,7 @@ def test_hold_ends_without_a_lease_when_told_to_stop():
 REFUSALS = {
     "no role": (
         {"status": 403},
-        "answered 403 to get: A fault was asked for",
+        "answered 403 to get: This fault was injected",
         "It takes the verb get on leases in coordination.k8s.io",
     ),
     "no valid token": ({"status": 401}, "answered 401 to get", "It does not accept the token of the service"),

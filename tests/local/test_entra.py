@@ -182,7 +182,7 @@ WRONG: list[tuple[str, Change, tuple[int, str, int]]] = [
     ),
     ("thumbprint no text", set_headers(**{"x5t#S256": 7}), (400, "invalid_request", 50027)),
     (
-        "thumbprint no base64url",
+        "thumbprint not base64url",
         lambda client: client.headers.update({"x5t#S256": client.headers["x5t#S256"] + "!"}),
         (400, "invalid_request", 50027),
     ),

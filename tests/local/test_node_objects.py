@@ -122,7 +122,7 @@ def test_parse_parameters_reads_what_hypershift_writes():
         ({"keyvaultName": "kv.management"}, "keyvaultName"),
         ({"keyvaultName": "k" * 25}, "keyvaultName"),
         ({"tenantId": " "}, "tenantId: is not provided"),
-        ({"useVMManagedIdentity": "yes"}, "useVMManagedIdentity: 'yes' is no boolean"),
+        ({"useVMManagedIdentity": "yes"}, "useVMManagedIdentity: 'yes' is not a boolean"),
         ({"useVMManagedIdentity": "false"}, "useVMManagedIdentity: must be true"),
         ({"usePodIdentity": "true"}, "only one identity mode"),
         ({"objects": "array: []"}, "objects.array: is empty"),

@@ -207,7 +207,7 @@ def test_vault_sdk_tells_a_caller_that_was_refused(local_azure: LocalAzure):
     ("body", "message"),
     [
         (b"{", "not as expected"),
-        pytest.param(b'{"x":' * 100_000, "no JSON", id="nested too deep"),
+        pytest.param(b'{"x":' * 100_000, "not JSON", id="nested too deep"),
         (b'{"value": "\\ud800"}', "not as expected"),
         ("text", "Expected `object`, got `str`"),
         ({}, "missing required field `value`"),

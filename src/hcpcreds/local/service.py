@@ -1,4 +1,4 @@
-"""What every service of the local Azure has in common: a listener, how it refuses, how it is disturbed.
+"""The common base of the local services: listening, refusing, faults.
 
 For development and tests only.
 """
@@ -25,13 +25,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOGGER = logging.getLogger(__name__)
 
 
-class Refusal(Exception):  # noqa: N818 (an answer of the service, not a failure of it)
-    """The service says no.
+class Refusal(Exception):  # noqa: N818 (a response of the service, not a failure of it)
+    """A service refuses a request.
 
     Args:
         status: HTTP status.
-        body: What the error's JSON says.
-        headers: More headers, for instance a challenge.
+        body: The error as JSON.
+        headers: Additional headers, for instance a challenge.
     """
 
     def __init__(
@@ -46,40 +46,40 @@ class Refusal(Exception):  # noqa: N818 (an answer of the service, not a failure
 class Service(ABC):
     """One service on its own port.
 
-    Subclasses give the name, the routes and the shape of an error.
+    Subclasses define the name, the routes and the shape of an error.
 
     Args:
-        faults: What disturbs this service's requests.
-        requests: Where they are counted.
+        faults: Faults of this service.
+        requests: Counts its requests.
     """
 
     name: ClassVar[str]
-    """How faults and counts call the service."""
+    """The name of the service in faults and counts."""
 
     def __init__(self, *, faults: Faults, requests: RequestLog) -> None:
         self._faults = faults
         self._requests = requests
         self._runner: web.AppRunner | None = None
         self.url = ""
-        """Where it listens, without a closing slash; empty before `listen`."""
+        """The URL that it listens at, without a trailing slash; empty before `listen`."""
 
     @abstractmethod
     def routes(self) -> list[web.RouteDef]:
-        """Say what is served."""
+        """List the routes."""
 
     def build_error(self, code: str, message: str) -> dict[str, Any]:
-        """Build an error in this service's own shape; the usual one of Azure's data planes."""
+        """Build an error in the shape of this service; by default that of Azure's data planes."""
         return {"error": {"code": code, "message": message}}
 
     async def listen(self, tls: SSLContext | None) -> None:
-        """Take a free port on loopback and serve.
+        """Serve on a free port of the loopback interface.
 
         Args:
             tls: None means plain HTTP.
         """
         app = web.Application(middlewares=[self._answer])
         app.add_routes(self.routes())
-        # A client that has gone away cancels its request: what hangs on purpose must not pile up.
+        # When a client disconnects, its request is cancelled: those that hang on purpose do not pile up.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls, backlog=1024)
@@ -88,10 +88,10 @@ class Service(ABC):
         self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
 
     async def close(self) -> None:
-        """Stop serving; what is under way is cut off."""
+        """Stop serving; requests in progress are cut off."""
         if self._runner is None or self._runner.server is None:
             return
-        # Closing politely waits for each client's goodbye, and a pooled connection never says one.
+        # A graceful close would wait until every client closes, and pooled connections stay open.
         for connection in self._runner.server.connections:
             if connection.transport is not None:
                 connection.transport.abort()
@@ -124,23 +124,23 @@ class Service(ABC):
 def json_response(
     body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Answer JSON."""
+    """Build a JSON response."""
     return web.Response(
         body=msgspec.json.encode(body), status=status, headers=headers, content_type="application/json"
     )
 
 
 async def read_body(request: web.Request, kind: type[_Body], refuse: Callable[[str], Refusal]) -> _Body:
-    """Read a request's body: a JSON object of a kind.
+    """Read the body of a request as JSON of a type.
 
     Args:
         request: The request.
-        kind: What the object must be.
-        refuse: Makes the refusal from the reason, which holds nothing of the body.
+        kind: The type.
+        refuse: Builds the refusal from a reason, which contains nothing of the body.
     """
     try:
         return msgspec.json.decode(await request.read(), type=kind)
     except msgspec.MsgspecError as error:
         raise refuse(f"The body is not as expected: {error}.") from None
     except (UnicodeDecodeError, RecursionError):
-        raise refuse("The body is no JSON.") from None
+        raise refuse("The body is not JSON.") from None

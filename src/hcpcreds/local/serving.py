@@ -1,4 +1,4 @@
-"""Services in a thread of their own, and the TLS that they listen with. For development and tests only."""
+"""A thread that runs services, and their TLS context. For development and tests only."""
 
 import asyncio
 import ssl
@@ -17,12 +17,12 @@ _CLOSE_SECONDS: Final = 5.0
 
 
 class ServingThread:
-    """Services on an event loop of their own, in a daemon thread.
+    """Runs services on their own event loop, in a daemon thread.
 
     Args:
-        name: The thread's.
-        services: What is closed at the end.
-        listen: Lets the services listen; awaited in the thread.
+        name: Name of the thread.
+        services: Services to close at the end.
+        listen: Makes the services listen; awaited in the thread.
     """
 
     def __init__(self, name: str, services: Sequence[Service], listen: Callable[[], Awaitable[None]]) -> None:
@@ -33,7 +33,7 @@ class ServingThread:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start it, and return when the services listen; raises what kept them from it."""
+        """Start the thread, and return when the services listen; raises what `listen` raises."""
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(started,), name=self._name, daemon=True)
         self._thread.start()
@@ -48,14 +48,14 @@ class ServingThread:
             self._thread.join(_CLOSE_SECONDS)
 
     def is_alive(self) -> bool:
-        """Whether it still serves."""
+        """Whether the thread still runs."""
         return self._thread is not None and self._thread.is_alive()
 
     def _run(self, started: "Future[None]") -> None:
         loop = asyncio.new_event_loop()
         try:
             loop.run_until_complete(self._listen())
-        except BaseException as error:  # noqa: BLE001 (whoever called start() is to see it)
+        except BaseException as error:  # noqa: BLE001 (raised in start())
             started.set_exception(error)
         else:
             self._loop = loop
@@ -68,10 +68,10 @@ class ServingThread:
 
 
 def make_tls(ca_file: Path) -> ssl.SSLContext:
-    """Make a certificate authority of its own, and what a server on loopback listens with.
+    """Make a new certificate authority, and the TLS context of a server on loopback.
 
     Args:
-        ca_file: Where the authority's certificate is written, for clients to trust.
+        ca_file: File to write the authority's certificate to, for clients to trust.
     """
     authority = trustme.CA(organization_name="hcpcreds local, for development and tests only")
     authority.cert_pem.write_to_path(str(ca_file))

@@ -1,10 +1,10 @@
 """A small Azure on this machine: Entra ID, Key Vault, the managed-identity data plane, ARM and IMDS.
 
-For development and tests only: it listens on loopback, has a certificate authority of its own, and keeps
-everything in memory. It verifies what it is given by itself, with other libraries than hcpcreds uses, so that
-a bug in hcpcreds cannot agree with itself.
+For development and tests only: it listens on loopback, has its own certificate authority, and keeps
+everything in memory. It verifies requests without any code of hcpcreds, so that a bug in hcpcreds does not
+confirm itself.
 
-In a process of its own: `python -m hcpcreds.local.azure.azure --config FILE`, see `main`.
+As a process: `python -m hcpcreds.local.azure.azure --config FILE`, see `main`.
 """
 
 import argparse
@@ -34,21 +34,21 @@ from hcpcreds.local.serving import ServingThread
 
 
 class LocalAzure:
-    """The local Azure, in a thread of its own. A context manager; every method may be called from any thread.
+    """A local Azure that runs in its own thread. A context manager; methods may be called from any thread.
 
     Args:
-        settings: What there is in it; the default is an empty one with one tenant and one vault.
+        settings: What it contains; by default one tenant and one empty vault.
         now: Clock giving an aware UTC time, for tokens, certificates and secrets alike.
 
     Attributes:
         settings: As given.
-        faults: What goes wrong on purpose.
-        requests: Counts of the requests that each service had.
-        directory: Who is known to Entra: register and unregister certificates here.
+        faults: Faults to inject.
+        requests: Counts of the requests to each service.
+        directory: What Entra ID knows; register and unregister certificates here.
         tokens: Issues and verifies access tokens.
         data_plane: The managed-identity data plane.
-        ca_file: PEM file of the certificate authority to trust; gone after `close` unless the settings name
-            a directory for it.
+        ca_file: PEM file of the certificate authority to trust; removed by `close` unless the settings
+            name a directory for it.
     """
 
     def __init__(
@@ -66,23 +66,23 @@ class LocalAzure:
         self._thread = ServingThread("hcpcreds-local-azure", self._services.list(), self._listen)
 
     def start(self) -> Self:
-        """Start it, and return when every service listens.
+        """Start every service, and return when all of them listen.
 
         Raises:
-            OSError: There is no port, or no place for the file of the certificate authority.
+            OSError: No port is free, or the certificate authority's file cannot be written.
         """
         self._thread.start()
         self._populate()
         return self
 
     def close(self) -> None:
-        """Stop every service and remove what it made."""
+        """Stop every service and remove its files."""
         self._thread.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
     def check(self) -> None:
-        """See that it still serves.
+        """Check that it still runs.
 
         Raises:
             ChainError: Its thread has ended.
@@ -98,34 +98,34 @@ class LocalAzure:
 
     @property
     def tenant_id(self) -> str:
-        """The first tenant: that of the vaults, the data plane and whatever names no other."""
+        """The first tenant: that of the vaults and the data plane, and the default elsewhere."""
         return self.settings.tenant_ids[0].lower()
 
     @property
     def authority(self) -> str:
-        """Entra's URL, with a closing slash."""
+        """Entra's URL, with a trailing slash."""
         return self._services.entra.authority
 
     @property
     def resource_manager(self) -> str:
-        """ARM's URL, without a closing slash."""
+        """ARM's URL, without a trailing slash."""
         return self._services.resource_manager.url
 
     @property
     def instance_metadata(self) -> str:
-        """What AZURE_POD_IDENTITY_AUTHORITY_HOST is to be."""
+        """IMDS's URL, the value of AZURE_POD_IDENTITY_AUTHORITY_HOST."""
         return self._services.instance_metadata.url
 
     @property
     def identity_url(self) -> str:
-        """The data plane's URL for the one resource here: what `x-ms-identity-url` says."""
+        """The data plane's URL for the resource, as in the header `x-ms-identity-url`."""
         return self.data_plane.identity_url
 
     def vault_url(self, name: str | None = None) -> str:
-        """Say where a vault is.
+        """Get the URL of a vault.
 
         Args:
-            name: The vault's; None means the first.
+            name: Name of the vault; None means the first.
 
         Raises:
             KeyError: There is no such vault.
@@ -133,10 +133,10 @@ class LocalAzure:
         return self.vault(name).url
 
     def vault(self, name: str | None = None) -> Vault:
-        """Give a vault: what lies in it can be put and seen there without asking over HTTP.
+        """Get a vault, to store and list secrets without HTTP.
 
         Args:
-            name: The vault's; None means the first.
+            name: Name of the vault; None means the first.
 
         Raises:
             KeyError: There is no such vault.
@@ -146,11 +146,11 @@ class LocalAzure:
     def add_application(
         self, client_id: str, *certificates: x509.Certificate, tenant_id: str | None = None
     ) -> None:
-        """Make an application known, and the certificates that it signs with.
+        """Register an application, and the certificates that it signs with.
 
         Args:
             client_id: Its client id.
-            certificates: Its certificates; more can follow later.
+            certificates: Its certificates; more can be registered later.
             tenant_id: Its tenant; None means the first.
         """
         self.directory.add_application(client_id, tenant_id=tenant_id or self.tenant_id)
@@ -166,14 +166,14 @@ class LocalAzure:
         object_id: str | None = None,
         system_assigned: bool = False,
     ) -> ManagedIdentity:
-        """Make a managed identity known, here and to the data plane.
+        """Register a managed identity with Entra ID and the data plane.
 
         Args:
             client_id: Its client id.
             resource_id: Its ARM id; None makes one from the client id.
             tenant_id: Its tenant; None means the first.
             object_id: Its object id; None makes one.
-            system_assigned: Whether it is the resource's own.
+            system_assigned: Whether it is the resource's system-assigned identity.
         """
         identity = ManagedIdentity(
             client_id=client_id,
@@ -185,11 +185,11 @@ class LocalAzure:
         return identity
 
     def assign_to_node(self, client_id: str, *, resource_id: str | None = None) -> None:
-        """Let this node have tokens of an identity from its metadata service."""
+        """Assign an identity to the node, whose processes get its tokens from IMDS."""
         application = self.directory.add_application(client_id, tenant_id=self.tenant_id)
         self._services.instance_metadata.assign(application, resource_id=resource_id)
 
-    def issue(  # noqa: PLR0913 (what a test may want otherwise, each by its name)
+    def issue(  # noqa: PLR0913 (overrides, each by its name)
         self,
         client_id: str,
         *,
@@ -199,18 +199,19 @@ class LocalAzure:
         secret_format: SecretFormat | None = None,
         registration_delay: float | None = None,
     ) -> dict[str, str]:
-        """Issue a credential without asking over HTTP; an unknown client becomes a managed identity.
+        """Issue a credential without HTTP; an unknown client becomes a managed identity.
 
         Args:
-            client_id: Whose it is.
-            private_key: An existing RSA key, when no new one is needed: making one takes 50 ms.
-            not_before: The certificate's beginning; by default strictly later than the last one's.
-            not_after: Its end.
-            secret_format: How certificate and key are rendered.
-            registration_delay: Seconds until Entra knows the certificate; `math.inf` is never by itself.
+            client_id: Client id of the identity.
+            private_key: RSA key to use; None generates one, which takes 50 ms.
+            not_before: Start of the certificate's validity; by default later than that of the last one.
+            not_after: End of its validity.
+            secret_format: Format of certificate and key.
+            registration_delay: Seconds until Entra ID knows the certificate; `math.inf` means until it is
+                registered by hand.
 
         Returns:
-            A credential file's content: encode it as JSON.
+            The content of a credential file, to encode as JSON.
         """
         identity = self.data_plane.find_identity(client_id) or self.add_identity(client_id)
         return self.data_plane.issue(
@@ -223,12 +224,12 @@ class LocalAzure:
         )
 
     def issue_token(self, client_id: str, *, audience: str, thumbprint: str | None = None) -> str:
-        """Issue an access token without asking for one; an unknown client becomes an application."""
+        """Issue an access token without HTTP; an unknown client becomes an application."""
         application = self.directory.add_application(client_id, tenant_id=self.tenant_id)
         return self.tokens.issue(application, audience=audience, thumbprint=thumbprint)
 
     def describe(self) -> dict[str, Any]:
-        """Say where everything is."""
+        """Describe where everything is."""
         return {
             "authority": self.authority,
             "tenant_id": self.tenant_id,
@@ -262,24 +263,24 @@ class LocalAzure:
             self.assign_to_node(node_identity.client_id, resource_id=node_identity.resource_id)
 
     async def _listen(self) -> None:
-        self.ca_file = self._find_place() / "ca.pem"
+        self.ca_file = self._make_directory() / "ca.pem"
         await self._services.listen(self.ca_file)
 
-    def _find_place(self) -> Path:
+    def _make_directory(self) -> Path:
         if self.settings.state_directory is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="hcpcreds-azure-")
             return Path(self._temporary.name)
-        place = Path(self.settings.state_directory)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return place
+        directory = Path(self.settings.state_directory)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return directory
 
 
 def main() -> NoReturn:
     """Run the local Azure until SIGTERM, SIGINT or the end of standard input; then the exit status is 0.
 
-    When everything listens, one line on standard output says where, as JSON (see `LocalAzure.describe`).
-    Standard input is how it notices that whoever started it is gone: keep a pipe open to it. The exit status
-    is 2 when the configuration cannot be used, and 1 when it failed otherwise; standard error says why.
+    When every service listens, it prints one line of JSON on standard output (see `LocalAzure.describe`). The
+    end of standard input means that its parent process has ended: keep a pipe open to it. The exit status is
+    2 when the configuration cannot be used, and 1 after any other failure; standard error says why.
     """
     parser = argparse.ArgumentParser(
         prog="python -m hcpcreds.local.azure.azure", description=f"A small Azure, {NOTICE}."
@@ -300,7 +301,7 @@ def main() -> NoReturn:
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
-    except Exception as error:  # noqa: BLE001 (whatever it was, one line says so)
+    except Exception as error:  # noqa: BLE001 (reported in one line)
         sys.stderr.write(f"the local Azure failed: {error}\n")
         raise SystemExit(1) from None
     raise SystemExit(0)

@@ -55,20 +55,20 @@ class DataPlane(Service):
     """The data plane of one resource.
 
     Args:
-        audience: What tokens for it must be for.
-        tenant_id: The tenant that callers come from.
+        audience: The audience of its tokens.
+        tenant_id: The tenant of its callers.
         resource_id: ARM id of the resource whose identities these are.
-        directory: Where new certificates are registered.
+        directory: Registers the new certificates.
         tokens: Verifies the callers.
         issuer: Issues the certificates.
-        secret_format: How certificate and key are rendered.
-        registration_delay: Seconds until Entra knows a new certificate; infinite waits for someone to
-            register it by hand.
-        renew_early: Whether a client_secret_url answers a new credential before the current one's
+        secret_format: Format of certificate and key.
+        registration_delay: Seconds until Entra ID knows a new certificate; infinite means until it is
+            registered by hand.
+        renew_early: Whether a client_secret_url returns a new credential before the current one's
             renew_after.
         now: Clock giving an aware UTC time.
-        faults: What disturbs this service.
-        requests: Where its requests are counted.
+        faults: Faults of this service.
+        requests: Counts its requests.
     """
 
     name: ClassVar[str] = "data_plane"
@@ -102,18 +102,18 @@ class DataPlane(Service):
         self._now = now
         self._resource_key = str(uuid.uuid4())
         self._identities: dict[str, ManagedIdentity] = {}
-        """By ARM id in lower case; the system-assigned one by nothing."""
+        """By ARM id in lower case; the system-assigned one by `_SYSTEM_ASSIGNED`."""
         self._current: dict[str, tuple[IssuedCertificate, dict[str, str]]] = {}
-        """What each client was issued last."""
+        """The newest certificate and credential of each client."""
         self._executor = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="hcpcreds-local-issuer")
 
     @property
     def identity_url(self) -> str:
-        """What ARM sends in `x-ms-identity-url`; its query must be kept."""
+        """The URL that ARM sends in `x-ms-identity-url`; clients must keep its query."""
         return self._build_url(self._resource_id, {"tid": self._tenant_id, "arpid": self._resource_key})
 
     def add_identity(self, identity: ManagedIdentity, *, system_assigned: bool = False) -> None:
-        """Make an identity known here and in Entra."""
+        """Register an identity here and with Entra ID."""
         self._directory.add_application(
             identity.client_id, tenant_id=identity.tenant_id, object_id=identity.object_id
         )
@@ -127,7 +127,7 @@ class DataPlane(Service):
                 return identity
         return None
 
-    def issue(  # noqa: PLR0913 (what a test may want otherwise, each by its name)
+    def issue(  # noqa: PLR0913 (overrides, each by its name)
         self,
         identity: ManagedIdentity,
         *,
@@ -137,16 +137,16 @@ class DataPlane(Service):
         secret_format: SecretFormat | None = None,
         registration_delay: float | None = None,
     ) -> dict[str, str]:
-        """Issue a credential: what one element of `explicit_identities` says.
+        """Issue a credential: an element of `explicit_identities`.
 
-        Takes tens of milliseconds of CPU time; the older certificates stay registered.
+        Takes tens of milliseconds of CPU time. Older certificates stay registered.
 
         Args:
-            identity: Whose it is.
-            private_key: An existing RSA key, when a test needs no new one.
-            not_before: Its beginning; by default strictly later than that of the last one.
-            not_after: Its end.
-            secret_format: How certificate and key are rendered.
+            identity: The identity.
+            private_key: RSA key to use; None generates one.
+            not_before: Start of the certificate's validity; by default later than that of the last one.
+            not_after: End of its validity.
+            secret_format: Format of certificate and key.
             registration_delay: As in the class.
         """
         issued = self._issuer.issue(
@@ -198,7 +198,7 @@ class DataPlane(Service):
             raise self._bad_request("delegatedResources are not served here.")
         identities = [self._find(resource_id) for resource_id in wanted.identity_ids or ()]
         if own is not None and identities != [own]:
-            raise self._bad_request("This URL is for one identity; identityIds must name it and no other.")
+            raise self._bad_request("This URL is for one identity; identityIds must name only that identity.")
         give = self._issue if own is None else self._renew
         explicit = await asyncio.gather(*(give(identity) for identity in identities))
         if wanted.custom_claims:
@@ -218,7 +218,7 @@ class DataPlane(Service):
         self._authorize(request)
         if self._find_own(request) is not None:
             raise Refusal(
-                405, self.build_error("MethodNotAllowed", "A user-assigned identity is not deleted here.")
+                405, self.build_error("MethodNotAllowed", "A user-assigned identity cannot be deleted here.")
             )
         identity = self._identities.pop(_SYSTEM_ASSIGNED, None)
         if identity is None:
@@ -247,7 +247,7 @@ class DataPlane(Service):
         return {**top, "internal_id": self._resource_key, "explicit_identities": explicit}
 
     async def _renew(self, identity: ManagedIdentity) -> dict[str, Any]:
-        """Answer what an identity's own client_secret_url does."""
+        """Build what an identity's own client_secret_url returns."""
         if identity.client_id in self._current:
             issued, credential = self._current[identity.client_id]
             if self._now() > issued.cannot_renew_after:
@@ -257,13 +257,13 @@ class DataPlane(Service):
         return await self._issue(identity)
 
     async def _issue(self, identity: ManagedIdentity) -> dict[str, Any]:
-        # Making a key is CPU-bound; the other services share this event loop.
+        # Generating a key blocks, and the other services share this event loop.
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.issue, identity)
 
     def _find(self, resource_id: str) -> ManagedIdentity:
         identity = self._identities.get(resource_id.lower()) if resource_id else None
         if identity is None:
-            raise Refusal(404, self.build_error("NotFound", f"There is no identity {resource_id}."))
+            raise Refusal(404, self.build_error("NotFound", f"The identity {resource_id} does not exist."))
         return identity
 
     def _find_own(self, request: web.Request) -> ManagedIdentity | None:
@@ -276,7 +276,7 @@ class DataPlane(Service):
             own = (identity.resource_id.lower(), identity.tenant_id, identity.object_id, identity.client_id)
             if named == own:
                 return None if key == _SYSTEM_ASSIGNED else identity
-        raise Refusal(404, self.build_error("NotFound", "This URL is no identity's."))
+        raise Refusal(404, self.build_error("NotFound", "No identity has this URL."))
 
     def _authorize(self, request: web.Request) -> None:
         try:
@@ -284,9 +284,9 @@ class DataPlane(Service):
                 request.headers.get("Authorization"), audiences=(self.audience,), tenant_id=self._tenant_id
             )
         except BadTokenError as error:
-            # The real service names the tenant in capitals; a client has to know that case means nothing.
+            # The real service writes the tenant in capitals: clients have to ignore case.
             challenge = f'Bearer authorization="{self._tokens.authority}{self._tenant_id.upper()}"'
-            why = error.why.replace("_", " ")
+            why = error.reason.replace("_", " ")
             raise Refusal(
                 401,
                 self.build_error("Unauthorized", f"The bearer token is not accepted: {why}."),

@@ -1,6 +1,6 @@
-"""A small Entra ID: the token endpoint for client credentials, its keys, and what clients discover it by.
+"""A small Entra ID: the token endpoint for client credentials, its keys, and discovery.
 
-For development and tests only. It takes client assertions and nothing else: no secrets, no users.
+For development and tests only. It accepts client assertions only: no secrets, no users.
 Source of the protocol: Microsoft identity platform, "client credentials flow" and "certificate credentials".
 """
 
@@ -13,7 +13,7 @@ from aiohttp import web
 from multidict import MultiMapping
 from typing_extensions import override
 
-from hcpcreds.local.azure.entra_assertion import AssertionJudge
+from hcpcreds.local.azure.entra_assertion import AssertionVerifier
 from hcpcreds.local.azure.entra_directory import Application, Directory
 from hcpcreds.local.azure.entra_errors import EntraError, missing_parameter
 from hcpcreds.local.azure.entra_tokens import TokenAuthority
@@ -23,7 +23,7 @@ from hcpcreds.local.service import Service, json_response
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _DEFAULT: Final = "/.default"
 _OF_OPENID: Final = frozenset({"openid", "offline_access", "profile", "email"})
-"""Scopes of OpenID Connect, allowed beside the resource's and without effect where there is no user.
+"""Scopes of OpenID Connect, allowed beside that of a resource; without a user they have no effect.
 
 MSAL for Go sends three of them with every request (AzureAD/microsoft-authentication-library-for-go,
 AppendDefaultScopes)."""
@@ -35,12 +35,13 @@ class Entra(Service):
     Args:
         directory: Tenants, applications and their certificates.
         tokens: Issues the access tokens.
-        judge: Judges the assertions.
-        audiences: What tokens may be asked for.
-        refresh_in: Seconds after which Entra proposes to refresh a token; None says nothing, as for most.
+        verifier: Verifies the assertions.
+        audiences: The audiences that tokens can be requested for.
+        refresh_in: Seconds after which clients should refresh a token; None omits it, as Entra ID mostly
+            does.
         now: Clock giving an aware UTC time.
-        faults: What disturbs this service.
-        requests: Where its requests are counted.
+        faults: Faults of this service.
+        requests: Counts its requests.
     """
 
     name: ClassVar[str] = "entra"
@@ -50,7 +51,7 @@ class Entra(Service):
         *,
         directory: Directory,
         tokens: TokenAuthority,
-        judge: AssertionJudge,
+        verifier: AssertionVerifier,
         audiences: Collection[str],
         refresh_in: float | None,
         now: Callable[[], datetime],
@@ -60,14 +61,14 @@ class Entra(Service):
         super().__init__(faults=faults, requests=requests)
         self._directory = directory
         self._tokens = tokens
-        self._judge = judge
+        self._verifier = verifier
         self._audiences = audiences
         self._refresh_in = refresh_in
         self._now = now
 
     @property
     def authority(self) -> str:
-        """Its URL with a closing slash."""
+        """Its URL with a trailing slash."""
         return f"{self.url}/"
 
     @override
@@ -100,7 +101,7 @@ class Entra(Service):
         audience = self._parse_scope(_field(form, "scope"))
         application = self._find_application(_field(form, "client_id"), tenant)
         claims_request = _parse_claims(form.get("claims"))
-        thumbprint = self._judge.judge(
+        thumbprint = self._verifier.verify(
             _assertion(form), application=application, audience=f"{self.authority}{tenant}/oauth2/v2.0/token"
         )
         lifetime = self._tokens.lifetime
@@ -244,6 +245,6 @@ def _parse_claims(text: object) -> Mapping[str, Any] | None:
         claims = None
     if not isinstance(claims, dict):
         raise EntraError(
-            "invalid_request", 90004, "The request is not properly formatted: 'claims' is no object."
+            "invalid_request", 90004, "The request is not properly formatted: 'claims' is not an object."
         )
     return claims

@@ -1,6 +1,6 @@
-"""How the local Entra ID judges a client assertion: with PyJWT and cryptography, nothing of hcpcreds' own.
+"""How the local Entra ID verifies client assertions: with PyJWT and cryptography, without code of hcpcreds.
 
-Entra documents no code for a replayed `jti`; the local one answers AADSTS50027.
+Entra ID documents no code for a replayed `jti`; this one answers AADSTS50027.
 """
 
 import base64
@@ -32,13 +32,13 @@ CLOCK_SKEW: Final = 300.0
 _REMEMBERED: Final = 1000
 
 
-class AssertionJudge:
-    """Judges client assertions and remembers the ones that it took.
+class AssertionVerifier:
+    """Verifies client assertions, and remembers those that it has accepted.
 
     Args:
         now: Clock giving an aware UTC time.
-        longest_life: Seconds that an assertion may still be valid for.
-        refuse_replays: Whether an assertion is taken only once.
+        longest_life: Seconds until an assertion may expire at most.
+        refuse_replays: Whether an assertion is accepted only once.
     """
 
     def __init__(self, *, now: Callable[[], datetime], longest_life: float, refuse_replays: bool) -> None:
@@ -46,12 +46,12 @@ class AssertionJudge:
         self._longest_life = longest_life
         self._refuse_replays = refuse_replays
         self._lock = threading.Lock()
-        self._taken: dict[tuple[str, str], float] = {}
-        """Expiry by (client, jti); those expired are forgotten now and then."""
+        self._accepted: dict[tuple[str, str], float] = {}
+        """Expiry by (client, jti); expired ones are removed from time to time."""
         self._forget_at = _REMEMBERED
 
-    def judge(self, assertion: str, *, application: Application, audience: str) -> str:
-        """Judge an assertion.
+    def verify(self, assertion: str, *, application: Application, audience: str) -> str:
+        """Verify an assertion.
 
         Args:
             assertion: The JWT.
@@ -62,7 +62,7 @@ class AssertionJudge:
             Thumbprint of the certificate that signed it.
 
         Raises:
-            EntraError: It is refused.
+            EntraError: The assertion is refused.
         """
         header, unverified = _parse(assertion)
         _check_parties(unverified, application=application, audience=audience)
@@ -111,17 +111,18 @@ class AssertionJudge:
         if not isinstance(jti, str) or not jti:
             raise _invalid_jwt("The 'jti' claim is missing.")
         with self._lock:
-            if self._refuse_replays and (client_id, jti) in self._taken:
+            if self._refuse_replays and (client_id, jti) in self._accepted:
                 raise _invalid_jwt("This assertion's 'jti' was presented before.")
-            self._taken[client_id, jti] = expires
-            if len(self._taken) > self._forget_at:
+            self._accepted[client_id, jti] = expires
+            if len(self._accepted) > self._forget_at:
                 now = self._now().timestamp()
-                self._taken = {key: until for key, until in self._taken.items() if until > now}
-                self._forget_at = 2 * len(self._taken) + _REMEMBERED
+                self._accepted = {key: until for key, until in self._accepted.items() if until > now}
+                self._forget_at = 2 * len(self._accepted) + _REMEMBERED
 
 
 def _parse(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    # Padded ones too, against RFC 7515: azure-identity's asyncio credentials send them, and Entra takes them.
+    # Padded ones too, against RFC 7515: azure-identity's asyncio credentials send them, Entra ID accepts
+    # them.
     try:
         decoded = jwt.decode_complete(assertion, options={"verify_signature": False})
     except jwt.InvalidTokenError:
@@ -158,7 +159,7 @@ def _verify(assertion: str, registered: RegisteredCertificate, algorithm: str) -
         raise EntraError(
             "invalid_request", 5002730, "Invalid JWT token. Unsupported key for the signing algorithm."
         )
-    # Signature only: every claim is judged here, by the emulator's own clock.
+    # Signature only: the claims are checked here, by the emulator's own clock.
     options: Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
     try:
         claims: dict[str, Any] = jwt.decode(assertion, key, algorithms=[algorithm], options=options)
@@ -170,7 +171,7 @@ def _verify(assertion: str, registered: RegisteredCertificate, algorithm: str) -
             "[Reason - Key was found, but use of the key to verify the signature failed., Thumbprint of key "
             f"used by client: '{build_thumbprint(registered.certificate).upper()}'.]",
         ) from None
-    except jwt.InvalidTokenError as error:  # what PyJWT itself minds, such as a claim of the wrong type
+    except jwt.InvalidTokenError as error:  # what PyJWT itself checks, such as the type of a claim
         raise _invalid_jwt(f"{error}.") from None
     return claims
 
@@ -180,7 +181,7 @@ def _check_chain(x5c: object, leaf: x509.Certificate) -> None:
     if x5c is None:
         return
     if not isinstance(x5c, list):
-        raise _chain_error("The certificate chain is no list.")
+        raise _chain_error("The certificate chain is not a list.")
     try:
         chain = [x509.load_der_x509_certificate(base64.b64decode(item, validate=True)) for item in x5c]
     except (ValueError, TypeError):
@@ -201,7 +202,7 @@ def _read_digest(header: Mapping[str, Any], name: str) -> bytes | None:
     try:
         return base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
     except (TypeError, ValueError):
-        raise _invalid_jwt(f"The header's '{name}' is no base64url text.") from None
+        raise _invalid_jwt(f"The header's '{name}' is not base64url.") from None
 
 
 def _read_time(claims: Mapping[str, Any], name: str) -> float | None:

@@ -1,6 +1,6 @@
-"""Who is known to the local Entra ID: tenants, applications and their certificates.
+"""What the local Entra ID knows: tenants, applications and their certificates.
 
-Every method may be called from any thread; nothing here waits.
+Methods may be called from any thread; none of them blocks.
 """
 
 import math
@@ -20,16 +20,16 @@ class RegisteredCertificate:
 
     certificate: x509.Certificate
     registered_at: float
-    """Unix seconds from which Entra knows it; infinite until someone registers it by hand."""
+    """Unix seconds from which Entra ID knows it; infinite until it is registered by hand."""
 
     def is_known(self, now: datetime) -> bool:
-        """Whether Entra knows it by now."""
+        """Whether Entra ID knows it at that time."""
         return self.registered_at <= now.timestamp()
 
 
 @dataclass
 class Application:
-    """An application or a managed identity: whoever may ask for a token."""
+    """An application or a managed identity, which can request tokens."""
 
     client_id: str
     tenant_id: str
@@ -44,10 +44,10 @@ def build_thumbprint(certificate: x509.Certificate) -> str:
 
 
 class Directory:
-    """The tenants and what is registered in them.
+    """The tenants, and the applications and certificates registered in them.
 
     Args:
-        tenant_ids: Tenants; compared without regard to case, as Entra does.
+        tenant_ids: The tenants; case does not matter, as in Entra ID.
         now: Clock giving an aware UTC time.
     """
 
@@ -57,11 +57,11 @@ class Directory:
         self._applications: dict[str, Application] = {}
 
     def has_tenant(self, tenant_id: str) -> bool:
-        """Whether there is such a tenant."""
+        """Whether the tenant exists."""
         return tenant_id.lower() in self._tenants
 
     def add_application(self, client_id: str, *, tenant_id: str, object_id: str | None = None) -> Application:
-        """Make a client known, or return the one that is."""
+        """Register a client, or return the registered one."""
         key = client_id.lower()
         if key not in self._applications:
             self._applications[key] = Application(
@@ -74,34 +74,34 @@ class Directory:
         return self._applications.get(client_id.lower())
 
     def remove_application(self, client_id: str) -> None:
-        """Forget a client and its certificates."""
+        """Remove a client and its certificates."""
         self._applications.pop(client_id.lower(), None)
 
     def register(self, client_id: str, certificate: x509.Certificate, *, delay: float = 0.0) -> str:
-        """Let a known client sign with a certificate.
+        """Register a certificate, with which a client signs.
 
         Args:
             client_id: The client.
             certificate: Its certificate.
-            delay: Seconds until Entra knows it; infinite until it is registered again without.
+            delay: Seconds until Entra ID knows it; infinite means until it is registered again without delay.
 
         Returns:
             The certificate's thumbprint.
 
         Raises:
-            KeyError: The client is not known; add it first.
+            KeyError: The client is not registered; call `add_application` first.
         """
         thumbprint = build_thumbprint(certificate)
         at = math.inf if math.isinf(delay) else self._now().timestamp() + delay
         if delay == 0:
-            at = -math.inf  # a clock that is set back later must not forget it
+            at = -math.inf  # known even if the clock is set back later
         self._applications[client_id.lower()].certificates[thumbprint] = RegisteredCertificate(
             certificate, at
         )
         return thumbprint
 
     def unregister(self, thumbprint: str) -> None:
-        """Refuse a certificate from now on, whoever's it is."""
+        """Refuse a certificate from now on, for every client."""
         for application in list(self._applications.values()):
             application.certificates.pop(thumbprint.lower(), None)
 

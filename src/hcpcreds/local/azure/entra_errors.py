@@ -16,10 +16,10 @@ _STATUS: Final = {"invalid_client": 401}
 
 
 class EntraError(Exception):
-    """Entra refuses.
+    """Entra ID refuses a request.
 
     Args:
-        error: OAuth's error.
+        error: OAuth error.
         code: The number after `AADSTS`.
         message: The sentence after it. Never holds an assertion or a token.
     """
@@ -31,7 +31,7 @@ class EntraError(Exception):
         self.message = message
 
     def as_refusal(self, *, now: datetime, authority: str, correlation_id: str | None) -> Refusal:
-        """Build the answer that Entra gives."""
+        """Build the response that Entra ID sends."""
         trace_id = str(uuid.uuid4())
         correlation_id = correlation_id or str(uuid.uuid4())
         timestamp = f"{now:%Y-%m-%d %H:%M:%S}Z"
@@ -49,7 +49,7 @@ class EntraError(Exception):
 
 
 def missing_parameter(name: str) -> EntraError:
-    """A field of the form is missing or empty."""
+    """Build the error for a form field that is missing or empty."""
     return EntraError(
         "invalid_request", 900144, f"The request body must contain the following parameter: '{name}'."
     )

@@ -15,9 +15,9 @@ from jwt.types import Options
 from hcpcreds.local.azure.entra_directory import Application, Directory
 
 CERTIFICATE_CLAIM: Final = "hcpcreds_certificate"
-"""Private claim: SHA-256 thumbprint of the certificate that the token was asked for with."""
+"""Private claim: SHA-256 thumbprint of the certificate that the token was requested with."""
 CLAIMS_CLAIM: Final = "hcpcreds_claims"
-"""Private claim: what the request's `claims` asked of the access token, so that a test sees it arrive."""
+"""Private claim: what the request's `claims` said of the access token, so that tests can see it."""
 _CACHED_TOKENS: Final = 4096
 
 Fault = Literal[
@@ -29,13 +29,13 @@ class BadTokenError(Exception):
     """A bearer token is not accepted.
 
     Args:
-        why: What is wrong with it; each service has its own words for it.
-        claims: Its claims, as far as they can be trusted to be shown.
+        reason: What is wrong with it; each service has its own text for it.
+        claims: Its claims, if they are known and may be shown.
     """
 
-    def __init__(self, why: Fault, claims: Mapping[str, Any] | None = None) -> None:
-        super().__init__(why)
-        self.why = why
+    def __init__(self, reason: Fault, claims: Mapping[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
         self.claims = claims or {}
 
 
@@ -43,9 +43,9 @@ class TokenAuthority:
     """Signs access tokens, and verifies them.
 
     Args:
-        directory: Who may hold a token.
+        directory: The clients that may have tokens.
         now: Clock giving an aware UTC time.
-        lifetime: Seconds that a token is valid for; fractions count.
+        lifetime: Seconds that a token is valid for; may have a fraction.
     """
 
     def __init__(self, *, directory: Directory, now: Callable[[], datetime], lifetime: float) -> None:
@@ -53,7 +53,7 @@ class TokenAuthority:
         self._now = now
         self.lifetime = lifetime
         self.authority = ""
-        """Entra's URL with a closing slash; set once it listens."""
+        """Entra's URL with a trailing slash; set once it listens."""
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         public = self._key.public_key()
         self._public_key = public
@@ -73,10 +73,10 @@ class TokenAuthority:
         """Issue a token.
 
         Args:
-            application: Whom it is for.
-            audience: What it is good for.
-            thumbprint: The certificate that it was asked for with, if one was.
-            claims_request: The `claims` parameter of the request: client capabilities are echoed.
+            application: The client that it is for.
+            audience: The service that it is for.
+            thumbprint: The certificate that it was requested with, if any.
+            claims_request: The `claims` parameter of the request; client capabilities are echoed.
         """
         issued = self._now().timestamp()
         claims: dict[str, Any] = {
@@ -107,11 +107,11 @@ class TokenAuthority:
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._key_id})
 
     def issuer(self, tenant_id: str) -> str:
-        """Say who issues a tenant's tokens."""
+        """Get the issuer of a tenant's tokens."""
         return f"{self.authority}{tenant_id}/v2.0"
 
     def as_jwk(self) -> dict[str, Any]:
-        """Describe the public signing key, as a JWK."""
+        """Build the JWK of the public signing key."""
         jwk: dict[str, Any] = jwt.algorithms.RSAAlgorithm.to_jwk(self._public_key, as_dict=True)
         jwk.pop("key_ops", None)
         return jwk | {"kid": self._key_id, "use": "sig", "alg": "RS256"}
@@ -123,14 +123,14 @@ class TokenAuthority:
 
         Args:
             authorization: The request's Authorization header.
-            audiences: Those that the service accepts.
-            tenant_id: The one tenant that the service trusts, lower-case; None means each that there is.
+            audiences: The audiences that the service accepts.
+            tenant_id: The one tenant that the service trusts, lower-case; None means every tenant.
 
         Returns:
             The token's claims.
 
         Raises:
-            BadTokenError: It is not accepted.
+            BadTokenError: The token is not accepted.
         """
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: one place that disturbs every service of the local Azure, and counts requests.
+"""Faults of the local services, injected on purpose, and counts of their requests.
 
 Everything here may be called from any thread while the services run.
 """
@@ -19,7 +19,7 @@ BuildError = Callable[[str, str], dict[str, Any]]
 
 @dataclass(kw_only=True)
 class Fault:
-    """What one request meets instead of, or on its way to, its answer."""
+    """A fault of a service: a delay, a failure, or a response in place of its own."""
 
     service: str
     match: str
@@ -34,12 +34,12 @@ class Fault:
     headers: Mapping[str, str]
     when: Literal["before", "after"]
     times: int | None
-    """How many requests are still to meet it; None is for ever."""
+    """Number of requests that it is still in force for; None means until cleared."""
     met: int = 0
-    """How many requests have met it."""
+    """Number of requests that it has affected."""
 
     def fits(self, service: str, method: str, path: str) -> bool:
-        """Whether it is meant for this request."""
+        """Whether it applies to a request."""
         return (
             self.times != 0
             and self.service == service
@@ -51,16 +51,16 @@ class Fault:
 
 @dataclass
 class Limit:
-    """So many requests in any span of so many seconds."""
+    """A rate limit: a number of requests in any span of so many seconds."""
 
     requests: int
     seconds: float
     seen: deque[float] = field(default_factory=deque)
     refused: int = 0
-    """How many requests it has refused."""
+    """Number of requests that it has refused."""
 
     def wait(self) -> float:
-        """Seconds until a request would be let through; 0 lets this one through."""
+        """Admit a request and return 0, or return the seconds until one would be admitted."""
         now = time.monotonic()
         while self.seen and self.seen[0] <= now - self.seconds:
             self.seen.popleft()
@@ -72,7 +72,7 @@ class Limit:
 
 
 class Faults:
-    """The faults in force, each service's latency and its rate limit."""
+    """The faults in force, and the latency and the rate limit of each service."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -80,7 +80,7 @@ class Faults:
         self._latency: dict[str, float] = {}
         self._limits: dict[str, Limit] = {}
 
-    def add(  # noqa: PLR0913 (one call says all that is to go wrong, each part by its name)
+    def add(  # noqa: PLR0913 (the parts of a fault, each by its name)
         self,
         service: str,
         *,
@@ -97,29 +97,29 @@ class Faults:
         when: Literal["before", "after"] = "before",
         times: int | None = None,
     ) -> Fault:
-        """Let something go wrong.
+        """Add a fault.
 
-        The first fault that fits a request is the one that it meets. Without `status`, `body`, `hang`
-        and `drop` a request is only delayed, and then answered.
+        The first fault that matches a request applies. Without `status`, `body`, `hang` and `drop`, the
+        request is only delayed, and then answered.
 
         Args:
             service: `entra`, `vault`, `data_plane`, `instance_metadata` or `resource_manager`.
-            match: Text that the request's path must contain.
-            path: The whole path, for instance that of a vault's list, `/secrets`.
-            method: Only this HTTP method.
-            status: Answer this status, with an error in the service's own shape.
+            match: Only requests whose path contains this text.
+            path: Only requests for this path, for instance `/secrets`, the list of a vault.
+            method: Only requests with this HTTP method.
+            status: Answer with this status, with an error in the service's own shape.
             retry_after: Send this Retry-After, in seconds.
-            delay: Seconds before anything else.
+            delay: Seconds to wait before anything else.
             hang: Never answer.
             drop: Cut the connection instead of answering.
-            body: Answer these bytes; with status 200 unless one is given.
-            headers: More headers of the answer.
-            when: `after` does what was asked for first, and then withholds the answer: the request had its
-                effect and the caller does not know.
-            times: For so many requests; None is until `clear`.
+            body: Answer with these bytes, and with status 200 unless one is given.
+            headers: Additional headers of the response.
+            when: `after` handles the request first and then withholds the response: the request had its
+                effect, but the caller does not know.
+            times: Number of requests; None means until `clear`.
 
         Returns:
-            The fault; its `met` counts the requests that met it.
+            The fault; its `met` counts the requests that it has affected.
         """
         fault = Fault(
             service=service,
@@ -141,17 +141,17 @@ class Faults:
         return fault
 
     def latency(self, service: str, seconds: float) -> None:
-        """Let every request to a service take so much longer."""
+        """Delay every request to a service by so many seconds."""
         with self._lock:
             self._latency[service] = seconds
 
     def limit(self, service: str, *, requests: int, seconds: float) -> Limit:
-        """Let so many requests through in any span of so many seconds; the rest are answered 429.
+        """Limit the requests in any span of so many seconds; those above the limit are answered with 429.
 
-        The answer's Retry-After says when there is room again, in whole seconds, at least 1.
+        The Retry-After of the response is the time until a request would be admitted, in whole seconds.
 
         Returns:
-            The limit; its `refused` counts the requests that were answered 429.
+            The limit; its `refused` counts the requests that were answered with 429.
         """
         limit = Limit(requests, seconds)
         with self._lock:
@@ -159,7 +159,7 @@ class Faults:
         return limit
 
     def clear(self) -> None:
-        """End every fault, latency and limit. Requests that hang already go on hanging."""
+        """End every fault, latency and limit. Requests that already hang keep hanging."""
         with self._lock:
             self._faults.clear()
             self._latency.clear()
@@ -172,7 +172,7 @@ class Faults:
         answer: Callable[[], Awaitable[web.StreamResponse]],
         build_error: BuildError,
     ) -> web.StreamResponse:
-        """Answer a request, or what stands in its way."""
+        """Answer a request as the faults in force have it, else as the service does."""
         with self._lock:
             latency = self._latency.get(service, 0.0)
             limit = self._limits.get(service)
@@ -224,14 +224,14 @@ def _faulty(fault: Fault, build_error: BuildError) -> web.Response:
         headers["Retry-After"] = f"{fault.retry_after:g}"
     if fault.body is not None:
         return web.Response(status=status, body=fault.body, headers=headers)
-    body = build_error(f"Fault{status}", "A fault was asked for.")
+    body = build_error(f"Fault{status}", "This fault was injected.")
     return web.Response(
         status=status, body=msgspec.json.encode(body), headers=headers, content_type="application/json"
     )
 
 
 class RequestLog:
-    """Counts requests by service, method and path; a path's query is not kept."""
+    """Counts requests by service, method and path; queries of paths are not counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -243,12 +243,12 @@ class RequestLog:
             self._counts[service, method, path] += 1
 
     def count(self, service: str, *, match: str = "", method: str | None = None) -> int:
-        """Say how many requests a service has had.
+        """Count the requests to a service.
 
         Args:
             service: As in `Faults.add`.
-            match: Text that the path must contain.
-            method: Only this HTTP method.
+            match: Only requests whose path contains this text.
+            method: Only requests with this HTTP method.
         """
         with self._lock:
             return sum(
@@ -258,6 +258,6 @@ class RequestLog:
             )
 
     def clear(self) -> None:
-        """Begin again at nothing."""
+        """Reset every count to zero."""
         with self._lock:
             self._counts.clear()

@@ -23,9 +23,9 @@ SecretFormat = Literal["pem", "pkcs12"]
 
 _SECOND: Final = timedelta(seconds=1)
 _RENEW_AFTER: Final = 46 / 90
-"""Part of a certificate's life after which a renewal gives a new one: 46 of 90 days in Azure."""
+"""Fraction of a certificate's lifetime after which it is due for renewal: 46 of 90 days in Azure."""
 _CANNOT_RENEW_AFTER: Final = 2.0
-"""Lives after which renewal stops working: 180 days for one of 90 in Azure."""
+"""Number of lifetimes after which renewal is refused: 180 days for one of 90 days in Azure."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +38,7 @@ class IssuedCertificate:
     cannot_renew_after: datetime
 
     def render_secret(self, secret_format: SecretFormat) -> str:
-        """Render certificate and key as a credential file holds them: Base64 of PEM or PKCS#12."""
+        """Render certificate and key as in a credential file: Base64 of PEM or PKCS#12."""
         if secret_format == "pkcs12":  # noqa: S105 (a format)
             bundle = pkcs12.serialize_key_and_certificates(
                 None, self.private_key, self.certificate, None, NoEncryption()
@@ -51,13 +51,13 @@ class IssuedCertificate:
 
 
 class CertificateIssuer:
-    """Issues certificates, each identity's with an ever later beginning.
+    """Issues certificates; the validity of each starts later than that of the identity's last one.
 
     Args:
         now: Clock giving an aware UTC time.
-        lifetime: Seconds from now until a new certificate expires.
-        backdate: Seconds that a new certificate's beginning lies in the past.
-        key_pool: How many keys are made in all; None makes a new one for each certificate.
+        lifetime: Seconds until a new certificate expires.
+        backdate: Seconds by which a new certificate's validity starts in the past.
+        key_pool: Number of keys, which certificates use in turn; None generates one for each certificate.
     """
 
     def __init__(
@@ -90,16 +90,16 @@ class CertificateIssuer:
         """Issue a certificate. Takes tens of milliseconds of CPU time for a new key.
 
         Args:
-            client_id: Whose it is.
-            private_key: An existing RSA key, when a test needs no new one.
-            not_before: Its beginning; by default strictly later than that of the last for this client.
-            not_after: Its end; by default a life from now.
+            client_id: Client id of the identity.
+            private_key: RSA key to use; None generates one.
+            not_before: Start of its validity; by default later than that of the last one of this client.
+            not_after: End of its validity; by default a lifetime from now.
         """
         key = private_key or self._take_key()
         now = self._now().astimezone(UTC)
-        life = timedelta(seconds=self.lifetime)
+        lifetime = timedelta(seconds=self.lifetime)
         not_before = (not_before or self._next_not_before(client_id, now)).replace(microsecond=0)
-        not_after = _round_up(not_after or now + life)
+        not_after = _round_up(not_after or now + lifetime)
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, client_id)]))
@@ -120,8 +120,8 @@ class CertificateIssuer:
         return IssuedCertificate(
             certificate,
             key,
-            _round_up(now + life * _RENEW_AFTER),
-            _round_up(now + life * _CANNOT_RENEW_AFTER),
+            _round_up(now + lifetime * _RENEW_AFTER),
+            _round_up(now + lifetime * _CANNOT_RENEW_AFTER),
         )
 
     def _take_key(self) -> rsa.RSAPrivateKey:
@@ -131,7 +131,7 @@ class CertificateIssuer:
             return next(self._keys)
 
     def _next_not_before(self, client_id: str, now: datetime) -> datetime:
-        # Certificates and credential files count whole seconds: a second one in the same second moves ahead.
+        # Certificates and credential files have whole seconds: a second one in the same second starts later.
         with self._lock:
             wanted = (now - timedelta(seconds=self._backdate)).replace(microsecond=0)
             last = self._last_not_before.get(client_id)

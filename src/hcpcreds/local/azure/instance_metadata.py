@@ -1,12 +1,12 @@
-"""A small Instance Metadata Service: tokens for the identities that are assigned to this node.
+"""A small Instance Metadata Service: tokens for the identities that are assigned to the node.
 
 For development and tests only. Plain HTTP on loopback, where AZURE_POD_IDENTITY_AUTHORITY_HOST points
 azure-identity. Source: "How to use managed identities ... to acquire an access token" and "Azure Instance
 Metadata Service" (Microsoft).
 
-Every user of this machine can ask it, as every process of a node can ask the real one: loopback has no users.
-Its tokens open this local Azure only. What was forwarded is refused, and what was sent to another host's name
-(by a web page whose name was rebound to loopback).
+Every user of this machine can get tokens from it, as every process of a node can from the real one. The
+tokens are accepted by this local Azure only. Forwarded requests are refused, and so are requests with another
+name in their Host header, which come from web pages whose name was rebound to loopback.
 """
 
 from collections.abc import Callable, Collection
@@ -32,14 +32,14 @@ _NAMES: Final = ("client_id", "object_id", "mi_res_id", "msi_res_id")
 
 
 class InstanceMetadata(Service):
-    """The node's metadata service.
+    """The metadata service of the node.
 
     Args:
         tokens: Issues the tokens.
-        audiences: What tokens may be asked for.
+        audiences: The audiences that tokens can be requested for.
         now: Clock giving an aware UTC time.
-        faults: What disturbs this service.
-        requests: Where its requests are counted.
+        faults: Faults of this service.
+        requests: Counts its requests.
     """
 
     name: ClassVar[str] = "instance_metadata"
@@ -64,7 +64,7 @@ class InstanceMetadata(Service):
 
         Args:
             application: The identity.
-            resource_id: Its ARM id, when it may be asked for by that.
+            resource_id: Its ARM id, by which it can be requested.
         """
         self._assigned.append((application, resource_id))
 
@@ -78,7 +78,7 @@ class InstanceMetadata(Service):
 
     async def _token(self, request: web.Request) -> web.Response:
         if "X-Forwarded-For" in request.headers:
-            raise self._refuse("bad_request", "Requests that were forwarded are not answered")
+            raise self._refuse("bad_request", "Forwarded requests are not answered")
         if request.host not in (self.url.removeprefix("http://"), f"localhost:{URL(self.url).port}"):
             raise self._refuse("bad_request", "The Host header names another host")
         if request.headers.get("Metadata") != "true":

@@ -1,4 +1,4 @@
-"""A small Azure Resource Manager: lists the resource groups of one subscription to a valid token.
+"""A small Azure Resource Manager: lists the resource groups of a subscription to callers with a valid token.
 
 For development and tests only.
 """
@@ -15,11 +15,11 @@ from hcpcreds.local.azure.faults import Faults, RequestLog
 from hcpcreds.local.service import Refusal, Service, json_response
 
 CERTIFICATE_HEADER: Final = "x-ms-hcpcreds-certificate"
-"""Response header: thumbprint of the certificate that the caller's token was got with."""
+"""Response header: thumbprint of the certificate that the caller's token was requested with."""
 
 
 def list_audiences() -> frozenset[str]:
-    """List what ARM calls itself in each cloud, with and without a closing slash, as ARM accepts it."""
+    """List the audiences of ARM in each cloud, with and without a trailing slash, as ARM accepts both."""
     names = {
         name.rstrip("/")
         for cloud in CLOUDS.values()
@@ -33,9 +33,9 @@ class ResourceManager(Service):
 
     Args:
         tokens: Verifies the callers.
-        resource_groups: Names of the resource groups that every subscription here has.
-        faults: What disturbs this service.
-        requests: Where its requests are counted.
+        resource_groups: Names of the resource groups in every subscription.
+        faults: Faults of this service.
+        requests: Counts its requests.
     """
 
     name: ClassVar[str] = "resource_manager"
@@ -50,7 +50,7 @@ class ResourceManager(Service):
 
     @override
     def routes(self) -> list[web.RouteDef]:
-        # ARM's paths know no case; these are the two spellings that clients use.
+        # ARM ignores case in paths; these are the two spellings that clients use.
         return [
             web.get("/subscriptions/{subscription}/resourcegroups", self._list),
             web.get("/subscriptions/{subscription}/resourceGroups", self._list),
@@ -95,18 +95,18 @@ class ResourceManager(Service):
             ) from None
 
     def _describe(self, error: BadTokenError) -> tuple[str, str]:
-        if error.why == "missing":
+        if error.reason == "missing":
             return "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
-        if error.why == "audience":
+        if error.reason == "audience":
             allowed = ",".join(f"'{audience}'" for audience in sorted(self._audiences))
             message = (
                 f"The access token has been obtained for wrong audience or resource '{error.claims['aud']}'. "
                 f"It should exactly match with one of the allowed audiences {allowed}."
             )
             return "InvalidAuthenticationTokenAudience", message
-        if error.why == "expired":
+        if error.reason == "expired":
             return (
                 "ExpiredAuthenticationToken",
                 "The access token expiry UTC time is earlier than current UTC time.",
             )
-        return "InvalidAuthenticationToken", f"The access token is invalid: {error.why.replace('_', ' ')}."
+        return "InvalidAuthenticationToken", f"The access token is invalid: {error.reason.replace('_', ' ')}."

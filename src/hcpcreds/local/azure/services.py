@@ -7,7 +7,7 @@ from typing import Any
 
 from hcpcreds.local.azure.data_plane import DataPlane
 from hcpcreds.local.azure.entra import Entra
-from hcpcreds.local.azure.entra_assertion import AssertionJudge
+from hcpcreds.local.azure.entra_assertion import AssertionVerifier
 from hcpcreds.local.azure.entra_directory import Directory
 from hcpcreds.local.azure.entra_tokens import TokenAuthority
 from hcpcreds.local.azure.faults import Faults, RequestLog
@@ -42,7 +42,7 @@ class Services:
         )
         self.entra = Entra(
             directory=self.directory,
-            judge=AssertionJudge(
+            verifier=AssertionVerifier(
                 now=now,
                 longest_life=settings.longest_assertion_life,
                 refuse_replays=settings.refuse_replayed_assertions,

@@ -1,4 +1,4 @@
-"""What there is in a local Azure: settings for tests, and the configuration of its process as JSON."""
+"""The settings of a local Azure, which its process reads from a JSON file."""
 
 import uuid
 from pathlib import Path
@@ -15,7 +15,7 @@ _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class ApplicationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An application that may ask for tokens."""
+    """An application that may request tokens."""
 
     client_id: str
     certificates: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class ApplicationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A managed identity that the data plane issues for."""
+    """A managed identity that the data plane issues credentials for."""
 
     client_id: str
     resource_id: str | None = None
@@ -42,19 +42,19 @@ class NodeIdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many requests in any span of so many seconds."""
+    """A number of requests in any span of so many seconds."""
 
     requests: Annotated[int, msgspec.Meta(ge=0)]
     seconds: _Seconds
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What there is in a local Azure. Durations are seconds."""
+    """The contents and the behaviour of a local Azure. Durations are in seconds."""
 
     tenant_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: (str(uuid.uuid4()),)
     )
-    """The first is that of everything that names no other."""
+    """The first is the default."""
     vaults: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("hcpcreds-local",)
     applications: tuple[ApplicationSettings, ...] = ()
     identities: tuple[IdentitySettings, ...] = ()
@@ -63,41 +63,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "/subscriptions/00000000-0000-0000-0000-000000000001/resourcegroups/local"
         "/providers/Microsoft.RedHatOpenShift/hcpOpenShiftClusters/local"
     )
-    """The resource whose identities the data plane issues for."""
+    """The resource whose identities the data plane issues credentials for."""
     resource_groups: tuple[str, ...] = ("local-control-plane", "local-nodes")
     data_plane_audience: str = "https://identity.azure.net"
     token_lifetime: _Seconds = 3600.0
     refresh_in: _Seconds | None = None
     longest_assertion_life: _Seconds = 3600.0
-    """Azure SDKs sign for 10 minutes, its asyncio one for 30."""
+    """Azure SDKs sign for 10 minutes, azure-identity's asyncio credentials for 30."""
     refuse_replayed_assertions: bool = True
-    """MSAL signs one assertion for nine minutes: let it when its credential is to ask for several scopes."""
+    """MSAL reuses an assertion for nine minutes: False lets its credential request several scopes."""
     certificate_lifetime: _Seconds = 90 * 24 * 3600.0
     certificate_backdate: _NotNegative = 300.0
-    """How far back a certificate begins. Each begins a second or more after the client's last one: a client
-    that is issued more of them than this in so many seconds gets some that begin in the future."""
+    """How far in the past a certificate's validity starts. Each starts at least a second after the client's
+    last one: of more certificates than this within as many seconds, some start in the future."""
     secret_format: SecretFormat = "pem"  # noqa: S105 (a format)
     key_pool: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """So many RSA keys are made in all, and certificates take them in turn: making one takes 50 ms, which a
-    measurement of somebody else should not contain. None makes a new one for each, as Azure does."""
+    """Number of RSA keys, which certificates use in turn: generating one takes 50 ms, which would distort a
+    measurement. None generates one for each certificate, as Azure does."""
     renew_early: bool = True
-    """Whether a client_secret_url answers a new credential even before the current one's renew_after.
-    The real service answers the current one until then."""
+    """Whether a client_secret_url returns a new credential even before the current one's renew_after.
+    The real service returns the current one until then."""
     registration_delay: _NotNegative = 0.0
-    """Until Entra knows a newly issued certificate."""
+    """Seconds until Entra ID knows a newly issued certificate."""
     latency: dict[str, _NotNegative] = {}
-    """Seconds that every answer of a service takes longer, by the service's name (see `Faults.add`)."""
+    """Delay of every response of a service, by its name (see `Faults.add`)."""
     limits: dict[str, LimitSettings] = {}
-    """How many requests a service lets through; the rest are answered 429."""
+    """Rate limits of services; requests above the limit are answered with 429."""
     state_directory: str | None = None
-    """Where the certificate authority's file is kept; a temporary directory unless given."""
+    """Directory of the certificate authority's file; a temporary one unless given."""
 
 
 def read_settings(path: Path) -> Settings:
     """Read the configuration of the local Azure's process.
 
     Raises:
-        InputError: The file cannot be read, is no configuration, or holds a certificate that is none.
+        InputError: The file cannot be read, is not a configuration, or a certificate in it is not PEM.
     """
     try:
         settings = msgspec.json.decode(path.read_bytes(), type=Settings)

@@ -1,8 +1,8 @@
 """A small Key Vault: secrets, their versions, attributes and tags. For development and tests only.
 
 Sources: Key Vault's REST reference (secrets, 7.4 and later) and "About Azure Key Vault secrets". As the
-latter says, and as the service does, `nbf` and `exp` do not keep a secret from being read: only a
-disabled one is refused. As in Azure a deleted secret's name stays taken until it is recovered or purged.
+latter says, a secret can be read regardless of its `nbf` and `exp`: only a disabled one is refused. As in
+Azure, the name of a deleted secret cannot be used again until the secret is recovered or purged.
 """
 
 import base64
@@ -29,12 +29,12 @@ from hcpcreds.local.azure.vault_store import (
 from hcpcreds.local.service import Refusal, Service, json_response, read_body
 
 RESOURCE: Final = "https://vault.azure.net"
-"""What a vault of the public cloud calls itself: the audience of its tokens."""
+"""The audience of tokens for a vault of the public cloud."""
 _API_VERSION: Final = re.compile(r"7\.[0-9]|20[0-9]{2}-[0-9]{2}-[0-9]{2}(-preview)?")
-"""Newer SDKs name their version by its date."""
+"""Newer SDKs have a date as their version."""
 _NAME: Final = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _LARGEST_VALUE: Final = 25_600
-"""Bytes; a vault takes no larger secret."""
+"""Bytes; a vault refuses larger values."""
 _MOST_TAGS: Final = 15
 _LARGEST_PAGE: Final = 25
 _DAY: Final = 24 * 3600
@@ -50,7 +50,7 @@ class _Attributes(msgspec.Struct):
 
 
 class _Change(msgspec.Struct, rename="camel", kw_only=True):
-    """What a request sets of a version; what is not in it stays."""
+    """The changes that a request makes to a version; None leaves a field as it is."""
 
     attributes: _Attributes | None = None
     tags: Annotated[dict[str, str], msgspec.Meta(max_length=_MOST_TAGS)] | None = None
@@ -66,19 +66,19 @@ class _NewSecret(_Change):
 
 
 def list_audiences() -> frozenset[str]:
-    """List what Key Vault calls itself in each cloud."""
+    """List the audiences of Key Vault in each cloud."""
     return frozenset(f"https://{cloud.key_vault_suffix}" for cloud in CLOUDS.values())
 
 
 class Vault(Service):
-    """One Key Vault; its URL here is an address and a port.
+    """One Key Vault, whose URL is an address and a port.
 
     Args:
-        tenant_id: The tenant that it trusts.
+        tenant_id: The tenant of its callers.
         tokens: Verifies the callers.
         now: Clock giving an aware UTC time.
-        faults: What disturbs every vault.
-        requests: Where requests to every vault are counted.
+        faults: Faults of every vault.
+        requests: Counts the requests to every vault.
     """
 
     name: ClassVar[str] = "vault"
@@ -98,7 +98,7 @@ class Vault(Service):
         self._now = now
         self._store = SecretStore()
 
-    def put(  # noqa: PLR0913 (what a secret has, each by its name)
+    def put(  # noqa: PLR0913 (the fields of a secret, each by its name)
         self,
         name: str,
         value: str,
@@ -109,7 +109,7 @@ class Vault(Service):
         content_type: str | None = None,
         enabled: bool = True,
     ) -> str:
-        """Store a secret, or a new version of it, without being asked over HTTP; returns the version."""
+        """Store a secret or a new version of it without HTTP, and return the version."""
         at = self._seconds()
         version = SecretVersion(
             version=uuid.uuid4().hex,
@@ -126,7 +126,7 @@ class Vault(Service):
         return version.version
 
     def list_versions(self, name: str) -> list[SecretVersion]:
-        """List a secret's versions, the newest last; none when there is no such secret."""
+        """List a secret's versions, the newest last; none if the secret does not exist."""
         secret = self._store.find(name)
         return [] if secret is None else list(secret.versions.values())
 
@@ -231,9 +231,9 @@ class Vault(Service):
         return self._answer_page(request, entries, last=last, size=size)
 
     def _read_page(self, request: web.Request) -> tuple[str, int]:
-        """Read where a page begins and how long it may be.
+        """Read where a page begins and its size.
 
-        A page is told by the last key of the one before it, so changes in between move nothing.
+        A page begins after the last key of the previous one, so that changes in between do not shift it.
         """
         try:
             after = base64.urlsafe_b64decode(request.query.get("$skiptoken", "")).decode()
@@ -294,7 +294,7 @@ class Vault(Service):
                 request.headers.get("Authorization"), audiences=(RESOURCE,), tenant_id=self._tenant_id
             )
         except BadTokenError as error:
-            if error.why == "unknown":
+            if error.reason == "unknown":
                 message = f"The application 'appid={error.claims['appid']}' does not have secrets permission."
                 raise Refusal(403, self.build_error("Forbidden", message)) from None
             refusal = self.build_error("Unauthorized", _describe_refusal(error))
@@ -342,11 +342,11 @@ def _describe(version: SecretVersion) -> dict[str, Any]:
 
 
 def _describe_refusal(error: BadTokenError) -> str:
-    """Say what is wrong with a token as Key Vault does, as far as its codes are publicly known."""
-    if error.why == "missing":
+    """Describe what is wrong with a token, with the codes of Key Vault that are publicly known."""
+    if error.reason == "missing":
         return "AKV10000: Request is missing a Bearer or PoP token."
-    if error.why == "audience":
+    if error.reason == "audience":
         return f"AKV10022: Invalid audience. Expected {RESOURCE}, found: {error.claims['aud']}."
-    if error.why == "issuer":
+    if error.reason == "issuer":
         return f"AKV10032: Invalid issuer. Found {error.claims['iss']}."
-    return f"The token is not accepted: {error.why.replace('_', ' ')}."
+    return f"The token is not accepted: {error.reason.replace('_', ' ')}."

@@ -1,4 +1,4 @@
-"""What a local Key Vault holds: secrets and their versions, in memory."""
+"""The contents of a local Key Vault: secrets and their versions, in memory."""
 
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
@@ -38,12 +38,12 @@ class Secret:
 
 
 class SecretStore:
-    """Secrets by name, which knows no case; deleted ones are kept until they are purged."""
+    """Secrets by name, regardless of case; deleted ones are kept until they are purged."""
 
     def __init__(self) -> None:
         self._secrets: dict[str, Secret] = {}
         self._keys: list[str] = []
-        """Of the secrets that are not deleted, sorted: a vault of ten thousand is listed page by page."""
+        """Sorted names of the secrets that are not deleted, for listing ten thousand page by page."""
 
     def find(self, name: str) -> Secret | None:
         """Find a secret that is not deleted."""
@@ -56,7 +56,7 @@ class SecretStore:
         return None if secret is None or secret.deleted is None else secret
 
     def add(self, name: str, version: SecretVersion) -> Secret:
-        """Add a version to a secret that is not deleted, or begin a new secret."""
+        """Add a version to a secret that is not deleted, or to a new secret."""
         key = name.lower()
         if key not in self._secrets:
             self._secrets[key] = Secret(name)
@@ -65,26 +65,26 @@ class SecretStore:
         return self._secrets[key]
 
     def delete(self, secret: Secret, *, at: int) -> None:
-        """Delete a secret, for the time being."""
+        """Delete a secret; it can be recovered."""
         secret.deleted = at
         self._keys.remove(secret.name.lower())
 
     def recover(self, secret: Secret) -> None:
-        """Bring a deleted secret back."""
+        """Recover a deleted secret."""
         secret.deleted = None
         insort(self._keys, secret.name.lower())
 
     def purge(self, secret: Secret) -> None:
-        """Delete a deleted secret for good."""
+        """Remove a deleted secret permanently."""
         del self._secrets[secret.name.lower()]
 
     def list_after(self, name: str, count: int) -> list[Secret]:
-        """List so many secrets whose names come after this one."""
+        """List up to so many secrets whose names come after this one."""
         start = bisect_right(self._keys, name.lower())
         return [self._secrets[key] for key in self._keys[start : start + count]]
 
 
 def list_versions_after(secret: Secret, version: str, count: int) -> list[SecretVersion]:
-    """List so many versions that come after this one, in Key Vault's order: that of their random names."""
+    """List up to so many versions after this one, in Key Vault's order: that of their random names."""
     later = (secret.versions[key] for key in sorted(secret.versions) if key > version)
     return list(islice(later, count))

@@ -1,4 +1,4 @@
-"""A small Kubernetes API server that knows nothing but Leases. For development and tests only.
+"""A small Kubernetes API server with Leases only. For development and tests only.
 
 Source: the API conventions (resourceVersion, Status), and coordination.k8s.io/v1 with its validation.
 """
@@ -28,17 +28,17 @@ _FIELDS: Final = {
 
 
 class LeaseApi(Service):
-    """The API server, in a thread of its own; a context manager.
+    """An API server that runs in its own thread; a context manager.
 
     Args:
-        folder: Where its files go: a kubeconfig, and a directory as a pod's service account has one.
-        namespace: The only one that there is.
+        folder: Directory for its files: a kubeconfig, and a directory like that of a pod's service account.
+        namespace: The only namespace.
 
     Attributes:
-        token: The only bearer token that it takes; can be changed, as kubelet changes a pod's.
-        faults: What goes wrong on purpose; the service is called `kubernetes`.
+        token: The only bearer token that it accepts; can be changed, as kubelet changes that of a pod.
+        faults: Faults to inject; the service is called `kubernetes`.
         requests: Counts of its requests.
-        leases: By name, as they are stored.
+        leases: The stored Leases by name.
     """
 
     name: ClassVar[str] = "kubernetes"
@@ -63,7 +63,7 @@ class LeaseApi(Service):
         self._thread.close()
 
     def write_files(self) -> None:
-        """Write the kubeconfig and the service account's files, with the token of the moment."""
+        """Write the kubeconfig and the service account's files, with the current token."""
         self.service_account.mkdir(exist_ok=True)
         (self.service_account / "token").write_text(self.token)
         (self.service_account / "namespace").write_text(self._namespace)
@@ -168,12 +168,12 @@ def _find_problems(lease: dict[str, Any]) -> list[str]:
         if name in spec and type(spec[name]) is not kind
     ]
     problems += [
-        f"spec.{name}: no MicroTime"
+        f"spec.{name}: not a MicroTime"
         for name in ("acquireTime", "renewTime")
         if name in spec and not _MICRO_TIME.fullmatch(str(spec[name]))
     ]
     problems += [
-        f"spec.{name}: no int32"
+        f"spec.{name}: not an int32"
         for name, kind in _FIELDS.items()
         if kind is int and type(spec.get(name)) is int and abs(spec[name]) >= 2**31
     ]

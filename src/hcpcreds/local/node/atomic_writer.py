@@ -1,9 +1,9 @@
 """How a node changes every file of a mounted volume at once: Kubernetes' atomic writer.
 
 Source: kubernetes-sigs/secrets-store-csi-driver v1.6, pkg/util/fileutil (its copy of kubelet's writer).
-Three things differ. A node that was killed in the middle can go on: a `..data_tmp` that it left behind is
-replaced (the driver fails on it), and its other remains, which hold old keys, go with the next change. A data
-directory that could not be filled is removed. And the time of the swap is told.
+It differs in three ways. After a kill in the middle, a `..data_tmp` left behind is replaced (the driver fails
+on it), and other remains, which hold old keys, are removed at the next change. A data directory that could
+not be filled is removed. And the time of the swap is returned.
 """
 
 import os
@@ -34,20 +34,20 @@ class PayloadFile:
 def write_payload(
     volume: Path, payload: Mapping[str, PayloadFile], *, now: Callable[[], datetime]
 ) -> datetime | None:
-    """Make the payload the content of a volume, in one atomic step.
+    """Replace the content of a volume in one atomic step.
 
     Args:
-        volume: Directory of the volume; it must exist, and one writer at a time may write to it.
-        payload: Files by their path in the volume.
+        volume: Directory of the volume, which must exist; only one writer at a time may write to it.
+        payload: The new files by their path in the volume.
         now: Clock giving an aware UTC time.
 
     Returns:
-        When the swap was made (read just before the rename that makes it visible), or None when the volume
-        already held this content and nothing was written.
+        The time of the swap (just before the rename that makes it visible), or None if the volume already had
+        this content and nothing was written.
 
     Raises:
         InputError: A path is absolute, contains or begins with `..`, or is too long; nothing was written.
-        OSError: The volume could not be written; what readers see is as it was before.
+        OSError: The volume could not be written; readers still see the previous content.
     """
     problems = [problem for path in payload for problem in _find_path_problems(path)]
     if problems:
@@ -87,7 +87,7 @@ def _find_path_problems(path: str) -> list[str]:
     if ".." in parts:
         problems.append(f"{path}: must not contain '..'")
     elif path.startswith(".."):
-        problems.append(f"{path}: must not start with '..', which the writer keeps for itself")
+        problems.append(f"{path}: must not start with '..', which the writer reserves for itself")
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
         problems.append(f"{path[:80]}...: longer than {MAX_PATH_BYTES} bytes")
     if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
@@ -100,7 +100,7 @@ def _visible_names(payload: Mapping[str, PayloadFile]) -> set[str]:
 
 
 def _remove_plain_files(volume: Path, payload: Mapping[str, PayloadFile]) -> None:
-    """Make room where something that is no symlink stands under a payload's name."""
+    """Remove whatever has the name of a payload's file or directory and is not a symlink."""
     for name in _visible_names(payload):
         visible = volume / name
         if visible.is_symlink():
@@ -136,7 +136,7 @@ def _differs(old: Path, payload: Mapping[str, PayloadFile]) -> bool:
 
 
 def _remove_old(volume: Path, payload: Mapping[str, PayloadFile], new: str) -> None:
-    """Remove the links to files that are no more, and every data directory but the new one."""
+    """Remove the links to files that no longer exist, and every data directory but the new one."""
     visible = _visible_names(payload)
     for entry in volume.iterdir():
         if entry.is_symlink():
@@ -150,7 +150,7 @@ def _write_files(directory: Path, payload: Mapping[str, PayloadFile]) -> None:
     for path, file in payload.items():
         target = directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Nobody but the owner may open it before its mode is set, whatever the umask.
+        # Only the owner may open it before its mode is set, whatever the umask.
         target.touch(mode=0o600)
         target.write_bytes(file.content)
         target.chmod(file.mode)

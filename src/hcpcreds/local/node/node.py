@@ -1,12 +1,12 @@
 """A small node, for development and tests: mounts SecretProviderClasses into directories.
 
 It does what kubelet, the Secrets Store CSI driver and its Azure provider do for a pod, on one machine and
-without a cluster: fetches through the real Azure SDK as a managed identity, writes with the atomic writer,
-polls for changes, keeps a SecretProviderClassPodStatus for each mount. It isolates nothing: a pod's
-directory is a plain directory, and a mount is a symlink::
+without a cluster: it fetches through the real Azure SDK with a managed identity, writes with the atomic
+writer, polls for changes, and keeps a SecretProviderClassPodStatus for each mount. There is no isolation: the
+directory of a pod is a plain directory, and a mount is a symlink::
 
     <root>/pods/<namespace>_<pod>/volumes/<volume>/      the volume
-    <root>/pods/<namespace>_<pod>/rootfs/<mountPath>     -> the volume, once it holds something
+    <root>/pods/<namespace>_<pod>/rootfs/<mountPath>     -> the volume, once it has content
     <root>/secretproviderclasspodstatuses/<namespace>/<pod>-<namespace>-<class>.json
 
 As a process: `python -m hcpcreds.local.node.node --config FILE`, see `main`.
@@ -47,7 +47,7 @@ NODE_NAME: Final = "hcpcreds-local"
 
 
 class NodeEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What happened on the node; fields that say nothing about it are empty."""
+    """An event of the node; fields that do not apply to it are empty."""
 
     event: Literal["ready", "mounted", "rotated", "failed"]
     namespace: str = ""
@@ -57,12 +57,12 @@ class NodeEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     file: str = ""
     version: str = ""
     at: float = 0.0
-    """Unix seconds; for `mounted` and `rotated` read just before the rename that makes it visible."""
+    """Unix seconds; for `mounted` and `rotated`, just before the rename that makes it visible."""
     reason: str = ""
 
 
 @dataclass
-class _Mount:
+class _MountedVolume:
     """One volume of one pod."""
 
     pod: Metadata
@@ -70,7 +70,7 @@ class _Mount:
     csi: CsiVolumeSource
     mount_paths: list[VolumeMount]
     versions: dict[str, str] | None = None
-    """Version of each mounted file; None until something is mounted."""
+    """Version of each mounted file; None before the first mount."""
 
     @property
     def target(self) -> str:
@@ -103,26 +103,27 @@ class _Mount:
 
 
 class Node:
-    """Mounts the Secrets Store volumes of pods and keeps them as Key Vault has them.
+    """Mounts the Secrets Store volumes of pods, and keeps them up to date with Key Vault.
 
     For development and tests; see the module. Use it from one thread.
 
     Args:
-        root: Directory that everything is written under.
+        root: Directory for everything that is written.
         secret_provider_classes: SecretProviderClass objects in the API's JSON shape.
-        vault_urls: URL by vault name, standing for DNS; other vaults are `https://<name>.vault.azure.net`.
-        ca_file: CA certificates (PEM) that vaults are verified with; None means the usual ones.
+        vault_urls: URLs by vault name, in place of DNS; any other vault is at
+            `https://<name>.vault.azure.net`.
+        ca_file: CA certificates (PEM) to verify vaults with; None means those of the machine.
         on_event: Called with each NodeEvent, on the thread that called `mount` or `poll_once`.
         now: Clock giving an aware UTC time.
 
     Raises:
-        InputError: A SecretProviderClass has not the API's shape.
+        InputError: A SecretProviderClass does not have the shape of the API.
 
-    The identity that reads the vaults is asked for where the environment variable
-    AZURE_POD_IDENTITY_AUTHORITY_HOST points; without it, at the machine's own metadata service.
+    Tokens for the identity that reads the vaults come from the URL in the environment variable
+    AZURE_POD_IDENTITY_AUTHORITY_HOST; without it, from the metadata service of the machine.
     """
 
-    def __init__(  # noqa: PLR0913 (what a node is told, each by its name)
+    def __init__(  # noqa: PLR0913 (its parts, each by its name)
         self,
         root: Path,
         *,
@@ -140,21 +141,22 @@ class Node:
             for found in parse_objects_of(SecretProviderClass, secret_provider_classes)
         }
         self._provider = Provider(vault_urls=vault_urls or {}, ca_file=ca_file)
-        self._mounts: list[_Mount] = []
+        self._mounts: list[_MountedVolume] = []
 
     def mount(self, *pods: Mapping[str, Any]) -> None:
         """Mount every Secrets Store volume of these pods, and poll them from now on.
 
-        A volume that cannot be mounted is an event, and is tried again at each poll.
+        A volume that cannot be mounted is reported as an event, and retried at each poll.
 
         Args:
-            pods: Pods in the API's JSON shape; of them only names, volumes and mounts are read.
+            pods: Pods in the API's JSON shape; only names, volumes and mounts are read.
 
         Raises:
-            InputError: A pod has not the API's shape, or is mounted already; then none of these is mounted.
+            InputError: A pod does not have the shape of the API, or is mounted already; none of them is
+                mounted then.
         """
         mounts = [
-            _Mount(
+            _MountedVolume(
                 pod=pod.metadata,
                 volume=volume.name,
                 csi=volume.csi,
@@ -169,28 +171,28 @@ class Node:
             for volume in pod.spec.volumes
             if volume.csi is not None and volume.csi.driver == MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
         ]
-        # Two writers of one volume would undo each other.
+        # Two writers of one volume would undo each other's changes.
         writers = Counter(mount.target for mount in (*self._mounts, *mounts))
         if twice := [target for target, count in writers.items() if count > 1]:
             raise InputError("Pod", [f"volume {target} would be mounted twice" for target in twice])
-        # A pod's files are readable to everybody, as the provider makes them: the way to them is not.
+        # The provider makes the files of pods readable by everybody, so the directory must not be.
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mounts += mounts
         self._publish_all(mounts)
 
     def poll_once(self) -> None:
-        """Fetch what every mount should hold, and write what has changed.
+        """Fetch the content of every mount, and write what has changed.
 
-        Ends when the slowest fetch has ended. A mount that fails keeps its content.
+        Returns when the slowest fetch has ended. A mount that fails keeps its content.
         """
         self._publish_all(self._mounts)
 
     def close(self) -> None:
-        """Close the connections; what is mounted stays."""
+        """Close the connections; mounted files stay."""
         self._provider.close()
 
-    def _publish_all(self, mounts: Sequence[_Mount]) -> None:
-        waiting: queue.SimpleQueue[_Mount] = queue.SimpleQueue()
+    def _publish_all(self, mounts: Sequence[_MountedVolume]) -> None:
+        waiting: queue.SimpleQueue[_MountedVolume] = queue.SimpleQueue()
         done: queue.SimpleQueue[list[NodeEvent]] = queue.SimpleQueue()
         for mount in mounts:
             waiting.put(mount)
@@ -209,16 +211,16 @@ class Node:
             for event in done.get():
                 self._on_event(event)
 
-    def _try_publish(self, mount: _Mount) -> list[NodeEvent]:
+    def _try_publish(self, mount: _MountedVolume) -> list[NodeEvent]:
         try:
             return self._publish(mount)
         except (HcpCredsError, OSError) as error:
             reason = str(error)
-        except Exception as error:  # noqa: BLE001 (whatever one mount meets, the others go on)
-            reason = f"unexpected {type(error).__name__}"  # its text could hold what was being mounted
+        except Exception as error:  # noqa: BLE001 (one mount does not stop the others)
+            reason = f"unexpected {type(error).__name__}"  # its text could contain a secret
         return [mount.build_event("failed", at=self._now(), reason=reason)]
 
-    def _publish(self, mount: _Mount) -> list[NodeEvent]:
+    def _publish(self, mount: _MountedVolume) -> list[NodeEvent]:
         """Do what NodePublishVolume does, at the first mount and at each poll."""
         if not mount.csi.read_only:
             raise MountError("the volume must be readOnly: true")
@@ -247,7 +249,7 @@ class Node:
             if before.get(file) != version
         ]
 
-    def _find_parameters(self, mount: _Mount) -> Mapping[str, str]:
+    def _find_parameters(self, mount: _MountedVolume) -> Mapping[str, str]:
         if not mount.class_name:
             raise MountError("secretProviderClass is not set in volumeAttributes")
         where = f"SecretProviderClass {mount.pod.namespace}/{mount.class_name}"
@@ -258,7 +260,7 @@ class Node:
             raise MountError(f"{where}: provider {found.spec.provider!r} is not azure, the only one here")
         return found.spec.parameters
 
-    def _write_status(self, mount: _Mount, volume: Path, fetched: Iterable[FetchedObject]) -> None:
+    def _write_status(self, mount: _MountedVolume, volume: Path, fetched: Iterable[FetchedObject]) -> None:
         name = f"{mount.pod.name}-{mount.pod.namespace}-{mount.class_name}"
         status = {
             "apiVersion": "secrets-store.csi.x-k8s.io/v1",
@@ -284,7 +286,7 @@ class Node:
         }
         directory = self._root / "secretproviderclasspodstatuses" / mount.pod.namespace
         directory.mkdir(parents=True, exist_ok=True)
-        # Two volumes of one pod may name one class; each writes under a temporary name of its own.
+        # Two volumes of one pod may name the same class, so each has its own temporary file.
         temporary = directory / f".{name}.{mount.volume}"
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(status)))
         temporary.rename(directory / f"{name}.json")
@@ -296,9 +298,9 @@ def _link_mount_path(rootfs: Path, mount: VolumeMount, volume: Path) -> None:
     if not path.is_absolute() or ".." in path.parts or path == PurePosixPath("/"):
         raise InputError("mountPath", [f"{mount.mount_path!r} must be an absolute path below / without '..'"])
     if mount.sub_path:
-        raise InputError("subPath", ["this small node does not mount one; such a file would never rotate"])
+        raise InputError("subPath", ["this small node does not support it; such a file would never rotate"])
     link = rootfs / path.relative_to("/")
-    # Volumes are mounted side by side: whoever makes the link first has the path, so nothing is asked before.
+    # Volumes are mounted concurrently: the first to make the link has the path, so there is no check before.
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(volume)
@@ -312,7 +314,7 @@ def _link_mount_path(rootfs: Path, mount: VolumeMount, volume: Path) -> None:
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the node's process is told, as JSON."""
+    """The configuration of the node's process, as JSON."""
 
     root: str
     secret_provider_classes: list[dict[str, Any]]
@@ -320,14 +322,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     vault_urls: dict[str, str] = {}
     ca_file: str | None = None
     poll_interval: Annotated[float, msgspec.Meta(gt=0)] = 120.0
-    """Seconds between two polls; the driver's own default."""
+    """Seconds between two polls; the default is that of the driver."""
 
 
 def read_config(path: Path) -> NodeConfig:
     """Read the configuration of the node's process.
 
     Raises:
-        InputError: The file cannot be read, or is not a configuration; names the field.
+        InputError: The file cannot be read, or is not a configuration; the message names the field.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=NodeConfig)
@@ -336,7 +338,7 @@ def read_config(path: Path) -> NodeConfig:
 
 
 def run(config: NodeConfig) -> NoReturn:
-    """Mount every pod, then poll for ever; events go to standard output, one JSON object a line."""
+    """Mount every pod, then poll until stopped; print each event as a line of JSON."""
     node = Node(
         Path(config.root),
         secret_provider_classes=config.secret_provider_classes,
@@ -352,7 +354,7 @@ def run(config: NodeConfig) -> NoReturn:
 
 
 def _print_event(event: NodeEvent) -> None:
-    # Past Python's buffers: a whole line or nothing, whenever the process ends.
+    # Unbuffered: a whole line or nothing, whenever the process ends.
     os.write(1, msgspec.json.encode(event) + b"\n")
 
 
@@ -371,8 +373,8 @@ def _end_with_standard_input() -> None:
 def main() -> None:
     """Run the node until SIGTERM, SIGINT or the end of standard input; then the exit status is 0.
 
-    Standard input is how it notices that whoever started it is gone: keep a pipe open to it. The exit
-    status is 2 when the configuration cannot be used, and then nothing was written.
+    The end of standard input means that its parent process has ended: keep a pipe open to it. The exit status
+    is 2 when the configuration cannot be used, and then nothing was written.
     """
     parser = argparse.ArgumentParser(
         prog="python -m hcpcreds.local.node.node", description="A small node for development and tests."
@@ -388,7 +390,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     except BrokenPipeError:
-        raise SystemExit(0) from None  # nobody listens any more
+        raise SystemExit(0) from None  # nobody reads the events any more
 
 
 if __name__ == "__main__":

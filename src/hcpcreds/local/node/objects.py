@@ -1,4 +1,4 @@
-"""What a SecretProviderClass asks for, read as the Azure provider reads it.
+"""The parameters of a SecretProviderClass, read as the Azure provider reads them.
 
 Source: Azure/secrets-store-csi-driver-provider-azure v1.8, pkg/provider (provider.go, validate.go, types).
 """
@@ -19,7 +19,7 @@ _BOOLEANS: Final = {
     **dict.fromkeys(["1", "t", "T", "TRUE", "true", "True"], True),
     **dict.fromkeys(["0", "f", "F", "FALSE", "false", "False", ""], False),
 }
-"""What Go's strconv.ParseBool takes, and the empty text."""
+"""What Go's strconv.ParseBool accepts, and the empty string."""
 _VAULT_NAME: Final = re.compile(r"[-A-Za-z0-9]{3,24}")
 _ENCODINGS: Final = ("utf-8", "hex", "base64")
 _FORMATS: Final = ("pem", "pfx")
@@ -27,7 +27,7 @@ _DEFAULT_MODE: Final = 0o644
 
 
 class _Loader(yaml.BaseLoader):
-    """Gives the text of every scalar, as Go's YAML library does for a field that is a string."""
+    """Loads every scalar as a string, as Go's YAML library does for a string field."""
 
 
 _Loader.add_implicit_resolver(
@@ -49,18 +49,18 @@ class VaultObject:
 
     @property
     def id(self) -> str:
-        """As a SecretProviderClassPodStatus names it."""
+        """Its id in a SecretProviderClassPodStatus."""
         return f"secret/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
-    """The parameters of a SecretProviderClass, understood."""
+    """The parsed parameters of a SecretProviderClass."""
 
     vault: str
     tenant_id: str
     client_id: str
-    """Of the identity that reads the vault; empty means the machine's own."""
+    """Client id of the identity that reads the vault; empty means the machine's own."""
     objects: tuple[VaultObject, ...]
 
 
@@ -80,14 +80,14 @@ class _Entry(msgspec.Struct, rename="camel"):
 
 
 def parse_parameters(parameters: Mapping[str, str]) -> MountRequest:
-    """Understand the parameters of a SecretProviderClass.
+    """Parse the parameters of a SecretProviderClass.
 
     Args:
         parameters: Its `spec.parameters`.
 
     Raises:
-        InputError: The provider would refuse them, or they ask for something that this small node does not
-            do: another identity than the machine's managed ones, keys, certificates, version histories.
+        InputError: The provider would refuse them, or this node does not support them: it supports the
+            machine's managed identities only, and no keys, certificates or version histories.
     """
     trimmed = {key: value.strip() for key, value in parameters.items()}
     problems = _find_identity_problems(trimmed)
@@ -112,7 +112,7 @@ def parse_parameters(parameters: Mapping[str, str]) -> MountRequest:
 def _find_identity_problems(parameters: Mapping[str, str]) -> list[str]:
     modes = ("usePodIdentity", "useVMManagedIdentity", "useAzureTokenProxy")
     problems = [
-        f"{mode}: {parameters[mode]!r} is no boolean"
+        f"{mode}: {parameters[mode]!r} is not a boolean"
         for mode in modes
         if parameters.get(mode, "") not in _BOOLEANS
     ]
@@ -120,15 +120,15 @@ def _find_identity_problems(parameters: Mapping[str, str]) -> list[str]:
     if len(chosen) > 1:
         problems.append(f"only one identity mode can be enabled at a time: {', '.join(chosen)}")
     elif chosen != ["useVMManagedIdentity"] and not problems:
-        problems.append("useVMManagedIdentity: must be true; this small node knows no other identity")
+        problems.append("useVMManagedIdentity: must be true; this small node supports no other identity")
     return problems
 
 
 def parse_objects(text: str) -> tuple[VaultObject, ...]:
-    """Parse the `objects` parameter: YAML with a list of texts, each YAML again.
+    """Parse the parameter `objects`: YAML with a list of strings, each of them YAML.
 
     Raises:
-        InputError: Every entry that the provider, or this small node, would refuse.
+        InputError: The provider, or this node, would refuse an entry; lists every such entry.
     """
     if not text.strip():
         raise InputError("objects", ["objects: is not set"])
@@ -137,7 +137,7 @@ def parse_objects(text: str) -> tuple[VaultObject, ...]:
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise InputError("objects", [f"objects: {_first_line(error)}"]) from None
     if not entries:
-        raise InputError("objects", ["objects.array: is empty, and the driver mounts nothing then"])
+        raise InputError("objects", ["objects.array: is empty, so that the driver would mount nothing"])
     objects, problems = [], []
     for index, entry_text in enumerate(entries):
         where = f"objects.array[{index}]"
@@ -159,8 +159,8 @@ def parse_objects(text: str) -> tuple[VaultObject, ...]:
 
 
 def _load_yaml(text: str) -> object:
-    # An empty document is an object without fields, to Go.
-    return yaml.load(text, Loader=_Loader) or {}  # noqa: S506 (a BaseLoader builds nothing but texts)
+    # To Go, an empty document is an object without fields.
+    return yaml.load(text, Loader=_Loader) or {}  # noqa: S506 (a BaseLoader builds strings only)
 
 
 def _first_line(error: Exception) -> str:
@@ -171,7 +171,9 @@ def _find_entry_problems(entry: _Entry) -> list[str]:
     problems = []
     file = entry.object_alias or entry.object_name
     if entry.object_type != "secret":
-        problems.append(f"objectType: {entry.object_type!r} must be secret; this small node has nothing else")
+        problems.append(
+            f"objectType: {entry.object_type!r} must be secret; this small node supports nothing else"
+        )
     if entry.object_format and entry.object_format.lower() not in _FORMATS:
         problems.append(f"objectFormat: {entry.object_format!r} must be one of {', '.join(_FORMATS)}")
     if entry.object_encoding and entry.object_encoding.lower() not in _ENCODINGS:
@@ -198,14 +200,14 @@ def _build_object(entry: _Entry) -> VaultObject:
 
 
 def decode_content(content: str, encoding: str) -> bytes:
-    """Decode a secret's value to what is written to its file.
+    """Decode the value of a secret to the content of its file.
 
     Args:
         content: Value of the secret.
         encoding: `utf-8`, `hex` or `base64` (standard alphabet, padded; line breaks are ignored).
 
     Raises:
-        MountError: The value is not in that encoding. Mend the value or `objectEncoding`.
+        MountError: The value does not have that encoding. Fix the value or `objectEncoding`.
     """
     try:
         if encoding == "hex":

@@ -1,4 +1,4 @@
-"""The node's provider: fetches what a SecretProviderClass asks for, through the real Azure SDK."""
+"""The provider of the node: fetches the objects of a SecretProviderClass through the real Azure SDK."""
 
 import threading
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from hcpcreds.clouds import get_cloud
 from hcpcreds.errors import MountError, StoreError
 from hcpcreds.local.node.objects import MountRequest, VaultObject, decode_content
 
-# The next poll is the real retry; these only bridge a dropped connection, and keep one hung vault from
-# holding up a pass for longer than a few seconds.
+# The next poll is the real retry. These retries cover a dropped connection, and these timeouts keep a vault
+# that hangs from delaying a poll by more than a few seconds.
 _PATIENCE: Final[dict[str, Any]] = {
     "retry_total": 1,
     "retry_backoff_factor": 0.1,
@@ -26,7 +26,7 @@ _PATIENCE: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class FetchedObject:
-    """One object as the provider hands it to the driver."""
+    """An object that the provider passes to the driver."""
 
     id: str
     version: str
@@ -36,12 +36,12 @@ class FetchedObject:
 
 
 class Provider:
-    """Fetches from Key Vaults as a managed identity of this machine.
+    """Fetches from Key Vaults with a managed identity of this machine.
 
     Args:
-        vault_urls: URL by vault name; stands for DNS. A vault that is not in it is
+        vault_urls: URLs by vault name, in place of DNS. Any other vault is at
             `https://<name>.vault.azure.net`.
-        ca_file: CA certificates (PEM) that vaults are verified with; None means the usual ones.
+        ca_file: CA certificates (PEM) to verify vaults with; None means those of the machine.
     """
 
     def __init__(self, *, vault_urls: Mapping[str, str], ca_file: Path | None) -> None:
@@ -57,8 +57,8 @@ class Provider:
         """Fetch and decode every object.
 
         Raises:
-            StoreError: The vault did not give an object, or gave no token for it.
-            MountError: A value is not in its encoding.
+            StoreError: An object, or the token for the vault, could not be fetched.
+            MountError: A value does not have its encoding.
         """
         client = self._get_client(request)
         return [self._fetch_object(client, vault_object) for vault_object in request.objects]
@@ -69,10 +69,10 @@ class Provider:
             secret = client.get_secret(wanted.name, wanted.version)
         except AzureError as error:
             raise StoreError(f"{where}: {error.message.partition(chr(10))[0]}") from None
-        except (AttributeError, TypeError, ValueError):  # the SDK's, when answered something else
-            raise StoreError(f"{where}: the answer is unreadable") from None
+        except (AttributeError, TypeError, ValueError):  # raised by the SDK for an unexpected response
+            raise StoreError(f"{where}: the response is unreadable") from None
         if secret.value is None or secret.properties.version is None:
-            raise StoreError(f"{where}: the answer has no value or no version")
+            raise StoreError(f"{where}: the response has no value or no version")
         try:
             content = decode_content(secret.value, wanted.encoding)
         except MountError as error:
@@ -89,7 +89,7 @@ class Provider:
                 if credential is None:
                     credential = ManagedIdentityCredential(client_id=request.client_id or None, **_PATIENCE)
                     self._credentials[request.client_id] = credential
-                # A vault behind a mapped URL answers with the audience of the name that it stands for.
+                # A vault at another URL still challenges with the audience of its real name.
                 client = SecretClient(
                     url, credential, verify_challenge_resource=known_url is None, **self._options
                 )

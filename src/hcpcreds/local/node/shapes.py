@@ -1,4 +1,4 @@
-"""The few fields of Kubernetes' objects that the node reads; all others are ignored."""
+"""The fields of Kubernetes objects that the node reads; others are ignored."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
@@ -7,12 +7,12 @@ import msgspec
 
 from hcpcreds.errors import InputError
 
-# Names become directories: nothing but a DNS subdomain may.
+# Names become directories, so they have to be DNS subdomains.
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 
 
 class Metadata(msgspec.Struct):
-    """Of a pod or a SecretProviderClass."""
+    """Metadata of a pod or a SecretProviderClass."""
 
     name: _Name
     namespace: _Name = "default"
@@ -28,14 +28,14 @@ class CsiVolumeSource(msgspec.Struct, rename="camel"):
 
 
 class Volume(msgspec.Struct):
-    """A pod's volume; of the many kinds only CSI is looked at."""
+    """A volume of a pod; only CSI volumes are read."""
 
     name: _Name
     csi: CsiVolumeSource | None = None
 
 
 class VolumeMount(msgspec.Struct, rename="camel"):
-    """Where a container sees a volume."""
+    """The mount of a volume in a container."""
 
     name: str
     mount_path: str
@@ -43,13 +43,13 @@ class VolumeMount(msgspec.Struct, rename="camel"):
 
 
 class Container(msgspec.Struct, rename="camel"):
-    """A container, as far as it mounts."""
+    """The mounts of a container."""
 
     volume_mounts: list[VolumeMount] = []
 
 
 class PodSpec(msgspec.Struct):
-    """Of a pod."""
+    """Spec of a pod."""
 
     containers: list[Container]
     volumes: list[Volume] = []
@@ -63,7 +63,7 @@ class Pod(msgspec.Struct):
 
 
 class SecretProviderClassSpec(msgspec.Struct):
-    """Of a SecretProviderClass."""
+    """Spec of a SecretProviderClass."""
 
     provider: str = ""
     parameters: dict[str, str] = {}
@@ -83,7 +83,7 @@ def parse_objects_of(kind: type[_Shape], objects: Iterable[Any]) -> list[_Shape]
     """Read API objects of one kind.
 
     Raises:
-        InputError: What is wrong with each one that has not the API's shape.
+        InputError: An object does not have the shape of the API; lists every such object.
     """
     parsed, problems = [], []
     for index, found in enumerate(objects):
