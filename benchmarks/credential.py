@@ -24,7 +24,7 @@ from hcpcreds.credential import Status
 from hcpcreds.credential.source import CredentialSource
 from hcpcreds.credential_file.content import MANAGED_IDENTITY
 from hcpcreds.local.azure.azure import LocalAzure
-from hcpcreds.local.azure.settings import Settings
+from hcpcreds.local.azure.settings import AzureSettings
 from hcpcreds.watch import Watcher
 
 ARM_SCOPE: Final = "https://management.azure.com/.default"
@@ -38,7 +38,7 @@ IMPORTS: Final = 15
 
 def run() -> None:
     """Measure all of it."""
-    with TemporaryDirectory() as folder, LocalAzure(Settings(refuse_replayed_assertions=False)) as azure:
+    with TemporaryDirectory() as folder, LocalAzure(AzureSettings(refuse_replayed_assertions=False)) as azure:
         contents = _issue(azure, count=SWAPS + 1)
         volume = Path(folder) / "volume"
         write(volume, contents[0])

@@ -15,7 +15,7 @@ import msgspec
 from hcpcreds.dataplane import UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import parse_model
 from hcpcreds.local.azure.azure import LocalAzure
-from hcpcreds.local.azure.settings import Settings
+from hcpcreds.local.azure.settings import AzureSettings
 from hcpcreds.vault.naming import render_identifier
 from hcpcreds.vault.secret import VaultSecret, build_secret
 
@@ -30,7 +30,7 @@ def main() -> None:
     """Fill it, say where it is, wait, and say what happened."""
     folder = Path(sys.argv[1])
     # Making a key takes 50 ms: a thousand of them would be what is measured.
-    with LocalAzure(Settings(key_pool=1, state_directory=str(folder))) as azure:
+    with LocalAzure(AzureSettings(key_pool=1, state_directory=str(folder))) as azure:
         vault = azure.vault()
         secrets = [_build(azure, f"aaaaaaaa-0000-0000-0000-{number:012}", due=True) for number in range(DUE)]
         due = [_store(azure, secret, secret.name) for secret in secrets]

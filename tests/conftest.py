@@ -10,7 +10,7 @@ from hypothesis import settings
 from tests.support.processes import end_children, let_children_be_interrupted, list_children
 
 from hcpcreds.local.azure.azure import LocalAzure
-from hcpcreds.local.azure.settings import Settings
+from hcpcreds.local.azure.settings import AzureSettings
 
 # Everything is on this machine: the proxy that a company's machine names must not be asked for it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
@@ -47,7 +47,7 @@ def _no_challenge_outlives_its_vault() -> None:
 @pytest.fixture(scope="session")
 def _session_azure() -> Iterator[LocalAzure]:
     # MSAL keeps one assertion for nine minutes; tests of the replay check make an Azure of their own.
-    with LocalAzure(Settings(refuse_replayed_assertions=False)) as azure:
+    with LocalAzure(AzureSettings(refuse_replayed_assertions=False)) as azure:
         yield azure
 
 
@@ -66,7 +66,7 @@ def make_azure() -> Iterator[Callable[..., LocalAzure]]:
     started: list[LocalAzure] = []
 
     def make(*, now: Any = None, **settings: Any) -> LocalAzure:
-        azure = LocalAzure(Settings(**settings), **({} if now is None else {"now": now}))
+        azure = LocalAzure(AzureSettings(**settings), **({} if now is None else {"now": now}))
         started.append(azure.start())
         return azure
 

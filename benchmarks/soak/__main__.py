@@ -23,7 +23,7 @@ from benchmarks.measure import format_seconds
 from benchmarks.soak.component import CALLERS
 from benchmarks.soak.faults import AuthorityFaults, ComponentFaults, FileFaults
 from hcpcreds.local.azure.azure import LocalAzure
-from hcpcreds.local.azure.settings import Settings
+from hcpcreds.local.azure.settings import AzureSettings
 
 _GRACE: Final = 1.0
 """Seconds after a fault in which what it has begun may still fail."""
@@ -81,7 +81,7 @@ def main() -> int:
     os.environ["NO_PROXY"] = "127.0.0.1"
     print(f"{options.minutes:g} minutes, {CALLERS} threads and {CALLERS} tasks, --seed {seed}")
     # An hour of rotations fits in before certificates would begin in the future.
-    settings = Settings(token_lifetime=60, certificate_backdate=7200, key_pool=4)
+    settings = AzureSettings(token_lifetime=60, certificate_backdate=7200, key_pool=4)
     with tempfile.TemporaryDirectory() as folder, LocalAzure(settings) as azure:
         return _soak(azure, Path(folder), options.minutes * 60)
 

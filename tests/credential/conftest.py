@@ -17,7 +17,7 @@ import hcpcreds.aio
 import hcpcreds.credential
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.entra_tokens import CERTIFICATE_CLAIM
-from hcpcreds.local.azure.settings import Settings
+from hcpcreds.local.azure.settings import AzureSettings
 
 SCOPE = "https://management.azure.com/.default"
 OTHER_SCOPE = "https://vault.azure.net/.default"
@@ -42,7 +42,7 @@ def clock(shared_clock: Clock) -> Iterator[Clock]:
 
 @pytest.fixture(scope="session")
 def shared_azure(shared_clock: Clock) -> Iterator[LocalAzure]:
-    settings = Settings(tenant_ids=(str(uuid.uuid4()), str(uuid.uuid4())))
+    settings = AzureSettings(tenant_ids=(str(uuid.uuid4()), str(uuid.uuid4())))
     with LocalAzure(settings, now=shared_clock.now) as azure:
         yield azure
 

@@ -24,7 +24,7 @@ from hcpcreds.errors import (
     TokenUnavailableError,
 )
 from hcpcreds.local.azure.azure import LocalAzure
-from hcpcreds.local.azure.settings import Settings
+from hcpcreds.local.azure.settings import AzureSettings
 
 
 def test_credential_signs_with_the_new_certificate_when_the_file_has_rotated(identity: Identity, make: Make):
@@ -83,7 +83,7 @@ def test_tokens_are_valid_when_they_live_for_a_second(identity: Identity, make: 
 
 
 def test_token_info_has_the_refresh_time_when_the_authority_gives_one(mount: Any, make_identity: Make):
-    with LocalAzure(Settings(refresh_in=600)) as azure:
+    with LocalAzure(AzureSettings(refresh_in=600)) as azure:
         identity = Identity(azure, mount)
         identity.rotate()
         credential = make_identity(connection_verify=str(azure.ca_file))

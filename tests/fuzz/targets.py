@@ -34,7 +34,7 @@ from hcpcreds.dataplane.protocol import Answer, read_answer
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.kubernetes.lease import Leases
 from hcpcreds.local.azure.azure import LocalAzure
-from hcpcreds.local.azure.settings import Settings
+from hcpcreds.local.azure.settings import AzureSettings
 from hcpcreds.manifests.check import Document, check, read_documents
 from hcpcreds.manifests.inject import InjectOptions
 from hcpcreds.manifests.inject.stream import inject_stream
@@ -88,7 +88,7 @@ _CHALLENGE: Final = b'Bearer authorization="https://login.microsoftonline.com/te
 @contextmanager
 def open_targets(folder: Path) -> Iterator[dict[str, Target]]:
     """Make every target, with what the slower ones need: a local Azure, a mounted credential."""
-    with LocalAzure(Settings(refuse_replayed_assertions=False)) as azure:
+    with LocalAzure(AzureSettings(refuse_replayed_assertions=False)) as azure:
         reader = _TokenReader(azure, folder)
         try:
             targets = [*_make_file_targets(folder), *_make_text_targets(), *_make_manifest_targets()]

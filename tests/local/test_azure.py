@@ -28,7 +28,7 @@ from typing_extensions import override
 from hcpcreds.errors import ChainError, InputError
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.faults import Faults, RequestLog
-from hcpcreds.local.azure.settings import Settings, read_settings
+from hcpcreds.local.azure.settings import AzureSettings, read_settings
 from hcpcreds.local.service import Service
 
 EXAMPLE: dict[str, Any] = {
@@ -210,11 +210,11 @@ def test_azure_tells_its_starter_when_it_cannot_start(tmp_path: Path):
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(OSError, match="file"):
-        LocalAzure(Settings(state_directory=str(file / "below"))).start()
+        LocalAzure(AzureSettings(state_directory=str(file / "below"))).start()
 
 
 def test_azure_serves_only_whom_its_authority_vouches_for(local_azure: LocalAzure, tmp_path: Path):
-    other = LocalAzure(Settings(state_directory=str(tmp_path)))
+    other = LocalAzure(AzureSettings(state_directory=str(tmp_path)))
     with other, pytest.raises(ServiceRequestError, match="CERTIFICATE_VERIFY_FAILED"):
         send(other, "GET", local_azure.resource_manager)
 

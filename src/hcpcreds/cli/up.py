@@ -12,9 +12,9 @@ import click
 from hcpcreds.cli.options import Duration, output_option
 
 _SHORTEST_ROTATION: Final = timedelta(seconds=2)
-"""A component calls every second: in less than two it could not be sure to use every certificate."""
+"""Components call every second; with shorter rotations, one could miss a certificate."""
 _SHORTEST_RENEWAL: Final = timedelta(seconds=5)
-"""The renewer looks every second, the node twice a second, and then each component has to use it."""
+"""The renewer walks every second and the node polls every half second before a component can call."""
 
 
 @click.command("up", epilog="Example: hcpcreds up --rotations 3 --rotate-every 5 hosted-cluster.yaml")
@@ -31,12 +31,12 @@ _SHORTEST_RENEWAL: Final = timedelta(seconds=5)
     "--rotations",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Stop after N; succeed only if every component used every certificate and no call failed.",
+    help="Stop after N rotations; succeed only if every component used every certificate and no call failed.",
 )
 @click.option(
     "--renew",
     is_flag=True,
-    help="Leave the renewing to a running `hcpcreds renew`; certificates then become due, and expire.",
+    help="Start a real `hcpcreds renew`, which renews the certificates when they become due.",
 )
 @output_option(
     "text is a live table on a terminal and plain lines elsewhere; json is one document at the end."
@@ -46,10 +46,10 @@ def command(
 ) -> None:
     """Run the whole chain on this machine: a local Azure, a node, and every component, each a process.
 
-    Certificates for every identity of the HostedCluster or HostedControlPlane in FILE are issued, stored,
-    mounted and used, then renewed again and again under the running components. Without FILE, an example
-    that ships with hcpcreds is used. Ctrl-C ends it and removes everything it made. For development only:
-    other users of this machine can ask its services for tokens, which open nothing but this local Azure.
+    The certificates for every identity of the HostedCluster or HostedControlPlane in FILE are issued, stored,
+    mounted and used, then renewed again and again while the components run. Without FILE, an example that
+    ships with hcpcreds is used. Ctrl-C ends the run and removes everything that it made. For development
+    only: other users of this machine can get tokens from its services, which only this local Azure accepts.
     """
     if renew and rotate_every < _SHORTEST_RENEWAL:
         raise click.UsageError(
@@ -57,7 +57,7 @@ def command(
         )
     from hcpcreds.cli.up_report import LinesReporter, StepsReporter, TableReporter
     from hcpcreds.up.run import EXAMPLE, Chain
-    from hcpcreds.up.settings import Settings
+    from hcpcreds.up.settings import RunSettings
 
     if output == "json":
         reporter = StepsReporter()
@@ -65,7 +65,7 @@ def command(
         reporter = TableReporter()
     else:
         reporter = LinesReporter()
-    settings = Settings(rotate_every=rotate_every.total_seconds(), rotations=rotations, renew=renew)
+    settings = RunSettings(rotate_every=rotate_every.total_seconds(), rotations=rotations, renew=renew)
     chain = Chain(file or EXAMPLE, settings, reporter)
     with reporter:
         problems = asyncio.run(chain.run())

@@ -1,4 +1,4 @@
-"""How `hcpcreds up` tells what happens: a live table, plain lines, or steps beside a JSON document."""
+"""The reports of `hcpcreds up`: a live table, plain lines, or steps beside a JSON document."""
 
 import os
 import sys
@@ -19,12 +19,12 @@ from hcpcreds.up.record import ComponentRecord
 from hcpcreds.up.settings import Reporter
 
 _PLAIN_WIDTH: Final = 280
-"""Wide enough that no column of a table on a pipe or file is ever cut."""
+"""Wide enough for every column of a table that goes to a pipe or a file."""
 _THUMBPRINT_LETTERS: Final = 12
 
 
 class StepsReporter(Reporter):
-    """Steps and problems on standard error, and nothing else: the command prints one document at the end."""
+    """Prints steps and problems on standard error only: the command prints one document at the end."""
 
     def __init__(self) -> None:
         self._log = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -47,7 +47,7 @@ class StepsReporter(Reporter):
 
 
 class LinesReporter(StepsReporter):
-    """For a pipe or a file: a line for each thing that happens, and the table at the end."""
+    """For a pipe or a file: prints a line for each event, and the table at the end."""
 
     @override
     def happened(self, record: ComponentRecord, text: str) -> None:
@@ -55,7 +55,7 @@ class LinesReporter(StepsReporter):
             line = make_lines_printable(f"{datetime.now(UTC):%H:%M:%S} {record.component}: {text}")
             print(line, flush=True)  # noqa: T201 (its failure ends the run)
         except BrokenPipeError:
-            # What is left in the buffer would fail again when the interpreter ends.
+            # Flushing the rest of the buffer would fail again when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise
 
@@ -65,7 +65,7 @@ class LinesReporter(StepsReporter):
 
 
 class TableReporter(StepsReporter):
-    """For a terminal: the table, live."""
+    """For a terminal: shows a live table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class TableReporter(StepsReporter):
         self._live = Live(
             console=self._out, get_renderable=self._render, refresh_per_second=4, vertical_overflow="visible"
         )
-        self._log = self._out  # a live table and text on two streams would overwrite each other
+        self._log = self._out  # a live table and text on another stream would overwrite each other
 
     @override
     def __exit__(
@@ -96,7 +96,7 @@ class TableReporter(StepsReporter):
 
 
 def _lines_table(records: Sequence[ComponentRecord]) -> Table:
-    """One line for each component, however long."""
+    """Build a table with one line for each component, however long."""
     table = Table(box=None, pad_edge=False)
     for heading in ("component", "volume", "SecretProviderClass", "file", "certificate", "expires"):
         table.add_column(heading, no_wrap=True)
@@ -117,7 +117,7 @@ def _lines_table(records: Sequence[ComponentRecord]) -> Table:
 
 
 def _screen_table(records: Sequence[ComponentRecord]) -> Table:
-    """Two lines for each component, so that it fits a terminal's width; names that do not are cut."""
+    """Build a table with two lines for each component, to fit a terminal; longer names are cut."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("component\nfile", overflow="ellipsis")
     table.add_column("volume\nSecretProviderClass", overflow="ellipsis")
@@ -151,7 +151,7 @@ def _generation(record: ComponentRecord) -> str:
 
 
 def _calls(record: ComponentRecord) -> tuple[str, str, str, str]:
-    """Last call, time from the newest swap to the first call that followed it, all calls, failed calls."""
+    """Render the last call, the time from the newest swap to the call after it, and the counts of calls."""
     current = record.current
     waited = None if current is None else record.first_call_milliseconds(current)
     if record.ended is not None:

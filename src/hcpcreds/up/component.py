@@ -1,11 +1,11 @@
-"""One component of a control plane, reduced to what matters here: it finds its credential and calls ARM.
+"""One component of a control plane, reduced to its Azure client: it finds its credential and calls ARM.
 
-Run as `python -m hcpcreds.up.component`. It is given what its manifest gives it and no more: the files
-below `--root` stand for its container's file system, the environment is its container's, and the options
-say which of its configuration objects names its credential file. `--resource-manager` and `--ca-file`
-stand for DNS and the machine's trust roots, which a laptop does not have for the local Azure.
+Run as `python -m hcpcreds.up.component`. It gets only what its manifest gives it: the files below `--root`
+are its container's file system, the environment is its container's, and the options say which of its
+configuration objects names its credential file. `--resource-manager` and `--ca-file` replace DNS and the
+machine's trust roots, which do not know the local Azure.
 
-It prints an event a line: `credential` when it has taken a snapshot, `call` for each call.
+It prints events, one a line: `credential` for each new snapshot, `call` for each call.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Call ARM until SIGTERM or the end of standard input, then exit with status 0."""
     options = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     try:
         path = find_credential_file(options, os.environ)
     except HcpCredsError as error:
@@ -57,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         connection_verify=options.ca_file,
     ) as credential:
         _print_credential(credential.status())
-        _call_for_ever(credential, options)
+        _call_until_stopped(credential, options)
 
 
 def find_credential_file(options: argparse.Namespace, environment: Mapping[str, str]) -> str:
-    """Find the credential file as the component itself does: by its configuration, else its environment.
+    """Find the credential file as the real component does: by its configuration, else its environment.
 
     Raises:
-        InputError: Nothing that this component was given names a credential file.
+        InputError: Neither names a credential file.
     """
     if options.cloud_config is not None:
         path = _read_json(options.root + options.cloud_config).get("aadMSIDataPlaneIdentityPath")
@@ -86,7 +86,7 @@ def find_credential_file(options: argparse.Namespace, environment: Mapping[str, 
     return str(path)
 
 
-def _call_for_ever(credential: UserAssignedIdentityCredential, options: argparse.Namespace) -> NoReturn:
+def _call_until_stopped(credential: UserAssignedIdentityCredential, options: argparse.Namespace) -> NoReturn:
     scope = get_cloud(options.cloud).resource_manager_scope
     policies = [
         RequestIdPolicy(),
@@ -115,7 +115,8 @@ def _call(client: "PipelineClient[HttpRequest, HttpResponse]", url: str) -> None
     except (AzureError, HcpCredsError) as error:
         _print_event("call", ok=False, error=str(error))
     else:
-        # The local ARM says which certificate the token was got with: the far end's word, not our own.
+        # The local ARM says which certificate the token was requested with, so that nobody has to trust this
+        # process.
         _print_event("call", ok=True, thumbprint=response.headers["x-ms-hcpcreds-certificate"])
 
 
@@ -125,13 +126,13 @@ def _print_credential(status: Status) -> None:
 
 
 def _print_event(event: str, **values: Any) -> None:
-    # One write for a whole line: reloads are told from another thread.
+    # One write for a whole line: reloads are printed by another thread.
     sys.stdout.write(json.dumps({"event": event, "at": time.time(), **values}) + "\n")
     sys.stdout.flush()
 
 
-def _stop_with_parent() -> None:
-    # Past Python's buffers, whose lock a daemon thread would hold while the interpreter ends.
+def _stop_at_end_of_input() -> None:
+    # Unbuffered: a daemon thread would hold the lock of Python's buffer while the interpreter ends.
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -146,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hcpcreds.up.component", description=__doc__)
     parser.add_argument("--root", required=True, help="the container's file system")
     parser.add_argument("--resource-manager", required=True, help="ARM's endpoint")
-    parser.add_argument("--ca-file", required=True, help="PEM file of the authorities to trust")
+    parser.add_argument("--ca-file", required=True, help="PEM file of the certificate authorities to trust")
     parser.add_argument("--cloud", required=True, help="name of the Azure cloud")
     parser.add_argument("--subscription", required=True, help="subscription whose resource groups to list")
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between two calls")

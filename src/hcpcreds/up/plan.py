@@ -11,12 +11,16 @@ from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster, KeyVault, parse_hosted_cluster
 from hcpcreds.kubernetes.documents import read_source
-from hcpcreds.local.azure.settings import ApplicationSettings, IdentitySettings, NodeIdentitySettings
-from hcpcreds.local.azure.settings import Settings as AzureSettings
+from hcpcreds.local.azure.settings import (
+    ApplicationSettings,
+    AzureSettings,
+    IdentitySettings,
+    NodeIdentitySettings,
+)
 from hcpcreds.manifests.render import render
 from hcpcreds.up.pods import ComponentPod, Manifest, build_pods
 from hcpcreds.up.service_owner import OwnIdentity
-from hcpcreds.up.settings import Settings
+from hcpcreds.up.settings import RunSettings
 
 KEY_VAULT_USER_CLIENT_ID: Final = "7d9f5b0a-4c1e-4b53-9a67-2e8c1f3d6a05"
 """The identity that reads the vault, where the environment names none."""
@@ -59,7 +63,7 @@ class Plan:
         )
 
     def build_azure_settings(
-        self, settings: Settings, *, service_owner: OwnIdentity, folder: Path
+        self, settings: RunSettings, *, service_owner: OwnIdentity, folder: Path
     ) -> AzureSettings:
         """Build the settings of a local Azure with the cluster's tenants, vault and identities."""
         return AzureSettings(

@@ -15,7 +15,7 @@ from hcpcreds.manifests.workload import build_pod_additions
 Manifest = dict[str, Any]
 
 API_OBJECT_PATH: Final = "/var/run/api-object"
-"""Where a component finds the object that in a cluster it would ask the API server for."""
+"""Where a component finds the object that it would get from the API server in a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +26,18 @@ class ComponentPod:
     identity: ManagedIdentity
     manifest: Manifest
     configuration: dict[str, bytes]
-    """Path in the container → content, of the object that names the credential file, if one does."""
+    """The object that names the credential file, if one does: its content by its path in the container."""
 
     @property
     def name(self) -> str:
-        """Of the pod; its workload's name too."""
+        """Name of the pod, and of its workload."""
         return self.component.consumer.workload
 
     @property
     def mount(self) -> Mount:
-        """The volume that holds the credential file, and where it is."""
+        """The volume with the credential file, and where it is mounted."""
         mount = self.component.consumer.mount
-        assert mount is not None  # noqa: S101 (a consumer is the pod that mounts)
+        assert mount is not None  # noqa: S101 (every consumer mounts one)
         return mount
 
     @property
@@ -47,7 +47,7 @@ class ComponentPod:
 
     @property
     def secret_name(self) -> str:
-        """Name of the secret in the vault, which compares names without regard to case."""
+        """Name of the secret in lower case, as the vault ignores case."""
         return self.identity.credentials_secret_name.lower()
 
     @property
@@ -58,16 +58,16 @@ class ComponentPod:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The container's environment: its manifest's, and no more."""
+        """The container's environment, from its manifest only."""
         return {variable["name"]: variable["value"] for variable in self.container["env"]}
 
     def root_filesystem(self, node_root: Path) -> Path:
-        """Where the node keeps the container's file system."""
+        """The directory of the container's file system on the node."""
         metadata = self.manifest["metadata"]
         return node_root / "pods" / f"{metadata['namespace']}_{metadata['name']}" / "rootfs"
 
     def write_configuration(self, node_root: Path) -> None:
-        """Put the configuration where the container finds it, as kubelet would."""
+        """Write the configuration where the container expects it, as kubelet would."""
         for path, content in self.configuration.items():
             file = self.root_filesystem(node_root) / path.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +81,8 @@ def build_pods(
 
     Args:
         cluster: The hosted cluster.
-        source: What it was read from.
-        rendered: Every object of it, as `hcpcreds.manifests.render` gives them.
+        source: The file that it was read from.
+        rendered: Its objects, from `hcpcreds.manifests.render`.
         key_vault_user_client_id: The identity that reads the vault.
     """
     pods = []
@@ -120,13 +120,13 @@ def build_pods(
 def _find_configuration(
     component: Component, source: bytes, rendered: Sequence[Manifest]
 ) -> tuple[list[str], dict[str, bytes]]:
-    """How a component is told where its credential file is: arguments, and files by their paths."""
+    """Find how a component learns the path of its credential file: arguments, and files by their paths."""
     mount = component.consumer.mount
-    assert mount is not None  # noqa: S101 (a consumer is the pod that mounts)
+    assert mount is not None  # noqa: S101 (every consumer mounts one)
     match mount.source:
         case PathSource.CLOUD_CONFIG:
             config = mount.cloud_config
-            assert config is not None  # noqa: S101 (the table gives one with this source)
+            assert config is not None  # noqa: S101 (every row with this source has one)
             secret = _find(rendered, "Secret", config.secret_name)
             content = base64.b64decode(secret["data"][CLOUD_CONFIG_KEY])
             return ["--cloud-config", config.path], {config.path: content}

@@ -1,4 +1,4 @@
-"""Child processes that speak JSON lines and never outlive their parent."""
+"""Child processes that print JSON lines and never outlive their parent."""
 
 import asyncio
 import contextlib
@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 Event = dict[str, Any]
-"""One line of a child's standard output: an object with a key `event`."""
+"""One line of a child's standard output: an object with the key `event`."""
 
 STOP_SECONDS: Final = 5.0
-"""How long a child may take to end by itself before it is killed."""
+"""Seconds that a child has to end before it is killed."""
 _STDERR_LINES: Final = 20
 
 
 class ChildProcess:
     """One of the chain's processes.
 
-    Its standard input is a pipe that nobody writes to: when the parent dies, however, the child reads
-    end-of-file and ends too. It has its own session, so a Ctrl-C in the terminal reaches only the parent.
+    Its standard input is a pipe that nobody writes to: whenever and however the parent dies, the child reads
+    end-of-file and ends too. It has its own session, so that Ctrl-C in the terminal reaches only the parent.
     """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
@@ -43,14 +43,14 @@ class ChildProcess:
         on_event: Callable[[Event], None],
         on_end: Callable[[str], None],
     ) -> "ChildProcess":
-        """Start `python -m ARGUMENTS` and listen to it.
+        """Start `python -m ARGUMENTS` and read its output.
 
         Args:
-            name: How reports call it.
+            name: Its name in reports.
             arguments: The module, then its arguments.
-            environment: Its whole environment; nothing is inherited.
+            environment: Its whole environment; it inherits nothing.
             on_event: Called for each event.
-            on_end: Called with the reason when the process ends without having been told to.
+            on_end: Called with the reason when the process ends without `stop`.
         """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -63,11 +63,11 @@ class ChildProcess:
             start_new_session=True,
         )
         child = cls(name, process)
-        child._watch = asyncio.create_task(child._listen(on_event, on_end), name=f"listen to {name}")
+        child._watch = asyncio.create_task(child._read(on_event, on_end), name=f"read {name}")
         return child
 
     async def stop(self) -> None:
-        """Ask the process to end, then see that it has."""
+        """Ask the process to end, then make sure that it has."""
         self._stopping = True
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
@@ -80,14 +80,14 @@ class ChildProcess:
         if self._watch is not None:
             await self._watch
 
-    async def _listen(self, on_event: Callable[[Event], None], on_end: Callable[[str], None]) -> None:
+    async def _read(self, on_event: Callable[[Event], None], on_end: Callable[[str], None]) -> None:
         await asyncio.gather(self._read_events(on_event), self._read_stderr())
         status = await self._process.wait()
         if not self._stopping:
             on_end(self._reason(status))
 
     async def _read_events(self, on_event: Callable[[Event], None]) -> None:
-        assert self._process.stdout is not None  # noqa: S101 (we asked for the pipe)
+        assert self._process.stdout is not None  # noqa: S101 (it was started with a pipe)
         async for line in self._process.stdout:
             try:
                 event = json.loads(line)
@@ -96,7 +96,7 @@ class ChildProcess:
             if isinstance(event, dict) and "event" in event:
                 on_event(event)
             else:
-                self._stderr.append(f"printed something that is no event: {line[:200]!r}")
+                self._stderr.append(f"printed a line that is not an event: {line[:200]!r}")
 
     async def _read_stderr(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 (the same)
@@ -114,6 +114,6 @@ class ChildProcess:
 
 
 def base_environment() -> dict[str, str]:
-    """What any program needs to run here at all; everything else a process gets by its manifest."""
+    """Build the environment that every program needs here; the rest comes from its manifest."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
     return {name: value for name, value in os.environ.items() if name in kept or name.startswith("COVERAGE_")}

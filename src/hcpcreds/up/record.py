@@ -1,4 +1,4 @@
-"""What is known of each component while the chain runs: pure bookkeeping of events."""
+"""The record of each component while the chain runs: pure bookkeeping of events."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,12 +7,12 @@ from typing import Any
 
 @dataclass
 class CertificateUse:
-    """One certificate of a component's identity, from its issue to its use. Times are Unix seconds."""
+    """The use of one certificate by a component. Times are Unix seconds."""
 
     thumbprint: str
     expires: datetime
     version: str | None = None
-    """The secret's version in the vault; known once it is stored."""
+    """Version of the secret in the vault, once it is stored."""
     generation: int | None = None
     reloaded_at: float | None = None
     first_call_at: float | None = None
@@ -21,7 +21,7 @@ class CertificateUse:
 
 @dataclass
 class ComponentRecord:
-    """A component: what it was given, and what it has done with it."""
+    """A component, its certificates, and its calls."""
 
     component: str
     workload: str
@@ -35,14 +35,14 @@ class ComponentRecord:
     last_call_at: float | None = None
     last_error: str | None = None
     ended: str | None = None
-    """Why the process is gone, if it is."""
+    """Why its process has ended, if it has."""
     _swapped_at: dict[str, float] = field(default_factory=dict)
     _early: dict[str, list[tuple[float, int | None]]] = field(default_factory=dict)
-    """By thumbprint: when a certificate that is not known here (yet) was called with, or taken as a
-    generation."""
+    """By thumbprint, of certificates that are not expected (yet): times of calls, and of reloads with their
+    generations."""
 
     def expect(self, certificate: CertificateUse) -> bool:
-        """A certificate was stored for the component; says whether a call was made with it already."""
+        """Expect the use of a stored certificate; return whether a call has already been made with it."""
         known = next((each for each in self.certificates if each.thumbprint == certificate.thumbprint), None)
         if known is not None:
             known.version = known.version or certificate.version
@@ -53,26 +53,26 @@ class ComponentRecord:
             if generation is not None:
                 self.reloaded(certificate.thumbprint, generation, at)
             else:
-                self.calls -= 1  # it was counted when it came
+                self.calls -= 1  # counted when it was made
                 first_use |= self.called(certificate.thumbprint, at)
         return first_use
 
     def knows(self, version: str) -> bool:
-        """Whether a version of the secret is that of a certificate here."""
+        """Whether the certificate in a version of the secret is expected here."""
         return any(certificate.version == version for certificate in self.certificates)
 
     def swapped(self, version: str, at: float) -> None:
-        """The node made a version of the secret visible."""
+        """Record that the node made a version of the secret visible."""
         self._swapped_at.setdefault(version, at)
 
     def reloaded(self, thumbprint: str, generation: int, at: float) -> None:
-        """The process took a new snapshot."""
+        """Record that the process took a new snapshot."""
         certificate = self._find(thumbprint, at, generation)
         if certificate is not None and certificate.reloaded_at is None:
             certificate.generation, certificate.reloaded_at = generation, at
 
     def called(self, thumbprint: str, at: float) -> bool:
-        """ARM accepted a token that was got with a certificate; says whether it is the first such token."""
+        """Record a call with a token from a certificate; return whether it is the first."""
         self.calls += 1
         self.last_call_at = at
         certificate = self._find(thumbprint, at, None)
@@ -85,7 +85,7 @@ class ComponentRecord:
         return True
 
     def failed(self, reason: str, at: float) -> None:
-        """A call did not succeed."""
+        """Record a call that failed."""
         self.calls += 1
         self.failed_calls += 1
         self.last_call_at = at
@@ -103,7 +103,7 @@ class ComponentRecord:
         return bool(self.certificates) and self.certificates[-1].calls > 0
 
     def describe_newest(self) -> str:
-        """Say how the newest certificate came into use."""
+        """Describe how the newest certificate came into use."""
         newest = self.certificates[-1]
         text = f"certificate {newest.thumbprint[:12]}, generation {newest.generation}"
         reload, call = self.reload_milliseconds(newest), self.first_call_milliseconds(newest)
@@ -113,22 +113,22 @@ class ComponentRecord:
 
     @property
     def rotations(self) -> int:
-        """How many rotations it has come through: certificates used after the first."""
+        """Number of rotations that it has come through: of certificates used after the first."""
         return sum(1 for certificate in self.certificates[1:] if certificate.calls)
 
     def reload_milliseconds(self, certificate: CertificateUse) -> float | None:
-        """From the swap of the file to the new snapshot; None for the first certificate or not yet."""
+        """Time from the swap of the file to the new snapshot; None for the first certificate, and before."""
         return self._since_swap(certificate, certificate.reloaded_at)
 
     def first_call_milliseconds(self, certificate: CertificateUse) -> float | None:
-        """From the swap of the file to the first call with the new certificate's token."""
+        """Time from the swap of the file to the first call with its token; None as above."""
         return self._since_swap(certificate, certificate.first_call_at)
 
     def problems(self, *, ended_early: bool) -> list[str]:
-        """What its calls say against this component.
+        """List what is wrong with the calls of this component.
 
         Args:
-            ended_early: The run was stopped, so the newest certificate may not have had its turn.
+            ended_early: Whether the run was stopped, so that the newest certificate may be unused.
         """
         found = []
         if self.failed_calls:
@@ -146,7 +146,7 @@ class ComponentRecord:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """The record as `hcpcreds up --output json` prints it; durations in milliseconds."""
+        """Build the record for `hcpcreds up --output json`; durations in milliseconds."""
         return {
             "component": self.component,
             "workload": self.workload,

@@ -13,13 +13,13 @@ async def start_renewer(
     on_event: Callable[[Event], None],
     on_end: Callable[[str], None],
 ) -> ChildProcess:
-    """Start it; see `ChildProcess.start`.
+    """Start the renewer; see `ChildProcess.start`.
 
     Args:
-        chain: Where its vault is.
+        chain: The running chain with its vault.
         interval: Seconds between two walks.
-        on_event: Called with each walk, as `--output json` says it.
-        on_end: Called with the reason when it ends by itself.
+        on_event: Called with each walk, as `--output json` prints it.
+        on_end: Called with the reason when it ends without `stop`.
     """
     vault = chain.vault
     arguments = [

@@ -13,7 +13,7 @@ from hcpcreds.up.record import ComponentRecord
 from hcpcreds.up.recorder import Recorder
 from hcpcreds.up.rotation import Rotation
 from hcpcreds.up.running import DIRECTORY_PREFIX
-from hcpcreds.up.settings import Reporter, Settings
+from hcpcreds.up.settings import Reporter, RunSettings
 from hcpcreds.up.startup import Startup
 
 EXAMPLE: Final = Path(__file__).with_name("example-hosted-cluster.yaml")
@@ -33,7 +33,7 @@ class Chain:
         InputError: The file is not usable; nothing has been started or written.
     """
 
-    def __init__(self, file: Path, settings: Settings, reporter: Reporter) -> None:
+    def __init__(self, file: Path, settings: RunSettings, reporter: Reporter) -> None:
         self._plan = Plan.read(file)
         self._settings = settings
         self._reporter = reporter

@@ -1,7 +1,7 @@
 """How other commands on this machine find a running `hcpcreds up`.
 
-A run announces itself with a file in its own temporary directory, and holds a lock on it for as long as it
-lives: unlike a process id, a lock is not inherited by a stranger, and means the same in every container.
+A run announces itself with a file in its temporary directory, and holds a lock on the file for as long as it
+runs: unlike a process id, a lock is never reused by another process, and means the same in every container.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class RunningComponent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunningVault(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the credentials lie, and as whom they are renewed."""
+    """The vault of the credentials, and what renewing them needs."""
 
     vault_url: str
     data_plane_audience: str
@@ -44,7 +44,7 @@ class RunningVault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunningChain(msgspec.Struct, frozen=True, kw_only=True):
-    """What another command needs to know of a run."""
+    """What other commands need to know of a run."""
 
     started_at: float
     """Unix time."""
@@ -61,7 +61,7 @@ class RunningChain(msgspec.Struct, frozen=True, kw_only=True):
             name: A component, its workload, the file's path in the container, or a path on this machine.
 
         Raises:
-            InputError: No component is called so; the message lists those that there are.
+            InputError: There is no such component; the message lists those that exist.
         """
         for each in self.components:
             if name in (each.component, each.workload, each.file):
@@ -76,7 +76,7 @@ class RunningChain(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def announce(chain: RunningChain, folder: Path) -> Iterator[None]:
-    """Let other commands of this user find a run, until the end of the context.
+    """Within the context, let other commands of this user find a run.
 
     Args:
         chain: The run.
@@ -85,7 +85,7 @@ def announce(chain: RunningChain, folder: Path) -> Iterator[None]:
     file = folder / _NAME
     draft = file.with_suffix(".new")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:  # noqa: PTH123 (a descriptor)
-        # Locked and whole before it can be found.
+        # It is locked and complete before it can be found.
         fcntl.flock(opened, fcntl.LOCK_EX)
         opened.write(msgspec.json.encode(chain))
         opened.flush()
@@ -97,26 +97,26 @@ def announce(chain: RunningChain, folder: Path) -> Iterator[None]:
 
 
 def find_running_chain() -> RunningChain:
-    """Find the newest run of this user, and remove what killed ones left behind, old keys among it.
+    """Find the newest run of this user, and remove what killed runs left behind: files with keys.
 
     Raises:
-        InputError: None runs.
+        InputError: No run was found.
     """
     place = Path(tempfile.gettempdir())
     found = [_read(file) for file in place.glob(f"{DIRECTORY_PREFIX}*/{_NAME}")]
-    living = [chain for chain in found if chain is not None]
-    if not living:
+    running = [chain for chain in found if chain is not None]
+    if not running:
         raise InputError(
             "--local",
             [f"no `hcpcreds up` is running (looked in {place})"],
             hint="Start one in another terminal, and wait for its step 6/6.",
         )
-    return max(living, key=lambda chain: chain.started_at)
+    return max(running, key=lambda chain: chain.started_at)
 
 
 def _read(file: Path) -> RunningChain | None:
     try:
-        # Whoever else made it: no FIFO is waited for, and no symlink followed.
+        # Others can write to this directory: do not wait for a FIFO, and do not follow a symlink.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(file, flags), "rb") as opened:  # noqa: PTH123 (a descriptor)
             if not _is_own(opened.fileno(), file.parent):
@@ -132,7 +132,7 @@ def _read(file: Path) -> RunningChain | None:
 
 
 def _is_own(descriptor: int, folder: Path) -> bool:
-    # The temporary directory is everybody's: nobody else's word is taken for whom to trust.
+    # Everybody can write to the temporary directory, and this file names the authority to trust.
     file, directory = os.fstat(descriptor), folder.lstat()
     return (
         file.st_uid == directory.st_uid == os.getuid()

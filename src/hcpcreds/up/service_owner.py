@@ -1,4 +1,4 @@
-"""Who owns the service: has certificates issued and renewed, and stores them where the driver finds them."""
+"""The service owner: gets certificates issued and renewed, and stores them for the driver."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ from hcpcreds.hosted_cluster import ManagedIdentity
 from hcpcreds.vault.storing import load, store
 
 _RETRIES: Final = 3
-"""Everything is on this machine: what fails three times is gone."""
+"""Few: everything is on this machine."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Issued:
 
 @dataclass(frozen=True)
 class OwnIdentity:
-    """The application as which the service owner calls, with a certificate of its own."""
+    """The application with whose identity the service owner calls."""
 
     tenant_id: str
     client_id: str
@@ -52,17 +52,17 @@ class OwnIdentity:
 
     @classmethod
     def make(cls, tenant_id: str) -> Self:
-        """Make one in a tenant."""
+        """Make an application with a certificate, in a tenant."""
         made = trustme.CA().issue_cert("service-owner", key_type=trustme.KeyType.RSA)
         key = serialization.load_pem_private_key(made.private_key_pem.bytes(), password=None)
-        assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 (as it was asked for)
+        assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 (as requested)
         return cls(tenant_id, str(uuid.uuid4()), made.cert_chain_pems[0].bytes(), key)
 
     def sign_assertion(self, audience: str) -> str:
         """Sign a client assertion.
 
-        Not left to azure-identity's CertificateCredential: it uses one assertion again and again for nine
-        minutes, which the local authority, whose tokens live seconds, takes for a replay.
+        azure-identity's CertificateCredential reuses an assertion for nine minutes. Tokens live for seconds
+        here, so the local authority would refuse its second request as a replay.
         """
         certificate = x509.load_pem_x509_certificate(self.certificate_pem)
         thumbprint = base64.urlsafe_b64encode(certificate.fingerprint(hashes.SHA256())).decode().rstrip("=")
@@ -78,7 +78,7 @@ class OwnIdentity:
         return jwt.encode(claims, self.private_key, algorithm="PS256", headers={"x5t#S256": thumbprint})
 
     def write_credential_file(self, file: Path, *, authority: str) -> None:
-        """Write a credential file, for programs that call as the same application."""
+        """Write a credential file, for programs that use the same application."""
         certificate = x509.load_pem_x509_certificate(self.certificate_pem)
         key = self.private_key.private_bytes(
             serialization.Encoding.PEM,
@@ -101,11 +101,11 @@ class ServiceOwner:
     """An application that may call the data plane and write to the vault.
 
     Args:
-        identity: As whom it calls.
+        identity: Its application.
         authority: Token authority, with a closing slash.
-        data_plane_audience: What tokens for the data plane are for.
-        vault_url: The vault that the credentials are stored in.
-        ca_file: PEM file of the authorities to trust.
+        data_plane_audience: The audience of tokens for the data plane.
+        vault_url: The vault to store the credentials in.
+        ca_file: PEM file of the certificate authorities to trust.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ServiceOwner:
         vault_url: str,
         ca_file: Path,
     ) -> None:
-        # A proxy of the machine's cannot reach what listens on its loopback.
+        # A proxy cannot reach the loopback interface of this machine.
         options: Any = {"connection_verify": str(ca_file), "use_env_settings": False, "retry_total": _RETRIES}
         token_endpoint = f"{authority}{identity.tenant_id}/oauth2/v2.0/token"
         self._credential = ClientAssertionCredential(
@@ -131,7 +131,8 @@ class ServiceOwner:
         self._data_plane = ManagedIdentityDataPlaneClientFactory(
             self._credential, data_plane_audience, hosts=("127.0.0.1",), **options
         )
-        # The local vault has no host name of Key Vault's, which the SDK would compare with the challenge.
+        # The SDK would compare the challenge with the vault's host name, which is not one of Key Vault's
+        # here.
         self._vault = SecretClient(
             vault_url,
             self._credential,
@@ -150,10 +151,10 @@ class ServiceOwner:
         self._credential.close()
 
     def issue(self, identity_url: str, resource_ids: Sequence[str]) -> list[Issued]:
-        """Have the first certificates of identities issued, in the order of their ARM ids.
+        """Get the first credentials of identities, in the order of their ARM ids.
 
         Raises:
-            IssueError: The data plane did not issue every one.
+            IssueError: The data plane did not issue all of them.
         """
         request = UserAssignedIdentitiesRequest(identity_ids=tuple(resource_ids))
         answer = self._data_plane.create_client(identity_url).get_user_assigned_identities_credentials(
@@ -166,7 +167,7 @@ class ServiceOwner:
         return [_describe(by_id[resource_id]) for resource_id in resource_ids]
 
     def renew(self, issued: Issued) -> Issued:
-        """Have a certificate renewed.
+        """Renew a credential.
 
         Raises:
             IssueError: The data plane did not renew it.
@@ -179,26 +180,26 @@ class ServiceOwner:
         return _describe(renewed)
 
     def store(self, identity: ManagedIdentity, issued: Issued) -> str:
-        """Store a credential as the identity's secret, encoded as the cluster says.
+        """Store a credential as the identity's secret, in the encoding of the cluster.
 
         Returns:
-            The version that the vault gave it.
+            The version of the secret.
 
         Raises:
             InputError: The credential is incomplete.
             StoreError: The vault did not take it.
         """
-        encoding = cast("Encoding", identity.object_encoding)  # hosted_cluster takes no other
+        encoding = cast("Encoding", identity.object_encoding)  # hosted_cluster accepts no other
         properties = store(
             self._vault, issued.credentials, name=identity.credentials_secret_name, encoding=encoding
         )
         return str(properties.version)
 
     def load(self, name: str, version: str) -> Issued:
-        """Look what somebody stored.
+        """Load a stored credential.
 
         Raises:
-            StoreError: The vault did not give it, or it is no credential.
+            StoreError: The vault did not return it, or it is not a credential.
         """
         credentials = load(self._vault, name, version=version).credentials
         assert isinstance(credentials, UserAssignedIdentityCredentials)  # noqa: S101 (by the secret's name)
@@ -206,7 +207,7 @@ class ServiceOwner:
 
 
 def _describe(credentials: UserAssignedIdentityCredentials) -> Issued:
-    # Read here by cryptography alone: what the components report is compared with it.
+    # Parsed without code of hcpcreds: it is compared with what the components report.
     pem = base64.b64decode(credentials.client_secret or "")
     certificate = x509.load_pem_x509_certificate(pem)
     return Issued(

@@ -7,7 +7,7 @@ from hcpcreds.up.record import ComponentRecord
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class RunSettings:
     """How the chain runs."""
 
     rotate_every: float = 10.0

@@ -23,7 +23,7 @@ from hcpcreds.up.renewer import start_renewer
 from hcpcreds.up.rotation import Rotation
 from hcpcreds.up.running import RunningChain, RunningComponent, RunningVault, announce
 from hcpcreds.up.service_owner import OwnIdentity, ServiceOwner
-from hcpcreds.up.settings import Reporter, Settings
+from hcpcreds.up.settings import Reporter, RunSettings
 
 START_SECONDS: Final = 60.0
 """How long a process may take to say that it is ready."""
@@ -50,7 +50,7 @@ class Startup:
     def __init__(  # noqa: PLR0913 (its parts, each by its name)
         self,
         plan: Plan,
-        settings: Settings,
+        settings: RunSettings,
         *,
         records: Mapping[str, ComponentRecord],
         recorder: Recorder,

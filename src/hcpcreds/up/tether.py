@@ -1,7 +1,7 @@
-"""Runs a module as `python -m` does, for as long as standard input stays open.
+"""Runs a module as `python -m` does, until standard input ends.
 
-`python -m hcpcreds.up.tether MODULE ARGUMENTS`: a program that does not notice by itself that whoever
-started it is gone gets a SIGTERM then, and a second one if it takes too long.
+`python -m hcpcreds.up.tether MODULE ARGUMENTS`: a program that does not notice the end of its
+parent process gets a SIGTERM then, and a second one if it takes too long.
 """
 
 import os

@@ -27,7 +27,7 @@ from hcpcreds.errors import ChainError, InputError
 from hcpcreds.local.azure.data_plane import ManagedIdentity
 from hcpcreds.local.azure.identity_certificates import SecretFormat
 from hcpcreds.local.azure.services import Services
-from hcpcreds.local.azure.settings import Settings, read_settings
+from hcpcreds.local.azure.settings import AzureSettings, read_settings
 from hcpcreds.local.azure.vault import Vault
 from hcpcreds.local.service import NOTICE
 from hcpcreds.local.serving import ServingThread
@@ -52,9 +52,12 @@ class LocalAzure:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        settings: AzureSettings | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings = settings or AzureSettings()
         self._services = Services(self.settings, now=now)
         self.faults = self._services.faults
         self.requests = self._services.requests
@@ -285,7 +288,7 @@ def main() -> NoReturn:
     parser = argparse.ArgumentParser(
         prog="python -m hcpcreds.local.azure.azure", description=f"A small Azure, {NOTICE}."
     )
-    parser.add_argument("--config", type=Path, required=True, help="JSON file, see Settings")
+    parser.add_argument("--config", type=Path, required=True, help="JSON file, see AzureSettings")
     arguments = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ from hcpcreds.local.azure.identity_certificates import CertificateIssuer
 from hcpcreds.local.azure.instance_metadata import InstanceMetadata
 from hcpcreds.local.azure.resource_manager import ResourceManager
 from hcpcreds.local.azure.resource_manager import list_audiences as list_resource_manager_audiences
-from hcpcreds.local.azure.settings import Settings
+from hcpcreds.local.azure.settings import AzureSettings
 from hcpcreds.local.azure.vault import Vault
 from hcpcreds.local.azure.vault import list_audiences as list_vault_audiences
 from hcpcreds.local.service import Service
@@ -30,7 +30,7 @@ class Services:
         now: Clock giving an aware UTC time.
     """
 
-    def __init__(self, settings: Settings, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, settings: AzureSettings, *, now: Callable[[], datetime]) -> None:
         self.faults = _build_faults(settings)
         self.requests = RequestLog()
         self.directory = Directory(settings.tenant_ids, now=now)
@@ -95,7 +95,7 @@ class Services:
         self.tokens.authority = self.entra.authority
 
 
-def _build_faults(settings: Settings) -> Faults:
+def _build_faults(settings: AzureSettings) -> Faults:
     faults = Faults()
     for service, seconds in settings.latency.items():
         faults.latency(service, seconds)

@@ -48,7 +48,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     seconds: _Seconds
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AzureSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The contents and the behaviour of a local Azure. Durations are in seconds."""
 
     tenant_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = msgspec.field(
@@ -93,14 +93,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Directory of the certificate authority's file; a temporary one unless given."""
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path) -> AzureSettings:
     """Read the configuration of the local Azure's process.
 
     Raises:
         InputError: The file cannot be read, is not a configuration, or a certificate in it is not PEM.
     """
     try:
-        settings = msgspec.json.decode(path.read_bytes(), type=Settings)
+        settings = msgspec.json.decode(path.read_bytes(), type=AzureSettings)
     except OSError as error:
         raise InputError(str(path), [f"cannot be read: {error.strerror}"]) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
