@@ -173,8 +173,8 @@ def test_watch_prints_a_line_for_each_change_and_ends_with_ctrl_c(mount):
             read_line(process),
         )
         mount.swap(b"{")
-        assert "not taken: " in (line := read_line(process))
-        assert "generation 1 stays" in line
+        assert "refused: " in (line := read_line(process))
+        assert "generation 1 stays in use" in line
         mount.swap(render_file(second))
         assert f"generation 2: certificate {second.thumbprint[:12]}" in read_line(process)
         process.send_signal(signal.SIGINT)
@@ -256,5 +256,5 @@ def test_inspect_follows_the_certificate_of_a_service_principal(mount, tmp_path)
         mount.swap(encrypt_pem(second, password="right"))
         assert f"generation 2: certificate {second.thumbprint[:12]}" in read_line(process)
         mount.swap(encrypt_pem(later(second), password="wrong"))
-        assert "not taken: the certificate file" in read_line(process)
+        assert "refused: the certificate file" in read_line(process)
         process.send_signal(signal.SIGINT)

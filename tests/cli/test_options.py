@@ -98,7 +98,7 @@ def test_duration_is_refused_when_nothing_can_be_done_in_none(command: str, opti
 
 
 def test_duration_is_refused_when_it_is_too_short_for_the_command():
-    with pytest.raises(click.BadParameter, match=r"1\.9s is too short; expected 2s or longer"):
+    with pytest.raises(click.BadParameter, match=r"1\.9s is too short; expected at least 2s"):
         parse("up", "--rotate-every", "1.9s")
 
 

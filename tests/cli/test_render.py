@@ -223,9 +223,9 @@ def test_render_prints_roles_as_json_and_says_what_is_not_known(cluster):
     assert {tuple(item) for item in printed} == {
         ("component", "identity", "name", "assignee", "role", "scope"),
     }
-    assert "ingress-operator: its identity has no clientID; fill in the assignee\n" in result.stderr
+    assert "ingress-operator: its identity has no clientID; set the assignee yourself\n" in result.stderr
     assert (
-        "ingress-operator: the role on the DNS zone's resource group is left out; give"
+        "ingress-operator: its role on the resource group of the DNS zone is missing; add"
         " --dns-zone-resource-group\n"
     ) in result.stderr
     known = run(cluster, "--roles", "--dns-zone-resource-group", "dns", user=None)
@@ -257,7 +257,7 @@ def test_render_takes_a_cluster_with_workload_identities():
         (["--roles", "--output", "json"], "--roles cannot be combined with --output."),
         (["--guest", "--kind", "Secret"], "--guest cannot be combined with --kind."),
         (["--rbac", "--component", "ingress-operator"], "--rbac cannot be combined with --component."),
-        (["--dns-zone-resource-group", "dns"], "--dns-zone-resource-group goes with --roles only."),
+        (["--dns-zone-resource-group", "dns"], "--dns-zone-resource-group needs --roles."),
     ],
 )
 def test_render_is_refused_when_options_do_not_go_together(cluster, arguments, problem):

@@ -303,7 +303,7 @@ def test_renew_skips_a_vault_when_another_replica_holds_its_lease(region: Region
     [
         ([], "either --once"),
         (["--once", "--interval", "1h"], "either --once"),
-        (["--interval", "0s"], "'--interval': it must be greater than zero"),
+        (["--interval", "0s"], "'--interval': must be greater than zero"),
         (["--interval", "soon"], "examples: 30s, 15m, 1.5h, 10d"),
         (["--interval", "367d"], "at most 366d"),
         (["--once", "--concurrency", "0"], "--concurrency"),

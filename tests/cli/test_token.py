@@ -157,13 +157,13 @@ def test_token_asks_the_authority_that_it_is_given(run, issue):
         (["none"], "does not exist"),
         (["."], "is not a regular file"),
         (["--cloud", "Sky", "none"], "unknown cloud 'Sky'"),
-        (["--raw", "--output", "json", "none"], "--raw prints the token alone"),
+        (["--raw", "--output", "json", "none"], "--raw and --output json are mutually exclusive"),
         (["--timeout", "0", "none"], "--timeout"),
         (["--ca-file", "none", "none"], "--ca-file"),
         ([], "Missing argument"),
     ],
 )
-def test_token_refuses_wrong_usage_and_what_is_no_file(tmp_path, run, monkeypatch, arguments, message):
+def test_token_refuses_wrong_usage_and_what_is_not_a_file(tmp_path, run, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     result = run(*arguments)
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""The `hcpcreds` command: one file a command; each parses, calls a room, prints.
+"""The `hcpcreds` command: one module for each command, which parses options, calls the library, and prints.
 
 Exit status: 0 done; 1 found problems or failed on the way; 2 wrong usage or unusable input, and then nothing
 was started or written. Results go to standard output, everything else to standard error.
@@ -7,7 +7,7 @@ was started or written. Results go to standard output, everything else to standa
 import sys
 
 COMPLETE_VARIABLE = "_HCPCREDS_COMPLETE"
-"""Environment variable through which a shell asks for completions."""
+"""Environment variable with which a shell requests completions."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`hcpcreds completion`: makes a shell complete commands, options and files."""
+"""`hcpcreds completion`: a script with which a shell completes commands, options and files."""
 
 import click
 
@@ -8,7 +8,7 @@ from hcpcreds.cli import COMPLETE_VARIABLE
 @click.command(
     "completion",
     epilog="""\b
-Examples, and where to keep them:
+Examples, and the files to put them in:
   source <(hcpcreds completion bash)    # in ~/.bashrc
   source <(hcpcreds completion zsh)     # in ~/.zshrc, after compinit
   hcpcreds completion fish | source     # in ~/.config/fish/completions/hcpcreds.fish
@@ -16,7 +16,7 @@ Examples, and where to keep them:
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="bash|zsh|fish")
 def command(shell: str) -> None:
-    """Print the script that makes a shell complete hcpcreds' commands, options and files."""
+    """Print a script with which the shell completes the commands, options and files of hcpcreds."""
     from click.shell_completion import get_completion_class
 
     completion = get_completion_class(shell)

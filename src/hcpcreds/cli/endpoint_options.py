@@ -1,4 +1,4 @@
-"""Options of the commands that serve other programs: which credentials, and how the authority is reached."""
+"""Options of the commands that serve other programs: the credentials, and the authority."""
 
 import re
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class FileMode(_NumberType):
         mode = int(value, 8) if re.fullmatch("[0-7]{3,4}", value) else 0
         if not mode or mode & ~_READABLE:
             self.fail(
-                f"{make_safe(value)} is not a mode to read with; examples: 0400, 0440, 0444.", param, ctx
+                f"{make_safe(value)} is not a mode for reading only; examples: 0400, 0440, 0444.", param, ctx
             )
         return mode
 
@@ -62,18 +62,18 @@ class Group(_NumberType):
 
 
 def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of `build_access`."""
+    """Add the options of `build_access`."""
     for option in (
         click.option("--local", is_flag=True, help="The credentials are those of the running `hcpcreds up`."),
         environment_option(
             "--scope",
             metavar="SCOPE",
-            help="What a token is asked for to prove a new certificate.  [default: the cloud's ARM]",
+            help="Scope of the tokens that prove new certificates.  [default: the cloud's ARM]",
         ),
         environment_option(
             "--ca-file",
             type=click.Path(exists=True, dir_okay=False),
-            help="PEM file of the authorities to trust, instead of the machine's.",
+            help="PEM file of the certificate authorities to trust instead of the machine's.",
         ),
         environment_option(
             "--authority",
@@ -85,7 +85,7 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--cloud",
             type=click.Choice(list(CLOUDS)),
             metavar="NAME",
-            help="Refuse credentials that are not this cloud's.",
+            help="Refuse credentials of any other cloud.",
         ),
         environment_option(
             "--credential",
@@ -110,11 +110,11 @@ def build_access(  # noqa: PLR0913 (the options)
     scope: str | None,
     local: bool,
 ) -> "Access":
-    """Build what `access_options` say.
+    """Build the access that `access_options` describe.
 
     Raises:
         click.UsageError: No credential is given.
-        InputError: Two have the same name, or one has none.
+        InputError: Two credentials have the same name, or one has none.
     """
     from hcpcreds.credential.arguments import build_principal
     from hcpcreds.endpoint.service import Access

@@ -1,4 +1,4 @@
-"""`hcpcreds inspect`: a credential file explained, never its secret."""
+"""`hcpcreds inspect`: explains a credential file, and never shows its secret."""
 
 import json
 import logging
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from hcpcreds.credential import Status
     from hcpcreds.credential_file.content import FileFormat
 
-    Tell = Callable[[Status, datetime], None]
+    ShowChange = Callable[[Status, datetime], None]
 
-_LOOK_SECONDS: Final = 0.5
-"""How often `--watch` looks for what is no reload: a file that was not taken."""
+_POLL_SECONDS: Final = 0.5
+"""How often `--watch` looks for a change that is not a reload: a file that was refused."""
 _SHOWN_CHANGES: Final = 5
 
 
@@ -39,7 +39,7 @@ _SHOWN_CHANGES: Final = 5
 @click.option(
     "--password-file",
     type=click.Path(exists=True, dir_okay=False),
-    help="File of the password of a certificate.",
+    help="File with the password of the private key.",
 )
 @click.option("--watch", is_flag=True, help="Follow rotations until Ctrl-C, as a component does.")
 @click.option("--local", is_flag=True, help="FILE is a component of the running `hcpcreds up`.")
@@ -80,16 +80,16 @@ def command(file: str, output: str, *, password_file: str | None, watch: bool, l
 
 
 class _Watch:
-    """Tells each change of some credentials once, in order."""
+    """Shows each change of some credentials once, in order."""
 
     def __init__(
-        self, files: list[str], stack: ExitStack, tell: "Tell", *, password_file: str | None
+        self, files: list[str], stack: ExitStack, show: "ShowChange", *, password_file: str | None
     ) -> None:
         from hcpcreds.credential.credential import SyncCredential
 
         self._reloads: queue.SimpleQueue[Status] = queue.SimpleQueue()
-        self._tell = tell
-        self._told: dict[str, tuple[int, str | None]] = {}
+        self._show = show
+        self._shown: dict[str, tuple[int, str | None]] = {}
         self._credentials = [
             stack.enter_context(
                 SyncCredential(file, _find_format(file, password_file), on_reload=self._reloads.put)
@@ -98,28 +98,28 @@ class _Watch:
         ]
 
     def run(self) -> None:
-        """Tell until interrupted."""
+        """Show changes until interrupted."""
         while True:
             for credential in self._credentials:
-                self._tell_news(credential.status())
+                self._show_if_new(credential.status())
             try:
-                self._tell_news(self._reloads.get(timeout=_LOOK_SECONDS))
+                self._show_if_new(self._reloads.get(timeout=_POLL_SECONDS))
             except queue.Empty:
                 continue
 
-    def _tell_news(self, status: "Status") -> None:
-        generation, error = self._told.get(status.path, (0, None))
-        # A reload may have been seen before it is heard of.
+    def _show_if_new(self, status: "Status") -> None:
+        generation, error = self._shown.get(status.path, (0, None))
+        # A reload may be in the status before it is in the queue.
         is_new = status.generation > generation or (
             status.generation == generation and status.last_error != error
         )
         if is_new:
-            self._told[status.path] = (status.generation, status.last_error)
-            self._tell(status, datetime.now(UTC))
+            self._shown[status.path] = (status.generation, status.last_error)
+            self._show(status, datetime.now(UTC))
 
 
 def _find_format(file: str, password_file: str | None) -> "FileFormat":
-    """Find how a file is read; one that does not exist yet is a managed identity's."""
+    """Find the format of a file; one that does not exist yet is that of a managed identity."""
     from hcpcreds.credential_file.content import MANAGED_IDENTITY
     from hcpcreds.credential_file.inspection import inspect_credential_file
     from hcpcreds.credential_file.service_principal import make_unknown
@@ -134,20 +134,20 @@ def _find_format(file: str, password_file: str | None) -> "FileFormat":
 def _watch(file: str, output: str, password_file: str | None) -> None:
     from hcpcreds.credential_file.inspection import find_credential_files
 
-    # What is wrong is told here in its own words.
+    # Problems are shown here, and need not be logged too.
     logging.getLogger("hcpcreds").addHandler(logging.NullHandler())
-    # A file that is not there yet is waited for.
+    # A file that does not exist yet is waited for.
     files = find_credential_files(file) if Path(file).is_dir() else [file]
     try:
         with ExitStack() as stack:
-            tell: Tell
+            show: ShowChange
             if output == "json":
-                tell = _print_document
+                show = _print_document
             elif sys.stdout.isatty():
-                tell = _show_live(files, stack, password_file)
+                show = _show_live(files, stack, password_file)
             else:
-                tell = _print_line
-            _Watch(files, stack, tell, password_file=password_file).run()
+                show = _print_line
+            _Watch(files, stack, show, password_file=password_file).run()
     except KeyboardInterrupt:
         return
 
@@ -166,7 +166,7 @@ def _print_document(status: "Status", at: datetime) -> None:
     click.echo(json.dumps({"at": render_iso(at), **msgspec.to_builtins(status)}))
 
 
-def _show_live(files: list[str], stack: ExitStack, password_file: str | None) -> "Tell":
+def _show_live(files: list[str], stack: ExitStack, password_file: str | None) -> "ShowChange":
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -183,11 +183,11 @@ def _show_live(files: list[str], stack: ExitStack, password_file: str | None) ->
         reports = [render_report(inspect_credential_file(file, now=now, password=password)) for file in files]
         return Text.from_ansi("\n\n".join(["\n".join(changes), *reports]))
 
-    def tell(status: "Status", at: datetime) -> None:
+    def show(status: "Status", at: datetime) -> None:
         changes.append(render_change(status, at=at))
         live.refresh()
 
     live = stack.enter_context(
         Live(console=Console(highlight=False), get_renderable=render, screen=True, refresh_per_second=1)
     )
-    return tell
+    return show

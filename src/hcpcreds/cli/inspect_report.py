@@ -1,4 +1,4 @@
-"""How `hcpcreds inspect` shows what it found: text for a person, a document for a program."""
+"""The reports of `hcpcreds inspect`: text for people, a document for programs."""
 
 import base64
 import itertools
@@ -20,9 +20,9 @@ _TIMES: Final = (
     ("E", "not after", "not_after"),
     ("X", "cannot renew after", "cannot_renew_after"),
 )
-"""Mark in the bar, name for a person, and the field, in the order in which they come."""
+"""Mark in the bar, name in the text, and the field, in order of time."""
 _SEGMENTS: Final = {"B": "━", "R": "─", "E": "┄"}
-"""How the bar goes on after a mark."""
+"""How the bar continues after a mark."""
 _THUMBPRINT_LETTERS: Final = 12
 
 Rows = list[tuple[str, str]]
@@ -77,13 +77,13 @@ def build_document(inspection: Inspection) -> dict[str, Any]:
     }
 
 
-def render_reports(place: str, inspections: Sequence[Inspection]) -> str:
-    """Render what a person reads of the files at a place; somebody else's among them get a line each."""
+def render_reports(path: str, inspections: Sequence[Inspection]) -> str:
+    """Render the text for files; a file that is not a credential file gets one line."""
     if len(inspections) == 1:
         return render_report(inspections[0])
     if all(each.is_readable and each.kind is None for each in inspections):
         return click.style(
-            f"{make_printable(place)}: none of its {len(inspections)} files is a credential file", fg="red"
+            f"{make_printable(path)}: none of its {len(inspections)} files is a credential file", fg="red"
         )
     return "\n\n".join(
         render_report(each) if each.kind or not each.is_readable else _render_line(each)
@@ -97,7 +97,7 @@ def _render_line(inspection: Inspection) -> str:
 
 
 def render_report(inspection: Inspection) -> str:
-    """Render what a person reads; in colour, which `click.echo` leaves out where nobody sees it."""
+    """Render the text for a file, in colour, which `click.echo` removes for anything but a terminal."""
     now = inspection.inspected_at
     lines = [click.style(make_printable(inspection.path), bold=True), *_render_problems(inspection)]
     if inspection.is_readable and inspection.kind is None:
@@ -113,7 +113,7 @@ def render_report(inspection: Inspection) -> str:
 
 
 def render_bar(inspection: Inspection) -> list[str]:
-    """Render the life of a credential as a bar, with the marks of the validity's rows and of now."""
+    """Render the lifetime of a credential as a bar, with a mark for each row of its validity and for now."""
     marks = [(mark, at) for mark, _, field in _TIMES if (at := getattr(inspection, field)) is not None]
     times = [at for _, at in marks]
     if len(times) < 2 or times != sorted(times) or times[0] == times[-1]:  # noqa: PLR2004 (a bar has two ends)
@@ -133,12 +133,12 @@ def render_bar(inspection: Inspection) -> list[str]:
 
 
 def render_change(status: Status, *, at: datetime) -> str:
-    """Render what has become of a credential as a line."""
+    """Render a change of a credential as one line."""
     if status.last_error is not None:
-        serves = f"; generation {status.generation} stays" if status.generation else ""
-        what = f"not taken: {' '.join(status.last_error.split())}{serves}"
+        serves = f"; generation {status.generation} stays in use" if status.generation else ""
+        what = f"refused: {' '.join(status.last_error.split())}{serves}"
     else:
-        assert status.thumbprint is not None  # noqa: S101 (there is a credential where there is no error)
+        assert status.thumbprint is not None  # noqa: S101 (without an error there is a credential)
         assert status.not_after is not None  # noqa: S101 (as above)
         what = (
             f"generation {status.generation}: certificate {status.thumbprint[:_THUMBPRINT_LETTERS]}, valid "
@@ -153,12 +153,12 @@ def render_iso(at: datetime | None) -> str | None:
 
 
 def render_time(at: datetime, now: datetime) -> str:
-    """Render a time in UTC, and how far off it is."""
+    """Render a time in UTC, and the time until or since then."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC  {render_relative(at, now)}"
 
 
 def render_rows(rows: Rows) -> list[str]:
-    """Render names and what they stand for, in two columns: printable, for both may be a stranger's."""
+    """Render names and values in two columns, printable, as both may be foreign text."""
     rows = [(make_printable(name), make_printable(text)) for name, text in rows]
     width = max((len(name) for name, _ in rows), default=0)
     return [f"  {name:{width}}  {text}" for name, text in rows]

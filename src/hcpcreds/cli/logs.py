@@ -1,4 +1,4 @@
-"""How log records become lines of standard error."""
+"""Log records as lines on standard error."""
 
 import logging
 import time
@@ -9,11 +9,11 @@ from typing_extensions import override
 from hcpcreds.text import make_safe
 
 LONGEST_LINE: Final = 2000
-"""Characters of a line of a message: ours are shorter, and foreign text in them is cut already."""
+"""Longest line of a message, in characters: ours are shorter, and foreign text in them is already cut."""
 
 
 class OneLine(logging.Formatter):
-    """A log record as a safe line; of an exception only its type, for a traceback may hold a secret."""
+    """Formats a record as a safe line, with only the type of an exception: a traceback may hold a secret."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -29,7 +29,7 @@ class _DatedLine(OneLine):
 
 
 def start_logging() -> None:
-    """Print what happens in this process, with its time; for commands that run until they are stopped."""
+    """Log to standard error, with the time; for commands that run until stopped."""
     handler = logging.StreamHandler()
     handler.setFormatter(_DatedLine())
     logger = logging.getLogger("hcpcreds")

@@ -27,7 +27,7 @@ class Duration(_DurationType):
     """A duration: `30s`, `15m`, `1.5h`, `10d`; a number without a unit is seconds.
 
     Args:
-        least: The shortest that is accepted.
+        least: The shortest duration that is accepted.
         allow_zero: Whether zero is accepted.
     """
 
@@ -47,10 +47,10 @@ class Duration(_DurationType):
             self.fail(f"{make_safe(value)} is not a duration; {expected}.", param, ctx)
         if duration < self._least:
             self.fail(
-                f"{value} is too short; expected {self._least.total_seconds():g}s or longer.", param, ctx
+                f"{value} is too short; expected at least {self._least.total_seconds():g}s.", param, ctx
             )
         if not duration and not self._allow_zero:
-            self.fail("it must be greater than zero.", param, ctx)
+            self.fail("must be greater than zero.", param, ctx)
         return duration
 
 
@@ -78,7 +78,7 @@ def _parse_duration(text: str) -> timedelta | None:
     number, unit = match.groups() if match else (text if text.isascii() else "", "s")
     try:
         duration = timedelta(**{_UNITS[unit]: float(number)})
-    except (ValueError, OverflowError):  # not a number; more than a timedelta holds
+    except (ValueError, OverflowError):  # not a number, or too large for a timedelta
         return None
     return duration if timedelta(0) <= duration <= _LONGEST else None
 
@@ -86,27 +86,27 @@ def _parse_duration(text: str) -> timedelta | None:
 ca_file_option = click.option(
     "--ca-file",
     type=click.Path(exists=True, dir_okay=False),
-    help="PEM file of the authorities to trust, instead of the machine's.",
+    help="PEM file of the certificate authorities to trust instead of the machine's.",
 )
 
 
 def environment_option(name: str, *names: str, **settings: Any) -> Callable[[Any], Any]:
-    """An option that can also be given by an environment variable, which its help names.
+    """Make an option that an environment variable can give too; its help names the variable.
 
     Args:
         name: `--some-thing`; the variable is `HCPCREDS_SOME_THING`.
         *names: Further names.
-        **settings: click's.
+        **settings: Arguments of `click.option`.
     """
     variable = f"HCPCREDS_{name.strip('-').upper().replace('-', '_')}"
     return click.option(name, *names, envvar=variable, show_envvar=True, **settings)
 
 
 def tls_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--tls-certificate` and `--tls-key`, of a server that this command runs; see `open_certificate`."""
+    """Add `--tls-certificate` and `--tls-key` of the server that a command runs; see `open_certificate`."""
     file = click.Path(dir_okay=False)
     for name, what in (
-        ("--tls-key", "unencrypted key of it"),
+        ("--tls-key", "unencrypted key of the certificate"),
         ("--tls-certificate", "certificate, with its chain"),
     ):
         help_text = f"Serve HTTPS: PEM file of the {what}. May be replaced at any time."
@@ -115,11 +115,11 @@ def tls_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_certificate(certificate: str | None, key: str | None) -> "ServingCertificate | None":
-    """Open what `tls_options` name; None when they are not given. Close it in the end.
+    """Open the pair that `tls_options` name, or return None when they are not given. The caller closes it.
 
     Raises:
         click.UsageError: Only one of the two is given.
-        InputError: They are not a usable pair.
+        InputError: The files are not a usable pair.
     """
     if certificate is None and key is None:
         return None
@@ -131,7 +131,7 @@ def open_certificate(certificate: str | None, key: str | None) -> "ServingCertif
 
 
 def output_option(help_text: str | None = None) -> Callable[[Any], Any]:
-    """`--output text|json`; the help describes both for this command."""
+    """Make `--output text|json`, with the help text of the command."""
     return click.option(
         "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
     )

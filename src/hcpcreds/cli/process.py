@@ -1,4 +1,4 @@
-"""How a command that runs until it is stopped ends: signals, then what is under way, then the exit status."""
+"""How a command that runs until stopped ends: on a signal it finishes its work, then exits with a status."""
 
 import asyncio
 import signal
@@ -11,8 +11,8 @@ def run_until_stopped(
 ) -> int:
     """Run asyncio code until it ends, or until SIGTERM or SIGINT (Ctrl-C) stops it.
 
-    The first signal sets the event that the work is given: the work begins nothing more, finishes what is
-    under way, and returns. The second signal cancels the work. Both count even if they were ignored when the
+    The first signal sets the event that the work gets: the work starts nothing more, finishes what it has
+    started, and returns. The second signal cancels it. Both count even if they were ignored when the
     process started, as SIGINT is in a background job.
 
     Args:

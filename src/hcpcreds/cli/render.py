@@ -76,8 +76,8 @@ Examples:
     multiple=True,
     metavar="NAME",
     shell_complete=_complete_component,
-    help="Only what this component needs, for instance ingress-operator; or a workload such as"
-    " cluster-storage-operator, for all components that it serves. May be repeated.",
+    help="Print only the objects of this component, for instance ingress-operator; or of every component of"
+    " a workload, for instance cluster-storage-operator. May be repeated.",
 )
 @click.option(
     "--kind",
@@ -85,33 +85,33 @@ Examples:
     multiple=True,
     metavar="KIND",
     shell_complete=_complete_kind,
-    help="Only SecretProviderClass, Secret, ConfigMap or AzureClusterIdentity. May be repeated.",
+    help="Print only this kind: SecretProviderClass, Secret, ConfigMap or AzureClusterIdentity. May be"
+    " repeated.",
 )
-@click.option("--namespace", metavar="NAME", help="Instead of the control plane's own namespace.")
+@click.option("--namespace", metavar="NAME", help="Namespace of the objects, instead of the control plane's.")
 @click.option(
     "--vault-access",
     type=click.Choice(_VAULT_ACCESS_MODES),
     default="vm-identity",
     show_default=True,
-    help="How the CSI driver's provider logs in to the vault: as an identity assigned to the node, as is"
-    " HyperShift's way; as a workload identity that trusts each pod's service account; or through an identity"
-    " binding of AKS.",
+    help="How the CSI driver logs in to the vault: with an identity of the node, as in HyperShift; with a"
+    " workload identity that trusts the service account of each pod; or through an identity binding of AKS.",
 )
 @click.option(
     "--guest",
     is_flag=True,
-    help="Print the Secrets of the guest cluster that name its operators' and drivers' identities instead.",
+    help="Print instead the Secrets of the guest cluster that name the identities in it.",
 )
 @click.option(
     "--rbac",
     is_flag=True,
-    help="Print the Role and RoleBinding with which the control-plane-operator manages SecretProviderClasses"
-    " instead.",
+    help="Print instead the Role and RoleBinding with which the control-plane-operator manages"
+    " SecretProviderClasses.",
 )
 @click.option(
     "--roles",
     is_flag=True,
-    help="Print the Azure role assignments that the identities need instead: a JSON array, whose keys are the"
+    help="Print instead the Azure role assignments that the identities need: a JSON array, whose keys are the"
     " options of az role assignment create.",
 )
 @click.option(
@@ -127,7 +127,7 @@ Examples:
     callback=_parse_output,
     shell_complete=_complete_output,
     help="yaml is a stream of documents; json is one List; dir=PATH writes a YAML file for each object,"
-    " prints their names, and deletes none.",
+    " prints the names of the files, and deletes no file.",
 )
 def command(  # noqa: PLR0913 (one parameter for each option)
     *,
@@ -145,10 +145,10 @@ def command(  # noqa: PLR0913 (one parameter for each option)
 ) -> None:
     """Print every object that the hosted cluster in FILE needs for its credentials, ready to be applied.
 
-    FILE holds a HostedCluster or HostedControlPlane with managed or workload identities, as YAML or JSON;
-    - is standard input. Order and bytes are the same each time. The Secrets among the objects name identities
-    and credential files, and hold no secret value. Credentials stay in the vault until the CSI driver mounts
-    them.
+    FILE is a HostedCluster or HostedControlPlane with managed or workload identities, as YAML or JSON;
+    - is standard input. The same input always gives the same bytes. The Secrets among the objects name
+    identities and credential files, and contain nothing secret: credentials stay in the vault until the CSI
+    driver mounts them.
     """
     from hcpcreds.hosted_cluster import parse_hosted_cluster
     from hcpcreds.kubernetes.writing import render_json, render_yaml
@@ -195,7 +195,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
 def _check_combination(
     instead: Mapping[str, bool], given: Mapping[str, bool], dns_zone_resource_group: str | None
 ) -> None:
-    """Check that no two options are exclusive: those for other output, and those that narrow the usual."""
+    """Check that no options exclude each other: those that print something else, and those that filter."""
     chosen = [name for name, is_chosen in instead.items() if is_chosen]
     if len(chosen) > 1:
         raise click.UsageError(f"{' and '.join(f'--{name}' for name in chosen)} are mutually exclusive.")
@@ -203,11 +203,11 @@ def _check_combination(
     if chosen and unfit:
         raise click.UsageError(f"--{chosen[0]} cannot be combined with {', '.join(unfit)}.")
     if dns_zone_resource_group is not None and chosen != ["roles"]:
-        raise click.UsageError("--dns-zone-resource-group goes with --roles only.")
+        raise click.UsageError("--dns-zone-resource-group needs --roles.")
 
 
 def _render_roles(cluster: "HostedCluster", dns_zone_resource_group: str | None) -> str:
-    """The role assignments as JSON; standard error names what is missing from the cluster."""
+    """Render the role assignments as JSON; report on standard error what the cluster lacks."""
     import msgspec
 
     from hcpcreds.roles import list_role_assignments, needs_dns_zone
@@ -215,19 +215,19 @@ def _render_roles(cluster: "HostedCluster", dns_zone_resource_group: str | None)
     group = dns_zone_resource_group or cluster.dns_zone_resource_group
     assignments = list_role_assignments(cluster, dns_zone_resource_group=group)
     for name in dict.fromkeys(item.component for item in assignments if item.assignee is None):
-        click.echo(f"{name}: its identity has no clientID; fill in the assignee", err=True)
+        click.echo(f"{name}: its identity has no clientID; set the assignee yourself", err=True)
     if group is None and needs_dns_zone(cluster):
-        note = "the role on the DNS zone's resource group is left out; give --dns-zone-resource-group"
+        note = "its role on the resource group of the DNS zone is missing; add --dns-zone-resource-group"
         click.echo(f"ingress-operator: {note}", err=True)
     return msgspec.json.format(msgspec.json.encode(assignments), indent=2).decode()
 
 
 def _write_files(objects: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
-    """Write each object to a file of its own: first all beside their places, then each into its place.
+    """Write each object to its own file: all of them to a temporary directory first, then each into place.
 
     Raises:
-        InputError: The folder, or the place of a file in it, is something else. Nothing was written.
-        HcpCredsError: The disk is full, or the folder may not be written to. Files are whole, or as before.
+        InputError: The folder is not a directory, or a file in it is one. Nothing was written.
+        HcpCredsError: The disk is full, or the folder is not writable. Each file is complete, or unchanged.
     """
     from hcpcreds.kubernetes.writing import render_yaml
 

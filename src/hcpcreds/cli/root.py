@@ -22,17 +22,17 @@ _COMMANDS: Final = {
     "inspect": "Explain a credential file or mount: identity, certificate, validity, what is wrong.",
     "token": "Get a token as a component would, and show its claims.",
     "serve": "Serve programs that cannot import hcpcreds: assertion files and a token endpoint.",
-    "renew": "Renew the credentials in Key Vaults that are due, once or for ever.",
+    "renew": "Renew the credentials in Key Vaults that are due, once or until stopped.",
     "up": "Run the whole chain on this machine: issue, store, mount, use, rotate.",
-    "completion": "Print the script that makes a shell complete commands, options and files.",
+    "completion": "Print a script with which the shell completes commands, options and files.",
 }
-"""Each command's module in this package, and what `--help` says of it without importing it."""
+"""The module of each command in this package, and its line in `--help`, which needs no import of it."""
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Commands(click.Group):
-    """Imports a command's module only when it is called, so that `--help` is quick."""
+    """Imports the module of a command only when it is called, so that `--help` is fast."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,7 +62,7 @@ class _Commands(click.Group):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # click ends quietly when nobody reads on
+                raise  # click ends quietly when nobody reads the output any more
             self._fail(ctx, *_explain(error))
 
     def _fail(self, ctx: click.Context, problem: str, status: int) -> NoReturn:
@@ -72,7 +72,7 @@ class _Commands(click.Group):
 
 
 def _prepare_streams() -> None:
-    # A terminal that cannot show a character shows another one.
+    # If the terminal cannot show a character, it shows a replacement.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     if logging.lastResort is not None:
@@ -80,7 +80,7 @@ def _prepare_streams() -> None:
 
 
 def _explain(error: Exception) -> tuple[str, int]:
-    """Say what an exception that left a command means, and which exit status it gives."""
+    """Build the message and the exit status for an exception that a command raised."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, HcpCredsError):
@@ -89,7 +89,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"cannot be written: {error.strerror}", 1
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("hcpcreds"):
         return f"this needs {error.name}; install it with: pip install 'hcpcreds[local]'", 1
-    # What the system says is safe; the text of any other exception may hold anything.
+    # The text of an error of the system is safe; that of any other exception may hold a secret.
     reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
     return f"unexpected {locate(error)}{reason}. It is a bug in hcpcreds; please report it.", 1
 
@@ -102,7 +102,7 @@ def _make_lines_safe(text: str) -> str:
 
 
 def _describe(error: HcpCredsError) -> str:
-    """The message, with the options that would settle it as they are typed."""
+    """Build the message of an error, with the command-line options that resolve it."""
     options = ", ".join(f"--{name.replace('_', '-')}" for name in error.options)
     return f"{error}{chr(10) if error.hint is None else ' '}See {options}." if options else str(error)
 

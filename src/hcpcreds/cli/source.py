@@ -36,7 +36,7 @@ def open_file_or_stdin(file: str) -> Iterator[tuple[io.BufferedReader, str]]:
 
 
 def make_error(problems: Sequence[str]) -> InputError:
-    """Make one error of problems with files, each of which begins with its file's name."""
+    """Make one error of problems, each of which begins with the name of its file."""
     where, _, problem = problems[0].partition(": ")
     return InputError(where, [problem]) if len(problems) == 1 else InputError("files", problems)
 
@@ -45,7 +45,7 @@ def find_files(directory: str, report: Callable[[str], None]) -> list[str]:
     """Find every YAML and JSON file below a directory, and every cloud.conf, in the order of their names.
 
     Args:
-        directory: Its links to other directories are not followed.
+        directory: The directory; links in it to other directories are not followed.
         report: Called with each directory that cannot be read.
     """
 

@@ -1,4 +1,4 @@
-"""`hcpcreds token`: a token as a component would get it."""
+"""`hcpcreds token`: gets a token as a component would."""
 
 import base64
 import binascii
@@ -34,9 +34,11 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
     """,
 )
 @click.argument("file")
-@click.option("--scope", metavar="SCOPE", help="What the token is for.  [default: the cloud's ARM]")
+@click.option("--scope", metavar="SCOPE", help="The scope of the token.  [default: the cloud's ARM]")
 @click.option(
-    "--tenant", metavar="ID", help="Another tenant than the identity's own; with --client-id, its tenant."
+    "--tenant",
+    metavar="ID",
+    help="Tenant, instead of the identity's own; with --client-id, that of the service principal.",
 )
 @click.option(
     "--client-id",
@@ -46,7 +48,7 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
 @click.option(
     "--password-file", type=click.Path(dir_okay=False), help="File of the password of that certificate."
 )
-@click.option("--authority", metavar="URL", help="Another token authority than the file's own.")
+@click.option("--authority", metavar="URL", help="Token authority, instead of the file's own.")
 @click.option("--cloud", metavar="NAME", help=f"Name of the Azure cloud.  [default: {DEFAULT_CLOUD}]")
 @ca_file_option
 @click.option(
@@ -58,7 +60,7 @@ _TIME_CLAIMS: Final = {"exp", "iat", "nbf"}
     help="How long to wait for the token, retries included.",
 )
 @click.option("--local", is_flag=True, help="FILE is a component of the running `hcpcreds up`.")
-@click.option("--raw", is_flag=True, help="Print the token itself, and nothing else.")
+@click.option("--raw", is_flag=True, help="Print the token and nothing else.")
 @output_option()
 def command(  # noqa: PLR0913 (click passes each option by its name)
     *,
@@ -75,18 +77,18 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     local: bool,
     raw: bool,
 ) -> None:
-    """Get a token with the credential in FILE as a component would, and show what it says.
+    """Get a token with the credential in FILE, as a component would, and show its claims.
 
-    Shown are the token's claims, decoded but not verified, the certificate that it was got with, and how long
-    it took; the token itself only with --raw. The exit status is 1 when there is no token, and 2 when there
-    is no file.
+    The claims are decoded but not verified. The output also names the certificate that the token was
+    requested with, and the seconds that it took; the token itself is printed only with --raw. The exit status
+    is 1 when no token was issued, and 2 when FILE cannot be used.
     """
     if client_id is not None and tenant is None:
         raise click.UsageError("--client-id needs --tenant.")
     if client_id is None and password_file is not None:
         raise click.UsageError("--password-file needs --client-id and --tenant.")
     if raw and output == "json":
-        raise click.UsageError("--raw prints the token alone, so it does not go with --output json")
+        raise click.UsageError("--raw and --output json are mutually exclusive.")
     if local:
         from hcpcreds.up.running import find_running_chain
 
@@ -100,7 +102,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     cloud = cloud or DEFAULT_CLOUD
     scope = scope or get_cloud(cloud).resource_manager_scope
     _check_readable(file)
-    # What goes wrong is an error here, and need not be said twice.
+    # Failures are raised here, and need not be logged too.
     logging.getLogger("hcpcreds").addHandler(logging.NullHandler())
     from hcpcreds.credential import CertificateCredential, UserAssignedIdentityCredential
 
@@ -156,7 +158,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
 
 
 def parse_claims(token: str) -> dict[str, Any] | None:
-    """Read the claims of a token without verifying them; None when it has none that can be read."""
+    """Read the claims of a token without verifying them; return None when they cannot be read."""
     parts = token.split(".")
     if len(parts) != 3:  # noqa: PLR2004 (header, claims, signature)
         return None
@@ -179,8 +181,8 @@ def _check_readable(file: str) -> None:
 def _get_token(
     ask: Callable[[], "AccessTokenInfo"], *, timeout: float, scope: str
 ) -> tuple["AccessTokenInfo", float]:
-    """Ask for a token, and say how many seconds it took."""
-    # Loading the HTTP library is not the authority's time.
+    """Get a token, and the seconds that it took."""
+    # Loading the HTTP library does not count.
     import hcpcreds.credential.pipeline
     import hcpcreds.http.sync
 
@@ -193,7 +195,7 @@ def _get_token(
         except Exception as error:  # noqa: BLE001 (raised below)
             outcome.append(error)
 
-    # No timeout of the HTTP library's covers all retries and what a server makes it wait for.
+    # The timeouts of the HTTP library do not cover retries, nor waits that the server requests.
     thread = threading.Thread(target=run, daemon=True)
     began = time.perf_counter()
     thread.start()
@@ -202,7 +204,7 @@ def _get_token(
     if not outcome:
         raise TokenUnavailableError(
             f"no token for {scope} within {timeout:g} s",
-            hint="Is the authority reachable from here? It may also be asking to be left alone for a while.",
+            hint="Check that this machine reaches the authority; it may also be throttling requests.",
         )
     if isinstance(outcome[0], Exception):
         raise outcome[0]
@@ -230,7 +232,7 @@ def _render_text(document: dict[str, Any], now: datetime) -> str:
     for name, value in claims.items():
         text = json.dumps(value)
         if name in _TIME_CLAIMS:
-            with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):  # no Unix time
+            with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):  # not a Unix time
                 text = f"{text}  {render_time(datetime.fromtimestamp(value, UTC), now)}"
         rows.append((name, text))
     return "\n".join([*lines, "", "claims, decoded but not verified", *render_rows(rows)])
