@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "inspect": "Explain a credential file or mount: identity, certificate, validity, what is wrong.",
     "token": "Get a token as a component would, and show its claims.",
     "serve": "Serve programs that cannot import hcpcreds: assertion files and a token endpoint.",
+    "exec": "Run a program with what gives it tokens beside it; tell or restart it at each rotation.",
     "renew": "Renew the credentials in Key Vaults that are due, once or until stopped.",
     "up": "Run the whole chain on this machine: issue, store, mount, use, rotate.",
     "completion": "Print a script with which the shell completes commands, options and files.",

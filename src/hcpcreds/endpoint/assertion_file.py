@@ -101,7 +101,7 @@ class AssertionFile:
         self._name = name
         self._credential = credential
         self._scope = scope
-        self._assertion = assertion
+        self.assertion = assertion
         self._file = file
         self._clock = clock
         self._proven: Snapshot | None = None
@@ -147,7 +147,7 @@ class AssertionFile:
                 return None
             if snapshot is not self._tried:
                 self._tried, self._tries = snapshot, 0
-            failure = await self._credential.prove(snapshot, self._assertion, scope=self._scope)
+            failure = await self._credential.prove(snapshot, self.assertion, scope=self._scope)
         except HcpCredsError as error:
             return _Problem("unreadable", str(error))
         if failure is None:
@@ -162,7 +162,7 @@ class AssertionFile:
         now = self._clock()
 
         def write() -> Assertion:
-            assertion = sign_assertion(snapshot, self._assertion, now=now)
+            assertion = sign_assertion(snapshot, self.assertion, now=now)
             if assertion.expires_at > now:
                 replace_file(self.path, assertion.text.encode(), mode=self._file.mode, group=self._file.group)
             return assertion
@@ -191,10 +191,10 @@ class AssertionFile:
                 f"the assertion in {self.path} has {len(assertion.text)} bytes, and some programs read "
                 f"{LARGE_BYTES} only; leave out the certificates that they need not send"
             )
-        if assertion.expires_at < int(now + self._assertion.life.total_seconds()):
+        if assertion.expires_at < int(now + self.assertion.life.total_seconds()):
             warnings["short"] = (
                 f"assertions of the certificate {snapshot.certificate.thumbprint} in {self.path} end before "
-                f"their {self._assertion.life}, with the certificate"
+                f"their {self.assertion.life}, with the certificate"
             )
         for event, warning in warnings.items():
             if (event, snapshot.certificate.thumbprint) not in self._warned:
