@@ -106,7 +106,6 @@ def command(  # noqa: PLR0913 (one parameter for each option)
         raise click.UsageError("Give either --restart-on-rotation or --signal-on-rotation.")
     from hcpcreds.exec import signals
     from hcpcreds.exec.beside import Provision
-    from hcpcreds.exec.child import CannotStartError
 
     access = build_access(
         credentials, cloud=cloud, authority=authority, ca_file=ca_file, scope=scope, local=local
@@ -122,12 +121,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
         grace=grace,
         hook=hook,
     )
-    try:
-        status = asyncio.run(work)
-    except CannotStartError as error:
-        click.echo(f"hcpcreds exec: {error}", err=True)
-        status = error.status
-    sys.exit(status)
+    sys.exit(asyncio.run(work))
 
 
 async def _run(  # noqa: PLR0913 (the options)
@@ -142,6 +136,7 @@ async def _run(  # noqa: PLR0913 (the options)
 ) -> int:
     from hcpcreds.exec import signals
     from hcpcreds.exec.beside import open_beside
+    from hcpcreds.exec.child import CannotStartError
     from hcpcreds.exec.hook import Hook
     from hcpcreds.exec.supervisor import OnRotation, Supervisor
 
@@ -166,4 +161,8 @@ async def _run(  # noqa: PLR0913 (the options)
         if supervisor.stopped.done():
             ready.cancel()
             return supervisor.stopped.result()
-        return await supervisor.run(beside.build_environment(os.environ))
+        try:
+            return await supervisor.run(beside.build_environment(os.environ))
+        except CannotStartError as error:
+            click.echo(f"hcpcreds exec: {error}", err=True)
+            return error.status
