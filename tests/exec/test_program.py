@@ -1,0 +1,230 @@
+"""The program of `hcpcreds exec`: how it starts, what it gets, how it ends."""
+
+import os
+import pty
+import signal
+import sys
+import termios
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.endpoint.endpoints import ARM, Identity, get_signer
+from tests.exec.conftest import PYTHON, read_line, running, wait_for_log
+from tests.support.processes import start
+from tests.support.waiting import wait_until
+
+from hcpcreds.cli.root import hcpcreds
+
+NOTHING = ("--provide", "nothing", "--")
+CATCH = """
+import signal, sys
+def show(number, _):
+    print(signal.Signals(number).name)
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH):
+    signal.signal(number, show)
+print("up")
+while True:
+    signal.pause()
+"""
+LEAD = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+TOKEN = """
+import sys
+from azure.identity import DefaultAzureCredential, WorkloadIdentityCredential
+options = {"connection_verify": sys.argv[1]}
+print(WorkloadIdentityCredential(**options).get_token(sys.argv[2]).token)
+print(DefaultAzureCredential(**options).get_token(sys.argv[2]).token)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137), ("exit 255", 255)],
+)
+def test_exit_status_is_the_programs(identity: Identity, script: str, status: int):
+    with running(identity, *NOTHING, "sh", "-c", script) as process:
+        process.communicate(timeout=30)
+    assert process.returncode == status
+
+
+def test_exit_status_is_a_shells_when_the_program_cannot_be_started(identity: Identity, tmp_path: Path):
+    (tmp_path / "text").write_text("no program")
+    for program, status, reason in (
+        ("no-such-program", 127, "No such file or directory"),
+        (tmp_path / "text", 126, "Permission denied"),
+    ):
+        with running(identity, *NOTHING, program) as process:
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == status
+        assert err.endswith(f"hcpcreds exec: {program}: {reason}\n")
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"])
+def test_signal_is_passed_on_once(identity: Identity, name: str):
+    with running(identity, *NOTHING, *PYTHON, CATCH) as process:
+        assert read_line(process) == "up"
+        process.send_signal(getattr(signal, name))
+        assert read_line(process) == name
+        process.send_signal(signal.SIGUSR1 if name != "SIGUSR1" else signal.SIGUSR2)
+        assert read_line(process) == ("SIGUSR1" if name != "SIGUSR1" else "SIGUSR2")
+
+
+def test_program_has_a_signal_once_when_it_comes_from_the_terminal(identity: Identity):
+    ours, theirs = pty.openpty()
+    attributes = termios.tcgetattr(theirs)
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+    session = (*PYTHON, LEAD)
+    command = (
+        sys.executable,
+        "-m",
+        "hcpcreds",
+        "exec",
+        "--credential",
+        identity.path,
+        *NOTHING,
+        *PYTHON,
+        CATCH,
+    )
+    with start(*session, *command, stdin=theirs) as process:
+        assert read_line(process) == "up"
+        os.write(ours, b"\x03")
+        assert read_line(process) == "SIGINT"
+        process.send_signal(signal.SIGUSR1)
+        assert read_line(process) == "SIGUSR1"
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_program_starts_with_no_signal_blocked_or_ignored(identity: Identity):
+    with running(identity, *NOTHING, "grep", "-E", "SigBlk|SigIgn", "/proc/self/status") as process:
+        out, _ = process.communicate(timeout=30)
+    own = 1 << 31 | 1 << 32  # the C library keeps these two for itself
+    assert [int(line.split()[1], 16) & ~own for line in out.splitlines()] == [0, 0]
+
+
+def test_orphans_are_waited_for_when_they_come_to_this_process(identity: Identity):
+    # As process 1 of a container, which is too much for a test: a process that orphans below it come to.
+    subreaper = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1); os.execv(sys.argv[1], sys.argv[1:])"
+    orphans = """
+import os, time
+for number in range(20):
+    if os.fork() == 0:
+        if os.fork() == 0:
+            time.sleep(number / 100)
+        os._exit(3)
+print("up")
+time.sleep(60)
+"""
+    command = (sys.executable, "-m", "hcpcreds", "exec", "--credential", identity.path, *NOTHING)
+    with start(*PYTHON, subreaper, *command, *PYTHON, orphans) as process:
+        assert read_line(process) == "up"
+
+        def list_states() -> list[str]:
+            states = []
+            for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                    states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0])
+            return states
+
+        wait_until(lambda: list_states() == ["S"])
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 143
+
+
+def test_stop_ends_the_wait_when_the_program_was_not_started(identity: Identity):
+    identity.path.unlink()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        with running(identity, *NOTHING, "true") as process:
+            wait_for_log(process, "waiting: app: the credential file")
+            process.send_signal(number)
+            process.communicate(timeout=30)
+        assert process.returncode == 128 + number
+
+
+def test_program_waits_for_a_credential_when_there_is_none_yet(identity: Identity):
+    content = identity.path.read_bytes()
+    identity.mount.swap(content[:100])
+    with running(identity, *NOTHING, "echo", "up") as process:
+        wait_for_log(process, "waiting: app: the credential file")
+        identity.mount.swap(content)
+        assert read_line(process) == "up"
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_program_gets_tokens_with_an_assertion_and_without_a_key(identity: Identity):
+    program = (sys.executable, "-c", TOKEN, str(identity.azure.ca_file), f"{ARM}/.default")
+    others = {"AZURE_CLIENT_SECRET": "x", "IDENTITY_ENDPOINT": "http://127.0.0.1:9", "MSI_ENDPOINT": "x"}
+    # Azure's libraries ask the public cloud about hosts that they do not know, unless they are told not to.
+    others |= {"AZURE_TOKEN_CREDENTIALS": "WorkloadIdentityCredential"}
+    with running(identity, "--", *program, **others) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert {get_signer(token) for token in out.split()} == set(identity.certificates)
+
+
+def test_assertion_is_gone_when_the_program_has_ended(identity: Identity):
+    script = "echo $AZURE_FEDERATED_TOKEN_FILE; stat -c %a $AZURE_FEDERATED_TOKEN_FILE"
+    with running(identity, "--", "sh", "-c", script) as process:
+        out, err = process.communicate(timeout=30)
+    file, mode = out.split()
+    assert mode == "400", err
+    assert not Path(file).parent.exists()
+    assert "eyJ" not in out + err
+
+
+def test_settings_come_from_the_environment(identity: Identity):
+    with start(
+        *(sys.executable, "-m", "hcpcreds", "exec", "--", "sh", "-c", "exit 5"),
+        env={
+            "HCPCREDS_CREDENTIAL": f"x={identity.path}",
+            "HCPCREDS_PROVIDE": "nothing",
+            "HCPCREDS_GRACE": "1s",
+        },
+    ) as process:
+        process.communicate(timeout=30)
+    assert process.returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--", "true"], "Give at least one --credential."),
+        (["--credential", "/mnt/a"], "Missing argument"),
+        (["--credential", "/mnt/a", "--signal-on-rotation", "NUP", "--", "true"], "NUP is not a signal"),
+        (
+            ["--credential", "/mnt/a", "--signal-on-rotation", "HUP", "--restart-on-rotation", "--", "true"],
+            "Give either --restart-on-rotation or --signal-on-rotation.",
+        ),
+        (["--credential", "/mnt/a", "--provide", "x", "--", "true"], "'x' is not one of"),
+    ],
+)
+def test_exec_starts_nothing_and_says_why_when_it_is_told_nonsense(arguments: list[str], problem: str):
+    done = CliRunner().invoke(hcpcreds, ["exec", *arguments])
+    assert done.exit_code == 2
+    assert problem in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--hook", "http://", "--provide", "nothing"], "--hook: expected http://HOST/ or a command"),
+        (["--hook", "'", "--provide", "nothing"], "--hook: not a command"),
+        (["--hook", " ", "--provide", "nothing"], "--hook: expected a URL or a command"),
+        (["--credential", "other=/mnt/other"], "--credential: expected only one"),
+    ],
+)
+def test_exec_is_refused_when_its_settings_do_not_fit(identity: Identity, arguments: list[str], problem: str):
+    with running(identity, *arguments, "--", "echo", str(uuid.uuid4())) as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (2, "")
+    assert problem in err
