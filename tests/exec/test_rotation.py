@@ -14,6 +14,7 @@ from benchmarks.restarts import run as run_at_random
 from tests.endpoint.endpoints import Identity
 from tests.exec.conftest import PYTHON, read_line, running, wait_for_log
 from tests.support.waiting import wait_until
+from typing_extensions import override
 
 NOTHING = ("--provide", "nothing")
 READER = """
@@ -156,6 +157,7 @@ def server() -> Iterator[tuple[str, "queue.SimpleQueue[Any]", list[int]]]:
             self.send_response(statuses.pop(0) if statuses else 204)
             self.end_headers()
 
+        @override
         def log_message(self, *_: object) -> None:
             pass
 
