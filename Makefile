@@ -1,4 +1,4 @@
-# Every target makes its own .venv when there is none; PYTHON names another interpreter.
+# Every target creates a .venv when there is none; PYTHON names another interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,53 +7,53 @@ PYTEST := python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo test test-lowest test-latest lint bench fuzz soak mutants format lock help clean
 
-demo: $(VENV)/.made ## The whole chain on this machine; ARGS="--rotations 3" ends by itself
+demo: $(VENV)/.made ## Run the whole chain on this machine until Ctrl-C, or with ARGS="--rotations 3" for three rotations
 	@$(BIN)/hcpcreds up $(ARGS)
 
-test: $(VENV)/.made ## All tests, on every core, in random order, with branch coverage
+test: $(VENV)/.made ## Run all tests, on every core, in random order, with branch coverage
 	$(BIN)/$(PYTEST) --cov $(ARGS)
 
-test-lowest: $(VENV)-lowest/.made ## All tests with the oldest dependencies that pyproject.toml allows
+test-lowest: $(VENV)-lowest/.made ## Run all tests with the lowest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/$(PYTEST) $(ARGS)
 
-test-latest: $(VENV)/.made ## All tests with the newest of everything
+test-latest: $(VENV)/.made ## Run all tests with the newest versions of all dependencies
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-latest
 	$(BIN)/uv pip install --quiet --refresh --python $(VENV)-latest --editable '.[dev]'
 	$(VENV)-latest/bin/$(PYTEST) $(ARGS)
 
-lint: $(VENV)/.made ## Style, types, import contract
+lint: $(VENV)/.made ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.made ## Write what lint would ask for
+format: $(VENV)/.made ## Format the code as lint requires
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.made ## Ratios against what a user would pick instead, side by side
+bench: $(VENV)/.made ## Measure ratios against the usual alternatives
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-fuzz: $(VENV)/.made ## Looks for inputs that a parser does not stand; ARGS="--seconds 600"
+fuzz: $(VENV)/.made ## Look for inputs that break a parser; ARGS="--seconds 600"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-soak: $(VENV)/.made ## A component under load while everything goes wrong; ARGS="--minutes 30"
+soak: $(VENV)/.made ## Run a component under load, with faults everywhere around it; ARGS="--minutes 30"
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-mutants: $(VENV)/.made ## Do the tests notice mistakes? ARGS="--room credential --sample 40 --seed 1"
+mutants: $(VENV)/.made ## Find changes of the code that no test notices; ARGS="--room credential --sample 40 --seed 1"
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml
 
-lock: $(VENV)/.made ## Take the newest of what test and test-lowest install, and keep it
+lock: $(VENV)/.made ## Lock the newest versions for test, and the lowest for test-lowest
 	$(COMPILE) --output-file requirements-dev.txt
 	$(COMPILE) --output-file requirements-lowest.txt --resolution lowest-direct
 
-help: ## What there is to make
+help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
-clean: ## Remove everything that the other targets made
+clean: ## Remove everything that the other targets created
 	rm -rf $(VENV) $(VENV)-lowest $(VENV)-latest .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache \
 		.ruff_cache .import_linter_cache
 

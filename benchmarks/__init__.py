@@ -1,1 +1,1 @@
-"""What `make bench` measures: ratios, side by side in one run, against what a user would pick instead."""
+"""The benchmarks of `make bench`: ratios against the usual alternatives, measured in the same run."""

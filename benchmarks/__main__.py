@@ -1,4 +1,4 @@
-"""`make bench`: measures everything, or what its arguments name; bounded in time, and never a test."""
+"""`make bench`: runs all benchmarks, or those that its arguments name."""
 
 import os
 import platform
@@ -16,10 +16,10 @@ _BENCHMARKS: Final[dict[str, Callable[[], None]]] = {
 
 
 def main() -> None:
-    """Run the benchmarks that are named, or all."""
+    """Run the named benchmarks, or all."""
     unknown = [name for name in sys.argv[1:] if name not in _BENCHMARKS]
     if unknown:
-        sys.exit(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(_BENCHMARKS)}")
+        sys.exit(f"unknown benchmark {', '.join(unknown)}; expected {', '.join(_BENCHMARKS)}")
     os.environ["NO_PROXY"] = "127.0.0.1"  # everything is on this machine
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"

@@ -37,7 +37,7 @@ IMPORTS: Final = 15
 
 
 def run() -> None:
-    """Measure all of it."""
+    """Measure, and print."""
     with TemporaryDirectory() as folder, LocalAzure(AzureSettings(refuse_replayed_assertions=False)) as azure:
         contents = _issue(azure, count=SWAPS + 1)
         volume = Path(folder) / "volume"
@@ -49,7 +49,7 @@ def run() -> None:
 
 
 def _issue(azure: LocalAzure, *, count: int) -> list[bytes]:
-    """Credential files of one identity, each a day later than the one before; one key serves all."""
+    """Credential files of one identity, each a day later than the one before, with the same key."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     first = datetime.now(UTC) - timedelta(days=1)
     return [
@@ -91,7 +91,7 @@ def _measure_tokens(azure: LocalAzure, path: Path, content: bytes) -> None:
         peer_waits = _measure_while_hung(azure, peer)
     print_rows(
         "Tokens",
-        "both credentials ask the same local authority for a token of 1 h, then answer it from memory; medians of"
+        "both credentials get a token of 1 h from the same local authority, then return it from memory; medians of"
         f" 7 rounds. Hung: {THREADS} threads x {CALLS} calls, while a request for another scope hangs;"
         " the 99th percentile",
         [
@@ -159,8 +159,8 @@ def _measure_rotation(folder: Path, contents: list[bytes]) -> None:
         visible = _measure_visibility(Path(place) / "volume", contents)
     print_rows(
         "Rotation",
-        f"taking: read, parse, judge and swap one of {len(contents) - 1} ever later files, median; the peer cannot"
-        " take a file, so it builds a new credential from the same certificate. Visible: another process swaps as"
+        f"accepting: read, parse, check and swap one of {len(contents) - 1} ever later files, median; the peer cannot"
+        " reload a file, so it builds a new credential from the same certificate. Visible: another process swaps as"
         " the CSI driver does; from just before its rename to the reload callback",
         [
             compare("taking a rotated file", taking, building, reach="0.5 ms", reached=taking <= 0.5e-3),
@@ -208,7 +208,7 @@ def _measure_visibility(volume: Path, contents: list[bytes]) -> list[float]:
     writer.write(volume, contents[0])
     taken = []
     with UserAssignedIdentityCredential(volume / FILE_NAME, on_reload=on_reload):
-        time.sleep(0.2)  # until the watch stands
+        time.sleep(0.2)  # until the watch is established
         for content in contents[1:]:
             news.clear()
             swapped_at = writer.write(volume, content)
@@ -231,8 +231,8 @@ def _measure_many(contents: list[bytes]) -> None:
     report = json.loads(done.stdout)
     print_rows(
         f"{report['sources']} sources in one process",
-        f"a process opens them on mounted volumes; memory is its resident set's growth. Then another process swaps"
-        f" {report['rotated']} of them in a row ({report['swapping_seconds'] * 1000:.0f} ms); the time is from the"
+        f"a process opens them on mounted volumes; memory is the growth of its resident set. Then another process swaps"
+        f" {report['rotated']} of them in a row ({report['swapping_seconds'] * 1000:.0f} ms); the time is that from the"
         " first swap until all are visible",
         [
             Row("inotify instances", str(report["inotify"]), reach="1", reached=report["inotify"] == 1),
@@ -266,7 +266,7 @@ def _measure_import() -> None:
     peer = start("import azure.identity") - nothing
     print_rows(
         "Import",
-        f"wall time of a process that imports it, less that of one that does nothing; medians of {IMPORTS}",
+        f"wall time of a process that imports it, minus that of an empty process; medians of {IMPORTS}",
         [
             compare("import hcpcreds", max(ours, 1e-6), peer, reach="40 ms", reached=ours <= 0.040),
         ],

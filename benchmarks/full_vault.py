@@ -1,4 +1,4 @@
-"""A vault full of stored credentials, served by a local Azure: prints where it is, and at the end what happened.
+"""A vault full of stored credentials in a local Azure: prints its URLs, and in the end its counts.
 
 Run by `benchmarks.renewal` as `python -m benchmarks.full_vault FOLDER`; the end of standard input ends it.
 """
@@ -27,14 +27,14 @@ LIMIT_SECONDS: Final = 10.0
 
 
 def main() -> None:
-    """Fill it, say where it is, wait, and say what happened."""
+    """Fill the vault, print its URLs, wait, and print the counts."""
     folder = Path(sys.argv[1])
-    # Making a key takes 50 ms: a thousand of them would be what is measured.
+    # Generating a key takes 50 ms: a thousand of them would dominate the measurement.
     with LocalAzure(AzureSettings(key_pool=1, state_directory=str(folder))) as azure:
         vault = azure.vault()
         secrets = [_build(azure, f"aaaaaaaa-0000-0000-0000-{number:012}", due=True) for number in range(DUE)]
         due = [_store(azure, secret, secret.name) for secret in secrets]
-        # Nobody looks into what is not due: those share one value. The names lie between those of the due.
+        # Credentials that are not due are never read, so they share one value. Their names are between those of due ones.
         other = _build(azure, "bbbbbbbb-0000-0000-0000-000000000001", due=False)
         others = [_store(azure, other, f"uamsi-{render_identifier(str(n))}") for n in range(STORED - DUE)]
         own = folder / "own.json"

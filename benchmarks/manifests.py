@@ -1,4 +1,4 @@
-"""Manifests: building, writing, many clusters, and how soon the command answers."""
+"""Manifests: building, writing, many clusters, and the time of the command."""
 
 import json
 import os
@@ -96,9 +96,9 @@ data:
 
 class _Taken(NamedTuple):
     seconds: float
-    """Wall time, with the processes' start."""
+    """Wall time, including the start of the processes."""
     inside: float
-    """Wall time of the work alone, in the process that took longest."""
+    """Wall time of the work alone, in the slowest process."""
     mib: float
 
 
@@ -112,7 +112,7 @@ def run() -> None:
 
 
 def build_all(cluster: HostedCluster) -> list[Any]:
-    """Every object, and each component's volume, mount and environment by the reference document's helpers."""
+    """Build every object, and each component's volume, mount and environment with `azureutil`."""
     objects: list[Any] = render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
     for attribute, volume_name, provider_class in _MOUNTS:
         secret_name = getattr(cluster.identities, attribute).credentials_secret_name
@@ -129,7 +129,7 @@ def build_all(cluster: HostedCluster) -> list[Any]:
 
 
 def build_workloads(cluster: HostedCluster) -> list[Any]:
-    """Every object, and all that the pods of all twelve workloads get."""
+    """Build every object, and the additions to the pods of all twelve workloads."""
     objects: list[Any] = render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
     objects += [
         build_pod_additions(cluster, workload, key_vault_user_client_id=KEY_VAULT_USER)
@@ -191,7 +191,7 @@ def _measure_many() -> None:
             ]
     print_rows(
         f"{CLUSTERS} hosted clusters to JSON lines",
-        "each cluster in a file of its own, as kubectl get writes it; wall time from the start of the processes to"
+        "each cluster in its own file, as kubectl get writes it; wall time from the start of the processes to"
         " the end of the last; memory is the sum of their highest resident sets. The peer reads with json or PyYAML's"
         " safe_load and writes with the kubernetes client's serializer and json, and uses the same functions in"
         f" between; measured with {PEER_CLUSTERS}, without its start, and scaled",
@@ -253,7 +253,7 @@ def _measure_starts() -> None:
     rendering = _start(command, "render", str(EXAMPLE), *user)
     print_rows(
         "The command",
-        f"wall time of the process, medians of {STARTS}; a process that does nothing takes {format_seconds(nothing)}."
+        f"wall time of the process, medians of {STARTS}; an empty process takes {format_seconds(nothing)}."
         " The peer only imports the kubernetes client and PyYAML",
         [
             compare("hcpcreds --help", helping, peer, reach="150 ms", reached=helping < 0.150),
@@ -296,8 +296,8 @@ def _measure_stream() -> None:
     print_rows(
         f"{STREAM_MB} MB of manifests in one stream",
         "Deployments, Services and ConfigMaps of a cluster without hosted control planes, through hcpcreds check; wall"
-        " time with the process's start, and its highest resident set, read from /proc while it runs. The peer is"
-        " kubectl label --local where there is a kubectl, which reads the same and asks no API server",
+        " time including the start of the process, and its highest resident set, read from /proc while it runs. The"
+        " peer is kubectl label --local if there is a kubectl: it reads the same without an API server",
         [
             Row(
                 "hcpcreds check",

@@ -1,8 +1,8 @@
-"""Many hosted clusters, each read from its manifest and rendered to a JSON line: prints what it took, as JSON.
+"""Many hosted clusters, each read from its manifest and rendered to a JSON line: prints time and memory as JSON.
 
-Run by `benchmarks.manifests`, which gives it a folder of manifests, a file to write to, and its share: which one
-of how many. With a last argument, `peer`, it reads with PyYAML's safe_load or json and writes with the kubernetes
-client's serializer and json; in between, the same functions work.
+Run by `benchmarks.manifests` with a folder of manifests, a file to write to, and the number of this process and of
+all processes. With a last argument, `peer`, it reads with PyYAML's safe_load or json, and writes with the kubernetes
+client's serializer and json; the functions in between are the same.
 """
 
 import json
@@ -40,7 +40,7 @@ def _render(files: list[Path]) -> Iterable[bytes]:
 
 
 def _render_as_peer(files: list[Path]) -> Iterable[bytes]:
-    import yaml  # noqa: PLC0415 (ours does without what the peer needs)
+    import yaml  # noqa: PLC0415 (only the peer needs it)
     from kubernetes.client import ApiClient  # noqa: PLC0415 (the same)
 
     client: Any = ApiClient()

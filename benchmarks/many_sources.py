@@ -1,4 +1,4 @@
-"""Ten thousand sources in one process: prints what they took, as JSON.
+"""Ten thousand sources in one process: prints time and memory as JSON.
 
 Run by `benchmarks.credential`, which gives it a folder (and removes it) and, on standard input, a JSON list of
 two credential files: the one to begin with, and a later one.
@@ -28,7 +28,7 @@ def main() -> None:
     volumes = [Path(sys.argv[1]) / str(number) for number in range(SOURCES)]
     for volume in volumes:
         write(volume, first)
-    warm = _open(volumes[0])  # what the first one loads is not the price of each
+    warm = _open(volumes[0])  # the first one loads modules, which is not the cost of each
     _wait_until_watching([warm])
     gc.collect()
     memory = _resident_bytes()
@@ -69,7 +69,7 @@ def _open(volume: Path) -> CredentialSource:
 
 
 def _wait_until_watching(sources: list[CredentialSource]) -> None:
-    """Wait until the kernel holds the watches of each: on its volume, and on the directory of its data."""
+    """Wait until the kernel has the watches of each source: on its volume, and on the directory of its data."""
     while _count_watches() < 2 * len(sources):
         time.sleep(0.01)
 
@@ -92,7 +92,7 @@ def _read_lines(file: Path) -> list[str]:
     try:
         return file.read_text().splitlines()
     except OSError:
-        return []  # the descriptor of the listing itself is gone by now
+        return []  # the descriptor of the listing itself is already closed
 
 
 def _resident_bytes() -> int:

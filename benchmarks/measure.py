@@ -1,4 +1,4 @@
-"""Timing, and the table that it ends in."""
+"""Timing, and the table of results."""
 
 import statistics
 import time
@@ -20,11 +20,11 @@ class Row:
     ratio: str = "-"
     reach: str = "-"
     reached: bool | None = None
-    """None where nothing was promised."""
+    """None without a target."""
 
 
 def seconds_per_call(call: Callable[[], object], *, calls: int) -> float:
-    """The median over rounds of the mean time of one call; the loop's own cost is taken off."""
+    """Measure the mean time of one call, without the cost of the loop; the median over rounds."""
     rounds = []
     for _ in range(_ROUNDS):
         empty = _time(lambda: None, calls)
@@ -33,13 +33,13 @@ def seconds_per_call(call: Callable[[], object], *, calls: int) -> float:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that so many percent of the values do not exceed."""
+    """Find the value that so many percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration in the unit that reads best."""
+    """Render a duration in the most readable unit."""
     for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
         if seconds * factor >= 1:
             return f"{seconds * factor:.2f} {unit}"
@@ -47,14 +47,14 @@ def format_seconds(seconds: float) -> str:
 
 
 def compare(what: str, ours: float, peer: float, *, reach: str, reached: bool) -> Row:
-    """A row of two durations."""
+    """Build a row of two durations."""
     return Row(
         what, format_seconds(ours), format_seconds(peer), f"{peer / ours:.1f} times faster", reach, reached
     )
 
 
 def highest_resident_mib(process: int | Literal["self"] = "self") -> float:
-    """VmHWM of a process that runs; ru_maxrss would count the memory of the one that started it too."""
+    """Read VmHWM of a running process; ru_maxrss would include the memory of its parent."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

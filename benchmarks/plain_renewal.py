@@ -1,4 +1,4 @@
-"""The loop that one would write by hand around the SDK's clients: the peer of `benchmarks.renewal`."""
+"""A simple loop around the SDK's clients: the peer of `benchmarks.renewal`."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""Renewing what is due in a full vault: `hcpcreds renew` beside the loop that one would write by hand."""
+"""Renewing the due credentials of a full vault: `hcpcreds renew` beside a simple loop."""
 
 import json
 import os
@@ -16,21 +16,21 @@ from benchmarks.measure import Row, highest_resident_mib, print_rows
 
 _CONCURRENCY: Final = 32
 _POLL_SECONDS: Final = 0.02
-_METHOD: Final = f"""a local Azure in a process of its own, {STORED} credentials in one vault, {DUE} of them due, \
-{LATENCY_SECONDS * 1000:.0f} ms of latency on every answer, {LIMIT_REQUESTS} requests in any {LIMIT_SECONDS:.0f} s \
-(vault and data plane each, more are answered 429), one RSA key for all certificates, so that making keys is not \
-measured. Each way is one process, from its start to its end, once; each has a vault of its own. The vault itself \
-is asked afterwards what was written. Throttle alone: the least time in which so many requests to the vault pass, \
-those not counted that it answered 429; it is a step of {LIMIT_SECONDS:.0f} s for every {LIMIT_REQUESTS} of them. Peak \
+_METHOD: Final = f"""a local Azure in its own process, {STORED} credentials in one vault, {DUE} of them due, \
+{LATENCY_SECONDS * 1000:.0f} ms of latency on every response, {LIMIT_REQUESTS} requests in any {LIMIT_SECONDS:.0f} s \
+(vault and data plane each; more are answered with 429), one RSA key for all certificates, so that generating keys is \
+not measured. Each way is one process, from its start to its end, once, with its own vault. The counts of written \
+secrets are those of the vault. Throttle alone: the shortest time in which the limit admits that many requests to the \
+vault, without those answered with 429; it is a step of {LIMIT_SECONDS:.0f} s for every {LIMIT_REQUESTS} of them. Peak \
 memory: VmHWM, read every {_POLL_SECONDS * 1000:.0f} ms. \
 Peer: list, then get, renew and set each due one with the same SDK clients and connections, {_CONCURRENCY} at once, the \
-SDK's own retries, after which it gives one up; it looks at nothing before or after it writes, judges nothing, and so \
-makes 2 requests a renewal where hcpcreds makes 4, and one to the authority, which proves whose the key is."""
+SDK's own retries; it checks nothing before or after it writes, and so makes 2 requests for each renewal where hcpcreds \
+makes 4, and one to the authority, which proves the identity of the key."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What one way of renewing took, and what it left."""
+    """The cost of one way of renewing, and its results."""
 
     seconds: float
     cpu_seconds: float
@@ -39,12 +39,12 @@ class _Run:
 
     @property
     def requests(self) -> int:
-        """To the vault, without those that it answered 429."""
+        """Requests to the vault, without those answered with 429."""
         return self.left["lists"] + self.left["reads"] + self.left["writes"] - self.left["refused"]
 
     @property
     def throttle_seconds(self) -> float:
-        """The least time in which so many requests pass the throttle."""
+        """The shortest time in which the limit admits that many requests."""
         return (self.requests - 1) // LIMIT_REQUESTS * LIMIT_SECONDS
 
 

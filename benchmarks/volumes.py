@@ -18,7 +18,7 @@ FILE_NAME: Final = "credential"
 
 
 def write(volume: Path, content: bytes) -> float:
-    """Mount or rotate one volume; returns the time of the swap."""
+    """Mount or rotate one volume, and return the time of the swap."""
     volume.mkdir(exist_ok=True)
     swapped_at = write_payload(volume, {FILE_NAME: PayloadFile(content)}, now=lambda: datetime.now(UTC))
     assert swapped_at is not None
@@ -26,7 +26,7 @@ def write(volume: Path, content: bytes) -> float:
 
 
 def rotate_at_once(volumes: Sequence[Path], content: bytes) -> tuple[float, float]:
-    """Prepare all, then swap all in a row; returns the times of the first and the last swap."""
+    """Prepare all volumes, then swap all in a row; return the times of the first and the last swap."""
     for volume in volumes:
         new = volume / "..rotated"
         new.mkdir()
@@ -39,7 +39,7 @@ def rotate_at_once(volumes: Sequence[Path], content: bytes) -> tuple[float, floa
 
 
 class Writer:
-    """The process that writes, so that writing takes no time from the process that is measured."""
+    """A process that writes, so that writing takes no time of the measured process."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -50,11 +50,11 @@ class Writer:
         )
 
     def write(self, volume: Path, content: bytes) -> float:
-        """As `write`, over there."""
+        """Run `write` in the process."""
         return float(self._ask("write", str(volume), content.decode()))
 
     def rotate_at_once(self, volumes: Sequence[Path], content: bytes) -> tuple[float, float]:
-        """As `rotate_at_once`, over there."""
+        """Run `rotate_at_once` in the process."""
         first, last = self._ask("rotate_at_once", [str(volume) for volume in volumes], content.decode())
         return first, last
 

@@ -1,1 +1,1 @@
-"""A component under load for as long as one likes, while everything around it goes wrong."""
+"""A component under load for any time, with faults everywhere around it."""

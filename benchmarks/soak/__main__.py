@@ -1,9 +1,9 @@
-# ruff: noqa: S311 (no secret is made of this chance)
-"""`make soak ARGS="--minutes 30"`: a component under load while everything around it goes wrong.
+# ruff: noqa: S311 (not for secrets)
+"""`make soak ARGS="--minutes 30"`: a component under load, with faults everywhere around it.
 
 The exit status is 1 when a call failed that a token in memory or a previous certificate could have served,
-when a call never returned, when the newest certificate does not serve in the end, or when the component has
-grown. docs/faults.md says what happens here, and what a run showed.
+when a call never returned, when the newest certificate is not in use in the end, or when the component has
+grown. docs/faults.md describes the faults, and has the figures of a run.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.settings import AzureSettings
 
 _GRACE: Final = 1.0
-"""Seconds after a fault in which what it has begun may still fail."""
+"""Seconds after a fault in which calls may still fail because of it."""
 _WARM_UP: Final = 0.2
-"""The part of a run after which it is measured for the first time."""
+"""The fraction of a run after which the first measurement is taken."""
 _MORE: Final = {"descriptors": 24, "threads": 10, "mib": 16}
-"""What the end may have more than the beginning: connections and workers come and go."""
+"""How much the last measurement may exceed the first: connections and workers come and go."""
 
 
 _LONGEST: Final = 200
@@ -53,7 +53,7 @@ class Process:
         self.pid = self._process.pid
 
     def ask(self, *command: object) -> Any:
-        """Send a command; wait for its answer."""
+        """Send a command, and wait for its response."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -65,13 +65,13 @@ class Process:
             sys.exit(f"{said}FAILED: the component has ended with {self._process.wait()}")
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
         self._process.wait()
 
 
 def main() -> int:
-    """Run, and print what came of it."""
+    """Run, and print the results."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2, help="how long (default: 2)")
     parser.add_argument("--seed", type=int, default=None, help="faults in this order; else in a new one")
@@ -80,7 +80,7 @@ def main() -> int:
     random.seed(seed)
     os.environ["NO_PROXY"] = "127.0.0.1"
     print(f"{options.minutes:g} minutes, {CALLERS} threads and {CALLERS} tasks, --seed {seed}")
-    # An hour of rotations fits in before certificates would begin in the future.
+    # Enough for an hour of rotations; more certificates would start in the future.
     settings = AzureSettings(token_lifetime=60, certificate_backdate=7200, key_pool=4)
     with tempfile.TemporaryDirectory() as folder, LocalAzure(settings) as azure:
         return _soak(azure, Path(folder), options.minutes * 60)
@@ -120,7 +120,7 @@ def _soak(azure: LocalAzure, folder: Path, seconds: float) -> int:
 
 
 def _measure(process: Process, files: FileFaults) -> dict[str, Any]:
-    """Measure when the newest certificate serves, and what hung before has come to its end."""
+    """Measure as soon as the newest certificate is in use, and hanging calls have ended."""
     deadline = time.monotonic() + 15
     while True:
         measured: dict[str, Any] = process.ask("measure")
@@ -138,7 +138,7 @@ def _judge(
     windows: list[tuple[str, float, float]],
     counts: Counter[str],
 ) -> int:
-    """Print everything; answer the exit status."""
+    """Print everything, and return the exit status."""
     wrong = [failure for failure in report["failures"] if not _is_excused(failure, windows)]
     excused = len(report["failures"]) - len(wrong)
     print("\nwhat happened:")
@@ -155,10 +155,10 @@ def _judge(
     for what, more in _MORE.items():
         grown = last[what] > first[what] + more
         print(f"  {what:12} {first[what]:12.0f} {last[what]:10.0f}{'  GROWN' if grown else ''}")
-        problems += [f"{what}: {first[what]:.0f} have become {last[what]:.0f}"] if grown else []
+        problems += [f"{what}: grew from {first[what]:.0f} to {last[what]:.0f}"] if grown else []
     problems += [f"a call of {kind} tokens never returned" for kind in last["stuck"]]
     if not last["is_newest"]:
-        problems.append(f"the newest certificate does not serve in the end: {last['last_error']}")
+        problems.append(f"the newest certificate is not in use in the end: {last['last_error']}")
     for problem, number in Counter(problems).most_common(20):
         print(f"WRONG ({number} times): {problem}")
     print("\n" + ("FAILED" if problems else "passed"))
@@ -174,7 +174,7 @@ def _shorten(why: str) -> str:
 
 
 def _is_excused(failure: dict[str, Any], windows: list[tuple[str, float, float]]) -> bool:
-    """Whether a new token could not be had: only while something that it takes was amiss."""
+    """Whether a failure to get a new token is excused, by a fault at that time."""
     if failure["kind"] != "new" or not failure["is_ours"] or "never returned" in failure["why"]:
         return False
     return any(

@@ -1,7 +1,8 @@
-# ruff: noqa: S311 (no secret is made of this chance)
-"""The component under test: threads, tasks, forks and loops that all want tokens of one mounted credential.
+# ruff: noqa: S311 (not for secrets)
+"""The component under test: threads, tasks, forks and loops that all get tokens from one mounted credential.
 
-Run as `python -m benchmarks.soak.component FILE CA FAILURES`: reads one command a line, answers one line of JSON each.
+Run as `python -m benchmarks.soak.component FILE CA FAILURES`: reads one command a line, and prints a line of
+JSON for each.
 """
 
 import asyncio
@@ -27,34 +28,34 @@ from hcpcreds.errors import HcpCredsError
 
 SCOPES: Final = ("https://management.azure.com/.default", "https://vault.azure.net/.default")
 CALLERS: Final = 64
-"""So many threads, and so many tasks."""
+"""Number of threads, and of tasks."""
 LONGEST_WAIT: Final = 200.0
-"""Seconds after which a call counts as one that never returns."""
+"""Seconds after which a call counts as stuck."""
 _NEW: Final = 4
-"""How many of the callers ask for new tokens only; the rest are served from memory."""
+"""Number of callers that always request new tokens; the others are served from memory."""
 _PAUSE: Final = 0.08
-"""Seconds between two calls, at most."""
+"""Longest time between two calls, in seconds."""
 _DESCRIPTORS: Final = 1024
 _MOMENT: Final = 7
-"""Seconds before its end from which on a token need not be served any more: it has to travel still."""
+"""Seconds before a token expires in which it need not be returned any more."""
 _STEPS: Final = 8
-"""Buckets of durations for each doubling."""
+"""Buckets of durations for each factor of two."""
 
 
 class Record:
-    """What one caller saw; every caller has its own, so that none waits for another."""
+    """The results of one caller; each has its own, so that none waits for another."""
 
     def __init__(self, kind: str, log: int) -> None:
         self.kind = kind
         self.calls = 0
         self._log = log
         self.began: float | None = None
-        """When the call that is under way began."""
+        """Start of the call in progress."""
         self.durations = [0] * (40 * _STEPS)
 
     @contextmanager
     def call(self, last: "Last | None" = None) -> Iterator[None]:
-        """Time a call, and keep why it failed.
+        """Time a call, and keep the reason of a failure.
 
         Args:
             last: The last token that there was for the same; once it has expired, a new one was asked for.
@@ -62,7 +63,7 @@ class Record:
         began = self.began = time.monotonic()
         try:
             yield
-        except Exception as error:  # noqa: BLE001 (a foreign one is what is looked for)
+        except Exception as error:  # noqa: BLE001 (a foreign one is what the run looks for)
             kind = "new" if last is not None and last.is_over() else self.kind
             is_ours = isinstance(error, HcpCredsError)
             self.fail(f"{type(error).__name__}: {error}", began, is_ours=is_ours, kind=kind)
@@ -72,29 +73,29 @@ class Record:
             self.durations[int(math.log2(1 + (time.monotonic() - began) * 1e9) * _STEPS)] += 1
 
     def fail(self, why: str, began: float, *, is_ours: bool = True, kind: str | None = None) -> None:
-        """Write a failure down: kept in memory, they would look like growth."""
+        """Write a failure to the file: kept in memory, it would count as growth."""
         failure = {"kind": kind or self.kind, "began": began, "ended": time.monotonic()}
         line = json.dumps({**failure, "is_ours": is_ours, "why": why[:400]})
         os.write(self._log, line.encode() + b"\n")
 
 
 class Last:
-    """Until when the last token could be served that a credential gave for a scope."""
+    """The time until which the last token of a credential for a scope can be used."""
 
     def __init__(self) -> None:
         self._until = 0.0
 
     def keep(self, expires_on: int) -> None:
-        """Note a token."""
+        """Record a token."""
         self._until = max(self._until, expires_on - _MOMENT)
 
     def is_over(self) -> bool:
-        """Whether there is none any more that could be served."""
+        """Whether no usable token is left."""
         return time.time() > self._until
 
 
 class Component:
-    """Calls all the time, from everywhere."""
+    """Calls continuously, from everywhere."""
 
     def __init__(self, file: str, ca_file: str, failures: str) -> None:
         self._file = file
@@ -111,7 +112,7 @@ class Component:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start everything but the main thread's part."""
+        """Start everything except the part of the main thread."""
         work: list[Callable[[], None]] = [
             *(self._make_caller("new" if number < _NEW else "served") for number in range(CALLERS)),
             lambda: asyncio.run(self._run_tasks()),
@@ -135,17 +136,17 @@ class Component:
                     self._credential.get_token(SCOPES[0], claims=claims)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            # What the interrupted call has begun must be in nobody's way.
+            # What the interrupted call has started must not block others.
             with record.call():
                 self._credential.get_token(SCOPES[0], claims=claims)
             self._stop.wait(random.uniform(0, 5 * _PAUSE))
 
     def wait_until_warm(self) -> None:
-        """Wait until every token that is served from memory is there."""
+        """Wait until every token that is served from memory was issued."""
         self._is_warm.wait()
 
     def measure(self) -> dict[str, Any]:
-        """What the process takes now, and how its credential stands."""
+        """Measure the resources of the process, and the status of its credential."""
         gc.collect()
         status = self._credential.status()
         fields = Path("/proc/self/statm").read_text().split()
@@ -161,7 +162,7 @@ class Component:
         }
 
     def exhaust_descriptors(self, seconds: float) -> None:
-        """Leave no descriptor to anybody for so long."""
+        """Use up all descriptors for so many seconds."""
         until = time.monotonic() + seconds
         taken: list[int] = []
         while time.monotonic() < until:
@@ -173,14 +174,14 @@ class Component:
             os.close(descriptor)
 
     def close_watch(self) -> None:
-        """Close the watcher's descriptors, as a daemon library does that closes all it finds."""
+        """Close the watcher's descriptors, as a daemon library that closes all descriptors."""
         for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 (descriptors)
             with suppress(OSError):
                 if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:inotify":  # noqa: PTH115 (a descriptor)
                     os.close(int(name))
 
     def stop(self) -> dict[str, Any]:
-        """Stop calling; tell what every kind of caller saw."""
+        """Stop calling, and return the results of each kind of caller."""
         self._stop.set()
         until = time.monotonic() + LONGEST_WAIT
         for thread in self._threads:
@@ -254,7 +255,7 @@ class Component:
             try:
                 runner = asyncio.Runner()
                 runner.get_loop()
-            except OSError:  # no descriptor for the loop itself: nothing was tried
+            except OSError:  # no descriptor for the loop itself: no call was made
                 continue
             with runner, record.call():
                 runner.run(once())
@@ -262,7 +263,7 @@ class Component:
     def _run_forks(self) -> None:
         served, new = self._record("served"), self._record("new")
         while not self._stop.wait(random.uniform(0, 4)):
-            with suppress(OSError):  # no descriptor or no process to be had: nothing was tried
+            with suppress(OSError):  # no descriptor or no process available: no call was made
                 self._fork(served, new)
 
     def _fork(self, served: Record, new: Record) -> None:
@@ -304,7 +305,7 @@ class Component:
             os._exit(0)
 
 
-class _Alarm(Exception):  # noqa: N818 (what a signal raises is no error)
+class _Alarm(Exception):  # noqa: N818 (raised by a signal, and not an error)
     pass
 
 
@@ -324,7 +325,7 @@ def _read_until(descriptor: int, deadline: float, word: bytes) -> bytes:
 
 
 def _percentile(durations: list[int], percent: float) -> float:
-    """Seconds that so many percent did not exceed: the upper end of a bucket, so at most a tenth too long."""
+    """Find the seconds that so many percent do not exceed: the end of a bucket, so up to a tenth too long."""
     wanted, seen = sum(durations) * percent / 100, 0
     for number, count in enumerate(durations):
         seen += count
@@ -340,7 +341,7 @@ def _serve(component: Component) -> None:
         print(json.dumps(answer), flush=True)
         if command == "stop":
             os._exit(0)
-    os._exit(1)  # whoever started it is gone
+    os._exit(1)  # the parent process has ended
 
 
 def _main() -> None:

@@ -1,5 +1,5 @@
-# ruff: noqa: S311 (no secret is made of this chance)
-"""What goes wrong around the component: with its file, with the authority, and inside its own process."""
+# ruff: noqa: S311 (not for secrets)
+"""The faults around the component: of its file, of the authority, and of its own process."""
 
 import gzip
 import json
@@ -21,11 +21,11 @@ _DATA: Final = "..data"
 
 
 class FileFaults:
-    """Rotates the mounted credential; in between, the file is what it should not be.
+    """Rotates the mounted credential; in between, the file is invalid.
 
     Attributes:
         thumbprint: Of the certificate that was mounted last.
-        count: How often each thing happened.
+        count: How often each fault happened.
     """
 
     def __init__(self, azure: LocalAzure, volume: Path) -> None:
@@ -40,7 +40,7 @@ class FileFaults:
         self.rotate()
 
     def happen(self) -> None:
-        """Let the file be wrong for a moment, and mount the next good one."""
+        """Make the file invalid for a moment, then mount the next valid one."""
         fault = random.choice(
             (
                 self._nothing,
@@ -48,8 +48,8 @@ class FileFaults:
                 self._nothing,
                 self._be_torn,
                 self._be_empty,
-                self._be_anothers,
-                self._be_elsewheres,
+                self._name_another_identity,
+                self._name_another_authority,
                 self._be_older,
                 self._be_missing,
                 self._be_a_pipe,
@@ -61,7 +61,7 @@ class FileFaults:
         fault()
         self.count[f"file: {fault.__name__.strip('_').replace('_', ' ')}"] += fault != self._nothing
         time.sleep(random.uniform(0.02, 1.0))
-        # Entra ID learns of a certificate a moment later: an earlier one serves meanwhile.
+        # Entra ID knows a certificate a moment later: an earlier one is used meanwhile.
         self.rotate(registration_delay=random.choice((0.0, 0.0, random.uniform(0.5, 8))))
 
     def rotate(self, *, registration_delay: float = 0.0) -> None:
@@ -88,10 +88,10 @@ class FileFaults:
     def _be_empty(self) -> None:
         write(self._volume, b"")
 
-    def _be_anothers(self) -> None:
+    def _name_another_identity(self) -> None:
         write(self._volume, self._other)
 
-    def _be_elsewheres(self) -> None:
+    def _name_another_authority(self) -> None:
         fields = json.loads(self._contents[-1])
         write(
             self._volume, json.dumps({**fields, "authentication_endpoint": "https://evil.example/"}).encode()
@@ -131,10 +131,10 @@ class FileFaults:
 
 
 class AuthorityFaults:
-    """Every token request meets something else than a token, for some seconds.
+    """For some seconds, no token request gets a token.
 
     Attributes:
-        windows: What happened, and from when to when by the monotonic clock.
+        windows: The faults, with their start and end by the monotonic clock.
     """
 
     def __init__(self, azure: LocalAzure) -> None:
@@ -145,7 +145,7 @@ class AuthorityFaults:
         self._until = 0.0
 
     def happen(self) -> None:
-        """Begin a fault, or end the last one when its time has come."""
+        """Begin a fault, or end the current one when its time is over."""
         if self._active is not None:
             if time.monotonic() > self._until:
                 self.end()
@@ -160,7 +160,7 @@ class AuthorityFaults:
         self.count[f"authority: {name}"] += 1
 
     def end(self) -> None:
-        """Let the authority be well again."""
+        """End the current fault."""
         self._azure.faults.clear()
         if self._active is not None:
             name, began = self._active
@@ -173,13 +173,13 @@ _AUTHORITY_FAULTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("429", {"status": 429, "retry_after": 1}),
     ("429 for a day", {"status": 429, "retry_after": 86_400}),
     ("500", {"status": 500}),
-    ("503 without end", {"status": 503, "headers": {"Retry-After": "inf"}}),
+    ("503 with an endless Retry-After", {"status": 503, "headers": {"Retry-After": "inf"}}),
     ("hangs", {"hang": True}),
     ("slow", {}),
-    ("cut off", {"drop": True}),
+    ("dropped connection", {"drop": True}),
     ("a firewall's page", {"status": 403, "body": b"<html>Forbidden</html>"}),
-    ("no JSON", {"body": b"<html>"}),
-    ("a token for ever", {"body": json.dumps({**_TOKEN, "expires_in": "1e400"}).encode()}),
+    ("not JSON", {"body": b"<html>"}),
+    ("a token that never expires", {"body": json.dumps({**_TOKEN, "expires_in": "1e400"}).encode()}),
     ("a token of null", {"body": json.dumps({"access_token": None, "expires_in": 60}).encode()}),
     ("nested 100,000 deep", {"body": b"[" * 100_000}),
     (
@@ -190,7 +190,7 @@ _AUTHORITY_FAULTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 
 
 class ComponentFaults:
-    """What happens to the component's process."""
+    """Faults of the component's process."""
 
     def __init__(self, ask: Callable[..., Any], pid: int) -> None:
         self.windows: list[tuple[str, float, float]] = []
@@ -199,7 +199,7 @@ class ComponentFaults:
         self._pid = pid
 
     def happen(self) -> None:
-        """Let something happen, or nothing."""
+        """Cause a fault, or none."""
         fault = random.choice((self._lose_descriptors, self._lose_watch, self._stand_still, None, None, None))
         if fault is not None:
             fault()
