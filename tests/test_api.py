@@ -20,7 +20,7 @@ def test_page_promises_what_the_module_offers(module):
     assert MODULES[module] == set(import_module(module).__all__)
 
 
-def test_page_says_what_each_name_is():
+def test_page_describes_each_name():
     assert re.findall(r"^\| `\w+` \| +\|", PAGE, re.MULTILINE) == []
 
 

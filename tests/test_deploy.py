@@ -244,7 +244,7 @@ def test_alert_names_the_secret_and_the_time_when_it_fires(promtool, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_alert_goes_on_when_another_replica_takes_over(promtool, tmp_path):
+def test_alert_continues_when_another_replica_takes_over(promtool, tmp_path):
     # Replica a stops after an hour; b shows the vault from five minutes after, or five minutes before.
     for start in (65, 55):
         pods = (("a", "{}x59 stale"), ("b", f"_x{start - 1} {{}}x120"))

@@ -47,7 +47,7 @@ def problems_of(source: Any) -> tuple[str, ...]:
 
 
 class TestValue:
-    def test_hosted_cluster_holds_what_the_manifest_says(self):
+    def test_hosted_cluster_has_the_values_of_the_manifest(self):
         cluster = parse()
         assert (cluster.kind, cluster.name, cluster.namespace) == ("HostedCluster", "otter", "clusters")
         assert (cluster.infra_id, cluster.location, cluster.resource_group) == (

@@ -25,7 +25,7 @@ def count_threads() -> int:
     return sum(thread.name == "test-workers" for thread in threading.enumerate())
 
 
-def test_submit_answers_false_when_no_thread_can_be_started(workers: Workers):
+def test_submit_returns_false_when_no_thread_can_be_started(workers: Workers):
     done = threading.Event()
     with no_new_threads():
         assert not workers.submit(done.set)
@@ -34,7 +34,7 @@ def test_submit_answers_false_when_no_thread_can_be_started(workers: Workers):
     assert not done.is_set(), "who was told that nobody calls it may have done it otherwise"
 
 
-def test_work_goes_on_when_more_threads_cannot_be_started(workers: Workers):
+def test_work_continues_when_more_threads_cannot_be_started(workers: Workers):
     release, done = threading.Event(), threading.Event()
     assert workers.submit(release.wait)
     with no_new_threads():
@@ -63,7 +63,7 @@ def test_threads_and_waiting_work_are_bounded_when_everything_hangs(workers: Wor
         release.set()
 
 
-def test_thread_goes_on_when_work_raises(workers: Workers, caplog: pytest.LogCaptureFixture):
+def test_thread_continues_when_work_raises(workers: Workers, caplog: pytest.LogCaptureFixture):
     done = threading.Event()
 
     def fail() -> None:
@@ -76,7 +76,7 @@ def test_thread_goes_on_when_work_raises(workers: Workers, caplog: pytest.LogCap
     assert "secret" not in caplog.text
 
 
-def test_call_brings_what_it_returns_and_raises(workers: Workers):
+def test_call_returns_the_result_or_raises_the_error(workers: Workers):
     assert workers.call(lambda: 5).result(8) == 5
     assert isinstance(workers.call(Path("/nowhere").stat).exception(8), FileNotFoundError)
 
@@ -86,7 +86,7 @@ def test_call_is_done_here_when_no_thread_can_be_started(workers: Workers):
         assert workers.call(threading.current_thread).result(0) is threading.current_thread()
 
 
-def test_call_is_not_made_when_nobody_waits_for_it_any_more(workers: Workers):
+def test_call_is_not_made_when_nobody_waits_for_it(workers: Workers):
     release, done = threading.Event(), threading.Event()
     for _ in range(4):
         assert workers.submit(release.wait)

@@ -73,7 +73,9 @@ def repository(tmp_path):
     ],
 )
 @pytest.mark.parametrize("name", ["kustomization.yaml", "kustomization.yml", "Kustomization"])
-def test_patch_and_its_base_are_not_judged_as_whole_objects(repository, tmp_path, kustomization, patch, name):
+def test_patch_and_its_base_are_not_checked_as_whole_objects(
+    repository, tmp_path, kustomization, patch, name
+):
     assert run(tmp_path, "--select", "HC1,HC2", "--output", "json").returncode == 1
     repository(f"overlay/{name}", {"resources": ["../base"], **kustomization})
     if patch:
@@ -86,7 +88,7 @@ def test_patch_and_its_base_are_not_judged_as_whole_objects(repository, tmp_path
     assert "not checked, which kustomize patches (see --kustomize)" in result.stderr
 
 
-def test_object_is_judged_when_the_patch_is_for_another(repository, tmp_path):
+def test_object_is_checked_when_the_patch_is_for_another(repository, tmp_path):
     repository("overlay/kustomization.yaml", {"resources": ["../base"], "patches": [{"path": "patch.yaml"}]})
     repository("overlay/patch.yaml", {**PATCH, "metadata": {"name": "elsewhere"}})
     result = run(tmp_path, "--select", "HC114,HC206")
@@ -132,7 +134,7 @@ def test_class_that_an_overlay_completes_is_known_by_name_alone(repository, tmp_
         {"spec": {"template": {"spec": {"containers": [{"name": "ingress-operator", "$patch": "delete"}]}}}},
     ],
 )
-def test_object_with_a_directive_of_a_patch_is_not_judged(directive):
+def test_object_with_a_directive_of_a_patch_is_not_checked(directive):
     assert check([make_manifest(), *RENDERED, {**PATCH, **directive}]) == []
 
 
@@ -143,7 +145,7 @@ needs_kustomize = pytest.mark.skipif(
 
 
 @needs_kustomize
-def test_built_kustomization_is_judged_as_a_whole(repository, tmp_path):
+def test_built_kustomization_is_checked_as_a_whole(repository, tmp_path):
     overlay = {"resources": ["../base"], "patches": [{"path": "patch.yaml"}], "namespace": "clusters-otter"}
     repository("overlay/kustomization.yaml", overlay)
     repository("overlay/patch.yaml", PATCH)

@@ -324,7 +324,7 @@ def test_error_keeps_its_lines_and_nothing_else_that_moves_a_cursor():
     assert error.message.count("\n") == 1
 
 
-def test_log_line_is_one_safe_line_when_a_command_logs_what_strangers_wrote(run):
+def test_log_line_is_one_safe_line_when_a_command_logs_foreign_text(run):
     run("completion", "bash")
     error = ValueError(f"{HOSTILE} secret")
     failed = (ValueError, error, None)

@@ -139,7 +139,7 @@ def test_inspect_says_once_that_a_directory_holds_no_credential(tmp_path):
     assert result.output == f"{tmp_path}: none of its 3 files is a credential file\n"
 
 
-def test_inspect_shows_no_empty_panels_of_a_file_that_is_no_object(tmp_path):
+def test_inspect_shows_no_empty_panels_when_a_file_is_not_an_object(tmp_path):
     (tmp_path / "secret").write_bytes(issue().certificate_pem)
     result = run(tmp_path / "secret")
     assert result.exit_code == 1
@@ -152,7 +152,7 @@ def test_inspect_shows_no_empty_panels_of_a_file_that_is_no_object(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["nothing", "."])
-def test_inspect_refuses_what_is_not_there(tmp_path, place):
+def test_inspect_is_refused_when_the_file_does_not_exist(tmp_path, place):
     result = run(tmp_path / place)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -231,7 +231,7 @@ def test_inspect_explains_the_certificate_of_a_service_principal(tmp_path):
     assert [each["sha256"] for each in file["certificates"]] == [issued.thumbprint]
 
 
-def test_inspect_says_of_an_encrypted_certificate_what_it_needs(tmp_path):
+def test_inspect_names_the_password_file_when_a_certificate_is_encrypted(tmp_path):
     issued = issue()
     (tmp_path / "app.pem").write_bytes(encrypt_pem(issued, password="right"))
     (tmp_path / "password").write_text("right\n")

@@ -65,7 +65,7 @@ def test_render_names_both_ways_to_give_the_vault_user_when_it_is_missing(cluste
     assert USER in result.stderr
 
 
-def test_render_prints_only_what_is_asked_for_in_the_namespace_that_is_given(cluster):
+def test_render_prints_only_the_requested_objects_in_the_given_namespace(cluster):
     result = run(cluster, "--component", "capi-provider", "--component", "kube-apiserver", "--kind", "Secret")
     assert [item["metadata"]["name"] for item in parse_documents(result.stdout, where="output")] == [
         "azure-kms-config"
@@ -75,7 +75,7 @@ def test_render_prints_only_what_is_asked_for_in_the_namespace_that_is_given(clu
     assert namespaces == {"elsewhere"}
 
 
-def test_render_writes_a_file_for_each_object_and_keeps_what_else_is_there(cluster, tmp_path):
+def test_render_writes_a_file_for_each_object_and_keeps_other_files(cluster, tmp_path):
     folder = tmp_path / "deep" / "manifests"
     folder.mkdir(parents=True)
     (folder / "own.yaml").write_text("mine")
@@ -216,7 +216,7 @@ def test_render_prints_rbac_instead_when_asked(cluster):
     assert printed == build_rbac(parse_hosted_cluster(make_manifest()), namespace="elsewhere")
 
 
-def test_render_prints_roles_as_json_and_says_what_is_not_known(cluster):
+def test_render_prints_roles_as_json_and_names_what_is_unknown(cluster):
     result = run(cluster, "--roles", user=None)
     assert result.returncode == 0
     printed = json.loads(result.stdout)
@@ -233,7 +233,7 @@ def test_render_prints_roles_as_json_and_says_what_is_not_known(cluster):
     assert "DNS zone" not in known.stderr
 
 
-def test_render_logs_in_to_the_vault_as_it_is_told(cluster):
+def test_render_logs_in_to_the_vault_as_vault_access_says(cluster):
     result = run(cluster, "--vault-access", "workload-identity", "--component", "ingress-operator")
     [item] = parse_documents(result.stdout, where="output")
     assert item["spec"]["parameters"]["clientID"] == KEY_VAULT_USER

@@ -71,7 +71,7 @@ def test_unknown_command_is_wrong_usage():
     assert "No such command 'fly'" in result.stderr
 
 
-def test_full_disk_behind_the_output_is_told_without_a_traceback():
+def test_full_disk_behind_the_output_is_reported_without_a_traceback():
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
             [sys.executable, "-m", "hcpcreds", "completion", "zsh"],
@@ -122,7 +122,7 @@ def fail(monkeypatch):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
-def test_command_tells_in_a_line_what_left_it(fail, error, status, message):
+def test_command_reports_an_unexpected_error_in_one_line(fail, error, status, message):
     result = fail(error)
     assert (result.exit_code, result.stdout) == (status, "")
     assert result.stderr.startswith(f"hcpcreds fly: {message}")
@@ -131,13 +131,13 @@ def test_command_tells_in_a_line_what_left_it(fail, error, status, message):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), BrokenPipeError(32, "Broken pipe")], ids=repr)
-def test_command_ends_quietly_when_it_is_interrupted_or_nobody_reads_on(fail, error):
+def test_command_ends_quietly_when_it_is_interrupted_or_its_output_is_closed(fail, error):
     result = fail(error)
     assert result.exit_code == 1
     assert result.output.strip() in ("Aborted!", "")
 
 
-def test_closed_standard_input_is_told():
+def test_closed_standard_input_is_reported():
     result = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m hcpcreds check - <&-"],  # noqa: S607 (whichever shell there is)
         check=False,
@@ -160,7 +160,7 @@ def test_text_that_the_terminal_cannot_show_is_replaced(tmp_path):
     assert result.stdout.startswith(f"{tmp_path}/?\n")
 
 
-def test_missing_extra_is_told_with_the_command_that_installs_it():
+def test_missing_extra_is_reported_with_the_command_that_installs_it():
     code = "import sys; sys.modules['click'] = None; from hcpcreds.cli import main; main()"
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert result.returncode == 1

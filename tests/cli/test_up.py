@@ -122,7 +122,7 @@ def test_up_prints_one_json_document_and_succeeds_when_every_certificate_was_use
 
 
 @pytest.mark.timeout(120)
-def test_up_ends_every_process_and_removes_what_it_made_when_told_to_stop(tmp_path):
+def test_up_ends_every_process_and_removes_its_files_when_it_gets_a_signal(tmp_path):
     with running(tmp_path) as process:
         wait_for_line(process, "first call")
         pids = list(children(process))
@@ -189,7 +189,7 @@ def renewed(tmp_path_factory) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(120)
-def test_up_lets_a_running_renewer_renew_what_becomes_due(renewed):
+def test_up_lets_a_renewer_renew_what_becomes_due(renewed):
     for component in renewed.values():
         assert component["rotations"] >= 2
         assert component["generations"][:3] == [1, 2, 3]
@@ -223,7 +223,7 @@ def test_up_leaves_no_process_behind_and_is_forgotten_when_it_is_killed(tmp_path
 
 
 @pytest.mark.timeout(120)
-def test_up_reports_a_killed_component_goes_on_and_fails(tmp_path):
+def test_up_reports_the_component_continues_and_fails_when_one_is_killed(tmp_path):
     with running(tmp_path, "--rotations", "1", "--rotate-every", "3") as process:
         wait_for_line(process, "ingress-operator: certificate")
         pids = list(children(process))
@@ -244,7 +244,7 @@ def test_up_reports_a_killed_component_goes_on_and_fails(tmp_path):
         ("hcpcreds.local.node.node", "the node is gone: was killed by SIGKILL"),
     ],
 )
-def test_up_ends_and_says_why_when_what_everything_stands_on_is_killed(tmp_path, module, message):
+def test_up_ends_with_the_reason_when_the_local_azure_or_the_node_is_killed(tmp_path, module, message):
     with running(tmp_path, "--rotations", "5", "--output", "json") as process:
         wait_until(lambda: len(children(process)) == 11)
         pids = list(children(process))
@@ -260,7 +260,7 @@ def test_up_ends_and_says_why_when_what_everything_stands_on_is_killed(tmp_path,
 
 
 @pytest.mark.timeout(120)
-def test_up_ends_and_removes_what_it_made_when_nobody_reads_its_output(tmp_path):
+def test_up_ends_and_removes_its_files_when_its_output_is_closed(tmp_path):
     with running(tmp_path) as process:
         wait_for_line(process, "first call")
         pids = list(children(process))

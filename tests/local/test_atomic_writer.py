@@ -81,7 +81,7 @@ def read_both(volume: Path) -> list[bytes]:
         os.close(descriptor)
 
 
-def test_write_payload_shows_no_torn_or_mixed_state_when_readers_race_it(tmp_path: Path):
+def test_write_payload_never_shows_a_mixed_state_when_readers_race_it(tmp_path: Path):
     stop = threading.Event()
     wrong: list[Any] = []
     reads = 0
@@ -159,7 +159,7 @@ def test_write_payload_names_every_bad_path_at_once(tmp_path: Path):
     assert "fine" not in str(caught.value)
 
 
-def test_write_payload_keeps_what_readers_see_when_it_cannot_write(tmp_path: Path):
+def test_write_payload_keeps_the_previous_content_when_it_cannot_write(tmp_path: Path):
     write(tmp_path, {"a": b"old"})
     with pytest.raises(OSError, match="a"):
         write(tmp_path, {"b": b"new", "b/c": b"a file is no directory"})
@@ -168,7 +168,7 @@ def test_write_payload_keeps_what_readers_see_when_it_cannot_write(tmp_path: Pat
     assert [entry.name for entry in directories] == [(tmp_path / "..data").readlink().name]
 
 
-def test_write_payload_goes_on_when_an_earlier_writer_was_killed_before_its_swap(tmp_path: Path):
+def test_write_payload_works_when_an_earlier_writer_was_killed_before_its_swap(tmp_path: Path):
     write(tmp_path, {"file": b"old"})
     (tmp_path / "..data_tmp").symlink_to("..2026_11_23_10_15_42.gone")
     write(tmp_path, {"file": b"new"})
@@ -176,7 +176,7 @@ def test_write_payload_goes_on_when_an_earlier_writer_was_killed_before_its_swap
     assert not (tmp_path / "..data_tmp").is_symlink()
 
 
-def test_write_payload_shows_whole_content_and_leaves_no_old_key_when_writers_are_killed(tmp_path: Path):
+def test_write_payload_shows_complete_content_and_leaves_no_old_key_when_writers_are_killed(tmp_path: Path):
     program = """if True:
         import itertools, sys
         from datetime import UTC, datetime

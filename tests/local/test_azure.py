@@ -100,7 +100,9 @@ def test_process_says_where_everything_is_and_that_it_is_for_development(tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_process_ends_with_0_and_removes_its_directory_when_told_to(tmp_path: Path, number: signal.Signals):
+def test_process_exits_with_0_and_removes_its_directory_when_it_gets_a_signal(
+    tmp_path: Path, number: signal.Signals
+):
     with run_process(write_config(tmp_path)) as process:
         ready = read_ready(process)
         process.send_signal(number)
@@ -109,7 +111,7 @@ def test_process_ends_with_0_and_removes_its_directory_when_told_to(tmp_path: Pa
         assert not Path(ready["ca_file"]).parent.exists()
 
 
-def test_process_ends_with_0_when_whoever_started_it_is_gone(tmp_path: Path):
+def test_process_exits_with_0_when_its_parent_has_ended(tmp_path: Path):
     with run_process(write_config(tmp_path)) as process:
         read_ready(process)
         _, errors = process.communicate()  # closes its standard input
@@ -152,7 +154,7 @@ def test_process_ends_with_2_when_its_configuration_is_wrong(tmp_path: Path, con
     assert problem in errors
 
 
-def test_settings_cannot_be_read_from_no_file(tmp_path: Path):
+def test_settings_are_refused_when_the_file_does_not_exist(tmp_path: Path):
     with pytest.raises(InputError, match="cannot be read"):
         read_settings(tmp_path / "missing.json")
 
@@ -199,7 +201,7 @@ def test_azure_is_slow_and_throttles_as_its_settings_say(tmp_path: Path):
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
 
 
-def test_azure_says_that_it_no_longer_runs():
+def test_check_fails_when_azure_no_longer_runs():
     with LocalAzure() as azure:
         azure.check()
     with pytest.raises(ChainError, match="no longer runs"):
@@ -242,7 +244,7 @@ class Broken(Service):
         raise ValueError(request.match_info["given"])
 
 
-def test_service_answers_a_bug_with_500_and_logs_no_text_of_it(caplog: pytest.LogCaptureFixture):
+def test_service_returns_500_and_logs_no_text_when_a_handler_has_a_bug(caplog: pytest.LogCaptureFixture):
     async def ask() -> tuple[int, str]:
         broken = Broken(faults=Faults(), requests=RequestLog())
         await broken.listen(None)

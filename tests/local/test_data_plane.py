@@ -76,7 +76,9 @@ def test_data_plane_issues_a_certificate_for_client_authentication(local_azure: 
     assert f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}" == credential["not_after"]
 
 
-def test_data_plane_issues_pkcs12_without_a_password_when_told_to(make_azure: Callable[..., LocalAzure]):
+def test_data_plane_issues_pkcs12_without_a_password_when_it_is_the_secret_format(
+    make_azure: Callable[..., LocalAzure],
+):
     azure = make_azure(secret_format="pkcs12")
     identity = azure.add_identity("c")
     (credential,) = issue(azure, identity.resource_id)
@@ -98,7 +100,7 @@ def test_data_plane_issues_ever_later_certificates_even_within_one_second(
     assert all(credential["not_before"] < clock().isoformat() for credential in issued)
 
 
-def test_data_plane_registers_what_it_issues_and_the_older_stay_valid(local_azure: LocalAzure):
+def test_data_plane_registers_new_certificates_and_keeps_older_ones_valid(local_azure: LocalAzure):
     identity = local_azure.add_identity(str(uuid.uuid4()))
     for _ in range(2):
         issue(local_azure, identity.resource_id)
@@ -107,7 +109,7 @@ def test_data_plane_registers_what_it_issues_and_the_older_stay_valid(local_azur
     assert [known.is_known(datetime.now(UTC)) for known in application.certificates.values()] == [True, True]
 
 
-def test_data_plane_registers_later_when_told_to(make_azure: Callable[..., LocalAzure]):
+def test_data_plane_registers_later_when_there_is_a_registration_delay(make_azure: Callable[..., LocalAzure]):
     azure = make_azure(registration_delay=3600)
     identity = azure.add_identity("c")
     issue(azure, identity.resource_id)

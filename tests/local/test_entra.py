@@ -246,7 +246,7 @@ def test_entra_refuses_a_client_in_a_tenant_that_is_not_its_own(make_azure: Call
     assert read_error(client) == (400, "unauthorized_client", [700016])
 
 
-def test_entra_refuses_a_form_that_is_no_text(local_azure: LocalAzure):
+def test_entra_refuses_a_form_that_is_not_text(local_azure: LocalAzure):
     url = f"{local_azure.authority}{local_azure.tenant_id}/oauth2/v2.0/token"
     headers = {"Content-Type": "application/x-www-form-urlencoded; charset=nonsense"}
     answer = send(local_azure, "POST", url, headers=headers, content=b"client_id=x")
@@ -328,7 +328,7 @@ def test_entra_echoes_client_capabilities_and_proposes_a_refresh(make_azure: Cal
     assert claims["exp"] - time.time() <= 2.5
 
 
-def test_entra_describes_the_instance_that_it_is_and_no_other(local_azure: LocalAzure):
+def test_entra_describes_only_its_own_instance(local_azure: LocalAzure):
     url = f"{local_azure.authority}common/discovery/instance"
     endpoint = f"{local_azure.authority}{local_azure.tenant_id}/oauth2/v2.0/authorize"
     found = send(local_azure, "GET", url, params={"authorization_endpoint": endpoint}).json()
@@ -338,7 +338,7 @@ def test_entra_describes_the_instance_that_it_is_and_no_other(local_azure: Local
     assert answer.json()["error"] == "invalid_instance"
 
 
-def test_entra_describes_no_unknown_tenant(local_azure: LocalAzure):
+def test_entra_refuses_to_describe_an_unknown_tenant(local_azure: LocalAzure):
     url = f"{local_azure.authority}{uuid.uuid4()}/v2.0/.well-known/openid-configuration"
     assert send(local_azure, "GET", url).json()["error"] == "invalid_tenant"
 
@@ -367,7 +367,7 @@ def test_certificate_credential_of_the_azure_sdk_gets_a_token(
     assert asyncio.run(ask())
 
 
-def test_client_assertion_credential_of_the_azure_sdk_is_told_why_it_was_refused(client: Client):
+def test_client_assertion_credential_of_the_azure_sdk_gets_the_reason_when_it_is_refused(client: Client):
     client.claims["aud"] = "https://example.org"
     options: dict[str, Any] = {
         "authority": client.azure.authority,
@@ -387,7 +387,7 @@ def test_client_assertion_credential_of_the_azure_sdk_is_told_why_it_was_refused
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(assertion=st.text(max_size=80) | st.binary(max_size=60).map(lambda raw: f"e30.{raw.hex()}.e30"))
-def test_entra_answers_any_text_that_is_no_assertion_with_a_refusal(local_azure: LocalAzure, assertion: str):
+def test_entra_refuses_any_text_that_is_not_an_assertion(local_azure: LocalAzure, assertion: str):
     client = Client(local_azure)
     client.form["client_assertion"] = assertion
     assert client.ask().status_code in (400, 401)

@@ -47,7 +47,7 @@ def test_fault_answers_with_its_status_and_retry_after_so_many_times(local_azure
     assert fault.met == 2
 
 
-def test_fault_meets_only_what_it_is_meant_for(local_azure: LocalAzure):
+def test_fault_applies_only_to_matching_requests(local_azure: LocalAzure):
     local_azure.faults.add("resource_manager", match="/elsewhere", status=500)
     local_azure.faults.add("resource_manager", method="POST", status=500)
     local_azure.faults.add("vault", status=500)
@@ -82,7 +82,9 @@ def test_fault_drops_the_connection(local_azure: LocalAzure):
 
 
 @pytest.mark.parametrize("withheld", [{"drop": True}, {"status": 500}])
-def test_fault_after_withholds_the_answer_to_what_was_done(local_azure: LocalAzure, withheld: dict[str, Any]):
+def test_fault_after_withholds_the_response_of_a_handled_request(
+    local_azure: LocalAzure, withheld: dict[str, Any]
+):
     url = f"{local_azure.vault_url()}/secrets/after-{uuid.uuid4()}?api-version=7.6"
     headers = bearer(local_azure, VAULT)
     local_azure.faults.add("vault", method="PUT", when="after", times=1, **withheld)

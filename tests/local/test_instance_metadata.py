@@ -73,7 +73,7 @@ def test_managed_identity_credential_is_unavailable_at_once_when_the_identity_is
 
 
 @pytest.mark.usefixtures("node")
-def test_chain_goes_on_at_once_when_the_identity_is_not_assigned():
+def test_chained_credential_continues_at_once_when_the_identity_is_not_assigned():
     first = ManagedIdentityCredential(client_id=str(uuid.uuid4()))
     began = time.monotonic()
     with ChainedTokenCredential(first, ManagedIdentityCredential(client_id=NODE)) as chain:

@@ -90,7 +90,7 @@ def test_mount_makes_the_secret_readable_where_each_container_mounts_it(cluster:
     assert not (volume.parent / "other").exists()
 
 
-def test_mount_lets_nobody_else_near_the_secrets(cluster: Cluster):
+def test_mount_is_readable_only_by_its_owner(cluster: Cluster):
     name, _ = cluster.store("value")
     cluster.root = cluster.root / "new" / "root"
     cluster.start(build_class("class", {"objectName": name})).mount(build_pod("pod", "class"))
@@ -163,7 +163,7 @@ def test_poll_once_writes_nothing_when_a_new_version_has_the_old_content(cluster
         ("bär", {}, "bär".encode()),
     ],
 )
-def test_mount_decodes_what_the_object_says(
+def test_mount_decodes_the_encoding_of_the_object(
     cluster: Cluster, value: str, entry: dict[str, str], content: bytes
 ):
     name, _ = cluster.store(value)
@@ -183,7 +183,7 @@ def test_mount_takes_the_version_and_the_mode_that_the_object_says(cluster: Clus
     assert file.stat().st_mode & 0o777 == 0o400
 
 
-def test_poll_once_mends_a_failed_mount_when_its_secret_appears(cluster: Cluster):
+def test_poll_once_mounts_a_failed_volume_when_its_secret_appears(cluster: Cluster):
     name = f"s-{uuid.uuid4()}"
     node = cluster.start(build_class("class", {"objectName": name}))
     node.mount(build_pod("pod", "class"))
@@ -251,7 +251,7 @@ def test_poll_once_keeps_the_content_when_a_new_value_is_in_another_encoding(clu
     assert cluster.read(f"mnt/certs/{name}") == b"one"
 
 
-def test_mount_says_that_the_node_has_no_such_identity(cluster: Cluster):
+def test_mount_names_the_identity_when_the_node_does_not_have_it(cluster: Cluster):
     name, _ = cluster.store("value")
     other = "eeeeeeee-0000-0000-0000-000000000000"
     node = cluster.start(build_class("class", {"objectName": name}, userAssignedIdentityID=other))
@@ -330,7 +330,7 @@ def test_mount_refuses_a_pod_that_is_mounted_already(cluster: Cluster):
 
 
 @pytest.mark.parametrize("name", ["../pod", "", "a/b", "Upper", ".", "..", 5])
-def test_mount_refuses_a_name_that_is_no_directory_of_its_own(cluster: Cluster, name: Any):
+def test_mount_is_refused_when_a_name_is_not_a_directory_name(cluster: Cluster, name: Any):
     node = cluster.start()
     with pytest.raises(InputError, match=r"Pod: \[1\]: .*\$\.metadata\.name"):
         node.mount(build_pod("pod", "class"), build_pod(name, "class"))
@@ -346,7 +346,7 @@ def test_node_names_every_class_that_has_not_the_apis_shape(cluster: Cluster):
     )
 
 
-def test_node_goes_on_with_what_an_earlier_one_left(cluster: Cluster):
+def test_node_continues_with_the_mounts_of_an_earlier_one(cluster: Cluster):
     name, _ = cluster.store("old")
     classes = build_class("class", {"objectName": name})
     cluster.start(classes).mount(build_pod("pod", "class"))

@@ -62,7 +62,7 @@ def test_parse_objects_gives_back_any_objects_that_were_written(
     assert list(parse_objects(text)) == objects
 
 
-def test_parse_objects_reads_what_hypershift_writes():
+def test_parse_objects_reads_the_objects_of_hypershift():
     (found,) = parse_objects(HYPERSHIFT)
     assert found == VaultObject(name="cpo-cert", file="cpo-cert", version="", encoding="hex", mode=0o644)
     assert found.id == "secret/cpo-cert"
@@ -101,12 +101,12 @@ def test_parse_objects_names_the_entry_that_the_provider_would_refuse(entry: Any
 @pytest.mark.parametrize(
     "text", ["", "  \n", "array: []", "array:", "- a", "array: a", "a: [", "array:\n- 'a: ['"]
 )
-def test_parse_objects_refuses_what_holds_no_list_of_objects(text: str):
+def test_parse_objects_is_refused_when_there_is_no_list_of_objects(text: str):
     with pytest.raises(InputError, match="objects"):
         parse_objects(text)
 
 
-def test_parse_parameters_reads_what_hypershift_writes():
+def test_parse_parameters_reads_the_parameters_of_hypershift():
     request = parse_parameters(PARAMETERS)
     assert request.vault == "kv-management"
     assert request.tenant_id == PARAMETERS["tenantId"]
@@ -128,7 +128,9 @@ def test_parse_parameters_reads_what_hypershift_writes():
         ({"objects": "array: []"}, "objects.array: is empty"),
     ],
 )
-def test_parse_parameters_says_what_the_provider_would_refuse(change: dict[str, str], problem: str):
+def test_parse_parameters_names_every_problem_when_the_provider_would_refuse_them(
+    change: dict[str, str], problem: str
+):
     with pytest.raises(InputError, match=problem):
         parse_parameters({**PARAMETERS, **change})
 
@@ -140,7 +142,7 @@ def test_parse_parameters_says_everything_at_once():
 
 
 @given(content=st.binary(max_size=200))
-def test_decode_content_gives_back_what_was_encoded(content: bytes):
+def test_decode_content_returns_the_content_that_was_encoded(content: bytes):
     assert decode_content(content.hex(), "hex") == content
     assert decode_content(content.hex().upper(), "hex") == content
     assert decode_content(base64.b64encode(content).decode(), "base64") == content

@@ -141,7 +141,7 @@ def test_process_reports_a_failure_and_stays_ready_for_the_next_poll(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_process_ends_well_when_told_to(
+def test_process_exits_with_0_when_it_gets_a_signal(
     secrets: SecretClient, start: Callable[..., NodeProcess], number: signal.Signals
 ):
     process = start(store(secrets, "value")[0])
@@ -185,7 +185,7 @@ def test_process_mounts_ten_volumes_in_well_under_two_seconds(
     assert last - first < 2
 
 
-def test_process_ends_when_nobody_reads_its_events_any_more(
+def test_process_exits_when_nobody_reads_its_events(
     local_azure: LocalAzure, start: Callable[..., NodeProcess], tmp_path: Path
 ):
     start(f"s-{uuid.uuid4()}").wait_for(
@@ -223,7 +223,7 @@ def test_process_writes_nothing_when_its_configuration_is_wrong(
     assert not (tmp_path / "root").exists()
 
 
-def test_process_says_that_there_is_no_configuration(local_azure: LocalAzure, tmp_path: Path):
+def test_process_exits_with_2_when_there_is_no_configuration(local_azure: LocalAzure, tmp_path: Path):
     process = NodeProcess(local_azure, tmp_path / "absent.json")
     try:
         status, errors = process.end()

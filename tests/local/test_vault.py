@@ -46,7 +46,7 @@ def name() -> str:
     return f"test-{uuid.uuid4()}"
 
 
-def test_vault_gives_back_what_was_stored(client: SecretClient, name: str):
+def test_vault_returns_the_stored_secret(client: SecretClient, name: str):
     begins = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     ends = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
     client.set_secret(
@@ -83,7 +83,9 @@ def test_vault_lists_newest_secrets_and_all_versions_page_by_page(make_azure: Ca
         assert len(list(client.list_properties_of_secrets(max_page_size=7).by_page())) == 9
 
 
-def test_vault_page_goes_on_after_the_last_when_secrets_come_and_go(make_azure: Callable[..., LocalAzure]):
+def test_vault_page_continues_after_the_last_one_when_secrets_come_and_go(
+    make_azure: Callable[..., LocalAzure],
+):
     with make_client(make_azure()) as client:
         for number in range(30):
             client.set_secret(f"s{number:02}", "")
@@ -130,7 +132,7 @@ def test_vault_takes_and_shows_secrets_without_http(local_azure: LocalAzure, cli
     assert vault.list_versions("absent") == []
 
 
-def test_vault_has_not_what_was_never_stored(client: SecretClient, name: str):
+def test_vault_returns_404_when_the_secret_was_never_stored(client: SecretClient, name: str):
     with pytest.raises(ResourceNotFoundError, match="SecretNotFound"):
         client.get_secret(name)
     client.set_secret(name, "value")

@@ -7,7 +7,7 @@ import sys
 from tests.support.processes import end_children, list_children, start
 
 
-def test_child_is_interrupted_when_whoever_started_the_tests_ignores_interrupts():
+def test_child_is_interrupted_when_the_parent_of_the_tests_ignores_interrupts():
     code = """
         import signal, subprocess, sys
         from tests.support.processes import let_children_be_interrupted

@@ -64,7 +64,7 @@ def leave_behind(folder: Path) -> None:
     (folder / "keys").mkdir()
 
 
-def test_what_a_killed_run_left_is_not_found_and_removed():
+def test_files_of_a_killed_run_are_ignored_and_removed():
     leave_behind(folder := make_folder())
     with announce(make_chain(5), make_folder()):
         assert find_running_chain().started_at == 5
@@ -95,7 +95,7 @@ def make_link(file: Path) -> None:
 @pytest.mark.parametrize(
     "make", [make_fifo, make_link, Path.mkdir, lambda file: file.symlink_to("/dev/zero")]
 )
-def test_what_is_no_file_is_neither_waited_for_nor_trusted(make):
+def test_pipe_or_link_is_neither_waited_for_nor_trusted(make):
     make(make_folder() / "running.json")
     with pytest.raises(InputError, match="no `hcpcreds up` is running"):
         find_running_chain()
