@@ -27,7 +27,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that moves only when it is set."""
 
     def __init__(self) -> None:
         self.at = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -131,7 +131,7 @@ class Client:
 def send(
     azure: LocalAzure, method: str, url: str, *, read_timeout: float = 15, **options: Any
 ) -> HttpResponse:
-    """Send one request over a connection of its own, and read the whole answer."""
+    """Send one request over its own connection, and read the complete response."""
     with connect(azure) as client:
         return client.send_request(HttpRequest(method, url, **options), read_timeout=read_timeout)
 
@@ -144,9 +144,15 @@ def connect(azure: LocalAzure) -> "Iterator[PipelineClient[HttpRequest, HttpResp
         yield client
 
 
+def issue_token(azure: LocalAzure, client_id: str, *, audience: str, thumbprint: str | None = None) -> str:
+    """Issue an access token without HTTP; an unknown client becomes an application."""
+    application = azure.directory.add_application(client_id, tenant_id=azure.tenant_id)
+    return azure.tokens.issue(application, audience=audience, thumbprint=thumbprint)
+
+
 def bearer(azure: LocalAzure, audience: str, *, client_id: str | None = None) -> dict[str, str]:
     """An Authorization header with a good token."""
-    token = azure.issue_token(client_id or str(uuid.uuid4()), audience=audience)
+    token = issue_token(azure, client_id or str(uuid.uuid4()), audience=audience)
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -154,7 +160,7 @@ CALLER = "cccccccc-0000-0000-0000-000000000001"
 
 
 class Caller:
-    """A credential of an application that is known, which remembers what it was asked for."""
+    """A credential of a known application, which remembers the scopes that it was asked for."""
 
     def __init__(self, azure: LocalAzure) -> None:
         self.azure = azure
@@ -162,7 +168,7 @@ class Caller:
 
     def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:
         self.asked.append((scopes, tenant_id))
-        token = self.azure.issue_token(CALLER, audience=scopes[0].removesuffix("/.default"))
+        token = issue_token(self.azure, CALLER, audience=scopes[0].removesuffix("/.default"))
         return AccessToken(token, int(datetime.now(UTC).timestamp()) + 3600)
 
 

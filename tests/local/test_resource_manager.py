@@ -1,4 +1,4 @@
-"""The local ARM: lists resource groups to whoever holds a good token."""
+"""The local ARM: lists resource groups for callers with a valid token."""
 
 import uuid
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from azure.mgmt.resource.resources import ResourceManagementClient
-from tests.local.clients import ARM, VAULT, Clock, bearer, make_key, send
+from tests.local.clients import ARM, VAULT, Clock, bearer, issue_token, make_key, send
 
 from hcpcreds.clouds import CLOUDS
 from hcpcreds.local.azure.azure import LocalAzure
@@ -31,7 +31,7 @@ def list_groups(azure: LocalAzure, headers: dict[str, str], query: str = "?api-v
 
 
 def test_resource_management_client_of_the_azure_sdk_lists_the_groups(local_azure: LocalAzure):
-    credential = Static(local_azure.issue_token(str(uuid.uuid4()), audience=ARM))
+    credential = Static(issue_token(local_azure, str(uuid.uuid4()), audience=ARM))
     options: dict[str, Any] = {
         "base_url": local_azure.resource_manager,
         "credential_scopes": [f"{ARM}/.default"],
@@ -50,7 +50,7 @@ def test_resource_management_client_of_the_azure_sdk_lists_the_groups(local_azur
 
 
 def test_resource_manager_says_which_certificate_the_token_was_got_with(local_azure: LocalAzure):
-    token = local_azure.issue_token(str(uuid.uuid4()), audience=ARM, thumbprint="ab12")
+    token = issue_token(local_azure, str(uuid.uuid4()), audience=ARM, thumbprint="ab12")
     answer = list_groups(local_azure, {"Authorization": f"Bearer {token}"})
     assert answer.headers["x-ms-hcpcreds-certificate"] == "ab12"
     assert "x-ms-hcpcreds-certificate" not in list_groups(local_azure, bearer(local_azure, ARM)).headers

@@ -226,11 +226,6 @@ class LocalAzure:
             registration_delay=registration_delay,
         )
 
-    def issue_token(self, client_id: str, *, audience: str, thumbprint: str | None = None) -> str:
-        """Issue an access token without HTTP; an unknown client becomes an application."""
-        application = self.directory.add_application(client_id, tenant_id=self.tenant_id)
-        return self.tokens.issue(application, audience=audience, thumbprint=thumbprint)
-
     def describe(self) -> dict[str, Any]:
         """Describe where everything is."""
         return {
