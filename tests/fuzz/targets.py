@@ -17,6 +17,7 @@ import yarl
 from azure.core.rest import HttpRequest
 from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretProperties
 from lightkube import AsyncClient, KubeConfig
+from tests.credential.files import PASSWORD, encrypt_pem
 from tests.credential.subjects import AioSubject, Loop
 from tests.fuzz.judging import Target
 from tests.fuzz.templates import get_issued
@@ -25,8 +26,10 @@ from tests.manifests.examples import make_manifest
 
 import hcpcreds.aio
 from hcpcreds import UserAssignedIdentityCredential, vault
+from hcpcreds.credential_file.content import Content
 from hcpcreds.credential_file.file import parse_credential_file
 from hcpcreds.credential_file.inspection import inspect_credential_file
+from hcpcreds.credential_file.service_principal import ServicePrincipal
 from hcpcreds.dataplane.challenge import find_tenant, parse_challenges
 from hcpcreds.dataplane.hosts import check_identity_url
 from hcpcreds.dataplane.models import ManagedIdentityCredentials
@@ -112,6 +115,12 @@ def _make_file_targets(folder: Path) -> list[Target]:
         fields = {**json.loads(_CREDENTIAL), "client_secret": base64.b64encode(secret).decode()}
         return parse_credential_file(json.dumps(fields).encode(), path="p")
 
+    def read_service_principal(content: bytes) -> object:
+        principal = ServicePrincipal(
+            tenant_id="t", client_id="c", authority="https://login.example", password=PASSWORD.encode()
+        )
+        return principal.parse(Content(content), path="/mnt/certs/x", now=_NOW)
+
     def read_config(path: Path) -> object:
         UserAssignedIdentityCredential.from_cloud_config(path).close()
         return None
@@ -137,6 +146,17 @@ def _make_file_targets(folder: Path) -> list[Target]:
             name="certificate",
             read=read_certificate,
             seeds=(pem, b"@P12@", b"@DER@", b"@CERT@@PEM@", pem + issued.certificate_pem * 5),
+        ),
+        Target(
+            name="service-principal",
+            read=read_service_principal,
+            seeds=(
+                encrypt_pem(issued),
+                encrypt_pem(issued, older=True),
+                base64.b64encode(encrypt_pem(issued)),
+                b"@P12@",
+                pem,
+            ),
         ),
         Target(name="cloud-config", read=from_file(read_config), seeds=(config,)),
     ]

@@ -24,6 +24,7 @@ NAMES = (
     "challenge",
     "identity-url",
     "issued",
+    "service-principal",
     "vault-value",
     "vault-answer",
     "vault-list",
