@@ -73,7 +73,7 @@ class HcpCredsError(Exception):
     """
 
     retryable: ClassVar[bool] = False
-    """Whether the same call may succeed later although nobody fixes anything."""
+    """Whether the same call may succeed later without any change."""
 
     options: tuple[str, ...] = ()
     """Names of the arguments that would resolve the error; a command spells them as its options."""

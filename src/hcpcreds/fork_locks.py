@@ -1,7 +1,7 @@
 """Locks that a fork waits for.
 
 A lock that one thread holds while another one forks stays locked in the child, where nobody can release it.
-Whoever calls code that takes locks of its own holds one of these meanwhile; `hcpcreds.watch` and
+Code that calls other code with locks holds one of these meanwhile; `hcpcreds.watch` and
 `hcpcreds.credential` take them before a fork, and release them after it.
 """
 

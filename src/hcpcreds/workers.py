@@ -102,7 +102,7 @@ class _State:
         self.waiting: deque[_Work] = deque()
         """Work that no thread was free for."""
         self.idle: deque[_Mailbox] = deque()
-        """Mailboxes of idle threads. Whoever takes one from here puts something into it."""
+        """Mailboxes of idle threads. A caller that takes one from here must put something into it."""
         self.permits: SimpleQueue[None] = SimpleQueue()
         """One for each further thread that may run."""
         for _ in range(threads):

@@ -14,7 +14,7 @@ from lightkube import AsyncClient
 
 from hcpcreds.errors import InputError, LeaseRefusedError, LeaseUnavailableError
 from hcpcreds.kubernetes.client import open_client
-from hcpcreds.kubernetes.lease import DEADLINE_SECONDS, DURATION_SECONDS, Leases, Sighting, judge
+from hcpcreds.kubernetes.lease import DEADLINE_SECONDS, DURATION_SECONDS, Leases, Sighting, check_sighting
 from hcpcreds.local.kubernetes.lease_api import LeaseApi
 
 EAST, WEST = "east.vault.azure.net", "west.vault.azure.net"
@@ -502,10 +502,10 @@ def test_no_lease_is_judged_free_while_its_holder_may_go_on(events: list[tuple[f
         if what == "write" and pending is None and goes_on:
             pending = now, now + delay
         if what == "look":
-            seen, free = judge(seen, Sighting(str(version), "holder", DURATION_SECONDS, since=now))
+            seen, free = check_sighting(seen, Sighting(str(version), "holder", DURATION_SECONDS, since=now))
             assert not (free and goes_on)
 
 
 def test_lease_without_a_holder_is_free_at_once():
-    _, free = judge(None, Sighting("1", "", DURATION_SECONDS, since=0.0))
+    _, free = check_sighting(None, Sighting("1", "", DURATION_SECONDS, since=0.0))
     assert free

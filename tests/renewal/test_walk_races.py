@@ -226,7 +226,7 @@ def test_renewal_fails_with_the_reason_when_every_write_comes_too_late(renewals:
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         walked = runner.run(walk())
     assert list_results(walked) == {name: Result.FAILED}
-    assert "too long after the look" in (get_outcome(walked, name).reason or "")
+    assert "read too long ago" in (get_outcome(walked, name).reason or "")
     assert renewals.check_kept(before) == before
 
 

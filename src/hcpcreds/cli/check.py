@@ -80,7 +80,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
 
     All files are looked at together: workloads, SecretProviderClasses, Secrets and ConfigMaps with a cloud
     config, HostedClusters, AzureClusterIdentities, bare cloud configs, and the CSI driver's manifests, Helm
-    values or AKS add-on. A directory stands for every YAML and JSON file and every cloud.conf below it, - for
+    values or AKS add-on. A directory means every YAML and JSON file and every cloud.conf below it, - means
     standard input. A file or document that cannot be read does not stop the others. Files in a directory that
     are not for Kubernetes are passed over.
 

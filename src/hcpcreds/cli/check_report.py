@@ -24,7 +24,7 @@ def render_findings(findings: Sequence[Finding], output: str) -> str:
     """Render findings; empty when there are none.
 
     Args:
-        findings: In the order in which they are to stand.
+        findings: In the order of the report.
         output: `text`, `json`, `sarif` or `github`.
     """
     render: dict[str, Callable[[Sequence[Finding]], str]] = {

@@ -109,11 +109,11 @@ def command(  # noqa: PLR0913 (one parameter for each option)
 ) -> None:
     """Add a component's volume, mounts and environment to the workloads in FILE, and print the result.
 
-    FILE is YAML (one or several documents) or JSON; a directory stands for every YAML and JSON file below it,
-    - for standard input. No file is written without --in-place. Objects with a pod template are changed, also
-    in a List; everything else is passed through. Comments, order, quoting and line ends stay as they are, and
-    entries that exist are not added again. A conflicting entry, such as another volume of the same name, is
-    an error that names both.
+    FILE is YAML (one or several documents) or JSON; a directory means every YAML and JSON file below it,
+    - means standard input. No file is written without --in-place. Objects with a pod template are changed,
+    also in a List; everything else is passed through. Comments, order, quoting and line ends stay as they
+    are, and entries that exist are not added again. A conflicting entry, such as another volume of the same
+    name, is an error that names both.
     """
     from hcpcreds.cli.inject_files import read_streams, render_diffs, render_yaml, report_plans, write_streams
     from hcpcreds.hosted_cluster import read_hosted_cluster

@@ -161,7 +161,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A part of the control plane that has an identity of its own."""
+    """A part of the control plane with its own identity."""
 
     name: str
     identity: str

@@ -33,7 +33,7 @@ from hcpcreds.kubernetes.fields import Fields, describe
 from hcpcreds.kubernetes.placeholders import holds_placeholder
 
 _MOST_KINDS: Final = 5
-"""Of what is there instead, that are told."""
+"""At most so many kinds of other objects are named in an error."""
 
 
 def read_hosted_cluster(path: str | Path) -> HostedCluster:

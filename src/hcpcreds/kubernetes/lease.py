@@ -34,7 +34,7 @@ from hcpcreds.text import make_safe
 DURATION_SECONDS: Final = 15
 """How long others leave a Lease alone that does not change."""
 DEADLINE_SECONDS: Final = 10.0
-"""How long a holder goes on without having written: less than the duration, so that it ends first."""
+"""How long a holder continues without a write: less than the duration, so that it ends first."""
 RETRY_SECONDS: Final = 2.0
 """Between two writes, or two looks at another's Lease."""
 LONGEST_DURATION_SECONDS: Final = 60.0
@@ -59,8 +59,8 @@ class Sighting:
     """When it was first seen like this, by the local monotonic clock."""
 
 
-def judge(before: Sighting | None, now_seen: Sighting) -> tuple[Sighting, bool]:
-    """Judge whether a Lease may be taken.
+def check_sighting(before: Sighting | None, now_seen: Sighting) -> tuple[Sighting, bool]:
+    """Check whether a Lease may be taken.
 
     Args:
         before: What was last seen of it.
@@ -119,7 +119,7 @@ class Held:
                     _log.warning("the Lease %s could not be written for %.0f s", self._name, DEADLINE_SECONDS)
                     return
         finally:
-            # Also when this task itself fails: nobody would write it any more.
+            # Also when this task itself fails, as nothing would renew the Lease any more.
             if not _is_being_cancelled():
                 self.lost.set()
 
@@ -210,7 +210,7 @@ class Leases:
     async def try_hold(self, name: str, stop: asyncio.Event) -> Held | None:
         """Take a Lease unless another replica that holds it is alive, which can take 17 s to find out.
 
-        None also when told to stop before that is known.
+        None also when stopped before that is known.
 
         Raises:
             LeaseError: The API server refuses, or cannot be reached.
@@ -249,7 +249,7 @@ class Leases:
                 duration=min(spec.leaseDurationSeconds or DURATION_SECONDS, LONGEST_DURATION_SECONDS),
                 since=self.clock(),
             )
-            self._sightings[name], may_take = judge(self._sightings.get(name), sighting)
+            self._sightings[name], may_take = check_sighting(self._sightings.get(name), sighting)
             if not may_take:
                 return False
             _fill(

@@ -31,7 +31,7 @@ class Node:
         return Node(self.document, (*self.path, key), value)
 
     def at(self, *keys: str | int) -> "Node":
-        """The node that lies deeper by several keys."""
+        """The node below several keys."""
         node = self
         for key in keys:
             node = node[key]

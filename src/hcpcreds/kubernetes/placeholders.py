@@ -16,7 +16,7 @@ _BREAKS_YAML: Final = re.compile(r"\{\{|\{%|<%|(?:^|[\s\[,])(?:@@?[A-Za-z_][\w.-
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a text holds something that is still to be filled in, and so cannot be judged."""
+    """Whether a text has a placeholder, and so cannot be checked."""
     return _PLACEHOLDER.search(text) is not None
 
 

@@ -74,12 +74,12 @@ def _add_events(events: list[Event], value: object) -> None:
 
 
 def _escape(text: str) -> str:
-    """Escape characters that are not printable; in YAML and JSON they only stand in quotes."""
+    """Escape characters that are not printable; YAML and JSON allow them only in quotes."""
     return _UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text may stand in YAML without quotes and is still taken for that text."""
+    """Whether YAML reads a text without quotes as that text."""
     return _PLAIN.fullmatch(text) is not None and text.lower() not in _WORDS
 
 

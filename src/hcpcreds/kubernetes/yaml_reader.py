@@ -57,7 +57,7 @@ class PlainScalar(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Where an entry of a mapping or list begins; for all but literal blocks, its line stands for it."""
+    """Where an entry of a mapping or list begins; only its line, except for literal blocks."""
 
     line: int
     """Of its key, or of the list's item; from 1."""

@@ -165,7 +165,7 @@ def build_object(
 
 
 def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[set[str], list[str]]:
-    """Find the components that names of components or workloads stand for.
+    """Find components by their names, or the names of workloads.
 
     Returns:
         Their names, those of all the cluster's components when none is given; and the problems found.

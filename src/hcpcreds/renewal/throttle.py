@@ -48,7 +48,7 @@ class ThrottleGate(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
             while (wait := self._opens_at - monotonic()) > 0:  # noqa: ASYNC110 (it moves meanwhile)
                 await asyncio.sleep(wait * random.uniform(1, 1 + _SPREAD))  # noqa: S311 (not a secret)
             if not may_send():
-                raise ServiceRequestError("not sent: too long after the look at the secret that it relies on")
+                raise ServiceRequestError("not sent: the secret was read too long ago")
             response = await self.next.send(request)
             asked_seconds = self._read_wait(response)
             if asked_seconds is None or monotonic() + asked_seconds > patient_until:

@@ -201,7 +201,7 @@ def _locate(credentials: Credentials) -> tuple[str, str, Credentials]:
         raise InputError(
             "ManagedIdentityCredentials",
             [f"explicit_identities: {len(explicit)} identities; a secret holds at most one"],
-            hint="Store each identity in a secret of its own.",
+            hint="Store each identity in its own secret.",
         )
     if explicit:
         return MANAGED_IDENTITY_PREFIX, "explicit_identities[0].", explicit[0]

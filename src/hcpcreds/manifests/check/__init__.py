@@ -35,7 +35,7 @@ def check(documents: Iterable[Document | Mapping[str, Any]]) -> list[Finding]:
     What is not among the documents is not called missing, unless they show that it should be there: an
     unknown SecretProviderClass is found among others of its kind, a component without its credential beside
     the HostedCluster or the SecretProviderClass that it belongs to. What another manifest of the same
-    workload supplies is not missing either. Text that is still to be filled in is not judged.
+    workload supplies is not missing either. Placeholders are not checked.
 
     Args:
         documents: Objects in the Kubernetes API's JSON shape, as they are or (with file and line) as

@@ -174,7 +174,7 @@ def _check_has_credential(config: CloudConfig) -> Iterator[Finding]:
     for key, node, meant in find_misspelt(config.node, (PATH_SETTING,)):
         yield report("HC409", node, f"no program reads the key {key!r}", f"Call it {meant}.")
         return
-    # A ConfigMap holds no credential: what reads it may have one of its own.
+    # A ConfigMap holds no credential: its reader may have its own.
     is_secret = config.holder is None or config.holder.kind == "Secret"
     if is_secret and not any(_is_used(config, key) for key in (*_SHADOWS, *_KMS_SHADOWS)):
         yield report(

@@ -81,7 +81,7 @@ def _check_hosted_clusters(subjects: Subjects) -> Iterator[Finding]:
 
 
 def _check_shared_secrets(subjects: Subjects) -> Iterator[Finding]:
-    """Each identity has a certificate of its own, so one secret serves only one."""
+    """Each identity has its own certificate, so a secret serves only one."""
     for cluster, node in subjects.clusters:
         seen: dict[str, str] = {}
         for component in COMPONENTS:
@@ -105,7 +105,7 @@ def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
     for item in subjects.named:
         is_whole = not item.node.document.is_partial and not holds_placeholder(item.node.value)
         if is_whole and (item.kind in _UNIQUE or item.name in COMPONENT_BY_CONFIG):
-            # Files without a namespace are often overlays, each for a namespace of its own.
+            # Files without a namespace are often overlays, each for its own namespace.
             place = item.namespace or f"in {item.node.document.file}"
             seen.setdefault((item.kind, place, item.name), []).append(item)
     for found in seen.values():
@@ -119,7 +119,7 @@ def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
                     item.node.at("metadata", "name"),
                     f"{item.kind} {item.name} is also in {file}, line {first.node.line}, and differs; the "
                     "one that is applied last wins",
-                    "Keep the one that is meant, or give each a name or a namespace of its own.",
+                    "Keep the intended one, or give each its own name or namespace.",
                     file=file,
                 )
 

@@ -12,7 +12,7 @@ Severity = Literal["error", "warning", "note"]
 
 
 class Rule(NamedTuple):
-    """What a code stands for."""
+    """The meaning of a code."""
 
     severity: Severity
     """`error`: it will not work. `warning`: it works until something happens. `note`: unusual."""
@@ -131,7 +131,7 @@ def read_page(code: str) -> str:
 
 
 class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
-    """Something that would not work. Findings sort by where they stand.
+    """Something that would not work. Findings sort by their place.
 
     No finding repeats a value that could be a secret.
     """

@@ -66,7 +66,7 @@ def path_of(mount: Node) -> str:
 
 
 def is_below(path: str, directory: str) -> bool:
-    """Whether a path is a directory or lies in it; both are normalized."""
+    """Whether a path is a directory or below it; both are normalized."""
     return bool(directory) and (path == directory or path.startswith(f"{directory.rstrip('/')}/"))
 
 
@@ -138,7 +138,7 @@ class Named(msgspec.Struct, frozen=True):
 
 
 class CloudConfig(msgspec.Struct, frozen=True):
-    """A cloud config: in a Secret, a ConfigMap, or a file of its own."""
+    """A cloud config: in a Secret, in a ConfigMap, or as a file."""
 
     node: Node
     """The settings; their value is None when they cannot be read."""

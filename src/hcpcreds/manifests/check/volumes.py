@@ -92,7 +92,7 @@ def _check_class(volume: Node, pod: Pod, subjects: Subjects) -> Iterator[Finding
             class_of(volume),
             f"the SecretProviderClass {name} is in the namespace {', '.join(elsewhere)}, and the pod in "
             f"{pod.namespace}",
-            "Put both into one namespace: a pod can only use a SecretProviderClass of its own.",
+            "Put both into one namespace: a pod can only use a SecretProviderClass of its own namespace.",
         )
     elif _is_missing(name, volume, pod, subjects):
         yield report(

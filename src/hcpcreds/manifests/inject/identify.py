@@ -33,7 +33,7 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
         The additions; None when it is not a component's.
 
     Raises:
-        InputError: The component or its identity cannot be told, or they contradict each other.
+        InputError: The component or its identity is unknown, or they contradict each other.
     """
     if options.custom is not None:
         return _build_custom_additions(workload, options.custom, options.container)

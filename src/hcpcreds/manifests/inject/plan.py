@@ -184,7 +184,7 @@ def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
     """Plan one workload; None when nothing suggests that it is a component's.
 
     Raises:
-        InputError: Its component cannot be told, or it is written so that nothing can be added.
+        InputError: Its component is unknown, or nothing can be added to it as it is written.
     """
     additions = identify(workload, options)
     if additions is None:

@@ -1,4 +1,4 @@
-"""Injecting into the text of a stream; every byte that is there stays as it is."""
+"""Injecting into the text of a stream, and leaving every existing byte as it is."""
 
 import io
 from dataclasses import dataclass, field

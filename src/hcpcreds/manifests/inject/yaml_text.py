@@ -10,11 +10,11 @@ from hcpcreds.manifests.inject.changes import Entry
 
 
 class NotEditableError(Exception):
-    """The text cannot be changed so, or not by its marks."""
+    """The text cannot be changed in this way."""
 
 
 class Budget:
-    """A limit of the characters written: aliases make a short text larger than memory."""
+    """A limit of the characters written: with aliases, a short text can become larger than memory."""
 
     def __init__(self) -> None:
         self._left = MAX_BYTES
@@ -54,7 +54,7 @@ class Renderer:
         self._rendered: dict[int, tuple[object, str]] = {}  # by id, with the value, whose id it stays
 
     def render_block(self, mapping: Entry, column: int, indent: int) -> list[str]:
-        """The lines of a mapping that begins at a column; each level is indented so far."""
+        """The lines of a mapping that begins at a column; each level is indented by so many blanks."""
         lines = []
         for key, value in mapping.items():
             start = f"{self._budget.spend(' ' * column)}{self.render_text(key)}:"
@@ -65,7 +65,7 @@ class Renderer:
         return lines
 
     def render_list(self, entries: Sequence[Entry], layout: Layout | None) -> str:
-        """A flow list; on lines of its own where quoted text has a layout."""
+        """A flow list; over several lines if it has a layout and text is quoted."""
         if self._quoted and layout:
             return self._render_json(entries, layout)
         return self.render_flow(list(entries), None)
