@@ -1,6 +1,7 @@
 """docs/api.md is the line between what is promised and what is internal."""
 
 import ast
+import inspect
 import re
 from importlib import import_module
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/api.md").read_text()
+SECTIONS = {section.split("`", 2)[1]: section for section in PAGE.split("\n## ")[1:]}
 MODULES = {
-    section.split("`", 2)[1]: set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
-    for section in PAGE.split("\n## ")[1:]
+    module: set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) for module, section in SECTIONS.items()
 }
 
 
@@ -22,6 +23,24 @@ def test_page_promises_what_the_module_offers(module):
 
 def test_page_describes_each_name():
     assert re.findall(r"^\| `\w+` \| +\|", PAGE, re.MULTILINE) == []
+
+
+def read_first_sentence(found):
+    """Read the first sentence of a docstring."""
+    paragraph = " ".join((found.__doc__ or "").split("\n\n", 1)[0].split())
+    return re.match(r".*?\.(?= |$)|.*", paragraph)[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_page_describes_names_as_their_docstrings_do(module):
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", SECTIONS[module], re.MULTILINE))
+    promised = {name: getattr(import_module(module), name) for name in rows}
+    documented = {
+        name: read_first_sentence(found)
+        for name, found in promised.items()
+        if inspect.isclass(found) or inspect.isfunction(found)
+    }
+    assert {name: rows[name] for name in documented} == documented
 
 
 def read_imports(page):

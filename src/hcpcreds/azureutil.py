@@ -80,9 +80,10 @@ def create_env_vars_for_azure_managed_identity(azure_credentials_name: str) -> l
 
 
 def is_aro_hcp(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process runs in managed Azure: `MANAGED_SERVICE` is exactly `ARO-HCP`.
+    """Return whether this process runs in managed Azure: `MANAGED_SERVICE` is exactly `ARO-HCP`.
 
-    For decisions about a whole management cluster. Where there is a cluster to ask, ask that one.
+    Use it for decisions about a whole management cluster. To decide about a hosted cluster, use
+    `is_aro_hcp_by_hc` or `is_aro_hcp_by_hcp`.
     """
     return environ.get(MANAGED_SERVICE) == ARO_HCP
 
@@ -90,11 +91,11 @@ def is_aro_hcp(environ: Mapping[str, str] = os.environ) -> bool:
 def is_aro_hcp_by_hcp(
     hosted_control_plane: HostedCluster | Mapping[str, Any], environ: Mapping[str, str] = os.environ
 ) -> bool:
-    """Whether a HostedControlPlane is one of managed Azure.
+    """Return whether a HostedControlPlane belongs to managed Azure.
 
     Args:
-        hosted_control_plane: The object in the API's shape, or one that was parsed.
-        environ: Asked only when the object is of Azure and has no `spec.platform.azure`.
+        hosted_control_plane: The object in the API's shape, or parsed.
+        environ: Used only if the object is on Azure and has no `spec.platform.azure`.
     """
     if isinstance(hosted_control_plane, HostedCluster):
         return not hosted_control_plane.is_self_managed
@@ -110,12 +111,12 @@ def is_aro_hcp_by_hcp(
 def is_aro_hcp_by_hc(
     hosted_cluster: HostedCluster | Mapping[str, Any], environ: Mapping[str, str] = os.environ
 ) -> bool:
-    """Whether a HostedCluster is one of managed Azure; as `is_aro_hcp_by_hcp`."""
+    """Return whether a HostedCluster belongs to managed Azure; see `is_aro_hcp_by_hcp`."""
     return is_aro_hcp_by_hcp(hosted_cluster, environ)
 
 
 def get_key_vault_authorized_user(environ: Mapping[str, str] = os.environ) -> str:
-    """The client id of the identity that reads the vault, from the environment; empty when not set."""
+    """Return the client id of the identity that reads the vault, from the environment; empty if not set."""
     return environ.get(ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID, "")
 
 

@@ -13,7 +13,7 @@ Every error that hcpcreds raises deliberately is an HcpCredsError::
     │  └─ TokenUnavailableError  the authority was unreachable, or its response unusable
     ├─ CredentialExpiredError    the certificate in the file has expired
     ├─ SourceClosedError         also RuntimeError: used after close()
-    ├─ IssueError                the managed-identity data plane issue a credential
+    ├─ IssueError                the managed-identity data plane issued no credential
     │  ├─ IssueRefusedError      it refused the request
     │  └─ IssueUnavailableError  it was unreachable, or its response unusable
     ├─ StoreError                a secret could not be written to or read from Key Vault

@@ -22,18 +22,18 @@ __all__ = [
 class RoleAssignment(msgspec.Struct, frozen=True, kw_only=True):
     """One identity's role on one resource group.
 
-    All fields but the first two are options of `az role assignment create` under their own names.
+    All fields but the first two are named after the options of `az role assignment create`.
     """
 
     component: str
     identity: str
     """`control-plane`, or `data-plane` for the identity that pods in the guest cluster use."""
     name: str
-    """A UUID, as HyperShift's own tool gives it: making the same assignment twice changes nothing."""
+    """A UUID, the same as from HyperShift's own tool: creating the assignment twice changes nothing."""
     assignee: str | None
-    """Client id of the identity; None where the hosted cluster does not say, as the API allows."""
+    """Client id of the identity; None if the hosted cluster does not name it, which the API allows."""
     role: str
-    """Id of the role definition; of ARO HCP's custom roles, perhaps the name."""
+    """Id of the role definition; for some of ARO HCP's custom roles, the name."""
     scope: str
     """ARM id of the resource group."""
 
@@ -45,9 +45,9 @@ def list_role_assignments(
 
     Args:
         cluster: The hosted cluster.
-        dns_zone_resource_group: Resource group of the public DNS zone, where `spec.dns.publicZoneID` does
-            not name it. When neither does, the ingress operator's role on it is left out.
-        custom_roles: Take ARO HCP's narrower roles, where it has registered them, instead of Contributor.
+        dns_zone_resource_group: Resource group of the public DNS zone, if `spec.dns.publicZoneID` does
+            not name it. Without either, the ingress operator's role on it is left out.
+        custom_roles: Use ARO HCP's narrower roles, where it has registered them, instead of Contributor.
     """
     groups = {
         Scope.MANAGED: cluster.resource_group,
@@ -82,7 +82,7 @@ def list_role_assignments(
 def _list_identities(
     cluster: HostedCluster, component: Component
 ) -> Iterator[tuple[str, str, str | None, Role, Iterable[Scope]]]:
-    """A component's identities: which it is, its short name, its client id, its role and on what."""
+    """List a component's identities: kind, short name, client id, role, and the scopes of the role."""
     identity = component.get_identity(cluster) or component.get_workload_identity(cluster)
     role, guest = component.role, component.guest
     if role is None or identity is None:
@@ -94,7 +94,7 @@ def _list_identities(
 
 
 def needs_dns_zone(cluster: HostedCluster) -> bool:
-    """Whether an identity of the cluster needs a role on the resource group of the DNS zone."""
+    """Return whether an identity of the cluster needs a role on the resource group of the DNS zone."""
     return any(
         component.role is not None and Scope.DNS_ZONE in component.role.scopes and component.is_in(cluster)
         for component in COMPONENTS

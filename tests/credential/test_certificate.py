@@ -177,7 +177,7 @@ REFUSED = {
     "two keys": (ISSUED.certificate_pem + ISSUED.key_pem + ISSUED.key_pem, "2 private keys; expected one"),
     "EC": (EC.certificate_pem + EC.key_pem, "not RSA; Entra ID accepts only RSA keys"),
     "EC in PKCS#12": (render_pkcs12(EC), "not RSA; Entra ID accepts only RSA keys"),
-    "JSON": (render_file(ISSUED), "the file holds JSON, as of a managed identity; expected PEM or PKCS#12"),
+    "JSON": (render_file(ISSUED), "the file holds JSON, as for a managed identity; expected PEM or PKCS#12"),
     "too large": (ISSUED.certificate_pem + ISSUED.key_pem + b"\n" * 200_000, "larger than 131072 bytes"),
     "unknown cipher": (
         encrypt_pem(ISSUED, older=True).replace(b"AES-256-CBC", b"CAMELLIA-256-CBC"),
@@ -319,7 +319,7 @@ def test_tenants_are_refused_when_they_are_not_allowed(
     identity.rotate()
     own, other = identity.azure.settings.tenant_ids
     with pytest.raises(
-        ClientAuthenticationError, match=r"not an allowed one\. .*additionally_allowed_tenants"
+        ClientAuthenticationError, match=r"nor an allowed one\. .*additionally_allowed_tenants"
     ):
         principal().get_token(SCOPE, tenant_id=other)
     assert identity.count_requests() == 0
@@ -414,7 +414,7 @@ def test_credential_takes_its_arguments_in_azure_identitys_order_too(tmp_path: P
         ({"client_id": None}, "client_id: expected a UUID"),
         ({"client_id": "app"}, "client_id: expected a UUID"),
         ({"cache_persistence_options": object()}, "kept in memory only"),
-        ({"password": "x", "password_file": "/x"}, "password_file: expected none beside a password"),
+        ({"password": "x", "password_file": "/x"}, "password_file: excludes password; pass one of them"),
         ({"password": "x" * 1025}, "password: expected at most 1024 bytes"),
         ({"authority": "http://login.example"}, "authority: expected an https URL"),
         ({"authority": "login.example/tenant?x"}, "authority: expected https://HOST/"),

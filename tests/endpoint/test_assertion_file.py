@@ -127,7 +127,7 @@ def test_nothing_is_written_and_readiness_says_why_until_the_authority_takes_the
     assert set(running.get_file("ingress").refusals) == {"700027"}
     assert list(directory.iterdir()) == []
     (reason,) = running.find_unready()
-    assert reason.startswith("ingress: no assertion was written yet: ")
+    assert reason.startswith("ingress: no assertion has been written yet: ")
     assert "AADSTS700027" in reason
     identity.register(thumbprint)
     wait_until_ready(running)

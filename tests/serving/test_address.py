@@ -177,5 +177,5 @@ def test_server_accepts_again_when_descriptors_ran_out_for_a_while():
         """
     )
     assert re.fullmatch(
-        r"HTTP/1.1 200 OK 1 cannot accept connections at 127.0.0.1:\d+: Too many open files", printed
+        r"HTTP/1.1 200 OK 1 cannot accept connections on 127.0.0.1:\d+: Too many open files", printed
     )

@@ -112,7 +112,7 @@ def test_last_good_pair_serves_when_the_next_one_is_bad(
     first = mount_pair(secret)
     with closing(open_pair(secret)) as certificate, running(certificate=certificate) as server:
         mount_pair(secret, BAD[bad](issue()))
-        wait_until(lambda: "the last good pair still serves" in caplog.text)
+        wait_until(lambda: "the last valid pair stays in use" in caplog.text)
         assert get_served(server) == get_serial(first)
         mount_pair(secret, BAD[bad](issue()))
         good = mount_pair(secret)

@@ -8,25 +8,25 @@ from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity, WorkloadIden
 
 TOKEN_MOUNT_PATH: Final = "/var/run/secrets/openshift/serviceaccount"  # noqa: S105 (a path, not a password)
 TOKEN_FILE: Final = f"{TOKEN_MOUNT_PATH}/token"
-"""Where a workload identity's token is: CloudTokenMountPath in openshift/hypershift, support/config."""
+"""Path of a workload identity's token: CloudTokenMountPath in openshift/hypershift, support/config."""
 
 
 class PathSource(Enum):
-    """How a program learns the path of its credential file."""
+    """The place where a program finds the path of its credential file."""
 
     ENVIRONMENT = "environment"
-    """An environment variable holds it."""
+    """An environment variable."""
     CLOUD_CONFIG = "cloud-config"
-    """`aadMSIDataPlaneIdentityPath` of a cloud config holds it."""
+    """`aadMSIDataPlaneIdentityPath` in a cloud config."""
     AZURE_CLUSTER_IDENTITY = "azure-cluster-identity"
-    """`spec.userAssignedIdentityCredentialsPath` of the AzureClusterIdentity holds it."""
+    """`spec.userAssignedIdentityCredentialsPath` in the AzureClusterIdentity."""
     HOSTED_CONTROL_PLANE = "hosted-control-plane"
-    """The program joins its mount and the secret's name in the HostedControlPlane."""
+    """The secret's name in the HostedControlPlane, which the program appends to the path of its mount."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An environment variable that a container gets.
+    """An environment variable of a container.
 
     In the value, `{secret}` stands for the identity's credentialsSecretName, `{client_id}` for its client
     id, `{tenant_id}` for the cluster's tenant, `{key_vault_user}` for the client id of the identity that
@@ -36,22 +36,22 @@ class Variable:
     name: str
     value: str
     optional: bool = False
-    """Left out when its value is not known; else that is an error."""
+    """Whether it is left out if its value is not known; otherwise that is an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloudConfigFile:
-    """A cloud config as a program sees it."""
+    """A cloud config, as mounted into a container."""
 
     secret_name: str
-    """The Secret, under whose key `cloud.conf` it stands."""
+    """The Secret that contains it, under the key `cloud.conf`."""
     path: str
-    """The file in the container. That mount is the workload's own, and not added by hcpcreds."""
+    """The path in the container. The workload has this mount already; hcpcreds does not add it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """The volume with a managed identity's credential file, and where the pod's containers see it."""
+    """The volume with a managed identity's credential file, and its path in the containers."""
 
     volume_name: str
     path: str
@@ -64,8 +64,8 @@ class Mount:
 class Token:
     """The volume with a service account token of the guest cluster, for a workload identity.
 
-    A sidecar of HyperShift's (`control-plane-operator token-minter`) writes the token; hcpcreds adds the
-    volume, the mount and the variables, and not the sidecar.
+    HyperShift's sidecar (`control-plane-operator token-minter`) writes the token. Hcpcreds adds the volume,
+    the mount and the variables, but not the sidecar.
     """
 
     volume_name: str = "cloud-token"
@@ -73,7 +73,7 @@ class Token:
     read_only: bool = False
     """Whether the container that uses the token mounts it read-only."""
     env: tuple[Variable, ...] = ()
-    """Empty where a cloud config or a Secret says the same."""
+    """Empty if a cloud config or a Secret contains the same values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Pod:
     workload: str
     containers: tuple[str, ...]
     mount: Mount | None = None
-    """None for an operator that only passes names on to the controller that it deploys."""
+    """None for an operator that only passes the names to a controller that it deploys."""
     env: tuple[Variable, ...] = ()
     """In a cluster with managed identities."""
     token: Token | None = None
@@ -98,7 +98,7 @@ class Pod:
 
 
 class Content(Enum):
-    """The content of an object that a component needs beside its SecretProviderClass."""
+    """The content of an object that a component needs in addition to its SecretProviderClass."""
 
     CLOUD_PROVIDER_CONFIG = "cloud-provider-config"
     """The cloud config of the cloud-controller-manager."""
@@ -109,19 +109,19 @@ class Content(Enum):
     KMS_CONFIG = "kms-config"
     """The cloud config of Azure's KMS plugin."""
     CLUSTER_IDENTITY = "cluster-identity"
-    """The identity with which Cluster API makes machines."""
+    """The identity with which Cluster API creates machines."""
     CREDENTIALS = "credentials"
     """Subscription, tenant and resource group; with a workload identity, its client id and token file too."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraObject:
-    """An object that a component needs beside its SecretProviderClass."""
+    """An object that a component needs in addition to its SecretProviderClass."""
 
     kind: str
     content: Content
     name: str | None = None
-    """None: it is named after the hosted cluster."""
+    """None if it is named after the hosted cluster."""
     only_self_managed: bool = False
     """Whether only clusters with workload identities have it."""
 
@@ -133,14 +133,14 @@ class GuestSecret:
     namespace: str
     name: str
     data_plane: str | None = None
-    """The attribute of `DataPlaneIdentities`. None: managed Azure puts a placeholder there."""
+    """The attribute of `DataPlaneIdentities`; None if managed Azure writes a placeholder."""
 
 
 class Scope(Enum):
     """A resource group on which an identity needs its role."""
 
     MANAGED = "managed"
-    """That of the cluster's own resources."""
+    """The resource group of the cluster's own resources."""
     VNET = "vnet"
     SECURITY_GROUP = "security group"
     DNS_ZONE = "DNS zone"
@@ -173,13 +173,13 @@ class Component:
     """The capability without which a cluster does not have the component."""
     guest: GuestSecret | None = None
     role: Role | None = None
-    """None for KMS, whose role is on a Key Vault that may be in any resource group."""
+    """None for KMS, whose role is on a key vault in any resource group."""
 
     def get_identity(self, cluster: HostedCluster) -> ManagedIdentity | None:
-        """The managed identity whose credential the component's pods mount.
+        """Return the managed identity whose credential the component's pods mount.
 
         Returns:
-            None where the cluster does not have the component, or gives it a workload identity.
+            None if the cluster does not have the component, or gives it a workload identity.
         """
         if self.capability in cluster.disabled_capabilities:
             return None
@@ -187,10 +187,10 @@ class Component:
         return identity
 
     def get_workload_identity(self, cluster: HostedCluster) -> WorkloadIdentity | None:
-        """The component's workload identity.
+        """Return the component's workload identity.
 
         Returns:
-            None where the cluster does not have the component, or gives it a managed identity.
+            None if the cluster does not have the component, or gives it a managed identity.
         """
         if self.capability in cluster.disabled_capabilities:
             return None
@@ -203,5 +203,5 @@ class Component:
 
     @property
     def consumer(self) -> Pod:
-        """The pods whose program calls Azure with this identity."""
+        """The pods with the program that calls Azure with this identity."""
         return next(pod for pod in self.pods if pod.mount is not None)

@@ -49,7 +49,7 @@ from hcpcreds.constants import (
 )
 
 KMS_BACKUP_CONTAINER: Final = "azure-kms-provider-backup"
-"""The one container that is there only while etcd moves from one key to another."""
+"""The only container that exists just while etcd moves from one key to another."""
 
 _CERTS = MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
 _CLOUD_CONFIG = "azure-cloud-config"
@@ -64,11 +64,11 @@ _WORKLOAD_IDENTITY = (
     Variable("AZURE_TENANT_ID", "{tenant_id}"),
     Variable("AZURE_FEDERATED_TOKEN_FILE", TOKEN_FILE),
 )
-"""By which Azure's SDKs find a workload identity."""
+"""The variables in which Azure's SDKs find a workload identity."""
 
 
 def _operator(name: str, volume_name: str) -> Pod:
-    """An operator that finds its credential file by its environment."""
+    """Return the row of an operator that finds its credential file in its environment."""
     return Pod(
         name, (name,), Mount(volume_name, _CERTS, PathSource.ENVIRONMENT), (_CREDENTIALS_PATH,), Token()
     )
@@ -113,7 +113,7 @@ COMPONENTS: Final = (
                 ),
                 Token(env=_WORKLOAD_IDENTITY),
             ),
-            # It does not call Azure. The service decides what it writes into the guest cluster.
+            # It does not call Azure. What it writes into the guest cluster depends on the managed service.
             Pod(
                 "hosted-cluster-config-operator",
                 ("hosted-cluster-config-operator",),
@@ -169,7 +169,7 @@ COMPONENTS: Final = (
                 token=Token(),
                 aliases=(
                     "cloud-controller-manager",
-                ),  # as HyperShift's own manifest calls it, before renaming it
+                ),  # its name in HyperShift's own manifest, which renames it
             ),
         ),
         (
@@ -223,7 +223,7 @@ COMPONENTS: Final = (
                         MANAGED_AZURE_SECRET_PROVIDER_CLASS_ENV_VAR_KEY,
                         MANAGED_AZURE_NETWORK_SECRET_STORE_PROVIDER_CLASS_NAME,
                     ),
-                    # The bare name: the operator joins it to the directory where its controller mounts it.
+                    # Only the name: the operator appends it to the directory of its controller's mount.
                     Variable(MANAGED_AZURE_CREDENTIALS_FILE_PATH, "{secret}"),
                 ),
             ),
@@ -288,7 +288,7 @@ COMPONENTS: Final = (
                 ),
                 token=Token("azure-kms-cloud-token", read_only=True, env=_WORKLOAD_IDENTITY),
             ),
-            # The operator validates the key with the KMS identity, beside its own at /mnt/certs.
+            # The operator validates the key with the KMS identity; its own is mounted at /mnt/certs.
             Pod(
                 "control-plane-operator",
                 ("control-plane-operator",),
@@ -317,7 +317,7 @@ _ALIASES: Final = {
 
 
 def find_workload(name: str) -> str | None:
-    """Find a workload of the table by its name or another name of it.
+    """Find a workload of the table by its name or an alias.
 
     Returns:
         Its name in `WORKLOADS`; None when there is none.

@@ -1,4 +1,4 @@
-"""What callers pass to the credentials: one constructor of each kind for the sync and the asyncio class."""
+"""The constructors of the credentials; the sync and the asyncio class of each kind share one."""
 
 import os
 import time
@@ -23,11 +23,11 @@ from hcpcreds.text import UUID
 from hcpcreds.watch import make_absolute
 
 _ONE_TENANT = "AZURE_IDENTITY_DISABLE_MULTITENANTAUTH"
-"""azure-identity's variable: tokens of the credential's own tenant, whatever tenant is requested."""
+"""azure-identity's variable: if it is set, every token is for the credential's own tenant."""
 
 
 class ManagedIdentityArguments(CredentialBase):
-    """What a credential for a managed identity is created with."""
+    """The constructors of a credential for a managed identity."""
 
     def __init__(  # noqa: PLR0913 (the promised arguments)
         self,
@@ -84,7 +84,7 @@ class ManagedIdentityArguments(CredentialBase):
 
 
 class CertificateArguments(CredentialBase):
-    """What a credential for a service principal is created with."""
+    """The constructors of a credential for a service principal."""
 
     def __init__(  # noqa: PLR0913 (azure-identity's arguments, and our own)
         self,
@@ -183,7 +183,7 @@ class CertificateArguments(CredentialBase):
         if self._allowed.isdisjoint((tenant, "*")):
             raise build_error(
                 Failure(
-                    message=f"tenant {tenant} is not the credential's own, and not an allowed one",
+                    message=f"tenant {tenant} is neither the credential's own nor an allowed one",
                     hint="Add it to additionally_allowed_tenants.",
                     refused=True,
                 )
@@ -203,10 +203,10 @@ def build_principal(  # noqa: PLR0913 (all keywords)
     password_file: str | os.PathLike[str] | None = None,
     sends_chain: bool,
 ) -> ServicePrincipal:
-    """Check what a caller says of a service principal.
+    """Check the arguments that describe a service principal.
 
     Raises:
-        InputError: Something of it is wrong, or there were problems before. Names `where`.
+        InputError: An argument is invalid, or `problems` is not empty. Names `where`.
     """
     problems = list(problems)
     if not isinstance(tenant_id, str) or not TENANT.fullmatch(tenant_id):
@@ -214,7 +214,7 @@ def build_principal(  # noqa: PLR0913 (all keywords)
     if not isinstance(client_id, str) or not UUID.fullmatch(client_id):
         problems.append("client_id: expected a UUID")
     if password is not None and password_file is not None:
-        problems.append("password_file: expected none beside a password")
+        problems.append("password_file: excludes password; pass one of them")
     secret = password.encode() if isinstance(password, str) else password
     if secret is not None and len(secret) > MAX_PASSWORD_BYTES:
         problems.append(f"password: expected at most {MAX_PASSWORD_BYTES} bytes")
@@ -231,7 +231,7 @@ def build_principal(  # noqa: PLR0913 (all keywords)
 
 
 def _find_authority(authority: str | None, cloud: str | None) -> str:
-    """Return the authority to use; as for azure-identity, a host alone is one."""
+    """Return the authority to use. As for azure-identity, a host name without a scheme is enough."""
     named = get_cloud(cloud).authority if cloud else os.environ.get("AZURE_AUTHORITY_HOST")
     given = authority or named or get_cloud(DEFAULT_CLOUD).authority
     try:

@@ -111,7 +111,7 @@ def parse_certificate(
 
     Args:
         secret: The bundle.
-        password: UTF-8; opens what is encrypted. None opens what is not, or with the empty password.
+        password: UTF-8. None for a bundle that is not encrypted, or encrypted with the empty password.
         now: Aware time; of several certificates for the key, the latest that is valid at this time is chosen.
             Defaults to the current time.
 
@@ -161,7 +161,7 @@ def find_certificates(secret: bytes, *, password: bytes | None = None) -> list[x
 
 
 def is_pem(content: bytes) -> bool:
-    """Return whether a file is PEM, whatever stands before its first block."""
+    """Return whether a file is PEM, whatever precedes its first block."""
     return b"-----BEGIN " in content
 
 

@@ -1,4 +1,4 @@
-"""What a file of one format or another is read into."""
+"""The formats of credential files, and the content that is read from them."""
 
 import hashlib
 from datetime import datetime
@@ -10,14 +10,14 @@ from hcpcreds.credential_file.file import CredentialFile, parse_credential_file,
 
 
 class Content(NamedTuple):
-    """The content of a credential file, with that of the file of its password."""
+    """The content of a credential file, and of its password file if it has one."""
 
     file: bytes
     password: bytes | None = None
 
     @property
     def digest(self) -> bytes:
-        """SHA-256; another one if anything has changed."""
+        """SHA-256 of both; it changes if either file does."""
         digest = hashlib.sha256(self.file)
         if self.password is not None:
             digest = hashlib.sha256(digest.digest() + self.password)
@@ -29,11 +29,11 @@ class Content(NamedTuple):
 
 
 class FileFormat(Protocol):
-    """How a credential file is read: its format, and what the file itself does not say."""
+    """The format of a credential file, with everything that the file itself does not contain."""
 
     @property
     def other_paths(self) -> tuple[str, ...]:
-        """Absolute paths of the files that are read with it."""
+        """Absolute paths of the other files that are read with it."""
 
     def read(self, path: str) -> Content:
         """Read a file of this format. Blocks on one or two small reads.
@@ -45,10 +45,10 @@ class FileFormat(Protocol):
         """
 
     def parse(self, content: Content, *, path: str, now: datetime) -> CredentialFile:
-        """Parse and validate what was read.
+        """Parse and validate a content.
 
         Args:
-            content: What was read.
+            content: The result of `read`.
             path: The path of the file, for messages.
             now: Aware time; of several certificates for the key, the latest that is valid at this time is
                 chosen.
@@ -59,7 +59,7 @@ class FileFormat(Protocol):
 
 
 class ManagedIdentity:
-    """The JSON of a managed identity, which says everything itself."""
+    """The JSON file of a managed identity, which contains everything."""
 
     other_paths = ()
 

@@ -49,10 +49,10 @@ def open_pkcs12(bundle: bytes, *, password: bytes | None = None) -> Contents:
 
     Args:
         bundle: The PKCS#12.
-        password: UTF-8; None opens one with no password or the empty password.
+        password: UTF-8; None for a bundle with no password or the empty one.
 
     Raises:
-        PasswordError: It has another password.
+        PasswordError: The password is wrong.
         ValueError: The bundle is not a PKCS#12, or requires too much work. The text reveals nothing of its
             content.
     """

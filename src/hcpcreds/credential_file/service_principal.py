@@ -2,8 +2,8 @@
 
 Key Vault keeps a certificate with its key in a secret of the same name: PEM, or the base64 text of a PKCS#12
 (content type application/x-pem-file or application/x-pkcs12). The Azure provider of the Secrets Store CSI
-driver turns the latter into PEM, unless objectFormat is pfx; objectEncoding base64 decodes it. The order of
-the certificates is anybody's. Source: Azure/secrets-store-csi-driver-provider-azure v1.8.
+driver turns the latter into PEM, unless objectFormat is pfx; objectEncoding base64 decodes it. The
+certificates may be in any order. Source: Azure/secrets-store-csi-driver-provider-azure v1.8.
 """
 
 from dataclasses import dataclass, field
@@ -57,14 +57,14 @@ class ServicePrincipal:
         try:
             certificate = parse_certificate(bundle, password=password, now=now)
         except PasswordError as error:
-            raise _build_error(path, str(error), "Check its password, and the file of it.") from None
+            raise _build_error(path, str(error), "Check the password, or the password file.") from None
         except ValueError as error:
             is_json = bundle.lstrip().startswith(b"{")
-            problem = "the file holds JSON, as of a managed identity; expected PEM or PKCS#12"
+            problem = "the file holds JSON, as for a managed identity; expected PEM or PKCS#12"
             raise _build_error(
                 path,
                 problem if is_json else str(error),
-                "Mount the certificate's Key Vault secret (objectType: secret), which holds its key too.",
+                "Mount the certificate's Key Vault secret (objectType: secret), which also holds its key.",
             ) from None
         return CredentialFile(
             authority=self.authority,
@@ -79,17 +79,17 @@ class ServicePrincipal:
 
 
 def make_unknown(*, password: bytes | None = None, password_file: str | None = None) -> ServicePrincipal:
-    """Make a service principal to look at a certificate with, which does not say whose it is."""
+    """Create a nameless service principal, for inspecting a certificate whose owner is not known."""
     return ServicePrincipal(
         tenant_id="unknown", client_id="unknown", authority="", password=password, password_file=password_file
     )
 
 
 def read_password_file(path: str) -> bytes:
-    """Read a password, which line breaks may follow.
+    """Read a password file, and drop the line breaks at its end.
 
     Raises:
-        MountError: It cannot be read, or is too long.
+        MountError: The file cannot be read, or the password is too long.
     """
     try:
         content = read_small_file(path)

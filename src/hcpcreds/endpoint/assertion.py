@@ -1,4 +1,4 @@
-"""Client assertions that others send: which token endpoint they are for, and how long they live."""
+"""Client assertions that other programs send: their audience, lifetime and certificates."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,11 +12,11 @@ from hcpcreds.credential.authority import Attempt
 from hcpcreds.credential.state import Snapshot
 
 LARGE_BYTES: Final = 4095
-"""Some programs read no more: Fluent Bit, .NET's ManagedIdentityCredential."""
+"""The most that some programs read: Fluent Bit, .NET's ManagedIdentityCredential."""
 
 
 class Chain(StrEnum):
-    """Which certificates an assertion carries, in its header `x5c`."""
+    """The certificates that an assertion contains, in its header `x5c`."""
 
     FULL = "full"
     """The whole chain: for identities that Entra ID trusts by the subject and issuer of their certificate."""
@@ -27,12 +27,12 @@ class Chain(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssertionSettings:
-    """What assertions are like."""
+    """The settings of assertions."""
 
     authority: str | None = None
-    """`https` URL, without a closing slash, of the authority that programs send them to: the value of their
-    AZURE_AUTHORITY_HOST. None means what they ask without that variable: the best known host of the
-    credential file's cloud. MSAL asks that host about the others before it uses them."""
+    """`https` URL, without a trailing slash, of the authority to which programs send them: the value of their
+    AZURE_AUTHORITY_HOST. None stands for the authority that they use without this variable: the best known
+    host of the credential file's cloud. MSAL asks that host about the others before it uses them."""
     life: timedelta = timedelta(minutes=30)
     """Programs keep an assertion for ten minutes; see `hcpcreds.endpoint.assertion_file`."""
     chain: Chain = Chain.FULL
@@ -51,7 +51,7 @@ class Assertion:
 
 
 def find_token_endpoint(snapshot: Snapshot, settings: AssertionSettings) -> str:
-    """Find the URL of the token endpoint that an identity's programs send assertions to."""
+    """Return the URL of the token endpoint to which an identity's programs send assertions."""
     cloud = find_cloud(snapshot.file.authority)
     authority = settings.authority or (cloud.authority.rstrip("/") if cloud else snapshot.file.authority)
     return f"{authority}/{snapshot.file.tenant_id}/oauth2/v2.0/token"
@@ -61,9 +61,9 @@ def sign_assertion(snapshot: Snapshot, settings: AssertionSettings, *, now: floa
     """Sign an assertion for an identity's token endpoint. Takes 0.3 ms.
 
     Args:
-        snapshot: The credential that signs it. The assertion expires with it at the latest: Entra ID refuses
-            an assertion whose certificate has expired, whatever it says itself.
-        settings: What it is like.
+        snapshot: The credential that signs it. The assertion expires no later than its certificate:
+            Entra ID refuses assertions of expired certificates, even if they have not expired themselves.
+        settings: The settings of the assertion.
         now: Unix time.
     """
     last = min(snapshot.file.not_after, snapshot.certificate.not_after).timestamp()

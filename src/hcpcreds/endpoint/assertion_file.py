@@ -1,10 +1,10 @@
-"""A client assertion kept in a file, which `WorkloadIdentityCredential` of every Azure SDK sends as it is.
+"""A client assertion in a file, which the `WorkloadIdentityCredential` of every Azure SDK sends unchanged.
 
-The programs that read it hold no key, and see a rotation without being restarted. What they do decides the
-times here: they keep what they have read for up to ten minutes, and never read again because the authority
-refuses it. So an assertion lives for 30 minutes and is rewritten every minute, which leaves 19 minutes in
-which nothing is written before the first program fails; and a new certificate is proven by a token request
-before its assertion is written, for a program would keep asking with one that Entra ID does not know yet.
+The programs that read it have no key, and follow a rotation without a restart. They keep an assertion for up
+to ten minutes, and do not read the file again when the authority refuses it. So an assertion lives for 30
+minutes and is rewritten every minute: if writing fails, the first program fails 19 minutes later. And a new
+certificate is proven with a token request before its assertion is written, because programs would keep
+sending one that Entra ID does not know yet.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from hcpcreds.workers import Workers
 
 REWRITE_SECONDS: Final = 60.0
 STALE_SECONDS: Final = 300.0
-"""How old the file may be before programs are told not to rely on it."""
+"""Age at which the file counts as stale, and the endpoint as not ready."""
 _RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Pauses between tries to prove a certificate; the last one again and again."""
+"""Pauses between attempts to prove a certificate; the last one repeats."""
 
 _log = logging.getLogger("hcpcreds.endpoint")
 _workers: Final = Workers("hcpcreds-assertions")
@@ -52,7 +52,7 @@ class FileSettings:
     directory: Path
     mode: int = 0o440
     group: int | None = None
-    """Group id of the files; None leaves the one that the directory gives: in a pod, that of its fsGroup."""
+    """Group id of the files; None leaves the directory's default: in a pod, the fsGroup."""
     rewrite_seconds: float = REWRITE_SECONDS
 
 
@@ -68,16 +68,16 @@ class Written:
 
 
 class AssertionFile:
-    """Keeps an assertion in a file current.
+    """Keeps the assertion in a file current.
 
-    Call its methods on one event loop. Its attributes may be read in any thread.
+    Call its methods on one event loop. Its attributes may be read on any thread.
 
     Args:
-        name: The credential's, and the file's.
-        credential: Whose certificate signs.
-        scope: What a token is asked for to prove a certificate; None means ARM.
-        assertion: What the assertion is like.
-        file: Where it is written.
+        name: Name of the credential, and of the file.
+        credential: The credential whose certificate signs.
+        scope: Scope of the token that proves a certificate; None for ARM's.
+        assertion: The settings of the assertion.
+        file: The settings of the file.
         clock: Unix time.
     """
 
@@ -97,7 +97,7 @@ class AssertionFile:
         self.refusals: Counter[str] = Counter()
         """Failed proofs by AADSTS number, or as `unavailable`; failed writes as `unwritable`."""
         self.problem: str | None = None
-        """Why the current certificate's assertion is not in the file; None when it is."""
+        """Why the current certificate's assertion is not in the file; None if it is."""
         self._name = name
         self._credential = credential
         self._scope = scope
@@ -107,16 +107,16 @@ class AssertionFile:
         self._proven: Snapshot | None = None
         self._tried: Snapshot | None = None
         self._tries = 0
-        """How often that one could not be proven."""
+        """Number of failed attempts to prove that snapshot."""
         self._warned: set[tuple[str, str]] = set()
         self._rotated = asyncio.Event()
 
     def notice_rotation(self) -> None:
-        """Look at the credential now."""
+        """Read the credential now."""
         self._rotated.set()
 
     async def keep(self) -> None:
-        """Keep the file current until cancelled. Nothing that goes wrong ends it."""
+        """Keep the file current until cancelled. No failure ends this."""
         await self._call(lambda: remove_drafts(self.path))
         while True:
             self._rotated.clear()
@@ -128,11 +128,11 @@ class AssertionFile:
                 await asyncio.wait_for(self._rotated.wait(), self._get_pause(problem))
 
     def find_unready(self) -> str | None:
-        """Find why programs cannot rely on the file; None when they can."""
+        """Return why programs cannot rely on the file; None if they can."""
         now, written = self._clock(), self.written
-        reason = self.problem or "the authority was not asked yet"
+        reason = self.problem or "no token has been requested yet"
         if written is None:
-            return f"{self._name}: no assertion was written yet: {reason}"
+            return f"{self._name}: no assertion has been written yet: {reason}"
         if now >= written.expires_at:
             return f"{self._name}: the assertion has expired: {reason}"
         if now - written.at > STALE_SECONDS:
@@ -140,7 +140,7 @@ class AssertionFile:
         return None
 
     async def _prove(self) -> _Problem | None:
-        """Prove the credential's certificate, if that is a new one."""
+        """Prove the credential's certificate if it is a new one."""
         try:
             snapshot = await self._credential.read()
             if snapshot is self._proven:
@@ -172,14 +172,14 @@ class AssertionFile:
             self.refusals["unwritable"] += 1
             return assertion
         if assertion.expires_at <= now:
-            return _Problem("expired", f"the certificate {snapshot.certificate.thumbprint} has expired")
+            return _Problem("expired", f"certificate {snapshot.certificate.thumbprint} has expired")
         before, self.writes = self.written, self.writes + 1
         self.written = Written(at=now, expires_at=assertion.expires_at, snapshot=snapshot)
         if before is None or before.snapshot is not snapshot:
             self._log(
                 logging.INFO,
                 "written",
-                f"wrote an assertion of the certificate {snapshot.certificate.thumbprint} to {self.path}",
+                f"wrote an assertion of certificate {snapshot.certificate.thumbprint} to {self.path}",
             )
         self._warn(snapshot, assertion, now)
         return None
@@ -188,13 +188,13 @@ class AssertionFile:
         warnings = {}
         if len(assertion.text) > LARGE_BYTES:
             warnings["large"] = (
-                f"the assertion in {self.path} has {len(assertion.text)} bytes, and some programs read "
-                f"{LARGE_BYTES} only; leave out the certificates that they need not send"
+                f"the assertion in {self.path} has {len(assertion.text)} bytes, but some programs read "
+                f"only {LARGE_BYTES}; leave out the certificates that Entra ID does not need"
             )
         if assertion.expires_at < int(now + self.assertion.life.total_seconds()):
             warnings["short"] = (
-                f"assertions of the certificate {snapshot.certificate.thumbprint} in {self.path} end before "
-                f"their {self.assertion.life}, with the certificate"
+                f"assertions in {self.path} now expire with certificate {snapshot.certificate.thumbprint}, "
+                f"less than {self.assertion.life} after they are written"
             )
         for event, warning in warnings.items():
             if (event, snapshot.certificate.thumbprint) not in self._warned:
@@ -202,20 +202,20 @@ class AssertionFile:
                 self._log(logging.WARNING, event, warning)
 
     async def _call(self, work: Callable[[], T]) -> T | _Problem:
-        """Call in a thread what blocks."""
+        """Call blocking work on a thread."""
         try:
             return await asyncio.wrap_future(_workers.call(work))
         except OSError as error:
             reason = error.strerror or "unknown error"
-        except Exception as error:  # noqa: BLE001 (whatever OpenSSL minds about a key)
+        except Exception as error:  # noqa: BLE001 (OpenSSL may raise anything about a key)
             reason = locate(error)
         return _Problem("unwritable", f"{self.path} cannot be written: {reason}")
 
     def _note(self, problem: _Problem | None) -> None:
         text = problem.text if problem else None
         if problem is not None and text != self.problem:
-            serves = "the last assertion still serves" if self.written else "there is no assertion yet"
-            self._log(logging.WARNING, problem.event, f"{text}; {serves}")
+            fallback = "the last assertion stays in use" if self.written else "there is no assertion yet"
+            self._log(logging.WARNING, problem.event, f"{text}; {fallback}")
         self.problem = text
 
     def _get_pause(self, problem: _Problem | None) -> float:

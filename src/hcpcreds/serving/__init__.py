@@ -1,4 +1,4 @@
-"""For every server of this project: where it listens, TLS, limits, health, metrics, and how it ends."""
+"""The HTTP server of this project: listen address, TLS, limits, health, metrics and draining."""
 
 from hcpcreds.serving.address import ListenAddress, parse_address
 from hcpcreds.serving.certificate import ServingCertificate

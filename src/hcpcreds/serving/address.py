@@ -1,4 +1,4 @@
-"""Where a server listens: a TCP address or a Unix socket."""
+"""Listen addresses: TCP addresses and Unix sockets."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ _EXAMPLES: Final = "Examples: :9090, 127.0.0.1:9090, [::1]:9090, /run/hcpcreds.s
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """A place to listen at. `parse_address` reads one."""
+    """A listen address, as returned by `parse_address`."""
 
     host: str = ""
     """A name, or an IPv4 or IPv6 address without brackets; empty for every address of this machine."""
@@ -38,14 +38,14 @@ class ListenAddress:
 
 
 def parse_address(text: str) -> ListenAddress:
-    """Read a listen address.
+    """Parse a listen address.
 
     Args:
         text: `HOST:PORT`, `[IPV6]:PORT`, `:PORT` for every address of this machine, or the path of a
-            Unix socket, which has a slash.
+            Unix socket, which contains a slash.
 
     Raises:
-        InputError: It is none of these.
+        InputError: The text is none of these.
     """
     if "/" in text and "\0" not in text:
         return ListenAddress(path=text)
@@ -59,24 +59,24 @@ def parse_address(text: str) -> ListenAddress:
 
 
 def open_listener(address: ListenAddress, *, backlog: int) -> socket.socket:
-    """Listen at an address. May block on the lookup of a host's name.
+    """Listen on an address. May block while it looks up a host name.
 
-    Only this process's user may connect to a Unix socket. A socket that an ended process left behind is
+    Only the user of this process may connect to a Unix socket. An abandoned socket of an earlier process is
     replaced; `close_listener` removes the path.
 
     Raises:
-        InputError: Nothing can listen there: the address is taken, or not of this machine.
+        InputError: The address is in use, or does not belong to this machine.
     """
     try:
         return _listen_unix(address.path, backlog) if address.path else _listen_tcp(address, backlog)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a label of a host's name is too long
-        reason = getattr(error, "strerror", None) or "this is not the name of a host"
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of the host name is too long
+        reason = getattr(error, "strerror", None) or "this is not a host name"
         raise InputError(
             "listen address",
             [f"cannot listen on {address}: {reason}"],
-            hint="Choose a free port of an address of this machine."
+            hint="Choose an address of this machine and a free port."
             if address.path is None
-            else "Choose a path in a directory that this process may write to.",
+            else "Choose a path in a directory that is writable for this process.",
         ) from None
 
 
@@ -91,7 +91,7 @@ def close_listener(listener: socket.socket) -> None:
 
 def _listen_tcp(address: ListenAddress, backlog: int) -> socket.socket:
     has_both = socket.has_dualstack_ipv6()
-    everywhere = "::" if has_both else "0.0.0.0"  # noqa: S104 (asked for)
+    everywhere = "::" if has_both else "0.0.0.0"  # noqa: S104 (the caller asked for it)
     family, _, _, _, place = socket.getaddrinfo(
         address.host or everywhere, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -117,10 +117,10 @@ def _listen_unix(path: str, backlog: int) -> socket.socket:
 
 
 def _remove_abandoned(path: str) -> None:
-    """Remove a socket that nobody listens at.
+    """Remove a socket on which no process listens.
 
     Raises:
-        OSError: Somebody listens there, or what is there is not a socket.
+        OSError: A process listens there, or the file is not a socket.
     """
     try:
         mode = Path(path).lstat().st_mode

@@ -1,8 +1,8 @@
-"""The certificate and key of a TLS server, current while their files change.
+"""The certificate and key of a TLS server, which follow their files.
 
-A pair that does not match (two files that are written one after the other), or that is cut off, encrypted or
-gone, changes nothing: the last good pair goes on serving. So a new pair is loaded into a new context, because
-a context that was given a bad pair cannot serve any more, not even with what it had before.
+If the pair does not match (because the files are written one after the other), or is cut off, encrypted or
+missing, the last valid pair stays in use. So a new pair is loaded into a new context: after a context has
+failed to load a pair, it cannot serve with its previous one either.
 """
 
 import hashlib
@@ -28,19 +28,19 @@ _log = logging.getLogger("hcpcreds.serving")
 
 
 class _UnusableError(Exception):
-    """The pair cannot serve; the text says why, and holds nothing of the files."""
+    """The pair cannot be used; the text says why, and contains nothing from the files."""
 
 
 class ServingCertificate:
-    """A pair of PEM files, watched until `close`. Connections take `context` as they begin.
+    """A pair of PEM files, watched until `close`. A new connection uses the current `context`.
 
     Args:
-        certificate: The certificate, with the intermediate ones after it.
-        key: Its private key, not encrypted.
+        certificate: The certificate, followed by the intermediate ones.
+        key: Its unencrypted private key.
         now: Clock giving an aware UTC time.
 
     Raises:
-        InputError: The files are not a usable pair now.
+        InputError: The files are not a usable pair.
     """
 
     def __init__(
@@ -56,13 +56,15 @@ class ServingCertificate:
         self._problem = ""
         try:
             self.context = self._load()
-            """Serves the current pair; replaced whole."""
+            """The TLS context with the current pair; replaced as a whole."""
         except _UnusableError as error:
             problem = str(error)
         else:
             problem = ""
-        if problem:  # raised here, so that the error does not lead to frames that hold the key
-            hint = "Expected a PEM certificate and its unencrypted key: tls.crt and tls.key of a Secret, say."
+        if problem:  # raised here, so that its traceback does not refer to frames with the key
+            hint = (
+                "Expected a PEM certificate and its unencrypted key, such as tls.crt and tls.key of a Secret."
+            )
             raise InputError("serving certificate", [problem], hint=hint)
         self._watches: list[Watch] = [watch(path, self._reload) for path in dict.fromkeys(self._paths)]
 
@@ -72,22 +74,22 @@ class ServingCertificate:
             each.close()
 
     def _reload(self) -> float:
-        """Take the pair if it is a new one that can serve; on the watcher's thread."""
+        """Load the pair if it is new and usable. Runs on the watcher's thread."""
         try:
             self.context = self._load()
         except _UnusableError as error:
             if str(error) != self._problem:
                 self._problem = str(error)
-                _log.warning("%s; the last good pair still serves", error)
+                _log.warning("%s; the last valid pair stays in use", error)
             return _RETRY_SECONDS
         self._problem = ""
         return _BACKSTOP_SECONDS
 
     def _load(self) -> ssl.SSLContext:
-        """Load the pair, unless it is the one that serves already.
+        """Load the pair, unless it is the current one.
 
         Raises:
-            _UnusableError: It cannot serve.
+            _UnusableError: It cannot be used.
         """
         certificate, key = self._read()
         digest = hashlib.sha256(certificate).digest() + hashlib.sha256(key).digest()
@@ -109,17 +111,17 @@ class ServingCertificate:
         end = leaf.not_valid_after_utc
         _log.log(
             logging.INFO if end > self._now() else logging.WARNING,
-            "serves the certificate in %s, valid until %s",
+            "serving with the certificate in %s, valid until %s",
             self._paths[0],
             end,
         )
         return context
 
     def _read(self) -> tuple[bytes, bytes]:
-        """Read both files as they are at one moment.
+        """Read both files in the state of one moment.
 
-        The files of a mounted Secret change together, by one symlink on the way to both. So both are read by
-        the paths that they have without symlinks, again if these have changed meanwhile.
+        The files of a mounted Secret change together, when a symlink in both paths is replaced. So the
+        symlinks are resolved first, and the files are read again if the paths resolve differently afterwards.
 
         Raises:
             _UnusableError: They cannot be read.
@@ -154,7 +156,7 @@ def _read_file(path: str) -> bytes:
 
 
 def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    # OpenSSL takes files only. What it reads is what was read here, so no change of the files fits between.
+    # OpenSSL reads only files. This one has the content that was read above, whatever has changed since.
     with os.fdopen(os.memfd_create("hcpcreds-serving"), "wb") as file:
         file.write(key + b"\n" + certificate)
         file.flush()
@@ -162,5 +164,5 @@ def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
 
 
 def _refuse_password() -> str:
-    # OpenSSL would ask for it at the terminal.
+    # Without this, OpenSSL would ask for the password on the terminal.
     raise _UnusableError("expected a key that is not encrypted")

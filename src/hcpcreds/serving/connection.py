@@ -14,21 +14,21 @@ from hcpcreds.serving.messages import Request, RequestError, Response
 from hcpcreds.serving.reading import RequestReader
 
 _LINGER_SECONDS: Final = 2.0
-"""How long a client that was refused may take to read the response."""
+"""How long a refused client may take to read the response."""
 _AT_ONCE: Final = 16
-"""How many pipelined requests are handled before other clients have their turn."""
+"""Number of pipelined requests that are handled before other clients get their turn."""
 _CHUNK: Final = 64 * 1024
-"""Bytes that are written at once. TLS transports take whatever they are given, however slow the client is."""
+"""Bytes per write. A TLS transport buffers everything that it is given, however slow the client is."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FAILED: Final = Response(b"internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
-_TOO_SLOW: Final = Response(b"no response in time\n", HTTPStatus.SERVICE_UNAVAILABLE)
-_TIMEOUT: Final = Response(b"the request did not come in time\n", HTTPStatus.REQUEST_TIMEOUT)
+_TOO_SLOW: Final = Response(b"the response took too long\n", HTTPStatus.SERVICE_UNAVAILABLE)
+_TIMEOUT: Final = Response(b"the request took too long to arrive\n", HTTPStatus.REQUEST_TIMEOUT)
 
 _log = logging.getLogger("hcpcreds.serving")
 
 
 class Host(Protocol):
-    """The server, as its connections see it."""
+    """The interface of the server to its connections."""
 
     limits: Limits
 
@@ -37,10 +37,10 @@ class Host(Protocol):
         """Whether each connection closes after its next response."""
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """Return the monotonic time in seconds."""
 
     def get_date(self) -> bytes:
-        """The `Date` header of this second, with its line end."""
+        """Return the current `Date` header, with its line break."""
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer a request."""
@@ -53,7 +53,7 @@ class Host(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """A client's connection, from the moment that it is accepted.
+    """A connection of a client, from the moment it is accepted.
 
     One request is handled at a time; pipelined requests wait.
     """
@@ -65,25 +65,25 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_tls = False
         self._task: asyncio.Task[None] | None = None
-        """Runs the handler of a request, if that did not return at once."""
+        """Runs the handler of a request if it did not return a response immediately."""
         self._started_at = host.now()
-        """When the current request began; before the first request, when the connection did."""
+        """When the current request began; before the first one, when the connection began."""
         self._deadline = self._started_at + self._limits.header_seconds
         self._unsent = memoryview(b"")
-        """The part of the response that was not passed to the transport yet."""
+        """The part of the response that has not been passed to the transport yet."""
         self._is_paused = False
         """Whether the transport still has something to send."""
         self._is_writing = False
-        """Whether the client has yet to read a part of the response."""
+        """Whether a part of the response has not been sent yet."""
         self._is_between = False
-        """Whether a response was sent, and the next request has not begun."""
+        """Whether a response has been sent, and the next request has not begun."""
         self._is_ending = False
         """Whether the connection closes after the current response."""
         self._is_refused = False
-        """Whether the rest of what the client sends is discarded."""
+        """Whether everything else that the client sends is discarded."""
         self._is_aborted = False
         self._has_eof = False
-        """Whether the client has said that it sends no more. It may still wait for responses."""
+        """Whether the client has closed its sending side. It may still wait for responses."""
         self.opening: asyncio.Task[object] | None = None
         """Opens the connection, TLS handshake included."""
         host.add(self)
@@ -104,13 +104,13 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def end_when_idle(self) -> None:
-        """Close the connection now, or after the response that it is at."""
+        """Close the connection now, or after the current response."""
         self._is_ending = True
         if self._task is None and self._reader.is_empty and not self._is_writing:
             self._close()
 
     def abort(self) -> None:
-        """Close the connection at once, whatever is under way."""
+        """Close the connection immediately, whatever is in progress."""
         self._is_aborted = True
         if self._transport is not None:
             self._transport.abort()
@@ -150,8 +150,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._has_eof = True
         if self._task is None and not self._is_writing and not self._is_refused:
-            self._read_requests()  # and close, when no whole request is left
-        # Over TLS, asyncio closes the connection in any case, and would log that it was asked not to.
+            self._read_requests()  # and close, if no complete request is left
+        # With TLS, asyncio closes the connection anyway, and would log a warning if this returned True.
         return not self._is_refused and not self._is_tls
 
     @override
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._started_at + self._limits.header_seconds
 
     def _read_requests(self) -> None:
-        """Handle the requests that have arrived, as far as it is their turn."""
+        """Handle the requests that have arrived, up to the limit for one turn."""
         for _ in range(_AT_ONCE):
             if self._task is not None or self._is_writing or self._is_ending or self._is_refused:
                 break
@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
         keep_alive = request.keep_alive and self._limits.idle_seconds > 0
         try:
             response = self._host.handle(request)
-        except Exception as error:  # noqa: BLE001 (a handler's mistake concerns its own request only)
+        except Exception as error:  # noqa: BLE001 (a handler's failure must affect only its own request)
             response = _report(error)
         if isinstance(response, Response):
             self._respond(response, end=not keep_alive, with_body=with_body)
@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
             self._end_response()
 
     def _send_more(self) -> bool:
-        """Write as much of the response as the client takes; returns whether that is all of it."""
+        """Write as much of the response as the client accepts; return whether that is all of it."""
         transport = self._transport
         while self._unsent and not self._is_paused and transport is not None and not transport.is_closing():
             chunk, self._unsent = self._unsent[:_CHUNK], self._unsent[_CHUNK:]
@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
         return not self._is_writing
 
     def _end_response(self) -> None:
-        """Close the connection, or let the next request begin."""
+        """Close the connection, or prepare for the next request."""
         if self._is_refused:
             return
         if self._is_ending:
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
         self._read_requests()
 
     def _refuse(self, response: Response) -> None:
-        """Respond, then discard what the client still sends, and close.
+        """Respond, discard everything that the client still sends, and close.
 
         Closing at once would reset the connection, and the client might never read the response.
         """

@@ -8,11 +8,11 @@ class Limits:
     """The limits of a server. A client that exceeds one is refused; the others are served."""
 
     connections: int = 1000
-    """How many may be open at the same time; further ones are closed immediately."""
+    """Maximum number of open connections; additional ones are closed immediately."""
     header_bytes: int = 16 * 1024
     body_bytes: int = 64 * 1024
     header_seconds: float = 10.0
-    """From the beginning of a connection or request, with its TLS handshake, to the end of its headers."""
+    """From the beginning of a connection (with its TLS handshake) or request to the end of the headers."""
     request_seconds: float = 30.0
     """From the beginning of a request to the last byte of its response."""
     idle_seconds: float = 120.0

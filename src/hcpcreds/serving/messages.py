@@ -1,7 +1,8 @@
-"""HTTP/1.1 requests and responses (RFC 9112), as far as the servers of this project need them.
+"""HTTP/1.1 requests and responses (RFC 9112), to the extent that the servers of this project need them.
 
-Parsing is strict: anything that two parsers could read in two ways is refused, since a proxy in front of the
-server could take it for another request. A body needs a `Content-Length`; clients of these servers send it.
+Parsing is strict: a request that two parsers could read differently is refused, because a proxy in front of
+the server might take it for another request. A body needs a `Content-Length`; the clients of these servers
+send one.
 """
 
 import re
@@ -27,7 +28,7 @@ class RequestError(Exception):
 
     Args:
         status: The status to respond with.
-        reason: What is wrong with the request; holds nothing of it.
+        reason: The problem; contains nothing from the request.
     """
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
@@ -37,7 +38,7 @@ class RequestError(Exception):
 
 
 class Request:
-    """A request. Its representation shows neither headers nor the body, which may hold a secret."""
+    """A request. Its `repr` shows neither the headers nor the body, which may contain a secret."""
 
     __slots__ = ("body", "has_expectation", "headers", "keep_alive", "length", "method", "path", "query")
 
@@ -53,7 +54,7 @@ class Request:
     ) -> None:
         self.method = method
         self.path = path
-        """As it was sent: not decoded."""
+        """As received: not decoded."""
         self.query = query
         self.headers = headers
         """By name in lower case; the values of a repeated header are joined by commas."""
@@ -61,7 +62,7 @@ class Request:
         self.keep_alive = keep_alive
         """Whether the client wants to send another request on this connection."""
         self.length = length
-        """Bytes of the body."""
+        """Length of the body in bytes."""
         self.has_expectation = headers.get("expect", "").lower() == "100-continue"
         """Whether the client waits for "100 Continue" before it sends the body."""
 
@@ -78,10 +79,10 @@ class Response:
         body: The content.
         status: The status code.
         content_type: The media type of the body.
-        headers: Further headers.
+        headers: Additional headers.
 
     Raises:
-        ValueError: A header has a character that would end it.
+        ValueError: A header contains a character that is not allowed in headers.
     """
 
     body: bytes = field(default=b"", repr=False)
@@ -99,7 +100,9 @@ class Response:
         ]
         for name, value in headers:
             if not _FIELD_TEXT.fullmatch(name + value):
-                raise ValueError(f"the header {make_safe(name)} has characters that no header can have")
+                raise ValueError(
+                    f"the header {make_safe(name)} contains characters that are not allowed in headers"
+                )
         lines = [
             f"HTTP/1.1 {status.value} {status.phrase}",
             *(f"{name}: {value}" for name, value in headers),
@@ -111,7 +114,7 @@ class Response:
         """Encode the response.
 
         Args:
-            date: The `Date` header, with its line end.
+            date: The `Date` header, with its line break.
             keep_alive: Whether the connection stays open.
             with_body: False for the response to a HEAD request.
         """
@@ -123,22 +126,22 @@ def parse_head(head: bytes) -> Request:
     """Parse a request line and its headers.
 
     Args:
-        head: All before the empty line that ends the headers.
+        head: Everything before the empty line that ends the headers.
 
     Raises:
-        RequestError: It is not HTTP/1.x, is ambiguous, or asks for what is not supported.
+        RequestError: The request is not HTTP/1.x, is ambiguous, or needs an unsupported feature.
     """
     lines = head.split(b"\r\n")
     line = _REQUEST_LINE.fullmatch(lines[0])
     if line is None:
-        _refuse("the request line is not METHOD TARGET HTTP/1.1")
+        _refuse("expected a request line METHOD TARGET HTTP/1.1")
     if len(lines) > 1 + _MAX_FIELDS:
         raise RequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers")
     headers: dict[str, str] = {}
     for each in lines[1:]:
         found = _FIELD.fullmatch(each)
         if found is None:
-            _refuse("a header is not NAME: VALUE")
+            _refuse("expected headers NAME: VALUE")
         name = found[1].decode("ascii").lower()
         value = found[2].rstrip(b" \t").decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value

@@ -15,7 +15,7 @@ _workers: Final = Workers("hcpcreds-metrics", threads=1)
 
 
 def build_metrics_page(registry: CollectorRegistry) -> Handler:
-    """Build the handler of `/metrics`. A thread renders the pages: 10,000 credentials take a while."""
+    """Build the handler of `/metrics`. A thread renders the page, because 10,000 credentials take a while."""
 
     async def answer(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -1,4 +1,4 @@
-"""Splits the bytes that a client sends into requests."""
+"""Splits the bytes from a client into requests."""
 
 from http import HTTPStatus
 from typing import Final
@@ -13,7 +13,7 @@ class RequestReader:
     """The requests of one connection, in order. Does no I/O.
 
     Args:
-        limits: How long headers and bodies may be.
+        limits: The maximum lengths of headers and bodies.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -22,7 +22,7 @@ class RequestReader:
         self._request: Request | None = None
         """A request whose body has not arrived in full."""
         self.has_expectation = False
-        """Whether the client waits for "100 Continue"; reset it when that is sent."""
+        """Whether the client waits for "100 Continue"; reset it after sending that."""
 
     @property
     def is_empty(self) -> bool:
@@ -31,7 +31,7 @@ class RequestReader:
 
     @property
     def is_at_body(self) -> bool:
-        """Whether the headers were read, and the body is incomplete."""
+        """Whether the headers have been read and the body is incomplete."""
         return self._request is not None
 
     @property
@@ -44,7 +44,7 @@ class RequestReader:
         self._buffer += data
 
     def clear(self) -> None:
-        """Discard what has arrived."""
+        """Discard everything that has arrived."""
         self._buffer.clear()
         self._request = None
 
@@ -52,7 +52,7 @@ class RequestReader:
         """Take the next request; None if it has not arrived in full.
 
         Raises:
-            RequestError: It has to be refused, with all that follows.
+            RequestError: The request has to be refused, and everything after it.
         """
         if self._request is None:
             self._request = self._take_head()

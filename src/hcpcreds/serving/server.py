@@ -1,9 +1,8 @@
-"""The one HTTP server of this project: asyncio, and nothing beside the standard library.
+"""The one HTTP server of this project: asyncio, and nothing but the standard library.
 
-A token endpoint has to answer 12,000 requests a second from memory, with a 99th percentile below 5 ms, while
-its neighbours are busy. Of the servers that were measured, only plain asyncio protocols did so in every run;
-aiohttp and uvicorn did on a quiet machine. A protocol of our own also needs no extra, and keeps every limit
-in one place.
+A token endpoint has to answer 12,000 requests per second from memory, with a 99th percentile below 5 ms, on a
+busy machine. Of the servers that were measured, only plain asyncio protocols did so in every run; aiohttp and
+uvicorn did only on a quiet machine. Our own protocol also needs no extra, and keeps all limits in one place.
 """
 
 import asyncio
@@ -24,10 +23,10 @@ from hcpcreds.serving.limits import Limits
 from hcpcreds.serving.messages import Request, Response
 
 BACKLOG: Final = 128
-"""Connections that the kernel keeps until they are accepted."""
+"""Number of connections that the kernel queues until they are accepted."""
 _CHECK_SECONDS: Final = 0.25
 _PAUSE_SECONDS: Final = 1.0
-"""How long no connection is accepted after a failure, such as a lack of descriptors."""
+"""Pause after a failure to accept a connection, for instance for lack of descriptors."""
 _READ: Final = ("GET", "HEAD")
 _OK: Final = Response(b"ok\n")
 _NOT_FOUND: Final = Response(b"not found\n", HTTPStatus.NOT_FOUND)
@@ -35,12 +34,12 @@ _NOT_FOUND: Final = Response(b"not found\n", HTTPStatus.NOT_FOUND)
 _log = logging.getLogger("hcpcreds.serving")
 
 Handler = Callable[[Request], Response | Awaitable[Response]]
-"""Answers a request: at once if that takes microseconds, else by a coroutine. An exception becomes a 500, and
-is logged without its text."""
+"""Answers a request: directly if that takes microseconds, otherwise with a coroutine. An exception becomes a
+500, and is logged without its text."""
 
 
 class Route(NamedTuple):
-    """What a server has at a path."""
+    """The handler of a path."""
 
     handler: Handler
     methods: tuple[str, ...] = _READ
@@ -64,7 +63,7 @@ class Server:
     ) -> None:
         self.limits = limits
         self.address = ListenAddress()
-        """Where it listens, with the port that was picked."""
+        """The address, with the port that was picked."""
         self.now = monotonic
         self._routes = {"/healthz": Route(lambda _: _OK), "/readyz": Route(self._answer_ready), **routes}
         self._certificate = certificate
@@ -74,12 +73,12 @@ class Server:
         self._connections: set[Connection] = set()
         self._date = (0, b"")
         self._is_short = False
-        """Whether the last attempt to accept failed, for lack of descriptors, say."""
+        """Whether the last attempt to accept failed, for instance for lack of descriptors."""
         self._checking: asyncio.Task[None] | None = None
         self._all_closed = asyncio.Event()
 
     def listen(self, listener: socket.socket, address: ListenAddress) -> None:
-        """Accept connections from now on."""
+        """Start accepting connections."""
         listener.setblocking(False)  # noqa: FBT003 (socket's own)
         self._listener = listener
         port = address.port if address.path else listener.getsockname()[1]
@@ -91,7 +90,7 @@ class Server:
         """Stop accepting, finish the requests in progress, and close every connection.
 
         Args:
-            seconds: How long to wait for these requests at most.
+            seconds: Longest time to wait for these requests.
         """
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
@@ -116,7 +115,7 @@ class Server:
         return self._listener is None or self._is_draining()
 
     def get_date(self) -> bytes:
-        """The `Date` header of this second, with its line end."""
+        """Return the current `Date` header, with its line break."""
         second = int(time.time())
         if second != self._date[0]:
             self._date = (second, f"Date: {formatdate(second, usegmt=True)}\r\n".encode())
@@ -134,7 +133,7 @@ class Server:
             self._all_closed.set()
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
-        """Answer a request by the route of its path."""
+        """Answer a request with the handler of its path."""
         route = self._routes.get(request.path)
         if route is None:
             return _NOT_FOUND
@@ -159,8 +158,8 @@ class Server:
     def _accept(self, listener: socket.socket) -> None:
         """Accept some of the waiting connections.
 
-        Few at a time, so that others are served meanwhile, and so that connections whose clients have gone
-        already are noticed before they fill the server.
+        Only a few at a time: other clients are served meanwhile, and connections whose clients have left are
+        noticed before they fill the server.
         """
         for _ in range(max(1, min(BACKLOG, self.limits.connections // 8))):
             try:
@@ -168,10 +167,10 @@ class Server:
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionAbortedError:
-                continue  # the client has gone already
+                continue  # the client has left already
             except OSError as error:
                 if not self._is_short:
-                    _log.warning("cannot accept connections at %s: %s", self.address, error.strerror)
+                    _log.warning("cannot accept connections on %s: %s", self.address, error.strerror)
                 self._is_short = True
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listener)
@@ -195,9 +194,9 @@ class Server:
                 ssl_handshake_timeout=None if tls is None else self.limits.header_seconds,
                 ssl_shutdown_timeout=None if tls is None else self.limits.request_seconds,
             )
-        except (OSError, asyncio.CancelledError):  # the client has gone, or does not speak TLS
+        except (OSError, asyncio.CancelledError):  # the client has left, or does not speak TLS
             self.remove(connection)
-        except Exception as error:  # noqa: BLE001 (one client must not stop the others)
+        except Exception as error:  # noqa: BLE001 (one client's failure must not affect the others)
             _log.error("a connection failed: %s", locate(error))
             self.remove(connection)
 
@@ -227,23 +226,23 @@ async def serve(  # noqa: PLR0913 (all keywords)
     find_unready: Callable[[], Sequence[str]] = list,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Server]:
-    """Serve HTTP/1.1 on this event loop until the context is left; requests in progress then finish first.
+    """Serve HTTP/1.1 on this event loop until the context exits, which waits for requests in progress.
 
     Args:
-        address: Where to listen.
-        routes: Handlers by path, matched as a whole. `/healthz` and `/readyz` are there already.
-        certificate: Serve HTTPS with it instead of HTTP.
+        address: The listen address.
+        routes: Handlers by their full path. `/healthz` and `/readyz` are built in.
+        certificate: Serve HTTPS with this certificate instead of HTTP.
         limits: The limits of connections, requests and times.
-        is_draining: Whether the process is about to end. `/readyz` fails then, and each connection closes
-            after its response, so that clients have gone elsewhere before the server ends.
-        find_unready: Lists the reasons why requests cannot be served for now; empty when they can.
+        is_draining: Whether the process is about to end. Then `/readyz` fails, and each connection closes
+            after its response, so that clients move elsewhere before the server ends.
+        find_unready: Lists the reasons why requests cannot be served at the moment; empty if they can.
         monotonic: Clock of the limits, in seconds.
 
     Yields:
         The server.
 
     Raises:
-        InputError: Nothing can listen at the address.
+        InputError: The server cannot listen on the address.
     """
     listener = await asyncio.to_thread(open_listener, address, backlog=BACKLOG)
     server = Server(
