@@ -28,7 +28,7 @@ def test_page_describes_each_name():
 def read_first_sentence(found):
     """Read the first sentence of a docstring."""
     paragraph = " ".join((found.__doc__ or "").split("\n\n", 1)[0].split())
-    return re.match(r".*?\.(?= |$)|.*", paragraph)[0]
+    return re.split(r"(?<=\.) ", paragraph, maxsplit=1)[0]
 
 
 @pytest.mark.parametrize("module", MODULES)
