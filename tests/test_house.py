@@ -1,4 +1,4 @@
-"""What holds for the code as a whole: how large a part may be, and how comments are written."""
+"""What holds for the code as a whole: its layout, the size of its parts, the style of its comments."""
 
 import ast
 import re
@@ -44,3 +44,10 @@ def test_suppressed_warnings_have_a_reason_in_parentheses():
 
 def test_code_in_comments_stands_in_single_backticks():
     assert find(DOUBLE_BACKTICKS) == {}
+
+
+def test_contributing_describes_every_package():
+    described = re.findall(r"`(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text())
+    packages = [path.parent.name for path in (ROOT / "src/hcpcreds").glob("*/__init__.py")]
+
+    assert sorted(set(packages) - set(described)) == []
