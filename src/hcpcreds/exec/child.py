@@ -54,7 +54,12 @@ class Child:
         except OSError as error:
             raise CannotStartError(command[0], error) from None
         # Nobody else waits for it, so the number cannot be another process's yet.
-        self._descriptor = os.pidfd_open(self.pid)
+        try:
+            self._descriptor = os.pidfd_open(self.pid)
+        except OSError as error:  # no descriptor is left, or the kernel is older than 5.3
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise CannotStartError(command[0], error) from None
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self._loop.add_reader(self._descriptor, self.poll)
