@@ -1,4 +1,4 @@
-"""What would not work in manifests, found before they are applied. docs/checks explains every code."""
+"""Finds mistakes in manifests before they are applied. docs/checks explains every code."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,21 +30,21 @@ __all__ = [
 
 
 def check(documents: Iterable[Document | Mapping[str, Any]]) -> list[Finding]:
-    """Find what would not work, in all documents together.
+    """Find the mistakes in a set of documents.
 
-    What is not among the documents is not called missing, unless they show that it should be there: an
-    unknown SecretProviderClass is found among others of its kind, a component without its credential beside
-    the HostedCluster or the SecretProviderClass that it belongs to. What another manifest of the same
-    workload supplies is not missing either. Placeholders are not checked.
+    An object counts as missing only if the documents show that it should be among them: a SecretProviderClass
+    if there are others of its kind, a component's credential if there is the HostedCluster or the
+    SecretProviderClass that it belongs to. Nothing is missing if another manifest of the same workload
+    supplies it. Placeholders are not checked.
 
     Args:
         documents: Objects in the Kubernetes API's JSON shape, as they are or (with file and line) as
             `read_documents` gives them: workloads, SecretProviderClasses, Secrets and ConfigMaps with a cloud
             config, HostedClusters, AzureClusterIdentities, CSIDrivers, Lists of them; and cloud configs, Helm
-            values and AKS clusters. Anything else is passed over.
+            values and AKS clusters. Anything else is ignored.
 
     Returns:
-        The findings, in the order of files' names and lines; none twice.
+        The findings without duplicates, sorted by file name and line.
     """
     subjects = sort_documents(
         document if isinstance(document, Document) else Document(document) for document in documents

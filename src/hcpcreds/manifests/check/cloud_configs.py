@@ -1,6 +1,6 @@
 """HC4xx: cloud configs.
 
-Sources: kubernetes-sigs/cloud-provider-azure, pkg/azclient (the order in which it takes credentials);
+Sources: kubernetes-sigs/cloud-provider-azure, pkg/azclient (the order in which it tries credentials);
 openshift/hypershift, control-plane-operator/.../cloud_controller_manager/azure/config.go.
 """
 
@@ -37,7 +37,7 @@ _SHADOWS: Final = (
     "aadClientSecret",
     "aadClientCertPath",
 )
-"""In the order in which cloud-provider-azure looks for a credential, all before the path."""
+"""In the order in which cloud-provider-azure looks for a credential; it tries all of them before the path."""
 _KMS_SHADOWS: Final = ("useWorkloadIdentityExtension",)
 _BOOLEANS: Final = (
     "useWorkloadIdentityExtension",
@@ -51,7 +51,7 @@ _BOOLEANS: Final = (
 
 
 def check_cloud_configs(subjects: Subjects) -> Iterator[Finding]:
-    """Check every cloud config, and whether who reads it finds the file that it names."""
+    """Check every cloud config, and whether its readers have the file that it names."""
     for config in subjects.configs:
         if config.problem:
             yield report("HC401", config.node, config.problem, config.fix)
@@ -186,7 +186,7 @@ def _check_has_credential(config: CloudConfig) -> Iterator[Finding]:
 
 
 def _find_readers(holder: Named, subjects: Subjects) -> Iterator[tuple[Pod, Container]]:
-    """The containers that mount a cloud config. In a workload of the table, those that call Azure."""
+    """List the containers that mount a cloud config; in a known workload, only those that call Azure."""
     source = (holder.kind, holder.name)
     for pod in subjects.readers.get(source, ()):
         if not is_same(pod.namespace, holder.namespace):

@@ -1,4 +1,4 @@
-"""HC6xx: AzureClusterIdentities, by which cluster-api-provider-azure finds its credential.
+"""HC6xx: AzureClusterIdentities, in which cluster-api-provider-azure finds its credential.
 
 Sources: openshift/hypershift, hypershift-operator/.../platform/azure/azure.go;
 kubernetes-sigs/cluster-api-provider-azure, its CRD, internal/webhooks and azure/scope/identity.go.
@@ -36,7 +36,7 @@ _MOUNT: Final = next(pod.mount for pod in _CLUSTER_API.pods if pod.mount is not 
 
 
 def check_cluster_identities(subjects: Subjects) -> Iterator[Finding]:
-    """Check every AzureClusterIdentity: what the API refuses of any, and the rest of HyperShift's."""
+    """Check AzureClusterIdentities: all for values that the API refuses, HyperShift's for everything else."""
     for item in subjects.cluster_identities:
         spec = item.node["spec"]
         yield from _check_required(spec)
@@ -83,7 +83,7 @@ def _check_required(spec: Node) -> Iterator[Finding]:
 
 
 def _check_namespaces(item: Named) -> Iterator[Finding]:
-    """Cluster API lets a cluster use the identity only from an allowed namespace."""
+    """Check the allowed namespaces: Cluster API lets only the clusters in them use the identity."""
     allowed = item.node.at("spec", "allowedNamespaces")
     names = [name.text for name in allowed["list"].items()]
     is_open = (
@@ -154,7 +154,7 @@ def _check_path(item: Named, subjects: Subjects) -> Iterator[Finding]:
 
 
 def _check_cloud(item: Named, cluster: HostedCluster | None) -> Iterator[Finding]:
-    """Cluster API compares without regard to case, and takes what it does not know for the public cloud."""
+    """Check the cloud: Cluster API ignores case, and treats an unknown one as the public cloud."""
     cloud = item.node.at("spec", "userAssignedIdentityCredentialsCloudType")
     known = CLOUD_TYPES.get(cluster.cloud.strip().lower()) if cluster else None
     expected = (known,) if known else tuple(CLOUD_TYPES.values())

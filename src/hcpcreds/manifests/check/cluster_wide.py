@@ -1,4 +1,4 @@
-"""HC5xx: hosted clusters, objects that contradict each other, and how the driver is set up.
+"""HC5xx: hosted clusters, objects that contradict each other, and the setup of the driver.
 
 Sources: kubernetes-sigs/secrets-store-csi-driver v1.6 (cmd/secrets-store-csi-driver/main.go, its chart,
 docs/book/src/topics/secret-auto-rotation.md); Microsoft's AKS documentation for the add-on.
@@ -42,7 +42,7 @@ _DRIVER_BOOLEANS: Final = frozenset(
 )
 _CHART_KEYS: Final = ("enableSecretRotation", "rotationPollInterval", "filteredWatchSecret", "syncSecret")
 _ENOUGH_CHART_KEYS: Final = 2
-"""One alone could be another chart's."""
+"""One of these keys alone could belong to another chart."""
 _SUBCHART: Final = "secrets-store-csi-driver"
 _DURATION: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|µs|ms|s|m|h))+")
 _PART: Final = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)")
@@ -53,7 +53,7 @@ _UNIQUE: Final = frozenset({"SecretProviderClass", "AzureClusterIdentity", *KIND
 
 
 def check_cluster_wide(subjects: Subjects) -> Iterator[Finding]:
-    """Check hosted clusters, names that are there twice, and the driver's own manifests and values."""
+    """Check hosted clusters, duplicate names, and the driver's own manifests and values."""
     yield from _check_hosted_clusters(subjects)
     yield from _check_shared_secrets(subjects)
     yield from _check_duplicates(subjects)
@@ -81,7 +81,7 @@ def _check_hosted_clusters(subjects: Subjects) -> Iterator[Finding]:
 
 
 def _check_shared_secrets(subjects: Subjects) -> Iterator[Finding]:
-    """Each identity has its own certificate, so a secret serves only one."""
+    """Check that no two identities share a secret: each has its own certificate."""
     for cluster, node in subjects.clusters:
         seen: dict[str, str] = {}
         for component in COMPONENTS:
@@ -127,8 +127,8 @@ def _check_duplicates(subjects: Subjects) -> Iterator[Finding]:
 def _are_together(first: Named, item: Named, subjects: Subjects) -> bool:
     """Whether two objects of one name are likely to be applied together.
 
-    What is in different directories is often for different clusters. Two files that share more than one name
-    stand for each other, as two renderings of one template do.
+    Different directories are often for different clusters. Two files that share more than one name are
+    alternatives, such as two renderings of a template.
     """
     file, other = first.node.document.file, item.node.document.file
     if file == other:
@@ -197,7 +197,7 @@ def _check_csi_driver(spec: Node) -> Iterator[Finding]:
 
 
 def find_helm_values(node: Node) -> Iterator[Node]:
-    """Find the values of the driver's chart, or those of a chart that holds it."""
+    """Find the values of the driver's chart, or of a chart that contains it."""
     if isinstance(node[_SUBCHART].value, dict):
         node = node[_SUBCHART]
     elif node["kind"].is_set or sum(node[key].value is not None for key in _CHART_KEYS) < _ENOUGH_CHART_KEYS:
@@ -214,7 +214,7 @@ def _check_helm_values(found: list[Node]) -> Iterator[Finding]:
     is_on = any(_is_on(values["enableSecretRotation"]) for values in found)
     for values in found:
         rotation, interval = values["enableSecretRotation"], values["rotationPollInterval"]
-        # Values are often given in layers: what one of them leaves open, another one says.
+        # Values often come in layers: a value that one layer leaves out may be in another.
         is_off = not _is_on(rotation) and not is_placeholder(rotation.plain)
         if is_off and (rotation.value is not None or not is_on):
             yield _report_off(rotation, "enableSecretRotation is not true", "enableSecretRotation: true")

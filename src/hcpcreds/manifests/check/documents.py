@@ -1,4 +1,4 @@
-"""HC7xx: documents that cannot be read, or not yet.
+"""HC7xx: documents that cannot be read, or still contain placeholders.
 
 Sources: k8s.io/apimachinery, pkg/util/yaml/decoder.go; sigs.k8s.io/yaml; go.yaml.in/yaml/v2.
 """
@@ -12,7 +12,7 @@ from hcpcreds.manifests.check.subjects import Subjects
 
 
 def check_documents(subjects: Subjects) -> Iterator[Finding]:
-    """Check that every document could be read."""
+    """Report the documents that could not be read."""
     templates = list(subjects.templates)
     for document in subjects.unreadable:
         node = Node(document, (), None)

@@ -42,7 +42,7 @@ _BARE_NAME: Final = {
         for variable in pod.env
     )
 }
-"""Containers that join the name to a directory of their own."""
+"""Containers that append the name to a directory of their own."""
 _CLASS_VARIABLES: Final = {
     variable.name: component
     for component in COMPONENTS
@@ -51,14 +51,14 @@ _CLASS_VARIABLES: Final = {
     if variable.value == component.secret_provider_class
 }
 _FEDERATED: Final = "AZURE_FEDERATED_TOKEN_FILE"
-"""With it a program logs in by an assertion, and the variable of a credential file is empty on purpose."""
+"""With it, a program logs in with an assertion, and the credential file's variable is empty on purpose."""
 KNOWN_VARIABLES: Final = frozenset(
     {*_PATHS, *_CLASS_VARIABLES, MANAGED_SERVICE, ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}
 )
 
 
 def check_environment(subjects: Subjects) -> Iterator[Finding]:
-    """Check what every container's environment says of credentials."""
+    """Check the environment variables of every container that concern credentials."""
     for pod in subjects.pods:
         for container in pod.containers:
             values: dict[str, str] = {}
@@ -214,7 +214,7 @@ def _check_needed(container: Container, pod: Pod, subjects: Subjects) -> Iterato
     for component, row in pod.rows:
         if container.name not in row.containers:
             continue
-        # A container that is not in the table is one that somebody chose, with hcpcreds inject --container.
+        # A container that is not in the table was chosen by the user, with hcpcreds inject --container.
         chosen = [other for other in pod.containers if other.name not in row.containers and not other.is_init]
         twins = [twin for _, twin in subjects.find_twins(pod, container)]
         names = {variable["name"].text for item in (container, *chosen, *twins) for variable in item.env}
@@ -230,7 +230,7 @@ def _check_needed(container: Container, pod: Pod, subjects: Subjects) -> Iterato
 
 
 def _list_needed(component: Component, row: PodRow, pod: Pod, subjects: Subjects) -> list[Variable]:
-    """The variables that a pod cannot do without, by the kind of the component's identity."""
+    """List the variables that a pod needs, which depend on the kind of the component's identity."""
     cluster = subjects.find_cluster(pod.namespace)
     if cluster is not None and component.get_workload_identity(cluster) is not None:
         return list(row.token.env) if row.token else []

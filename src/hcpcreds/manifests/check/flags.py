@@ -9,7 +9,7 @@ from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check.subjects import Container
 
 TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-"""Texts that strconv.ParseBool takes for true."""
+"""The texts that strconv.ParseBool reads as true."""
 FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _SHELLS: Final = frozenset({"sh", "bash", "ash", "dash"})
 _LONGEST_DASH: Final = 2
@@ -25,7 +25,7 @@ class Flag(NamedTuple):
 
     @override
     def __repr__(self) -> str:
-        return f"Flag({self.node.json_path})"  # another program's flag may hold a password
+        return f"Flag({self.node.json_path})"  # another program's flag may contain a password
 
 
 def read_flags(
@@ -35,12 +35,12 @@ def read_flags(
 
     Args:
         container: The container.
-        booleans: Flags that take a value only after `=`. Of flags that are not known, one that another flag
-            follows is taken for such a one.
+        booleans: Flags that take a value only after `=`. An unknown flag counts as
+            one of them if another flag follows it.
         is_interspersed: Whether flags may follow other arguments, as `pflag` allows and `flag` does not.
 
     Returns:
-        None when a shell makes the command line, for what it makes of it is not known.
+        None if a shell builds the command line, because its result is not known.
     """
     if posixpath.basename(container.node["command"][0].text) in _SHELLS:
         return None

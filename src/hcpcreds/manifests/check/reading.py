@@ -49,12 +49,14 @@ def read_pod(item: Named, template: tuple[str, ...]) -> Pod:
 
 
 def read_cluster(item: Named, subjects: Subjects) -> None:
-    """Read a hosted cluster on Azure; one that cannot be used, or that is a template, is noted."""
+    """Read a hosted cluster on Azure; note one that is unusable or a template."""
     value = item.node.value
     platform = item.node.at("spec", "platform")
     if platform["type"].text != "Azure" or not isinstance(platform["azure"].value, dict):
         return
-    if not item.node.at("spec", "infraID").is_set:  # HyperShift sets it, so a folder of manifests lacks it
+    if not item.node.at(
+        "spec", "infraID"
+    ).is_set:  # HyperShift sets it, so it is missing from a directory of manifests
         value = {**value, "spec": {**value["spec"], "infraID": "not-set"}}
     metadata = value.get("metadata")
     if not item.namespace and isinstance(metadata, dict):  # kubectl fills it in
@@ -69,7 +71,7 @@ def read_cluster(item: Named, subjects: Subjects) -> None:
 
 
 def read_configs(item: Named) -> Iterator[CloudConfig]:
-    """Read the cloud configs in a Secret or ConfigMap; what stringData says wins over data."""
+    """Read the cloud configs in a Secret or ConfigMap; stringData takes precedence over data."""
     texts = {key: node for section in ("data", "stringData") for key, node in item.node[section].fields()}
     is_ours = item.name in COMPONENT_BY_CONFIG
     for key, node in texts.items():

@@ -1,4 +1,4 @@
-"""The table of findings: each code, how bad it is, and what it says. docs/checks has a page for each."""
+"""The table of findings: code, severity and title. docs/checks has a page for each."""
 
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -123,7 +123,7 @@ def read_page(code: str) -> str:
 
     Raises:
         KeyError: There is no such code.
-        FileNotFoundError: The pages have been left out of this installation.
+        FileNotFoundError: This installation does not contain the pages.
     """
     RULES[code]
     shipped, checkout = Path(__file__).with_name("pages"), Path(__file__).parents[4] / "docs" / "checks"
@@ -131,7 +131,7 @@ def read_page(code: str) -> str:
 
 
 class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
-    """Something that would not work. Findings sort by their place.
+    """A mistake in a manifest. Findings sort by their place.
 
     No finding repeats a value that could be a secret.
     """
@@ -145,24 +145,24 @@ class Finding(msgspec.Struct, frozen=True, order=True, kw_only=True):
     """Stable, such as `HC101`; a key of `RULES`."""
     severity: Severity
     reason: str
-    """What is wrong here."""
+    """The problem."""
     fix: str
-    """What to do about it."""
+    """The fix."""
 
 
 _LONGEST_TEXT: Final = 1000
-"""Characters of a finding's text that are shown."""
+"""Longest text of a finding that is shown, in characters."""
 
 
 def report(code: str, node: Node, reason: str, fix: str, *, file: str = "") -> Finding:
-    """Build a finding about what stands at a node.
+    """Build a finding about a node.
 
     Args:
         code: A key of `RULES`.
-        node: What is wrong.
-        reason: What is wrong with it; what stands in a manifest is masked in it where it looks like a secret.
-        fix: What to do about it.
-        file: The name of another file that stands in the reason, which is not masked.
+        node: The node with the problem.
+        reason: The problem. Parts that look like a secret are masked.
+        fix: The fix.
+        file: The name of another file that the reason contains; it is not masked.
     """
     parts = reason.split(file) if file else [reason]
     return Finding(
@@ -177,6 +177,6 @@ def report(code: str, node: Node, reason: str, fix: str, *, file: str = "") -> F
 
 
 def _make_safe(part: str) -> str:
-    """Make a part of a text safe, and keep the blanks at its ends."""
+    """Make a part of a text safe, but keep the blanks at its ends."""
     start, end = part[: len(part) - len(part.lstrip())], part[len(part.rstrip()) :]
     return start + make_safe(part, limit=_LONGEST_TEXT) + end if part.strip() else part

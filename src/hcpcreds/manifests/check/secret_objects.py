@@ -1,4 +1,4 @@
-"""HC321 to HC323: the Secrets that the driver makes of mounted files (`secretObjects`).
+"""HC321 to HC323: the Secrets that the driver creates from mounted files (`secretObjects`).
 
 Sources: kubernetes-sigs/secrets-store-csi-driver, pkg/util/secretutil/secret.go and
 controllers/secretproviderclasspodstatus_controller.go.
@@ -23,11 +23,11 @@ _REQUIRED_KEYS: Final = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
 }
-"""Without which the API server refuses a Secret of the type."""
+"""The keys without which the API server refuses a Secret of the type."""
 
 
 def check_secret_objects(item: Named, subjects: Subjects) -> Iterator[Finding]:
-    """Check the Secrets that the driver is to make for a SecretProviderClass."""
+    """Check the Secrets that the driver creates for a SecretProviderClass."""
     files = subjects.find_files(item.name, item.namespace)
     for secret in item.node.at("spec", "secretObjects").items():
         yield from _check_secret(secret)
@@ -109,15 +109,15 @@ def _check_entry(entry: Node, secret: Node, files: frozenset[str]) -> Iterator[F
 
 
 def is_written(file: str, files: frozenset[str]) -> bool:
-    """Whether a file may be among those that are mounted.
+    """Return whether a file may be among the mounted ones.
 
-    With its flag `--write-cert-and-key-in-separate-files` the provider writes two more for a certificate.
+    With `--write-cert-and-key-in-separate-files`, the provider writes two more files per certificate.
     """
     return file in files or (file.endswith((".crt", ".key")) and file[: -len(".crt")] in files)
 
 
 def _check_is_made(secret: Node, item: Named, subjects: Subjects) -> Iterator[Finding]:
-    """The driver makes the Secret when a pod mounts the SecretProviderClass, and not before."""
+    """Check that a pod mounts the SecretProviderClass: only then does the driver create the Secret."""
     name = secret["secretName"].text.strip()
     readers = subjects.secret_readers.get(name, {}).items()
     reader = next((pod for namespace, pod in readers if is_same(namespace, item.namespace)), None)
@@ -135,7 +135,7 @@ def _check_is_made(secret: Node, item: Named, subjects: Subjects) -> Iterator[Fi
 
 
 def find_read_secrets(pod: Pod) -> set[str]:
-    """The names of the Secrets that a pod reads, in its variables and its volumes."""
+    """List the Secrets that a pod reads, in variables and volumes."""
     names = {volume.at("secret", "secretName").text for volume in pod.volumes}
     for volume in pod.volumes:
         names |= {source.at("secret", "name").text for source in volume.at("projected", "sources").items()}

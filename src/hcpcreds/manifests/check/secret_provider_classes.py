@@ -26,7 +26,7 @@ _LIKENESS: Final = 0.7
 
 
 def check_secret_provider_classes(subjects: Subjects) -> Iterator[Finding]:
-    """Check every SecretProviderClass of the Azure provider, and those that should be of it."""
+    """Check every SecretProviderClass that uses, or should use, the Azure provider."""
     yield from check_token_requests(subjects)
     for item in subjects.classes:
         spec = item.node["spec"]

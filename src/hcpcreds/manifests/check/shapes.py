@@ -1,4 +1,4 @@
-"""HC116 and HC117: what a pod that has to do with credentials holds, in the types that the API takes.
+"""HC116 and HC117: the types of the values in a pod that may use a credential.
 
 Sources: Kubernetes' API (core/v1); kubernetes-sigs/secrets-store-csi-driver, pkg/secrets-store/nodeserver.go
 (the volume's attributes are copied over the parameters).
@@ -28,7 +28,7 @@ _TEXTS: Final = {
 
 
 def check_shapes(subjects: Subjects) -> Iterator[Finding]:
-    """Check the types of what the other checks read, and what a pod says over its SecretProviderClass."""
+    """Check the types of the values that other checks read, and the attributes of credential volumes."""
     for pod in subjects.pods:
         if _has_credentials(pod):
             for key in _LISTS:
@@ -77,7 +77,7 @@ def _report(node: Node, expected: str) -> Finding:
 
 
 def _describe(value: object) -> str:
-    """Say what kind of value it is; the value itself may be a secret."""
+    """Describe a value by its type; the value itself may be a secret."""
     if value is None:
         return "null"
     if isinstance(value, PlainScalar):

@@ -40,13 +40,13 @@ _MADE_KINDS: Final = frozenset({"Pod", "ReplicaSet", "ReplicationController", "J
 _TELLING: Final = re.compile(
     r"azure|aro_|managed_|/certs|credential|creds|backup|kms|secrets-store|secretprovider", re.IGNORECASE
 )
-"""In names, paths and arguments of pods that may use a credential."""
+"""Texts in the names, paths and arguments of pods that may use a credential."""
 
 
 def sort_documents(documents: Iterable[Document]) -> Subjects:
     """Sort documents; a List by its items.
 
-    Objects that no check needs are not kept, so that a stream may be larger than memory.
+    Objects that no check needs are dropped, so that a stream may be larger than memory.
     """
     subjects = Subjects()
     unlikely = UnlikelyPods()
@@ -97,7 +97,7 @@ def _is_known(node: Node) -> bool:
 def _choose_made(
     made: list[tuple[Named, tuple[str, ...]]], workloads: set[tuple[str, str, str]]
 ) -> Iterator[tuple[Named, tuple[str, ...]]]:
-    """Choose one of the live objects of each owner that is not among the documents."""
+    """Choose one live object of each owner that is not among the documents."""
     for item, template in made:
         kind, name = find_controller(item.node.value) or ("", "")
         owner = (kind, name, item.namespace)
@@ -122,7 +122,7 @@ def _expand(documents: Iterable[Document], subjects: Subjects) -> Iterator[Node]
 
 
 def _keep(item: Named, subjects: Subjects) -> None:
-    """Keep an object that is not a workload where its kind has it."""
+    """Keep an object that is not a workload, if a check needs its kind."""
     node = item.node
     if item.kind in _UNIQUE_KINDS or item.name in COMPONENT_BY_CONFIG:
         subjects.named.append(item)

@@ -1,4 +1,4 @@
-"""Keys that are nearly the ones that a program reads."""
+"""Misspelled keys."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -8,14 +8,14 @@ from hcpcreds.kubernetes.nodes import Node
 
 _LIKENESS: Final = 0.85
 _GREAT_LIKENESS: Final = 0.9
-"""Where it is not known which other keys a program reads."""
+"""The same, if the other keys that the program reads are not known."""
 
 
 def find_misspelt(mapping: Node, known: Iterable[str]) -> Iterator[tuple[str, Node, str]]:
-    """Find the keys that no program reads, but that nearly are ones that a program does.
+    """Find misspelled keys: no program reads them, but they are similar to a key that a program reads.
 
     Yields:
-        Such a key, its value, and the key that was meant: one that is not in the mapping.
+        The misspelled key, its value, and the intended key, which is not in the mapping.
     """
     known = frozenset(known)
     left = {key.lower(): key for key in known if mapping[key].value is None}
@@ -28,11 +28,11 @@ def find_misspelt(mapping: Node, known: Iterable[str]) -> Iterator[tuple[str, No
 
 
 def describe_misspelt(keys: Iterable[str], meant: str) -> str:
-    """Say which key was written where another one was meant; empty when none is like it.
+    """Name the key that is probably a misspelling of a missing one; empty if none is similar.
 
     Args:
-        keys: The keys that are there, without those that a program is known to read.
-        meant: The key that is missing.
+        keys: The existing keys, without those that a program is known to read.
+        meant: The missing key.
     """
     unknown = {key.lower(): key for key in keys if key != meant}
     found = difflib.get_close_matches(meant.lower(), unknown, n=1, cutoff=_GREAT_LIKENESS)
