@@ -1,6 +1,6 @@
-"""Cloud configs: the files from which Azure's cloud provider and its CSI drivers learn their credential.
+"""Cloud configs: the files in which Azure's cloud provider and its CSI drivers find their credential.
 
-Rendered to the byte as HyperShift's Go code marshals them. Source: openshift/hypershift,
+Rendered exactly as HyperShift's Go code marshals them, to the byte. Source: openshift/hypershift,
 control-plane-operator/.../cloud_controller_manager/azure/config.go, .../storage/azure.go, and
 hypershift-operator/.../platform/azure/azure.go for the KMS form.
 """
@@ -24,7 +24,7 @@ _GO_ESCAPES: Final = tuple((character, f"\\u{ord(character):04x}") for character
 
 
 class _CloudConfig(msgspec.Struct, kw_only=True, rename="camel"):
-    """cloud-provider-azure's settings: every key is always there, in this order, but for the last three."""
+    """cloud-provider-azure's settings: all keys are always present, in this order, except the last three."""
 
     cloud: str
     tenant_id: str
@@ -94,14 +94,14 @@ def render_cloud_config(cluster: HostedCluster, content: Content, identity: Iden
 
     Args:
         cluster: The hosted cluster.
-        content: Which of the cloud configs.
+        content: The kind of cloud config.
         identity: The component's identity in that cluster.
 
     Raises:
         KeyError: The content is not a cloud config.
     """
     text = msgspec.json.format(msgspec.json.encode(_CONFIGS[content](cluster, identity)), indent=2).decode()
-    # Looking for each is ten times as fast as replacing each, and nearly no config has one.
+    # Searching first is ten times as fast as replacing, and hardly any config contains one of them.
     if text.isascii() and "<" not in text and ">" not in text and "&" not in text:
         return text
     for character, escape in _GO_ESCAPES:
@@ -151,7 +151,7 @@ def _build_kms_config(cluster: HostedCluster, identity: Identity) -> _KmsConfig:
         load_balancer_name=cluster.infra_id,
     )
     if isinstance(identity, WorkloadIdentity):
-        config.use_workload_identity_extension = True  # the rest stands in the plugin's environment
+        config.use_workload_identity_extension = True  # the rest is in the plugin's environment
     else:
         config.aad_msi_data_plane_identity_path = _find_path(identity)
     return config

@@ -1,4 +1,4 @@
-"""The AzureClusterIdentity: how cluster-api-provider-azure learns which credential to use.
+"""The AzureClusterIdentity, in which cluster-api-provider-azure finds its credential.
 
 Source: openshift/hypershift, hypershift-operator/.../platform/azure/azure.go.
 """
@@ -25,11 +25,11 @@ def build_azure_cluster_identity(
 
     Args:
         cluster: The hosted cluster.
-        identity: The one that makes machines.
-        metadata: Of the object; its namespace is the one that may use it.
+        identity: The identity that creates machines.
+        metadata: The object's metadata; only its namespace may use the identity.
 
     Raises:
-        InputError: The identity is a managed one, and cluster-api-provider-azure does not know the cloud.
+        InputError: cluster-api-provider-azure does not support managed identities in this cloud.
     """
     return {
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",

@@ -14,7 +14,7 @@ from hcpcreds.kubernetes.objects import Secret
 from hcpcreds.manifests.metadata import build_labels
 
 _PLACEHOLDER: Final = "fakeClientID"
-"""HyperShift's own. The ingress operator insists on a client id, and then uses its mounted credential."""
+"""HyperShift's placeholder. The ingress operator requires a client id, but uses its mounted credential."""
 
 
 def build_credentials(cluster: HostedCluster, identity: ManagedIdentity | WorkloadIdentity) -> dict[str, str]:
@@ -22,7 +22,7 @@ def build_credentials(cluster: HostedCluster, identity: ManagedIdentity | Worklo
 
     Args:
         cluster: The hosted cluster.
-        identity: That of the Secret's reader. A managed identity's credential is mounted, and not named here.
+        identity: The identity of the Secret's reader. A managed identity is not named here: it is mounted.
     """
     if isinstance(identity, WorkloadIdentity):
         return _encode(cluster, identity.client_id, token_file=TOKEN_FILE)
@@ -32,10 +32,10 @@ def build_credentials(cluster: HostedCluster, identity: ManagedIdentity | Worklo
 def build_guest_secrets(cluster: HostedCluster) -> dict[str, Secret]:
     """Build the Secrets in the guest cluster that name the identities to use there.
 
-    They depend on the cluster's capabilities alone, and not on the identities of its control plane.
+    They depend only on the cluster's capabilities, not on the identities of its control plane.
 
     Returns:
-        The component's name → its Secret.
+        The Secrets by the names of their components.
     """
     return {
         component.name: {

@@ -14,7 +14,7 @@ def build_metadata(name: str, cluster: HostedCluster, *, component: str, namespa
         name: The object's name.
         cluster: The hosted cluster that it belongs to.
         component: Name of the component that needs it.
-        namespace: Where to put it instead of the control plane's namespace.
+        namespace: The object's namespace instead of the control plane's.
 
     Raises:
         InputError: The namespace is not a name that Kubernetes takes.

@@ -1,7 +1,7 @@
 """The permission with which the control-plane-operator manages the SecretProviderClasses of managed Azure.
 
 Source: openshift/hypershift, control-plane-operator/.../v2/controlplaneoperator/role.go. HyperShift adds the
-rule to the operator's own Role; this is another Role, so that applying it takes nothing from that one.
+rule to the operator's own Role; this is a separate Role, so that applying it does not remove other rules.
 """
 
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""A hosted cluster, rendered to every object that its credentials need."""
+"""Renders all objects that the credentials of a hosted cluster need."""
 
 from collections.abc import Collection
 from typing import Any, Final
@@ -32,7 +32,7 @@ COMPONENT_CHOICES: Final = tuple(
         ]
     )
 )
-"""Names that select a part of the objects: components, and workloads for all that their pods get."""
+"""Names that select objects: of components, and of workloads for everything that their pods get."""
 
 
 def render(  # noqa: PLR0913 (each by its name)
@@ -48,11 +48,11 @@ def render(  # noqa: PLR0913 (each by its name)
 
     Args:
         cluster: The hosted cluster.
-        key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault; needed when there
+        key_vault_user_client_id: Client id (a UUID) of the identity that reads the vault; needed if there
             are SecretProviderClasses among the objects.
         namespace: Where to put the objects instead of the control plane's namespace.
-        components: Only the objects that these need, of `COMPONENT_CHOICES`: a component, or a workload for
-            every component whose credential its pods get. Where both have the same name, the component.
+        components: Only the objects that these `COMPONENT_CHOICES` need: a component, or a workload for
+            every component whose credential its pods get. A name of both means the component.
         kinds: Only objects of these `KINDS`.
         vault_access: How the CSI driver's provider logs in to the vault.
 
@@ -109,7 +109,7 @@ def render(  # noqa: PLR0913 (each by its name)
 def render_guest(cluster: HostedCluster, *, components: Collection[str] = ()) -> list[dict[str, Any]]:
     """Build the Secrets in the guest cluster that name the identities its operators and drivers use.
 
-    HyperShift's hosted-cluster-config-operator writes them. They hold no secret value.
+    HyperShift's hosted-cluster-config-operator writes them. They contain no secret value.
 
     Args:
         cluster: The hosted cluster.
@@ -131,7 +131,7 @@ def render_guest(cluster: HostedCluster, *, components: Collection[str] = ()) ->
 def build_object(
     cluster: HostedCluster, component: Component, item: ExtraObject, *, namespace: str | None = None
 ) -> Secret | ConfigMap | AzureClusterIdentity:
-    """Build an object that a component needs beside its SecretProviderClass.
+    """Build an object that a component needs in addition to its SecretProviderClass.
 
     Args:
         cluster: The hosted cluster.

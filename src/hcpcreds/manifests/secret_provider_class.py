@@ -1,4 +1,4 @@
-"""SecretProviderClasses: which credential file the Secrets Store CSI driver mounts from the vault.
+"""SecretProviderClasses, with which the Secrets Store CSI driver mounts credential files from the vault.
 
 Source: openshift/hypershift, support/secretproviderclass; Azure/secrets-store-csi-driver-provider-azure v1.8,
 pkg/provider and its pages on identity access modes.
@@ -18,7 +18,7 @@ from hcpcreds.manifests.metadata import build_metadata
 from hcpcreds.text import show_id
 
 VaultAccess = Literal["vm-identity", "workload-identity", "identity-binding"]
-"""How the provider logs in to the vault: as an identity assigned to the node, as is HyperShift's way; as a
+"""How the provider logs in to the vault: as an identity assigned to the node, as in HyperShift; as a
 workload identity that trusts each pod's service account; or through an identity binding of AKS."""
 VAULT_ACCESS_MODES: Final[tuple[VaultAccess, ...]] = get_args(VaultAccess)
 
@@ -42,8 +42,8 @@ def build_secret_provider_class(
 
     Raises:
         InputError: The cluster has no managed identity for the component, or no vault that holds its
-            credential; or a name, an encoding or the client id is outside its alphabet: the text of
-            `objects` quotes nothing, so nothing else may get in.
+            credential; or a name, an encoding or the client id is outside its alphabet: the
+            values in `objects` are not quoted, so no other character may occur.
     """
     identity = component.get_identity(cluster)
     if identity is None:
@@ -101,12 +101,12 @@ def render_objects(identity: ManagedIdentity) -> str:
     )
 
 
-@lru_cache(maxsize=1)  # one id goes into all nine objects, and into those of every cluster
+@lru_cache(maxsize=1)  # the same id goes into all nine objects of every cluster
 def check_key_vault_user(client_id: str) -> None:
     """Check the client id of the identity that reads the vault.
 
     Raises:
-        InputError: It is not a UUID. An empty one would make the driver take the node's own identity.
+        InputError: It is not a UUID. With an empty one, the driver would use the node's own identity.
     """
     if not UUID.pattern.fullmatch(client_id):
         problem = f"got {show_id(client_id)}, expected a UUID" if client_id else "not set, expected a UUID"

@@ -20,7 +20,7 @@ from hcpcreds.kubernetes.objects import EmptyDirVolumeSource, EnvVar, Volume, Vo
 
 
 class ContainerAdditions(msgspec.Struct):
-    """The mounts and variables that one container gets."""
+    """The additional mounts and variables of a container."""
 
     volume_mounts: list[VolumeMount] = []
     env: list[EnvVar] = []
@@ -42,15 +42,15 @@ def build_pod_additions(
 ) -> PodAdditions:
     """Build the additions with which the program of a control plane's workload finds its credential.
 
-    With a managed identity that is the volume with the credential file; with a workload identity, the volume
-    with the token. The sidecar that writes the token is HyperShift's, and not among the additions.
+    For a managed identity, that is the volume with the credential file; for a workload identity, the volume
+    with the token. The additions do not include HyperShift's sidecar, which writes the token.
 
     Args:
         cluster: The hosted cluster. A workload gets nothing for components that the cluster does not have.
-        workload: One of `WORKLOADS`, for instance `capi-provider`, or another name of it.
-        key_vault_user_client_id: Value of `ARO_HCP_KEY_VAULT_USER_CLIENT_ID`, which some workloads hand on;
+        workload: One of `WORKLOADS`, for instance `capi-provider`, or an alias.
+        key_vault_user_client_id: Value of `ARO_HCP_KEY_VAULT_USER_CLIENT_ID`, which some workloads pass on;
             capi-provider needs it in a cluster with managed identities.
-        managed_service: Value of `MANAGED_SERVICE`, which two workloads hand on.
+        managed_service: Value of `MANAGED_SERVICE`, which two workloads pass on.
 
     Raises:
         InputError: The workload is unknown, or it needs the client id and none was given.
@@ -82,10 +82,10 @@ def build_pod_additions_for_secret(
     key_vault_user_client_id: str | None = None,
     managed_service: str | None = None,
 ) -> PodAdditions:
-    """Build the additions where only the name of the workload's own secret is known, and not the cluster.
+    """Build the additions if only the name of the workload's own secret is known, and not the cluster.
 
-    The control-plane-operator then gets its own credential and not that of KMS, which has another secret.
-    Where `needs_secret` is false, the name may be empty. For the other arguments and errors see
+    Then the control-plane-operator gets its own credential, but not that of KMS, which has another secret.
+    If `needs_secret` is false, the name may be empty. For the other arguments and errors see
     `build_pod_additions`.
     """
     values = {
@@ -107,7 +107,7 @@ def needs_secret(workload: str) -> bool:
 
 
 def get_rows(workload: str) -> tuple[tuple[Component, Pod], ...]:
-    """Get the rows of the table that a workload is in.
+    """Return the rows of the table for a workload.
 
     Raises:
         InputError: The workload is unknown.

@@ -1,4 +1,4 @@
-"""What the documents hold, sorted by what the checks ask for."""
+"""The contents of the documents, sorted for the checks."""
 
 import posixpath
 import re
@@ -51,7 +51,7 @@ class Container(msgspec.Struct, frozen=True):
 
     @property
     def arguments(self) -> list[Node]:
-        """The command line, without the name of the program where the manifest gives it."""
+        """The command line, without the name of the program if the manifest contains it."""
         return [*self.node["command"].items()[1:], *self.node["args"].items()]
 
 
@@ -61,7 +61,7 @@ def normalize_path(path: str) -> str:
 
 
 def path_of(mount: Node) -> str:
-    """Where a container sees a mount."""
+    """Return the path of a mount in its container."""
     return normalize_path(mount["mountPath"].text)
 
 
@@ -78,18 +78,18 @@ class Pod(msgspec.Struct, frozen=True):
     kind: str
     name: str
     namespace: str
-    """Empty when the manifest leaves it to the command line."""
+    """Empty if the manifest leaves it to the command line."""
     volumes: list[Node]
     containers: list[Container]
 
     @property
     def workload(self) -> str:
-        """The workload's name in the table, else its own."""
+        """The workload's name in the table, or else its own."""
         return find_workload(self.name) or self.name
 
     @property
     def rows(self) -> tuple[tuple[Component, PodRow], ...]:
-        """What the workload is to get, by its name in the table."""
+        """The rows for the workload, by its name in the table."""
         return WORKLOADS.get(self.workload, ())
 
     @property
@@ -103,7 +103,7 @@ class Pod(msgspec.Struct, frozen=True):
         return next((volume for volume in self.volumes if volume["name"].text == name), None)
 
     def get_class(self, mount: Node) -> str:
-        """The SecretProviderClass that a mount shows; empty when it shows none."""
+        """The SecretProviderClass of a mount; empty if it has none."""
         volume = self.find_volume(mount)
         return class_of(volume).text if volume is not None and is_credential_volume(volume) else ""
 
@@ -120,7 +120,7 @@ def is_credential_volume(volume: Node) -> bool:
 
 
 def list_sources(volume: Node) -> list[tuple[str, str]]:
-    """The kinds and names of the Secrets and ConfigMaps that a volume shows."""
+    """The kinds and names of the Secrets and ConfigMaps in a volume."""
     parts = [volume, *volume.at("projected", "sources").items()]
     secrets = {volume.at("secret", "secretName").text, *(part.at("secret", "name").text for part in parts)}
     found = [("Secret", name) for name in sorted(secrets)]
@@ -141,19 +141,19 @@ class CloudConfig(msgspec.Struct, frozen=True):
     """A cloud config: in a Secret, in a ConfigMap, or as a file."""
 
     node: Node
-    """The settings; their value is None when they cannot be read."""
+    """The settings; their value is None if they cannot be read."""
     problem: str = ""
     """Why they cannot be read."""
     fix: str = ""
-    """What to do about that."""
+    """The fix for that."""
     holder: Named | None = None
     """The Secret or ConfigMap."""
 
     def find(self, key: str) -> Node:
         """The setting that a program reads under a key.
 
-        cloud-provider-azure matches keys as Go does, in any case of letters, and takes the last of several in
-        the order of sigs.k8s.io/yaml; the KMS plugin (gopkg.in/yaml.v3) takes the exact key alone.
+        cloud-provider-azure ignores case, as Go does, and uses the last of several keys in the order of
+        sigs.k8s.io/yaml; the KMS plugin (gopkg.in/yaml.v3) uses only the exact key.
         """
         keys = [found for found, _ in self.node.fields() if found.lower() == key.lower()]
         is_exact = self.holder is not None and self.holder.name == _KMS_CONFIG
@@ -161,13 +161,13 @@ class CloudConfig(msgspec.Struct, frozen=True):
 
 
 class Subjects(msgspec.Struct):
-    """Everything that the checks look at."""
+    """Everything that the checks read."""
 
     unreadable: list[Document] = msgspec.field(default_factory=list)
     templates: list[Node] = msgspec.field(default_factory=list)
     """Hosted clusters with placeholders."""
     settings: list[Node] = msgspec.field(default_factory=list)
-    """What may be a chart's values or a description of an AKS cluster."""
+    """Documents that may be a chart's values or the description of an AKS cluster."""
     names: dict[str, set[tuple[str, str, str]]] = msgspec.field(default_factory=dict)
     """Kind, namespace and name of the first objects of each file."""
     secret_readers: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
@@ -184,7 +184,7 @@ class Subjects(msgspec.Struct):
     objects: dict[int, list[Node]] = msgspec.field(default_factory=dict)
     """The objects of each SecretProviderClass, parsed once."""
     users_of_classes: dict[str, list[tuple[Pod, Node]]] = msgspec.field(default_factory=dict)
-    """Pods and their volumes by the SecretProviderClass; of one that is not filled in, under no name."""
+    """Pods and their volumes by the SecretProviderClass; under an empty name if that is a placeholder."""
     configs: list[CloudConfig] = msgspec.field(default_factory=list)
     cluster_identities: list[Named] = msgspec.field(default_factory=list)
     drivers: list[Node] = msgspec.field(default_factory=list)
@@ -206,7 +206,7 @@ class Subjects(msgspec.Struct):
             self.readers.setdefault(source, []).append(pod)
 
     def add_class(self, item: Named, *, is_partial: bool = False) -> None:
-        """Add a SecretProviderClass; of one that something is to be merged with, only the name is known."""
+        """Add a SecretProviderClass; of a patch for one, only the name is known."""
         self.objects[id(item.node.value)] = _read_objects(item.node)
         self.classes_by_name.setdefault(item.name, []).append(item)
         if is_partial:
@@ -229,19 +229,19 @@ class Subjects(msgspec.Struct):
         self.clusters_by_namespace.setdefault(cluster.control_plane_namespace, []).append(cluster)
 
     def note_name(self, item: Named) -> None:
-        """Remember that a file holds an object."""
+        """Record that a file contains an object."""
         names = self.names.setdefault(item.node.document.file, set())
         if item.name and len(names) < _MOST_NAMES:
             names.add((item.kind, item.namespace, item.name))
 
     def find_classes(self, name: str, namespace: str) -> list[Named]:
-        """The SecretProviderClasses that a name means in a namespace."""
+        """Find the SecretProviderClasses to which a name refers in a namespace."""
         return [item for item in self.classes_by_name.get(name, ()) if is_same(item.namespace, namespace)]
 
     def find_others(self, pod: Pod) -> list[Pod]:
         """The other manifests of a pod's workload: bases and overlays, or other renderings of one template.
 
-        Only what none of them has is missing.
+        Something is missing only if none of them has it.
         """
         found = self.workloads[pod.kind, pod.workload]
         namespaces = {pod.namespace, ""} if pod.namespace else found
@@ -257,13 +257,13 @@ class Subjects(msgspec.Struct):
         ]
 
     def find_cluster(self, namespace: str) -> HostedCluster | None:
-        """The hosted cluster whose control plane runs in a namespace; the only one, if that is not said.
+        """The hosted cluster whose control plane runs in a namespace; the only one if that is not known.
 
-        A HostedCluster and its HostedControlPlane are one.
+        A HostedCluster and its HostedControlPlane count as one.
         """
         if namespace:
             found = self.clusters_by_namespace.get(namespace, [])
-        else:  # the first two that differ are enough
+        else:  # the first two different ones are enough
             found = [items[0] for items in self.clusters_by_namespace.values()]
         is_one = all(
             (item.identities, item.key_vault, item.cloud)
@@ -275,8 +275,8 @@ class Subjects(msgspec.Struct):
     def has_component(self, component: Component, pod: Pod) -> bool:
         """Whether a pod's control plane is known to have a component of managed Azure.
 
-        Where the hosted cluster is not among the documents, its SecretProviderClass stands for it; but one
-        from elsewhere in a repository does not, nor one that an operator fills in.
+        If the hosted cluster is not among the documents, its SecretProviderClass shows that; but not one from
+        elsewhere in the repository, nor one that an operator fills in.
         """
         cluster = self.find_cluster(pod.namespace)
         if cluster is not None:
@@ -287,7 +287,7 @@ class Subjects(msgspec.Struct):
         )
 
     def find_files(self, class_name: str, namespace: str) -> frozenset[str]:
-        """The files that a SecretProviderClass mounts; none when that is not known."""
+        """List the files that a SecretProviderClass mounts; none if they are not known."""
         classes = self.find_classes(class_name, namespace)
         if class_name in self.partial_classes:
             return frozenset()
@@ -304,8 +304,8 @@ class Subjects(msgspec.Struct):
 def is_near(file: str, other: str) -> bool:
     """Whether two files are likely to be for one cluster.
 
-    In one directory, in one below the other, or in two directories side by side. Standard input is near
-    everything.
+    They are if they share a directory, if one's directory is below the other's, or if the directories are
+    siblings. Standard input is near every file.
     """
     one, two = posixpath.dirname(file), posixpath.dirname(other)
     return (
@@ -316,7 +316,7 @@ def is_near(file: str, other: str) -> bool:
 
 
 def is_same(namespace: str, other: str) -> bool:
-    """Whether two namespaces are one, as far as the manifests say."""
+    """Whether two namespaces may be the same, as far as the manifests show."""
     return not namespace or not other or namespace == other
 
 
@@ -328,7 +328,7 @@ def _list_files(objects: list[Node]) -> Iterator[str]:
 
 
 def get_history(entry: Node) -> int:
-    """The objectVersionHistory of an object: from 2 on it is a directory, with a file for each version."""
+    """The objectVersionHistory of an object: from 2 on, it is a directory with a file for each version."""
     text = entry["objectVersionHistory"].plain
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 

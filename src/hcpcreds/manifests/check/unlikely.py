@@ -1,4 +1,4 @@
-"""Pods that matter only if they read a cloud config, kept in few bytes until that is known.
+"""Pods that matter only if they read a cloud config, stored compactly until that is known.
 
 A cluster has tens of thousands of them, and their Secrets and ConfigMaps may come after them.
 """
@@ -39,7 +39,7 @@ class UnlikelyPods:
         self._packed: dict[str, list[bytes]] = {}
 
     def add(self, pod: Pod) -> None:
-        """Keep a pod if it mounts anything that could hold a cloud config."""
+        """Keep a pod if it mounts anything that could contain a cloud config."""
         sources = [
             (volume["name"].text, kind, name) for volume in pod.volumes for kind, name in list_sources(volume)
         ]

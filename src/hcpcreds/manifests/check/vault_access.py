@@ -1,4 +1,4 @@
-"""How a SecretProviderClass says which vault is read, and with which identity.
+"""The parameters of a SecretProviderClass that select the vault and the identity that reads it.
 
 Source: Azure/secrets-store-csi-driver-provider-azure, pkg/provider/provider.go, pkg/auth/auth.go and
 pkg/provider/types.
@@ -30,7 +30,7 @@ PARAMETERS: Final = frozenset(
         *("userAssignedIdentityID", "clientID", "objects"),
     }
 )
-"""What the provider reads, in this case of letters."""
+"""The parameters that the provider reads; case matters."""
 CLOUD_NAMES: Final = frozenset({name.lower() for name in CLOUDS} | {"azurestackcloud"})
 _VAULT_NAME: Final = re.compile(r"[-A-Za-z0-9]{3,24}")
 _AUDIENCES: Final = {False: "api://AzureADTokenExchange", True: "api://AKSIdentityBinding"}
@@ -38,7 +38,7 @@ _AUDIENCES: Final = {False: "api://AzureADTokenExchange", True: "api://AKSIdenti
 
 
 def check_vault_access(item: Named, subjects: Subjects) -> Iterator[Finding]:
-    """Check the parameters of a SecretProviderClass that say which vault is read, and as whom."""
+    """Check the parameters of a SecretProviderClass that select the vault and the identity."""
     parameters = item.node.at("spec", "parameters")
     misspelt = {meant: (key, node) for key, node, meant in find_misspelt(parameters, PARAMETERS)}
     if "tenantId" in misspelt and parameters["tenantID"].plain:
@@ -159,7 +159,7 @@ def _check_unused(parameters: Node, mode: str) -> Iterator[Finding]:
 
 
 def _check_secret(item: Named, subjects: Subjects) -> Iterator[Finding]:
-    """Without an identity, the provider takes a client secret from the volume's nodePublishSecretRef."""
+    """Check the client secret in nodePublishSecretRef, which the provider needs if there is no identity."""
     parameters = item.node.at("spec", "parameters")
     if item.name in COMPONENT_BY_CLASS:
         yield report(
@@ -183,7 +183,7 @@ def _check_secret(item: Named, subjects: Subjects) -> Iterator[Finding]:
 
 
 def check_token_requests(subjects: Subjects) -> Iterator[Finding]:
-    """Check that kubelet makes the driver the tokens with which SecretProviderClasses read their vaults."""
+    """Check that kubelet gives the driver the tokens with which SecretProviderClasses read their vaults."""
     readers: dict[str, list[str]] = {}
     for item in subjects.classes:
         parameters = item.node.at("spec", "parameters")

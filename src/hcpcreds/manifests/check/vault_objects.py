@@ -1,4 +1,4 @@
-"""The parameter `objects` of a SecretProviderClass: what is read from the vault, into which files.
+"""The parameter `objects` of a SecretProviderClass: the secrets to mount, and their files.
 
 Sources: Azure/secrets-store-csi-driver-provider-azure, pkg/provider (provider.go, validate.go,
 types/parameters.go); kubernetes-sigs/secrets-store-csi-driver, pkg/util/fileutil.
@@ -37,7 +37,7 @@ _LONGEST_ECHO: Final = 80
 
 
 def check_objects(item: Named, subjects: Subjects) -> Iterator[Finding]:
-    """Check what a SecretProviderClass mounts."""
+    """Check the objects that a SecretProviderClass mounts."""
     objects = item.node.at("spec", "parameters", "objects")
     entries = subjects.get_objects(item)
     if is_placeholder(objects.text) and not entries:

@@ -84,7 +84,7 @@ def _check_class(volume: Node, pod: Pod, subjects: Subjects) -> Iterator[Finding
     if any(row.mount and row.mount.volume_name == volume["name"].text for _, row in pod.rows) and (
         name not in COMPONENT_BY_CLASS
     ):
-        return  # HC112 says which it should be
+        return  # HC112 names the right one
     elsewhere = sorted({item.namespace for item in subjects.classes_by_name.get(name, ())})
     if elsewhere:
         yield report(
@@ -106,8 +106,8 @@ def _check_class(volume: Node, pod: Pod, subjects: Subjects) -> Iterator[Finding
 def _is_missing(name: str, volume: Node, pod: Pod, subjects: Subjects) -> bool:
     """Whether the documents show that a SecretProviderClass should be among them.
 
-    HyperShift's nine come together. One's own may be anywhere, unless the volume's own file holds others, or
-    the name is nearly that of another.
+    HyperShift's nine come together. Any other may be anywhere, unless the volume's own file contains some, or
+    its name is similar to that of another one.
     """
     names = subjects.classes_by_name.keys()
     cluster = subjects.find_cluster(pod.namespace)

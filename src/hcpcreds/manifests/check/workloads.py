@@ -1,4 +1,4 @@
-"""HC112 to HC115 and HC118 to HC122: what the workloads of the table get.
+"""HC112 to HC115 and HC118 to HC122: the additions to the workloads of the table.
 
 Sources: openshift/hypershift, control-plane-operator/.../v2/kas (deployment.go, kms/azure.go) and
 hypershift-operator/controllers/etcdbackup/reconciler.go; kubernetes-sigs/secrets-store-csi-driver,
@@ -29,7 +29,7 @@ _MANAGED_HSM: Final = "managed-hsm"
 
 
 def check_workloads(subjects: Subjects) -> Iterator[Finding]:
-    """Check what the workloads of the table get for their components, and the Job that backs up etcd."""
+    """Check the workloads of the table, and the Job that backs up etcd."""
     for pod in subjects.pods:
         for component, row in pod.rows:
             yield from _check_row(component, row, pod, subjects)
@@ -83,7 +83,7 @@ def _check_mounts(
         found = _find_mounts(container, component, pod)
         if container.is_init:
             continue
-        if container.name not in row.containers:  # one that somebody chose, with hcpcreds inject --container
+        if container.name not in row.containers:  # one that the user chose, with hcpcreds inject --container
             is_elsewhere = is_elsewhere or bool(found)
         elif found and mount.source is not PathSource.ENVIRONMENT:
             yield from _check_mount_path(found, mount.path, component, container)
@@ -108,7 +108,7 @@ def _check_mounts(
 
 
 def _find_mounts(container: Container, component: Component, pod: Pod) -> list[Node]:
-    """The mounts that show a component's credential, or may: whose SecretProviderClass is not filled in."""
+    """List the mounts with a component's credential, and those whose SecretProviderClass is a placeholder."""
     return [
         mount
         for mount in container.mounts
@@ -165,7 +165,7 @@ def _check_token_variables(
 
 
 def _check_kms(pod: Pod, cluster: HostedCluster) -> Iterator[Finding]:
-    """Check what Azure's KMS plugin needs for a Managed HSM, and for a vault that is private."""
+    """Check what Azure's KMS plugin needs for a Managed HSM, and for a private vault."""
     keys = cluster.kms_keys
     if keys is None:
         return

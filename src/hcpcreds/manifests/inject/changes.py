@@ -21,29 +21,29 @@ class Change:
     """One entry of a list: a volume, a mount or a variable."""
 
     path: Path
-    """Of the list. It may be missing, or null."""
+    """Path of the list, which may be missing or null."""
     entry: Entry
     index: int | None = None
-    """Of the entry that this one replaces; None appends it."""
+    """Index of the entry to replace; None to append this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListDiff:
-    """How a list differs from its required entries."""
+    """The differences between a list and its required entries."""
 
     changes: tuple[Change, ...] = ()
     """The entries to append and, for each conflict, the one to replace."""
     conflicts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    """Why the list cannot be added to."""
+    """Reasons why nothing can be added to the list."""
 
 
 def diff_list(entries: object, path: Path, wanted: Sequence[Entry]) -> ListDiff:
-    """Compare a list with the entries that it is to hold.
+    """Compare a list with its required entries.
 
     Args:
-        entries: The list; None when it is missing.
-        path: Of the list; its last key is `volumes`, `volumeMounts` or `env`.
+        entries: The list; None if it is missing.
+        path: Path of the list; its last key is `volumes`, `volumeMounts` or `env`.
         wanted: The required entries.
     """
     if not wanted:
@@ -64,7 +64,7 @@ def diff_list(entries: object, path: Path, wanted: Sequence[Entry]) -> ListDiff:
             is_there = True
             if difference:
                 conflicts.append(f"{place}: {difference}")
-                # How its path is spelled stays: a strategic merge patch finds the mount by it.
+                # The path keeps its spelling: a strategic merge patch finds the mount by it.
                 kept = {"mountPath": found["mountPath"]} if "mountPath" in entry else {}
                 changes.append(Change(path, {**entry, **kept}, index))
         if not is_there:
@@ -74,7 +74,7 @@ def diff_list(entries: object, path: Path, wanted: Sequence[Entry]) -> ListDiff:
 
 def apply_change(manifest: dict[str, Any], change: Change) -> dict[str, Any]:
     """Apply a change to the object that its path starts from, in a copy of it."""
-    # Copies along the path and no further: a value that YAML aliases share must not change elsewhere.
+    # Only the values on the path are copied: a value that YAML aliases share must not change elsewhere.
     changed = dict(manifest)
     parent: Any = changed
     for step in change.path[:-1]:
@@ -94,7 +94,7 @@ def render_path(path: Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-# A comparison returns None for an entry that is another's, "" for one as wanted, and else the conflict.
+# A comparison returns None for an unrelated entry, "" for the required one, and otherwise the conflict.
 
 
 def _compare_volumes(found: Entry, wanted: Entry) -> str | None:
@@ -119,7 +119,7 @@ def _compare_volumes(found: Entry, wanted: Entry) -> str | None:
 
 
 def _compare_token_volumes(found: Entry) -> str:
-    """A token may also be one that kubelet projects; then nothing else need write it."""
+    """Compare the volume of a token, which kubelet may also project; then nothing else has to write it."""
     sources = [key for key in found if key != "name"]
     if not sources or "emptyDir" in found or "projected" in found:
         return ""

@@ -1,4 +1,4 @@
-"""Which component a workload is, and so which entries it needs."""
+"""Identifies the component of a workload, and so the entries that it needs."""
 
 from hcpcreds.azureutil import (
     create_env_vars_for_azure_managed_identity,
@@ -30,7 +30,7 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
     """Identify a workload's component, and build the entries that it needs.
 
     Returns:
-        The additions; None when it is not a component's.
+        The additions; None if it does not belong to a component.
 
     Raises:
         InputError: The component or its identity is unknown, or they contradict each other.
@@ -53,7 +53,7 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
         if not secret and needs_secret(row):
             secret = _get_secret_name(workload)
         additions = build_pod_additions_for_secret(secret, row, **values)
-    # Whether the cluster has a backup key now or not: a container that is there needs its mount.
+    # Even if the cluster has no backup key now: an existing container needs its mount.
     if KMS_BACKUP_CONTAINER in WORKLOADS[row][0][1].containers and additions.containers:
         additions.containers.setdefault(KMS_BACKUP_CONTAINER, next(iter(additions.containers.values())))
     return additions
@@ -62,7 +62,7 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
 def find_suspect(workload: Workload) -> str | None:
     """Find a container that has a component's name, in a workload that has none.
 
-    Names that the table gives to containers alone, such as `manager`, are too common to suggest anything.
+    Names that occur only as containers in the table, such as `manager`, are too common to suggest anything.
     """
     return next((name for name, _ in workload.get_containers() if name in COMPONENT_WORKLOADS), None)
 
@@ -88,7 +88,7 @@ def _build_custom_additions(
 
 
 def _find_row(workload: Workload, component: str) -> str:
-    """Find the workload of the table that this one is."""
+    """Find the name of a workload in the table."""
     rows = COMPONENT_WORKLOADS.get(find_workload(component) or component, ())
     if len(rows) == 1:
         return rows[0]

@@ -13,9 +13,9 @@ from hcpcreds.kubernetes.fields import Form, describe
 from hcpcreds.manifests.secret_provider_class import check_key_vault_user
 
 COMPONENT_KEY: Final = "hcpcreds.io/component"
-"""Label or annotation, of a workload or its pod template: which component it is."""
+"""Label or annotation of a workload or its pod template: the name of its component."""
 CREDENTIALS_SECRET_NAME_KEY: Final = "hcpcreds.io/credentials-secret-name"  # noqa: S105 (a key, not a password)
-"""Annotation: name of the identity's secret, for where no hosted cluster is given."""
+"""Annotation: name of the identity's secret, if no hosted cluster is given."""
 
 _VOLUME_NAME: Final = Form(
     re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
@@ -32,27 +32,27 @@ COMPONENT_WORKLOADS: Final = {
     **{component.name: tuple(pod.workload for pod in component.pods) for component in COMPONENTS},
     **{workload: (workload,) for workload in WORKLOADS},
 }
-"""Names that select a component, and the workloads that each can mean."""
+"""Names that select a component, and the workloads that each may stand for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomComponent:
-    """A component of your own, which is not in the table."""
+    """A component that is not in the table."""
 
     secret_provider_class: str
     volume_name: str
     mount_path: str = MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
     credentials_secret_name: str | None = None
-    """When set, `MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH` becomes the path of this file."""
+    """If set, `MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH` becomes the path of this file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectOptions:
-    """Which component to inject, and how.
+    """The component to inject, and options for it.
 
-    The component is `custom`, or `component`, or that of the label or annotation `hcpcreds.io/component`,
-    or else the one whose workload has the same name. Its identity is that in `cluster`, or
-    `credentials_secret_name`, or that of the annotation `hcpcreds.io/credentials-secret-name`.
+    The component is the first of: `custom`; `component`; the label or annotation `hcpcreds.io/component`; the
+    component whose workload has the same name. Its identity comes from `cluster`, `credentials_secret_name`
+    or the annotation `hcpcreds.io/credentials-secret-name`.
     """
 
     cluster: HostedCluster | None = None
@@ -63,9 +63,9 @@ class InjectOptions:
     workload: str | None = None
     """Inject only into the workload of this name."""
     container: str | None = None
-    """Inject into this container, and not into the one that the table names."""
+    """Inject into this container instead of the one in the table."""
     init_containers: bool = False
-    """Inject into every init container too."""
+    """Also inject into every init container."""
     replace: bool = False
     """Replace conflicting entries instead of refusing them."""
     key_vault_user_client_id: str | None = None

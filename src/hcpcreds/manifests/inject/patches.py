@@ -1,4 +1,4 @@
-"""Plans as patches that the Kubernetes API takes."""
+"""Plans as patches for the Kubernetes API."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,8 +14,8 @@ _MERGE_KEYS: Final = {"volumes": "name", "volumeMounts": "mountPath", "env": "na
 def build_json_patch(plan: Plan) -> list[dict[str, Any]]:
     """Build the JSON patch (RFC 6902) of a workload.
 
-    It speaks of places and not of names, so it tests that each container and each replaced entry is the one
-    it was made for. A list that the workload lacks is added whole.
+    It refers to entries by index, so it tests that each container and each replaced entry is the expected
+    one. A missing list is added as a whole.
     """
     patch: list[dict[str, Any]] = []
     tested: set[Path] = set()
@@ -71,7 +71,7 @@ def build_strategic_merge_patch(plan: Plan) -> dict[str, Any]:
 
 
 def _merge_over(old: Entry, new: Entry) -> dict[str, Any]:
-    """The difference that, merged into the old, gives the new: null removes a key."""
+    """Return the merge patch that turns the old value into the new one: null removes a key."""
     merged: dict[str, Any] = {}
     for key, value in new.items():
         there = old.get(key)
