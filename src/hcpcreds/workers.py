@@ -24,7 +24,7 @@ _Mailbox = SimpleQueue[_Work | None]
 
 
 class Workers:
-    """A small pool of daemon threads. Make one for each kind of work, once for the process.
+    """A small pool of daemon threads. Create one per process for each kind of work.
 
     When every thread is blocked (by an authority that hangs, say), the rest of the work waits: put work with
     different dependencies into different pools. The threads of concurrent.futures are not daemons, and a hung
@@ -32,7 +32,7 @@ class Workers:
 
     Args:
         name: Name of the threads.
-        threads: How many run at once at most.
+        threads: Maximum number of threads.
     """
 
     def __init__(self, name: str, *, threads: int = 4) -> None:
@@ -49,7 +49,7 @@ class Workers:
         """Queue a callable for a thread.
 
         Returns:
-            Whether a thread will call it. False when no thread can be started, or when a thousand callables
+            Whether a thread will call it. False if no thread can be started, or if a thousand callables
             wait already; it is then never called. Does not raise when there are no threads.
         """
         state = self._state
@@ -62,7 +62,7 @@ class Workers:
         return True
 
     def call(self, work: Callable[[], T]) -> "Future[T]":
-        """Call something in a thread, or here and now when no thread can be started.
+        """Call something on a thread, or on the caller's if none can be started.
 
         Returns:
             A future; asyncio code wraps it with `asyncio.wrap_future`. Unlike `asyncio.to_thread`, this does
@@ -92,7 +92,7 @@ class Workers:
 
 
 class _State:
-    """What the threads share.
+    """The state that the threads share.
 
     There is no lock: each step is a single operation of a deque or a queue. An exception may hit the caller
     between any two lines (a signal, a killed greenlet), and a lock left behind would stop all work.
@@ -100,7 +100,7 @@ class _State:
 
     def __init__(self, threads: int) -> None:
         self.waiting: deque[_Work] = deque()
-        """Work that no thread was free for."""
+        """Work for which no thread was free."""
         self.idle: deque[_Mailbox] = deque()
         """Mailboxes of idle threads. A caller that takes one from here must put something into it."""
         self.permits: SimpleQueue[None] = SimpleQueue()
@@ -125,7 +125,7 @@ class _State:
         return True
 
     def get(self, mailbox: _Mailbox) -> _Work | None:
-        """Wait for work on an idle thread; None when none has come for a while."""
+        """Wait for work on an idle thread; None if none has come for a while."""
         while True:
             try:
                 return self.waiting.popleft()

@@ -238,7 +238,7 @@ def test_inspect_names_the_password_file_when_a_certificate_is_encrypted(tmp_pat
     (tmp_path / "other").write_text("wrong")
     result = run(tmp_path / "app.pem")
     assert result.exit_code == 1
-    assert "wrong: the private key is encrypted, and there is no password for it" in result.output
+    assert "wrong: the private key is encrypted, but no password was given" in result.output
     assert issued.thumbprint in result.output
     result = run(tmp_path / "app.pem", "--password-file", tmp_path / "other")
     assert "wrong: the password does not decrypt the private key" in result.output

@@ -137,7 +137,7 @@ def test_certificate_is_decrypted_when_its_password_is_given(content: bytes):
     assert parse(content, password=PASSWORD.encode()).certificate.thumbprint == ISSUED.thumbprint
     with pytest.raises(MountFormatError, match=r"the password does not decrypt the (private key|PKCS#12)"):
         parse(content, password=b"wrong")
-    with pytest.raises(MountFormatError, match="is encrypted, and there is no password for it"):
+    with pytest.raises(MountFormatError, match="is encrypted, but no password was given"):
         parse(content)
 
 

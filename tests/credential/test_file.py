@@ -117,7 +117,7 @@ ROWS = {
     "Ed25519 key": (with_secret(ED25519.certificate_pem + ED25519.key_pem), "Entra ID accepts only RSA"),
     "PKCS#12 with a password": (
         with_secret(render_pkcs12(password=b"x")),
-        "the PKCS#12 is encrypted, and there is no password for it",
+        "the PKCS#12 is encrypted, but no password was given",
     ),
     "PKCS#12 without key": (with_secret(render_pkcs12(key=None)), "holds certificates, but no private key"),
     "PKCS#12 without certificate": (with_secret(render_pkcs12(certificate=None)), "no certificate"),

@@ -116,7 +116,9 @@ def test_relative_path_is_refused_when_the_working_directory_is_gone(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    with pytest.raises(InputError, match="certs/ingress is relative, and the working directory is not there"):
+    with pytest.raises(
+        InputError, match="certs/ingress is relative, and the working directory does not exist"
+    ):
         kind("certs/ingress")
 
 

@@ -147,7 +147,7 @@ def test_watch_says_stopped_and_reads_begin_when_a_thread_can_be_started_again(
     with no_new_threads():
         reader = read(mount.path)
         assert reader.handle.mode == "stopped"
-        assert "cannot watch files: can't start new thread; the next use tries again" in caplog.text
+        assert "cannot watch files: can't start new thread; the next use retries" in caplog.text
         assert reader.content is None
     reader.handle.check_soon()
     wait_until(lambda: reader.content == b"first")

@@ -29,7 +29,8 @@ def test_path_is_refused_when_it_is_relative_and_the_working_directory_is_gone(
     monkeypatch.chdir(gone)
     gone.rmdir()
     with pytest.raises(
-        InputError, match=r"certs/ingress is relative, and the working directory is not there.*absolute path"
+        InputError,
+        match=r"certs/ingress is relative, and the working directory does not exist.*absolute path",
     ):
         make_absolute("certs/ingress")
     assert make_absolute(tmp_path / "x") == f"{tmp_path}/x"

@@ -153,7 +153,7 @@ def test_others_are_read_when_one_that_is_watched_fails(
     reader = read(mount.path, watcher=watcher)
     mount.swap(b"first")
     wait_until(lambda: reader.content == b"first")
-    wait_until(lambda: "the watcher failed, and goes on: SystemExit in hcpcreds.watch" in caplog.text)
+    wait_until(lambda: "the watcher failed, but continues: SystemExit in hcpcreds.watch" in caplog.text)
     assert "secret" not in caplog.text
     failing.close()
 

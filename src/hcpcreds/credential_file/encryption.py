@@ -89,18 +89,18 @@ _EMPTY_PASSWORDS: Final = (b"\0\0", b"")
 
 
 class RefusedError(ValueError):
-    """The format is known, but what is there is not accepted."""
+    """The format is known, but the content is not accepted."""
 
 
 class PasswordError(RefusedError):
-    """It is encrypted, and there is no password for it, or the wrong one."""
+    """It is encrypted, and the password is missing or wrong."""
 
 
 class Decrypter:
     """Decrypts the parts of one bundle, and counts its rounds of hashing.
 
     Args:
-        name: Of what is decrypted, for messages.
+        name: Name of the bundle, for messages.
         password: UTF-8; None stands for the empty password.
     """
 
@@ -189,7 +189,7 @@ class Decrypter:
         """Read a number of rounds.
 
         Raises:
-            RefusedError: They are too many, alone or together with all before.
+            RefusedError: The number is too large, alone or together with the previous ones.
         """
         iterations = int.from_bytes(count, signed=True)
         if not 0 < iterations <= _MAX_ITERATIONS:
@@ -216,7 +216,7 @@ class Decrypter:
 
     def _miss_password(self) -> PasswordError:
         if not self._password:
-            return PasswordError(f"{self._name} is encrypted, and there is no password for it")
+            return PasswordError(f"{self._name} is encrypted, but no password was given")
         return PasswordError(f"the password does not decrypt {self._name}")
 
     def _refuse(self, reason: str) -> RefusedError:
@@ -224,7 +224,7 @@ class Decrypter:
 
 
 def _spell_for_pkcs12(password: bytes) -> tuple[bytes, ...]:
-    """Return what the writers of a PKCS#12 derive keys from: UTF-16 with a zero at its end."""
+    """Encode the password as for the keys of a PKCS#12: UTF-16 with a zero at the end."""
     if not password:
         return _EMPTY_PASSWORDS
     try:

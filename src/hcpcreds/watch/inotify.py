@@ -44,7 +44,7 @@ class Inotify:
         libc: From `load_libc`.
 
     Raises:
-        OSError: The process or the user is at a limit.
+        OSError: A limit of the process or the user is reached.
     """
 
     def __init__(self, libc: Any) -> None:  # noqa: ANN401 (ctypes' own)

@@ -1,5 +1,5 @@
 # ruff: noqa: PTH109, PTH115, PTH118, PTH120 (paths stay as they were given, and are resolved at every event)
-"""Paths as the kernel reads them: nothing is tidied that could change which file they name."""
+"""Paths as the kernel reads them: nothing is normalized that could change the file they name."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ _MAX_SYMLINKS: Final = 40  # Linux's own limit, path_resolution(7)
 
 
 def make_absolute(path: str | os.PathLike[str]) -> str:
-    """Make a path absolute, and leave it as it is otherwise.
+    """Make a path absolute, and change nothing else.
 
     The kernel decides what `..` means: in `link/../file` it is the parent of the link's target.
 
@@ -23,7 +23,7 @@ def make_absolute(path: str | os.PathLike[str]) -> str:
     try:
         name = os.fsencode(text)
     except UnicodeEncodeError:
-        raise InputError("path", ["has characters that no file name can have here"]) from None
+        raise InputError("path", ["contains characters that are not allowed in file names here"]) from None
     if not name or b"\0" in name:
         raise InputError("path", ["expected the path of a file, without NUL characters"])
     if text.startswith("/"):
@@ -33,7 +33,7 @@ def make_absolute(path: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise InputError(
             "path",
-            [f"{make_safe(text)} is relative, and the working directory is not there: {error.strerror}"],
+            [f"{make_safe(text)} is relative, and the working directory does not exist: {error.strerror}"],
             hint="Name the file by its absolute path.",
         ) from None
 

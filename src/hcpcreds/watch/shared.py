@@ -1,4 +1,4 @@
-"""The watcher that everything in this process shares, and what becomes of it when the process forks."""
+"""The watcher that the whole process shares, and its handling of forks."""
 
 import os
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """One thread and one inotify instance for every file that this process watches.
 
 Only the thread touches the watches and their descriptors. Others queue work with `Watcher.post`, which is
-safe even in a finalizer. Files go on being read whatever happens to the thread or its descriptors: a
+safe even in a finalizer. Files are still read whatever happens to the thread or its descriptors: a
 descriptor that other code has closed is reopened, a file that cannot be watched is read every second, and
 `Watcher.keep_running` replaces a thread that has ended.
 """
@@ -23,11 +23,11 @@ from hcpcreds.watch.inotify import Inotify, load_libc
 
 POLL_SECONDS: Final = 1.0
 _MAX_WAIT_SECONDS: Final = 60.0
-"""The longest wait, so that a descriptor closed without a sign is noticed."""
+"""The longest wait, so that a descriptor that was closed unnoticed is reopened."""
 _MAX_WORK: Final = 16
-"""How many queued callables, and how many walks, come between two looks for changes."""
+"""Maximum number of queued callables, and of walks, between two checks for changes."""
 _RETRY_SECONDS: Final = 60.0
-"""When `on_change` is called again if it has only raised so far."""
+"""Delay before `on_change` is called again if it has only raised so far."""
 _LIMITS: Final = {
     errno.ENOSPC: "fs.inotify.max_user_watches",
     errno.EMFILE: "fs.inotify.max_user_instances, or RLIMIT_NOFILE",
@@ -41,7 +41,7 @@ starts the watcher's thread again."""
 
 
 class Watch:
-    """A file that is watched until `close`. `Watcher.watch` makes it."""
+    """A file that is watched until `close`, as returned by `Watcher.watch`."""
 
     __slots__ = ("_on_change", "_watcher", "delay", "due", "mode", "path", "poll")
 
@@ -50,13 +50,13 @@ class Watch:
         self.path = path
         self._on_change = on_change
         self.mode: WatchMode = "watching"
-        """How changes are noticed now."""
+        """How changes are noticed at the moment."""
         self.poll = False
         self.delay = _RETRY_SECONDS
         self.due = math.inf
 
     def check_soon(self, *, poll: bool = False) -> None:
-        """Call `on_change` soon, and with `poll` every second from now on."""
+        """Call `on_change` soon; with `poll`, also every second from now on."""
         self.poll = self.poll or poll
         self._watcher.post(lambda: self._watcher.check(self))
 
@@ -65,7 +65,7 @@ class Watch:
         self.delay = self._on_change()
 
     def close(self) -> None:
-        """Stop watching; safe anywhere, also in a finalizer. A call that is under way still ends."""
+        """Stop watching; safe anywhere, also in a finalizer. A call in progress is not interrupted."""
         self._watcher.post(lambda: self._watcher.remove(self))
 
 
@@ -82,7 +82,7 @@ class Watcher:
         self._monotonic = monotonic
         # Re-entrant, because a finalizer may post while its own thread is in here.
         self.lock = threading.RLock()
-        """Held while the process forks, so that the child finds nothing half done."""
+        """Held while the process forks, so that the child does not inherit a half-finished change."""
         self._inbox: deque[Callable[[], object]] = deque()
         self._watches: dict[Watch, None] = {}
         self._thread: threading.Thread | None = None
@@ -92,20 +92,20 @@ class Watcher:
         self._may_have_missed = True
         """Whether any file may have changed without an event."""
         self._unwalked: OrderedDict[Watch, None] = OrderedDict()
-        """Those whose path has to be walked, to watch every directory that it depends on now."""
+        """Watches whose path has to be walked, because the directories on it may have changed."""
 
     def watch(self, path: str, on_change: Callable[[], float], *, poll: bool = False) -> Watch:
-        """Watch a file from now on.
+        """Start watching a file.
 
         Args:
-            path: An absolute path (`make_absolute`), where there need not be a file yet.
+            path: An absolute path (`make_absolute`), whose file need not exist yet.
             on_change: Called on the watcher's thread: once soon, then whenever the path may lead to other
-                content. Returns the seconds after which to call it again even without a change. An exception
-                is logged, and stops nothing.
+                content. Returns the seconds after which to call it again even without a change. Exceptions
+                are logged, and the watch continues.
             poll: Call it every second instead of watching the file.
 
         Returns:
-            The handle by which the watch ends.
+            The handle that ends the watch.
         """
         watch = Watch(self, path, on_change)
         with self.lock:
@@ -116,7 +116,7 @@ class Watcher:
     def post(self, work: Callable[[], object]) -> None:
         """Queue a callable on the watcher's thread; callables run in order. Never blocks.
 
-        Where no thread can be started, the work waits for the thread that the next use starts.
+        If no thread can be started, the work waits for the thread that the next use starts.
         """
         self._inbox.append(work)
         if not self.keep_running():
@@ -142,7 +142,7 @@ class Watcher:
         except (RuntimeError, MemoryError) as error:  # "can't start new thread": a limit of the pod, say
             for watch in self._list_watches():
                 watch.mode = "stopped"
-            self._warn_once(f"cannot watch files: {error}; the next use tries again")
+            self._warn_once(f"cannot watch files: {error}; the next use retries")
         finally:
             with self.lock:
                 if self._thread is thread and not thread.is_alive():
@@ -150,7 +150,7 @@ class Watcher:
         return self._thread is not None
 
     def restart_in_child(self) -> None:
-        """Start again in a forked child, which has the parent's descriptors and none of its threads."""
+        """Start again in a forked child, which has the parent's descriptors but not its threads."""
         self.lock = threading.RLock()
         self._thread = None
         self._close()
@@ -181,7 +181,7 @@ class Watcher:
             while self._thread is me:
                 try:
                     self._step()
-                except Exception as error:  # noqa: BLE001 (whatever it is, files go on being read)
+                except Exception as error:  # noqa: BLE001 (files must still be read, whatever it is)
                     self._warn_once(
                         f"cannot watch files ({locate(error)}); reads them every {POLL_SECONDS} s"
                     )
@@ -199,7 +199,7 @@ class Watcher:
                         watch.mode = "stopped"
 
     def _step(self) -> None:
-        """Do what there is to do, then wait for more."""
+        """Do the pending work, then wait for more."""
         self._open_missing()
         for _ in range(min(len(self._inbox), _MAX_WORK)):
             self._call(self._inbox.popleft())
@@ -251,7 +251,7 @@ class Watcher:
         try:
             work()
         except (Exception, SystemExit) as error:  # noqa: BLE001 (one bad file must not stop all others)
-            _log.error("the watcher failed, and goes on: %s", locate(error))
+            _log.error("the watcher failed, but continues: %s", locate(error))
 
     def _get_timeout(self) -> float:
         if self._inbox or self._unwalked:
@@ -306,7 +306,7 @@ class Watcher:
         try:
             touched, begun = self._get_directories().read()
         except OSError:
-            return []  # other code has closed it since; the next step reopens it
+            return []  # other code has closed it meanwhile; the next step reopens it
         for watch in begun:
             if watch.due > self._monotonic() + POLL_SECONDS:
                 self._set_timer(watch, POLL_SECONDS)
