@@ -176,6 +176,33 @@ def test_program_gets_tokens_with_an_assertion_and_without_a_key(identity: Ident
     assert {get_signer(token) for token in out.split()} == set(identity.certificates)
 
 
+def test_program_has_no_other_way_to_tokens_than_the_one_that_is_given(identity: Identity):
+    others = [
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+        "AZURE_USERNAME",
+        "AZURE_PASSWORD",
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "IDENTITY_SERVER_THUMBPRINT",
+        "IMDS_ENDPOINT",
+        "MSI_ENDPOINT",
+        "MSI_SECRET",
+    ]
+    with running(
+        identity, "--", "env", **dict.fromkeys([*others, "MINE", "AZURE_TENANT_ID"], "x")
+    ) as process:
+        out, err = process.communicate(timeout=30)
+    variables = dict(line.partition("=")[::2] for line in out.splitlines())
+    assert process.returncode == 0, err
+    assert variables.keys().isdisjoint(others)
+    assert (variables["MINE"], variables["AZURE_CLIENT_ID"]) == ("x", identity.client_id)
+    assert variables["AZURE_TENANT_ID"] == identity.azure.tenant_id
+    assert variables["AZURE_AUTHORITY_HOST"].rstrip("/") == identity.azure.authority.rstrip("/")
+
+
 def test_assertion_is_gone_when_the_program_has_ended(identity: Identity):
     script = "echo $AZURE_FEDERATED_TOKEN_FILE; stat -c %a $AZURE_FEDERATED_TOKEN_FILE"
     with running(identity, "--", "sh", "-c", script) as process:
