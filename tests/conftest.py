@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from azure.keyvault.secrets._shared import http_challenge_cache
 from hypothesis import settings
+from tests.support.logs import restored_logging
 from tests.support.processes import end_children, let_children_be_interrupted, list_children
 
 from hcpcreds.local.azure.azure import LocalAzure
@@ -36,6 +37,12 @@ def _no_process_outlives_its_test() -> Iterator[None]:
     left = {pid: command for pid, command in list_children().items() if pid not in before}
     end_children(set(left))
     assert not left, "processes that this test started and did not end"
+
+
+@pytest.fixture(autouse=True)
+def _no_logging_outlives_its_test() -> Iterator[None]:
+    with restored_logging():  # a command that runs in this process logs to standard error, at its own level
+        yield
 
 
 @pytest.fixture(autouse=True)
