@@ -24,6 +24,11 @@ settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers a core: half of the time a test waits for a process, a file or an answer."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name binary and long values by what they are: what is made at import differs in each worker."""
     is_made = isinstance(val, bytes) and not val.isascii()
