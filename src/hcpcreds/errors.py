@@ -150,6 +150,9 @@ class TokenError(HcpCredsError):
 class TokenRefusedError(TokenError):
     """The authority refused the request: wrong or unregistered certificate, unknown application or scope."""
 
+    codes: frozenset[int] = frozenset()
+    """The numbers after AADSTS in its answer."""
+
 
 class TokenUnavailableError(TokenError):
     """The authority was unreachable or overloaded, or its response was unusable."""

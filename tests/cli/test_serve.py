@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from azure.identity import WorkloadIdentityCredential
 from click.testing import CliRunner
-from tests.endpoint.endpoints import ARM, Identity, get_signer
+from tests.endpoint.endpoints import ARM, VAULT, Identity, get_signer
 from tests.support.processes import start
 from tests.support.waiting import wait_until
 
@@ -48,10 +48,10 @@ def read_port(process: subprocess.Popen[str], what: str) -> int:
     raise AssertionError(f"{what} is not served")
 
 
-def ask(port: int, path: str) -> tuple[int, str]:
+def ask(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:
@@ -117,11 +117,37 @@ def test_serve_keeps_the_assertion_of_a_service_principal(identity: Identity, tm
     assert process.returncode == 0
 
 
+def test_serve_gives_tokens_until_programs_that_end_with_it_have_ended(identity: Identity, tmp_path: Path):
+    with serve(
+        HCPCREDS_CREDENTIAL=str(identity.path),
+        HCPCREDS_CA_FILE=str(identity.azure.ca_file),
+        HCPCREDS_APP_SERVICE_ADDRESS="127.0.0.1:0",
+        HCPCREDS_SECRET_FILE=str(tmp_path / "secret"),
+        HCPCREDS_ALLOWED_RESOURCE=f"{ARM} {VAULT}/",
+        HCPCREDS_DRAIN="10m",
+    ) as process:
+        tokens = read_port(process, "App Service")
+        port = read_port(process, "/metrics")
+        wait_until(lambda: is_ready(port), seconds=30)
+        secret = {"X-IDENTITY-HEADER": (tmp_path / "secret").read_text()}
+        query = "/msi/token?api-version=2019-08-01&resource="
+        assert ask(tokens, f"{query}{VAULT}", secret)[0] == 200
+        assert ask(tokens, f"{query}https://graph.microsoft.com", secret)[0] == 403
+        assert ask(tokens, f"{query}{VAULT}")[0] == 401
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: ask(port, "/readyz") == (503, "draining\n"))
+        assert ask(tokens, f"{query}{ARM}", secret)[0] == 200
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert secret["X-IDENTITY-HEADER"] not in err
+    assert "eyJ" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["--assertion-directory", "/tmp"], "Give at least one --credential."),
-        (["--credential", "/mnt/a"], "Give --assertion-directory."),
+        (["--credential", "/mnt/a"], "Give --assertion-directory, --app-service-address or"),
         (["--credential", "/mnt/a", "--assertion-directory", "/tmp", "--tls-key", "k"], "--metrics-address"),
         (["--credential", "/mnt/a/x", "--credential", "/mnt/b/x"], "/mnt/a/x is named x already"),
         (["--credential", "/mnt/a/.."], "cannot be named"),
@@ -140,6 +166,11 @@ def test_serve_keeps_the_assertion_of_a_service_principal(identity: Identity, tm
             ["--credential", f"/mnt/a,client_id={UNKNOWN},client_id=x,tenant_id=contoso"],
             "client_id: given twice",
         ),
+        (["--credential", "/mnt/a", "--app-service-address", "127.0.0.1:0"], "either --secret or"),
+        (["--credential", "/mnt/a", "--secret", "x"], "need --app-service-address"),
+        (["--credential", "/mnt/a", "--allowed-resource", "x"], "need --app-service-address or"),
+        (["--credential", "/mnt/a", "--imds-address", ":0"], "See --allow-remote"),
+        (["--credential", "/mnt/a", "--imds-address", "192.0.2.1:0", "--allow-remote"], "cannot listen on"),
     ],
 )
 def test_serve_starts_nothing_and_says_why_when_it_is_told_nonsense(arguments: list[str], problem: str):

@@ -14,11 +14,15 @@ from tests.credential.files import make_key
 from tests.support.volume import Mount
 
 from hcpcreds.endpoint.assertion_file import AssertionFile
-from hcpcreds.endpoint.service import Access, Endpoint, open_endpoint
+from hcpcreds.endpoint.service import Access, Endpoint, TokenSettings, open_endpoint
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.entra_directory import RegisteredCertificate
 from hcpcreds.local.azure.entra_tokens import CERTIFICATE_CLAIM
+from hcpcreds.serving import ListenAddress
 
+SECRET = "a-secret-of-the-tests"
+ANY_PORT = ListenAddress("127.0.0.1")
+TOKENS = TokenSettings(app_service=ANY_PORT, secret=SECRET, imds=ANY_PORT)
 ARM = "https://management.azure.com"
 VAULT = "https://vault.azure.net"
 
@@ -74,6 +78,16 @@ class RunningEndpoint:
 
     def find_unready(self) -> list[str]:
         return self.endpoint.find_unready()
+
+    @property
+    def app_service_url(self) -> str:
+        assert self.endpoint.app_service is not None
+        return f"http://{self.endpoint.app_service}/msi/token"
+
+    @property
+    def imds_host(self) -> str:
+        assert self.endpoint.imds is not None
+        return f"http://{self.endpoint.imds}"
 
     def close(self) -> None:
         with suppress(RuntimeError):  # it has ended already

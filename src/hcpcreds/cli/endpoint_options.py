@@ -2,20 +2,21 @@
 
 import re
 from collections.abc import Callable
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from typing_extensions import override
 
 from hcpcreds.cli.credential_option import parse_credential
-from hcpcreds.cli.options import environment_option
+from hcpcreds.cli.options import Address, Duration, environment_option
 from hcpcreds.clouds import CLOUDS
 from hcpcreds.errors import InputError
 from hcpcreds.text import make_safe
 
 if TYPE_CHECKING:
-    from hcpcreds.endpoint.service import Access
+    from hcpcreds.endpoint.service import Access, TokenSettings
+    from hcpcreds.serving import ListenAddress
 
     _NumberType = click.ParamType[int]
 else:
@@ -146,4 +147,97 @@ def build_access(  # noqa: PLR0913 (the options)
         raise InputError("--credential", problems)
     return Access(
         paths=paths, formats=formats, cloud=cloud, authority=authority, ca_file=ca_file, scope=scope
+    )
+
+
+def token_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `build_token_settings`, and `--drain`."""
+    for option in (
+        environment_option(
+            "--drain",
+            type=Duration(),
+            metavar="DURATION",
+            default="5s",
+            show_default=True,
+            help="How long programs are still given tokens after SIGTERM; they may end later than this one.",
+        ),
+        environment_option(
+            "--allow-remote", is_flag=True, help="Let the addresses be ones that other machines can reach."
+        ),
+        environment_option(
+            "--allowed-resource",
+            "allowed_resources",
+            multiple=True,
+            metavar="RESOURCE",
+            help="Give tokens for this resource only, for instance https://management.azure.com. Repeatable; "
+            "in the variable, separated by blanks.",
+        ),
+        environment_option(
+            "--secret-file",
+            type=click.Path(dir_okay=False),
+            help="File of the secret that programs send to App Service's endpoint; made, with mode 0400, if "
+            "there is none.",
+        ),
+        environment_option(
+            "--secret",
+            metavar="TEXT",
+            help="The secret itself. Give it by the variable: everybody on this machine can see the options "
+            "of a process.",
+        ),
+        environment_option(
+            "--imds-address",
+            type=Address(),
+            metavar="HOST:PORT",
+            help="Give tokens as the instance metadata service does, at this address.",
+        ),
+        environment_option(
+            "--app-service-address",
+            type=Address(),
+            metavar="HOST:PORT",
+            help="Give tokens as App Service does, at this address. All SDKs can be told of it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def build_token_settings(  # noqa: PLR0913 (the options)
+    app_service_address: "ListenAddress | None",
+    imds_address: "ListenAddress | None",
+    *,
+    secret: str | None,
+    secret_file: str | None,
+    allowed_resources: tuple[str, ...],
+    allow_remote: bool,
+) -> "TokenSettings | None":
+    """Build what `token_options` say; None when no tokens are to be served. May make the secret's file.
+
+    Raises:
+        click.UsageError: An option lacks another one.
+        InputError: The secret is not one.
+    """
+    if app_service_address is None and (secret is not None or secret_file is not None):
+        raise click.UsageError("--secret and --secret-file need --app-service-address.")
+    if app_service_address is None and imds_address is None:
+        if allowed_resources or allow_remote:
+            needed = "--app-service-address or --imds-address"
+            raise click.UsageError(f"--allowed-resource and --allow-remote need {needed}.")
+        return None
+    from hcpcreds.endpoint.guard import check_address, open_secret
+    from hcpcreds.endpoint.service import TokenSettings
+
+    for address in (app_service_address, imds_address):
+        if address is not None:
+            check_address(address, allow_remote=allow_remote)
+    if app_service_address is not None:
+        if (secret is None) == (secret_file is None):
+            raise click.UsageError("--app-service-address needs either --secret or --secret-file.")
+        if secret_file is not None:
+            secret = open_secret(Path(secret_file))
+    return TokenSettings(
+        app_service=app_service_address,
+        secret=secret or "",
+        imds=imds_address,
+        resources=frozenset(each.rstrip("/") for each in allowed_resources) or None,
+        allow_remote=allow_remote,
     )

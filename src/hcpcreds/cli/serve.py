@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hcpcreds.cli.endpoint_options import FileMode, Group, access_options, build_access
+from hcpcreds.cli.endpoint_options import (
+    FileMode,
+    Group,
+    access_options,
+    build_access,
+    build_token_settings,
+    token_options,
+)
 from hcpcreds.cli.logs import start_logging
 from hcpcreds.cli.options import Address, Duration, environment_option, open_certificate, tls_options
 from hcpcreds.cli.process import run_until_stopped
@@ -19,7 +26,7 @@ from hcpcreds.cli.process import run_until_stopped
 if TYPE_CHECKING:
     from hcpcreds.endpoint.assertion import AssertionSettings
     from hcpcreds.endpoint.assertion_file import FileSettings
-    from hcpcreds.endpoint.service import Access
+    from hcpcreds.endpoint.service import Access, TokenSettings
     from hcpcreds.serving import ListenAddress, ServingCertificate
 
 _log = logging.getLogger("hcpcreds.endpoint")
@@ -31,6 +38,7 @@ _log = logging.getLogger("hcpcreds.endpoint")
     Examples:
       hcpcreds serve --credential /mnt/certs/ingress --assertion-directory /run/hcpcreds
       hcpcreds serve --credential cpo=/mnt/certs/cpo --credential kms=/mnt/kms/kms ...
+      hcpcreds serve --credential /mnt/certs/ingress --app-service-address 127.0.0.1:8081 --secret-file FILE
     """,
 )
 @access_options
@@ -68,6 +76,7 @@ _log = logging.getLogger("hcpcreds.endpoint")
     show_default=True,
     help="The certificates that an assertion carries (x5c). Some programs read no more than 4,095 bytes.",
 )
+@token_options
 @environment_option(
     "--metrics-address",
     type=Address(),
@@ -88,6 +97,13 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     assertion_mode: int,
     assertion_group: int | None,
     assertion_chain: str,
+    app_service_address: "ListenAddress | None",
+    imds_address: "ListenAddress | None",
+    secret: str | None,
+    secret_file: str | None,
+    allowed_resources: tuple[str, ...],
+    allow_remote: bool,
+    drain: timedelta,
     metrics_address: "ListenAddress | None",
     tls_certificate: str | None,
     tls_key: str | None,
@@ -99,10 +115,15 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     written for the first time when the authority has taken its certificate, and rewritten every minute and at
     each rotation.
 
+    With --app-service-address or --imds-address, programs ask this process for tokens, as they would ask
+    Azure's own endpoints: by IDENTITY_ENDPOINT=http://HOST:PORT/msi/token and IDENTITY_HEADER, or by
+    AZURE_POD_IDENTITY_AUTHORITY_HOST=http://HOST:PORT. Of several credentials they name one by its client id,
+    resource id or object id.
+
     An option can also be given by the environment variable that its help names.
     """
-    if assertion_directory is None:
-        raise click.UsageError("Give --assertion-directory.")
+    if assertion_directory is None and app_service_address is None and imds_address is None:
+        raise click.UsageError("Give --assertion-directory, --app-service-address or --imds-address.")
     if metrics_address is None and (tls_certificate or tls_key):
         raise click.UsageError("--tls-certificate and --tls-key need --metrics-address.")
     from hcpcreds.endpoint.assertion import AssertionSettings, Chain
@@ -111,9 +132,19 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     access = build_access(
         credentials, cloud=cloud, authority=authority, ca_file=ca_file, scope=scope, local=local
     )
-    files = FileSettings(directory=Path(assertion_directory), mode=assertion_mode, group=assertion_group)
+    files = None
+    if assertion_directory is not None:
+        files = FileSettings(directory=Path(assertion_directory), mode=assertion_mode, group=assertion_group)
     assertion = AssertionSettings(life=assertion_life, chain=Chain(assertion_chain))
     start_logging()
+    tokens = build_token_settings(
+        app_service_address,
+        imds_address,
+        secret=secret,
+        secret_file=secret_file,
+        allowed_resources=allowed_resources,
+        allow_remote=allow_remote,
+    )
     with ExitStack() as stack:
         certificate = open_certificate(tls_certificate, tls_key)
         if certificate is not None:
@@ -123,6 +154,8 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
             access=access,
             files=files,
             assertion=assertion,
+            tokens=tokens,
+            drain=drain,
             metrics_address=metrics_address,
             certificate=certificate,
         )
@@ -134,8 +167,10 @@ async def _run(  # noqa: PLR0913 (the options of the command)
     stop: asyncio.Event,
     *,
     access: "Access",
-    files: "FileSettings",
+    files: "FileSettings | None",
     assertion: "AssertionSettings",
+    tokens: "TokenSettings | None",
+    drain: timedelta,
     metrics_address: "ListenAddress | None",
     certificate: "ServingCertificate | None",
 ) -> bool:
@@ -144,7 +179,14 @@ async def _run(  # noqa: PLR0913 (the options of the command)
     from hcpcreds.serving import serve
 
     async with AsyncExitStack() as stack:
-        endpoint = await stack.enter_async_context(open_endpoint(access, files=files, assertion=assertion))
+        opening = open_endpoint(
+            access, files=files, assertion=assertion, tokens=tokens, is_draining=stop.is_set
+        )
+        endpoint = await stack.enter_async_context(opening)
+        if endpoint.app_service is not None:
+            _log.info("App Service's protocol is served at %s", endpoint.app_service)
+        if endpoint.imds is not None:
+            _log.info("the instance metadata service's protocol is served at %s", endpoint.imds)
         if metrics_address is not None:
             serving = serve(
                 metrics_address,
@@ -156,4 +198,6 @@ async def _run(  # noqa: PLR0913 (the options of the command)
             server = await stack.enter_async_context(serving)
             _log.info("/metrics, /healthz and /readyz are served at %s", server.address)
         await stop.wait()
+        if tokens is not None:  # programs that end at the same time may still ask
+            await asyncio.sleep(drain.total_seconds())
     return True

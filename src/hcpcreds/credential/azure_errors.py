@@ -62,6 +62,8 @@ def build_error(reason: HcpCredsError | Failure) -> HcpCredsError:
         kind = AzureTokenRefusedError if reason.refused else AzureTokenUnavailableError
         error = kind(reason.message, hint=reason.hint)
         error.status_code = reason.status_code
+        if isinstance(error, TokenRefusedError):
+            error.codes = reason.codes
         return error
     if isinstance(reason, InputError):
         return InputError(reason.where, reason.problems, hint=reason.hint)

@@ -22,7 +22,7 @@ import msgspec
 from hcpcreds.clouds import is_entra_host
 from hcpcreds.credential_file.certificate import Certificate, parse_certificate
 from hcpcreds.errors import InputError, MountAbsentError, MountError, MountFormatError, MountNotReadyError
-from hcpcreds.text import UUID
+from hcpcreds.text import RESOURCE_ID, UUID
 
 MAX_FILE_BYTES: Final = 1 << 20
 """Real credential files are much smaller."""
@@ -60,6 +60,10 @@ class CredentialFile:
     not_after: datetime
     sends_chain: bool = True
     """Whether the assertions that the certificate signs carry its chain."""
+    object_id: str | None = None
+    """The identity's id as a principal, lower case; None when the file does not say."""
+    resource_id: str | None = None
+    """The identity's ARM id, lower case; None when the file does not say."""
     warnings: tuple[str, ...] = ()
     """What is unusual, and how it was resolved."""
 
@@ -162,8 +166,19 @@ def parse_credential_file(content: bytes, *, path: str, now: datetime | None = N
         certificate=certificate,
         not_before=not_before,
         not_after=not_after,
+        object_id=_read_id(keys, "object_id", UUID),
+        resource_id=_read_id(keys, "resource_id", RESOURCE_ID),
         warnings=tuple(_find_unusual(times, certificate)),
     )
+
+
+def _read_id(keys: dict[str, msgspec.Raw], key: str, pattern: re.Pattern[str]) -> str | None:
+    """Read what is good to know, and no reason to refuse a file."""
+    try:
+        value = msgspec.json.decode(keys.get(key, b"null"), type=str)
+    except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return None
+    return value.lower() if pattern.fullmatch(value) else None
 
 
 def _find_unusual(times: dict[str, datetime | None], certificate: Certificate) -> Iterator[str]:
