@@ -11,5 +11,6 @@ from typing import Final
 first_use: Final = threading.RLock()
 """Held around imports inside functions, and around what is made with them: an import takes a lock for each
 module, and some standard functions take one when they are first called (`platform.platform`, say)."""
-signing: Final = threading.Lock()
-"""Held while a private key signs, 0.3 ms for each token request: OpenSSL has a lock in each key."""
+openssl: Final = threading.RLock()
+"""Held while a private key signs, and in each step of a TLS handshake: about a millisecond for each token
+request. OpenSSL has a lock in each key, and others for the whole process."""

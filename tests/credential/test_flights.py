@@ -165,6 +165,19 @@ def test_caller_sends_its_own_request_when_the_refresh_it_waited_for_fails(
     assert credential.get_token(SCOPE) != first
 
 
+def test_caller_gets_the_token_in_memory_when_the_request_it_waited_for_fails(
+    identity: Identity, make: Make, azure: LocalAzure
+):
+    identity.rotate()
+    credential = make(read_timeout=3, retry_total=0)
+    hung = azure.faults.add("entra", hang=True, times=1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(credential.get_token, SCOPE)
+        wait_until(lambda: hung.met)
+        token = credential.get_token(SCOPE, claims=CHALLENGE)
+        assert waiting.result(8) == token
+
+
 def test_waiting_callers_are_released_when_the_credential_is_closed(
     identity: Identity, make: Make, azure: LocalAzure
 ):

@@ -151,7 +151,7 @@ class AsyncCredential(CredentialBase):
         outcome, patient = await self._wait(request)
         if not is_final(outcome, patient=patient):
             outcome, _ = await self._wait(request)
-        self._check_open()
+        outcome = self._choose(request, outcome)
         if isinstance(outcome, CachedToken):
             return outcome
         # In a thread, because it may import azure.identity.

@@ -221,6 +221,15 @@ class CredentialBase:
             raise build_error(gone)
         return cached, cached is not None and gone is None and cached.is_due(self._now())
 
+    def _choose(self, request: TokenRequest, outcome: Outcome) -> Outcome:
+        """Return the outcome for a caller; if it is not a token, then one that has come meanwhile.
+
+        Raises:
+            SourceClosedError: The credential is closed.
+        """
+        self._check_open()
+        return outcome if isinstance(outcome, CachedToken) else self._get_cached(request) or outcome
+
     def _get_cached(self, request: TokenRequest) -> CachedToken | None:
         # A claims challenge means that the resource refused the cached token.
         cached = None if request.claims else self._cached.get(request.cache_key)

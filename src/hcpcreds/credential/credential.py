@@ -139,7 +139,7 @@ class SyncCredential(CredentialBase):
         outcome, patient = self._wait(request)
         if not is_final(outcome, patient=patient):
             outcome, _ = self._wait(request)
-        self._check_open()
+        outcome = self._choose(request, outcome)
         if isinstance(outcome, CachedToken):
             return outcome
         raise build_error(outcome)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from hcpcreds.credential.source import CredentialSource, Listener
 from hcpcreds.credential_file.content import FileFormat
-from hcpcreds.fork_locks import first_use, signing
+from hcpcreds.fork_locks import first_use, openssl
 from hcpcreds.watch import make_absolute
 from hcpcreds.watch.shared import shared_watcher
 
@@ -86,19 +86,19 @@ def _prepare_fork() -> None:
     # Before the watcher's lock, because these hooks run in reverse order of registration. `first_use` comes
     # first: a thread that holds it may collect a credential, which acquires one of the others.
     first_use.acquire()
-    signing.acquire()
+    openssl.acquire()
     _lock.acquire()
 
 
 def _resume_after_fork() -> None:
     _lock.release()
-    signing.release()
+    openssl.release()
     first_use.release()
 
 
 def _reset_after_fork() -> None:
     first_use.release()
-    signing.release()
+    openssl.release()
     _lock.release()
     for source in _sources.values():
         source.reset_after_fork()

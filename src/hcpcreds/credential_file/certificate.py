@@ -20,7 +20,7 @@ from hcpcreds.credential_file.der import OCTET_STRING, SEQUENCE, read_all, read_
 from hcpcreds.credential_file.encryption import Decrypter
 from hcpcreds.credential_file.pkcs12 import open_pkcs12
 from hcpcreds.credential_file.rsa_key import read_rsa_key
-from hcpcreds.fork_locks import signing
+from hcpcreds.fork_locks import openssl
 
 _ASSERTION_SECONDS: Final = 600
 """Lifetime of an assertion; the Microsoft identity platform advises 5 to 10 minutes."""
@@ -99,7 +99,7 @@ class Certificate:
             "exp": issued + _ASSERTION_SECONDS if expires_at is None else expires_at,
         }
         signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(claims).encode())}"
-        with signing:
+        with openssl:
             signature = self.key.sign(signed.encode(), _PSS, SHA256())
         return f"{signed}.{_encode(signature)}"
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from hcpcreds.errors import InputError
 from hcpcreds.fork_locks import first_use
+from hcpcreds.http.tls import let_fork
 
 _BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Variables with a file, or a directory as created by `openssl rehash`, to use instead of the machine's."""
@@ -104,6 +105,7 @@ class Trust:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         context.set_alpn_protocols(["http/1.1"])
+        let_fork(context)
         return context
 
 
