@@ -70,6 +70,7 @@ SECRET_WORDS = {
 HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
     "ExtraObject": "content: which object a component needs",
+    "Fact": "value: something that the page shows",
     "Pod": "token: which volume a service account token is in",
     "Variable": "value: a template in the component table",
     "_Vault": "credentials: dates, by the names of secrets",

@@ -86,6 +86,11 @@ def test_serve_keeps_an_assertion_that_its_environment_asks_for_until_it_is_stop
         ) as credential:
             token = credential.get_token(f"{ARM}/.default")
         assert get_signer(token.token) in identity.certificates
+        status, page = ask(port, "/")
+        assert (status, identity.client_id in page) == (200, True)
+        (shown,) = json.loads(ask(port, "/status.json")[1])["credentials"]
+        assert (shown["name"], shown["state"]) == ("router", "ok")
+        assert f"wrote an assertion of certificate {shown['certificates'][0]['thumbprint']}" in page
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0

@@ -32,6 +32,7 @@ ROOMS: Final = {
     ),
     "watch": Room(("watch",), ("tests/watch", "tests/credential")),
     "serving": Room(("serving",), ("tests/serving", "tests/renewal/test_metrics.py")),
+    "page": Room(("page",), ("tests/page",)),
     "exec": Room(("exec",), ("tests/exec",)),
     "http": Room(("http",), ("tests/http", "tests/credential")),
     "endpoint": Room(("endpoint",), ("tests/endpoint", "tests/cli/test_serve.py")),

@@ -28,10 +28,11 @@ class _DatedLine(OneLine):
         return f"{at} {record.levelname.lower():7} {super().format(record)}"
 
 
-def start_logging() -> None:
-    """Log to standard error, with the time; for commands that run until stopped."""
+def start_logging(*others: logging.Handler) -> None:
+    """Log to standard error, with the time, and to others; for commands that run until stopped."""
     handler = logging.StreamHandler()
     handler.setFormatter(_DatedLine())
     logger = logging.getLogger("hcpcreds")
-    logger.addHandler(handler)
+    for each in (handler, *others):
+        logger.addHandler(each)
     logger.setLevel(logging.INFO)

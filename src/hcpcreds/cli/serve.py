@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import time
 from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
 from functools import partial
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hcpcreds.endpoint.assertion import AssertionSettings
     from hcpcreds.endpoint.assertion_file import FileSettings
     from hcpcreds.endpoint.service import Access, TokenSettings
+    from hcpcreds.page import EventLog
     from hcpcreds.serving import ListenAddress, ServingCertificate
 
 _log = logging.getLogger("hcpcreds.endpoint")
@@ -81,7 +83,7 @@ _log = logging.getLogger("hcpcreds.endpoint")
     "--metrics-address",
     type=Address(),
     metavar="HOST:PORT",
-    help="Serve /metrics for Prometheus, /healthz and /readyz at this address.",
+    help="Serve a page to look at (/), /status.json, /metrics, /healthz and /readyz at this address.",
 )
 @tls_options
 def command(  # noqa: PLR0913 (click passes each option by its name)
@@ -128,6 +130,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
         raise click.UsageError("--tls-certificate and --tls-key need --metrics-address.")
     from hcpcreds.endpoint.assertion import AssertionSettings, Chain
     from hcpcreds.endpoint.assertion_file import FileSettings
+    from hcpcreds.page import EventLog, LogEvents
 
     access = build_access(
         credentials, cloud=cloud, authority=authority, ca_file=ca_file, scope=scope, local=local
@@ -136,7 +139,8 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     if assertion_directory is not None:
         files = FileSettings(directory=Path(assertion_directory), mode=assertion_mode, group=assertion_group)
     assertion = AssertionSettings(life=assertion_life, chain=Chain(assertion_chain))
-    start_logging()
+    events = EventLog()
+    start_logging(LogEvents(events))
     tokens = build_token_settings(
         app_service_address,
         imds_address,
@@ -158,6 +162,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
             drain=drain,
             metrics_address=metrics_address,
             certificate=certificate,
+            events=events,
         )
         status = run_until_stopped(work, on_stopping=lambda: _log.info("stopping"))
     sys.exit(status)
@@ -173,9 +178,12 @@ async def _run(  # noqa: PLR0913 (the options of the command)
     drain: timedelta,
     metrics_address: "ListenAddress | None",
     certificate: "ServingCertificate | None",
+    events: "EventLog",
 ) -> bool:
     """Serve until stopped."""
     from hcpcreds.endpoint.service import open_endpoint
+    from hcpcreds.endpoint.status import describe_endpoint
+    from hcpcreds.page import build_page_routes
     from hcpcreds.serving import serve
 
     async with AsyncExitStack() as stack:
@@ -188,15 +196,18 @@ async def _run(  # noqa: PLR0913 (the options of the command)
         if endpoint.imds is not None:
             _log.info("the instance metadata service's protocol is served at %s", endpoint.imds)
         if metrics_address is not None:
+            page = build_page_routes(
+                lambda: describe_endpoint(endpoint, now=time.time(), events=events.list_newest())
+            )
             serving = serve(
                 metrics_address,
-                {},
+                page,
                 certificate=certificate,
                 is_draining=stop.is_set,
                 find_unready=endpoint.find_unready,
             )
             server = await stack.enter_async_context(serving)
-            _log.info("/metrics, /healthz and /readyz are served at %s", server.address)
+            _log.info("the page, /metrics, /healthz and /readyz are served at %s", server.address)
         await stop.wait()
         if tokens is not None:  # programs that end at the same time may still ask
             await asyncio.sleep(drain.total_seconds())

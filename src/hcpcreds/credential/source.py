@@ -243,6 +243,7 @@ class CredentialSource:
             thumbprint=file.certificate.thumbprint if file else None,
             not_before=file.not_before if file else None,
             not_after=file.not_after if file else None,
+            renew_after=file.renew_after if file else None,
             generation=snapshot.generation if snapshot else 0,
             last_reload=state.reloaded_at,
             last_error=str(state.error) if state.error else None,

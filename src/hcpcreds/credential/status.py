@@ -37,5 +37,7 @@ class Status:
     previous: PreviousCertificate | None
     refused: bool
     """Whether the authority refuses the current certificate; the previous one is used while it is valid."""
+    renew_after: datetime | None = None
+    """When the renewal of the current certificate is due; None if the file does not say."""
     gone: str | None = None
     """The authority's message if it does not know the identity or its tenant; otherwise None."""

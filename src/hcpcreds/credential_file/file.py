@@ -58,6 +58,8 @@ class CredentialFile:
     certificate: Certificate = field(repr=False)
     not_before: datetime
     not_after: datetime
+    renew_after: datetime | None = None
+    """When its renewal is due; None if the file does not say."""
     sends_chain: bool = True
     """Whether the assertions that the certificate signs carry its chain."""
     object_id: str | None = None
@@ -168,6 +170,7 @@ def parse_credential_file(content: bytes, *, path: str, now: datetime | None = N
         not_after=not_after,
         object_id=_read_id(keys, "object_id", UUID),
         resource_id=_read_id(keys, "resource_id", RESOURCE_ID),
+        renew_after=_read_optional_time(keys.get("renew_after")),
         warnings=tuple(_find_unusual(times, certificate)),
     )
 
@@ -179,6 +182,14 @@ def _read_id(keys: dict[str, msgspec.Raw], key: str, pattern: re.Pattern[str]) -
     except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
         return None
     return value.lower() if pattern.fullmatch(value) else None
+
+
+def _read_optional_time(raw: msgspec.Raw | None) -> datetime | None:
+    """Read a time that only people look at: a wrong one must not make the credential unusable."""
+    try:
+        return None if raw is None else assume_utc(msgspec.json.decode(raw, type=datetime))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _find_unusual(times: dict[str, datetime | None], certificate: Certificate) -> Iterator[str]:
