@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import credential, manifests, renewal
+from benchmarks import credential, endpoint, manifests, renewal
 
 _BENCHMARKS: Final[dict[str, Callable[[], None]]] = {
     "credential": credential.run,
+    "endpoint": endpoint.run,
     "manifests": manifests.run,
     "renewal": renewal.run,
 }
