@@ -69,12 +69,14 @@ def _measure_endpoint(azure: LocalAzure, files: Sequence[Path]) -> None:
     plain = ["benchmarks.plain_endpoint", "{port}", given["tenant_id"], given["client_id"], azure.authority]
     plain += [str(azure.ca_file), str(certificate)]
     starts: dict[str, list[float]] = {"ours": [], "plain": []}
+    works: dict[str, list[float]] = {"ours": [], "plain": []}
     loads: dict[str, list[Load]] = {"ours": [], "plain": []}
     memory = {}
     for _ in range(ROUNDS):
         for name, command in (("ours", _serve(azure, files[:1])), ("plain", plain)):
             with _running(command, given["client_id"]) as (url, process, took):
                 starts[name].append(took)
+                works[name].append(_get_processor_seconds(process.pid))
                 loads[name].append(put_load(url, HEADERS, seconds=SECONDS))
                 memory[name] = highest_resident_mib(process.pid)
     with _running(_serve(azure, files), given["client_id"]) as (_, process, many_took):
@@ -141,6 +143,11 @@ def _running(module: Sequence[str], client_id: str) -> Iterator[tuple[str, "subp
             yield f"http://127.0.0.1:{port}{path}", process, time.perf_counter() - began
         finally:
             process.kill()
+
+
+def _get_processor_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _has_token(port: int, path: str) -> bool:
