@@ -93,3 +93,31 @@ def test_component_has_no_identity_when_the_cluster_does_not_have_it():
     cluster = parse_hosted_cluster(make_manifest({f"{CONTROL_PLANE}.imageRegistry": REMOVED}))
     without = [component.name for component in COMPONENTS if component.get_identity(cluster) is None]
     assert without == ["cluster-image-registry-operator"]
+
+
+def test_each_component_can_be_keyless_or_the_table_says_why_not():
+    keyless = {component.name: component.consumer.keyless for component in COMPONENTS}
+    assert None not in keyless.values()
+    ways = {name: (row.beside, row.keeps_mount, row.refused) for name, row in keyless.items() if row}
+    assert {name for name, way in ways.items() if way == ("", False, "")} == {
+        "cloud-controller-manager",
+        "ingress-operator",
+        "cluster-network-operator",
+        "cluster-storage-operator-disk",
+        "cluster-storage-operator-file",
+    }
+    assert {name for name, (beside, _, _) in ways.items() if beside} == {
+        "cluster-api-provider-azure",
+        "kube-apiserver",
+    }
+    assert [name for name, (_, keeps_mount, _) in ways.items() if keeps_mount] == ["control-plane-operator"]
+    assert [name for name, (_, _, refused) in ways.items() if refused] == ["cluster-image-registry-operator"]
+
+
+def test_path_variables_are_those_that_hold_the_path_of_the_key():
+    found = {component.name: component.consumer.path_variables for component in COMPONENTS}
+    assert {name: names for name, names in found.items() if names} == {
+        "ingress-operator": ("MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH",),
+        "cluster-image-registry-operator": ("MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH",),
+        "cluster-network-operator": ("ARO_HCP_CLIENT_CREDENTIALS_PATH",),
+    }

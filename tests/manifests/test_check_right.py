@@ -2,6 +2,7 @@
 
 import copy
 import json
+from typing import Any
 
 import pytest
 from tests.manifests.check_examples import (
@@ -18,6 +19,7 @@ from tests.manifests.examples import (
 )
 from tests.manifests.inject_examples import make_options, make_workload
 
+from hcpcreds.components import WORKLOADS
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.manifests import inject, render
 
@@ -215,3 +217,103 @@ def test_class_of_ones_own_may_be_anywhere():
     assert read_codes(a__class=json.dumps(make_class(name="shops")), b__pod=json.dumps(make_pod())) == [
         "HC101"
     ]
+
+
+KEYLESS_ENV = [
+    {"name": "AZURE_CLIENT_ID", "value": UUID},
+    {"name": "AZURE_TENANT_ID", "value": UUID},
+    {"name": "AZURE_FEDERATED_TOKEN_FILE", "value": "/var/run/hcpcreds/key"},
+]
+PROBE = {"httpGet": {"path": "/readyz", "port": 9469}}
+
+
+def make_keyless(name: str) -> dict[str, Any]:
+    """A workload of the table whose sidecar alone has the key; a refused one keeps it."""
+    rows = WORKLOADS[name]
+    names = [name for _, row in rows for name in row.containers]
+    workload = make_workload(name=name, containers=[{"name": each} for each in dict.fromkeys(names)])
+    workload = inject(workload, make_options())
+    workload["metadata"]["namespace"] = "clusters-otter"
+    keyless, spec = rows[0][1].keyless, workload["spec"]["template"]["spec"]
+    if keyless is None or keyless.refused:
+        return workload
+    key = spec["volumes"][0]["name"]
+    assertion = {"name": "hcpcreds-assertion", "mountPath": "/var/run/hcpcreds"}
+    spec["volumes"].append({"name": "hcpcreds-assertion", "emptyDir": {"medium": "Memory"}})
+    spec["initContainers"] = [
+        {
+            "name": "hcpcreds",
+            "restartPolicy": "Always",
+            "env": [{"name": "HCPCREDS_ASSERTION_DIRECTORY", "value": "/var/run/hcpcreds"}],
+            "volumeMounts": [{"name": key, "mountPath": "/mnt/key", "readOnly": True}, assertion],
+            **dict.fromkeys(("startupProbe", "readinessProbe", "livenessProbe"), PROBE),
+        }
+    ]
+    for container in spec["containers"]:
+        mounts = [m for m in container["volumeMounts"] if m["name"] != key or keyless.keeps_mount]
+        container["volumeMounts"] = [*mounts, {**assertion, "readOnly": True}]
+        others = [v for v in container.get("env", []) if v["name"] not in rows[0][1].path_variables]
+        container["env"] = [*others, *KEYLESS_ENV]
+    return workload
+
+
+def make_control_plane(*names: str) -> list[dict[str, Any]]:
+    """The hosted cluster, all its objects, and some workloads without a key."""
+    cluster = parse_hosted_cluster(make_manifest())
+    objects = render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
+    return [make_manifest(), *objects, *map(make_keyless, names)]
+
+
+def test_keyless_components_lack_nothing_when_their_environment_is_enough():
+    by_environment = [
+        name
+        for name, rows in WORKLOADS.items()
+        if (keyless := rows[0][1].keyless) is not None and not keyless.beside
+    ]
+    assert len(by_environment) == 7
+    assert codes(*make_control_plane(*by_environment)) == []
+
+
+def test_keyless_component_is_found_when_its_config_still_names_the_key():
+    assert codes(*make_control_plane("capi-provider")) == ["HC601"]
+    *others, workload = make_control_plane("kube-apiserver")
+    spec = workload["spec"]["template"]["spec"]
+    spec["volumes"].append({"name": "config", "secret": {"secretName": "azure-kms-config"}})
+    spec["containers"][0]["volumeMounts"].append({"name": "config", "mountPath": "/etc/kubernetes"})
+    assert codes(*others, workload) == ["HC402"]
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("azure-cloud-controller-manager", "azure-cloud-config"),
+        ("azure-disk-csi-driver-controller", "azure-disk-csi-config"),
+    ],
+)
+def test_cloud_config_may_name_the_key_when_the_environment_overrides_it(name, secret):
+    *others, workload = make_control_plane(name)
+    spec = workload["spec"]["template"]["spec"]
+    spec["volumes"].append({"name": "config", "secret": {"secretName": secret}})
+    spec["containers"][0]["volumeMounts"].append({"name": "config", "mountPath": "/etc/cloud"})
+    assert codes(*others, workload) == []
+
+
+def test_cluster_api_lacks_nothing_when_another_identity_beside_its_own_needs_no_key():
+    other = {
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
+        "kind": "AzureClusterIdentity",
+        "metadata": {"name": "otter-keyless", "namespace": "clusters-otter"},
+        "spec": {
+            "type": "WorkloadIdentity",
+            "clientID": UUID,
+            "tenantID": UUID,
+            "allowedNamespaces": {"list": ["clusters-otter"]},
+        },
+    }
+    assert codes(*make_control_plane("capi-provider"), other) == []
+
+
+def test_program_that_serves_nobody_in_its_pod_needs_no_probe_and_no_restart_policy():
+    pod = make_pod()
+    pod["spec"]["containers"][0]["args"] = ["hcpcreds", "serve", "--imds-address", ":8080"]
+    assert codes(pod) == []

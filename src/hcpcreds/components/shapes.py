@@ -77,6 +77,22 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Keyless:
+    """How a pod's program logs in with an assertion, so that only the sidecar that writes it needs the key.
+
+    It chooses the assertion in `AZURE_FEDERATED_TOKEN_FILE`, with `AZURE_CLIENT_ID` and `AZURE_TENANT_ID`, if
+    the variable with the path of its credential file is empty.
+    """
+
+    beside: str = ""
+    """The object that has to say so too, because the program asks it before its environment."""
+    keeps_mount: bool = False
+    """Whether the program reads the credential file for other calls all the same."""
+    refused: str = ""
+    """Why it is impossible."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """The additions to the pods of a workload for one component."""
 
@@ -90,6 +106,15 @@ class Pod:
     """In a cluster with workload identities."""
     aliases: tuple[str, ...] = ()
     """Other names of the workload."""
+    keyless: Keyless | None = None
+    """None if the pod mounts no key, or keeps it."""
+
+    @property
+    def path_variables(self) -> tuple[str, ...]:
+        """The variables in which the program finds the path of its credential file."""
+        return tuple(
+            variable.name for variable in self.env if self.mount and variable.value.endswith("/{secret}")
+        )
 
     @property
     def needs_credential(self) -> bool:

@@ -2,6 +2,12 @@
 
 Source: openshift/hypershift (control-plane-operator and hypershift-operator, August 2026), and for the
 controllers that operators deploy openshift/cluster-network-operator and openshift/csi-operator.
+How each logs in without a key: kubernetes-sigs/cloud-provider-azure (pkg/provider/config/env.go and
+pkg/azclient/auth.go), azuredisk-csi-driver (pkg/azureutils/azure_disk_utils.go), azurefile-csi-driver
+(pkg/azurefile/azure.go), cluster-api-provider-azure (azure/scope/identity.go); openshift:
+cluster-ingress-operator (pkg/dns/azure/client/auth.go), cluster-image-registry-operator
+(pkg/storage/azure/azureclient), cloud-network-config-controller (pkg/cloudprovider/azure.go), hypershift
+(main.go and v2/kas/kms/azure.go).
 """
 
 from typing import Final
@@ -13,6 +19,7 @@ from hcpcreds.components.shapes import (
     Content,
     ExtraObject,
     GuestSecret,
+    Keyless,
     Mount,
     PathSource,
     Pod,
@@ -67,11 +74,10 @@ _WORKLOAD_IDENTITY = (
 """The variables in which Azure's SDKs find a workload identity."""
 
 
-def _operator(name: str, volume_name: str) -> Pod:
+def _operator(name: str, volume_name: str, *, keyless: Keyless) -> Pod:
     """Return the row of an operator that finds its credential file in its environment."""
-    return Pod(
-        name, (name,), Mount(volume_name, _CERTS, PathSource.ENVIRONMENT), (_CREDENTIALS_PATH,), Token()
-    )
+    mount = Mount(volume_name, _CERTS, PathSource.ENVIRONMENT)
+    return Pod(name, (name,), mount, (_CREDENTIALS_PATH,), Token(), keyless=keyless)
 
 
 def _storage_operator(variable: str, secret_provider_class: str) -> Pod:
@@ -86,6 +92,7 @@ def _csi_driver(kind: str) -> Pod:
         ("csi-driver",),
         Mount(f"azure-{kind}", _CERTS, PathSource.CLOUD_CONFIG, config),
         token=Token("bound-sa-token", read_only=True),
+        keyless=Keyless(),
     )
 
 
@@ -112,6 +119,8 @@ COMPONENTS: Final = (
                     Variable(ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID, "{key_vault_user}", optional=True),
                 ),
                 Token(env=_WORKLOAD_IDENTITY),
+                # Its calls for private links go without the key; those that validate identities need it.
+                keyless=Keyless(keeps_mount=True),
             ),
             # It does not call Azure. What it writes into the guest cluster depends on the managed service.
             Pod(
@@ -142,6 +151,7 @@ COMPONENTS: Final = (
                 ),
                 (Variable(ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID, "{key_vault_user}"),),
                 Token(env=_WORKLOAD_IDENTITY),
+                keyless=Keyless(beside="an AzureClusterIdentity of type WorkloadIdentity"),
             ),
         ),
         (ExtraObject("AzureClusterIdentity", Content.CLUSTER_IDENTITY),),
@@ -167,6 +177,7 @@ COMPONENTS: Final = (
                     CloudConfigFile(_CLOUD_CONFIG, "/etc/cloud/cloud.conf"),
                 ),
                 token=Token(),
+                keyless=Keyless(),
                 aliases=(
                     "cloud-controller-manager",
                 ),  # its name in HyperShift's own manifest, which renames it
@@ -186,7 +197,7 @@ COMPONENTS: Final = (
         "ingress-operator",
         "ingress",
         MANAGED_AZURE_INGRESS_SECRET_STORE_PROVIDER_CLASS_NAME,
-        (_operator("ingress-operator", MANAGED_AZURE_INGRESS_SECRET_STORE_VOLUME_NAME),),
+        (_operator("ingress-operator", MANAGED_AZURE_INGRESS_SECRET_STORE_VOLUME_NAME, keyless=Keyless()),),
         (_credentials("azure-ingress-credentials", only_self_managed=True),),
         capability="Ingress",
         guest=GuestSecret("openshift-ingress-operator", "cloud-credentials"),
@@ -202,7 +213,12 @@ COMPONENTS: Final = (
         MANAGED_AZURE_IMAGE_REGISTRY_SECRET_STORE_PROVIDER_CLASS_NAME,
         (
             _operator(
-                "cluster-image-registry-operator", MANAGED_AZURE_IMAGE_REGISTRY_SECRET_STORE_VOLUME_NAME
+                "cluster-image-registry-operator",
+                MANAGED_AZURE_IMAGE_REGISTRY_SECRET_STORE_VOLUME_NAME,
+                keyless=Keyless(
+                    refused="it takes its client id from the guest's Secret installer-cloud-credentials, "
+                    "which names the identity of the registry itself"
+                ),
             ),
         ),
         (_credentials("azure-image-registry-credentials", only_self_managed=True),),
@@ -233,6 +249,7 @@ COMPONENTS: Final = (
                 Mount("cncc-cert", _CLOUD_NETWORK, PathSource.ENVIRONMENT),
                 (Variable(ARO_HCP_CLIENT_CREDENTIALS_PATH, f"{_CLOUD_NETWORK}/{{secret}}"),),
                 Token(in_memory=False, read_only=True),
+                keyless=Keyless(),
             ),
         ),
         (_credentials("cloud-network-config-controller-creds"),),
@@ -287,6 +304,7 @@ COMPONENTS: Final = (
                     CloudConfigFile(_KMS_CONFIG, "/etc/kubernetes/azure.json"),
                 ),
                 token=Token("azure-kms-cloud-token", read_only=True, env=_WORKLOAD_IDENTITY),
+                keyless=Keyless(beside=f"the Secret {_KMS_CONFIG} without aadMSIDataPlaneIdentityPath"),
             ),
             # The operator validates the key with the KMS identity; its own is mounted at /mnt/certs.
             Pod(

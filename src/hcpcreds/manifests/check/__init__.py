@@ -9,6 +9,7 @@ from hcpcreds.manifests.check.cluster_identities import check_cluster_identities
 from hcpcreds.manifests.check.cluster_wide import check_cluster_wide
 from hcpcreds.manifests.check.documents import check_documents
 from hcpcreds.manifests.check.environment import check_environment
+from hcpcreds.manifests.check.keyless import check_keyless
 from hcpcreds.manifests.check.rules import RULES, Finding, Rule, Severity, read_page
 from hcpcreds.manifests.check.secret_provider_classes import check_secret_provider_classes
 from hcpcreds.manifests.check.shapes import check_shapes
@@ -56,6 +57,7 @@ def check(documents: Iterable[Document | Mapping[str, Any]]) -> list[Finding]:
         check_workloads,
         check_shapes,
         check_environment,
+        check_keyless,
         check_secret_provider_classes,
         check_cloud_configs,
         check_cluster_wide,

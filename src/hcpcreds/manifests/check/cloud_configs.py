@@ -132,6 +132,10 @@ def _check_path(path: Node, config: CloudConfig, subjects: Subjects) -> Iterator
         return
 
     for pod, container in readers:
+        if pod.is_keyless(container) and any(
+            row.keyless is not None and not row.keyless.beside for _, row in pod.rows
+        ):
+            continue  # its environment overrides the config
         twins = (twin for _, twin in subjects.find_twins(pod, container))
         if all(item.find_mount(file) is None for item in (container, *twins)):
             yield report(

@@ -23,6 +23,7 @@ from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.secret_objects import is_written
 from hcpcreds.manifests.check.spelling import describe_misspelt
 from hcpcreds.manifests.check.subjects import (
+    ASSERTION_VARIABLE,
     Container,
     Pod,
     Subjects,
@@ -50,8 +51,6 @@ _CLASS_VARIABLES: Final = {
     for variable in pod.env
     if variable.value == component.secret_provider_class
 }
-_FEDERATED: Final = "AZURE_FEDERATED_TOKEN_FILE"
-"""With it, a program logs in with an assertion, and the credential file's variable is empty on purpose."""
 KNOWN_VARIABLES: Final = frozenset(
     {*_PATHS, *_CLASS_VARIABLES, MANAGED_SERVICE, ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID}
 )
@@ -86,7 +85,8 @@ def _check_twice(variable: Node, values: dict[str, str]) -> Iterator[Finding]:
 def _check_empty(variable: Node, container: Container) -> Iterator[Finding]:
     name = variable["name"].text
     is_on_purpose = name == MANAGED_SERVICE or any(
-        other["name"].text == _FEDERATED or (other["name"].text == name and other["value"].is_set)  # HC208
+        other["name"].text == ASSERTION_VARIABLE
+        or (other["name"].text == name and other["value"].is_set)  # HC208
         for other in container.env
     )
     if name in KNOWN_VARIABLES and not variable["valueFrom"].is_set and not is_on_purpose:
@@ -218,8 +218,9 @@ def _check_needed(container: Container, pod: Pod, subjects: Subjects) -> Iterato
         chosen = [other for other in pod.containers if other.name not in row.containers and not other.is_init]
         twins = [twin for _, twin in subjects.find_twins(pod, container)]
         names = {variable["name"].text for item in (container, *chosen, *twins) for variable in item.env}
+        keyless = row.path_variables if pod.is_keyless(container) else ()
         for variable in _list_needed(component, row, pod, subjects):
-            if variable.name not in names:
+            if variable.name not in (*names, *keyless):
                 yield report(
                     "HC206",
                     container.node,

@@ -43,6 +43,10 @@ RULES: Final = {
     "HC120": Rule("error", "etcd backup names a credential that no mount provides"),
     "HC121": Rule("note", "etcd backup reads a copy of a credential"),
     "HC122": Rule("error", "Workload identity without its token"),
+    "HC123": Rule("warning", "Keyless program still mounts the key"),
+    "HC124": Rule("error", "Assertion mounted with subPath is never renewed"),
+    "HC125": Rule("warning", "Sidecar without a probe"),
+    "HC126": Rule("error", "Sidecar that does not run beside the other containers"),
     # 2xx: environment
     "HC201": Rule("error", "Variable names a path that no mount provides"),
     "HC202": Rule("error", "Variable names a file that the SecretProviderClass does not mount"),
@@ -57,6 +61,7 @@ RULES: Final = {
     "HC211": Rule("error", "Path with a line break or blanks at an end"),
     "HC212": Rule("error", "Variable is empty"),
     "HC213": Rule("error", "Variable differs from the hosted cluster's workload identity"),
+    "HC214": Rule("error", "Two ways to log in"),
     # 3xx: SecretProviderClass
     "HC301": Rule("error", "SecretProviderClass of another provider"),
     "HC302": Rule("error", "Invalid vault name"),

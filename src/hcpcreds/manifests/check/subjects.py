@@ -30,6 +30,15 @@ COMPONENT_BY_VOLUME: Final = {
     if pod.mount is not None
 }
 
+ASSERTION_VARIABLE: Final = "AZURE_FEDERATED_TOKEN_FILE"
+"""Variable with which a program logs in with an assertion instead of a key."""
+
+_SERVE_VARIABLES: Final = (
+    "HCPCREDS_ASSERTION_DIRECTORY",
+    "HCPCREDS_APP_SERVICE_ADDRESS",
+    "HCPCREDS_IMDS_ADDRESS",
+)
+"""Variables of `hcpcreds serve`, which needs at least one of them."""
 _KMS_CONFIG: Final = "azure-kms-config"
 _MOST_DIGITS: Final = 3
 _MOST_NAMES: Final = 1000
@@ -48,6 +57,12 @@ class Container(msgspec.Struct, frozen=True):
         """The mount that provides a path: the deepest, as in the container."""
         found = [mount for mount in self.mounts if is_below(path, path_of(mount))]
         return max(found, key=lambda mount: len(path_of(mount)), default=None)
+
+    def get_variable(self, name: str) -> Node | None:
+        """Get the last variable of a name, which wins; None if it is missing or empty."""
+        found = [variable for variable in self.env if variable["name"].text == name]
+        is_set = bool(found) and (found[-1]["value"].is_set or found[-1]["valueFrom"].is_set)
+        return found[-1] if is_set else None
 
     @property
     def arguments(self) -> list[Node]:
@@ -93,6 +108,18 @@ class Pod(msgspec.Struct, frozen=True):
         return WORKLOADS.get(self.workload, ())
 
     @property
+    def sidecar(self) -> Container | None:
+        """The container that runs `hcpcreds serve` for the others."""
+        return next(filter(_serves, self.containers), None)
+
+    def is_keyless(self, container: Container) -> bool:
+        """Whether a container logs in with an assertion of the sidecar's."""
+        return container.get_variable(ASSERTION_VARIABLE) is not None and self.sidecar not in (
+            None,
+            container,
+        )
+
+    @property
     def credential_volumes(self) -> list[Node]:
         """The volumes that are, or were meant to be, mounted by the Secrets Store CSI driver."""
         return [volume for volume in self.volumes if is_credential_volume(volume)]
@@ -106,6 +133,13 @@ class Pod(msgspec.Struct, frozen=True):
         """The SecretProviderClass of a mount; empty if it has none."""
         volume = self.find_volume(mount)
         return class_of(volume).text if volume is not None and is_credential_volume(volume) else ""
+
+
+def _serves(container: Container) -> bool:
+    command = [part.text for key in ("command", "args") for part in container.node[key].items()]
+    return any(container.get_variable(name) for name in _SERVE_VARIABLES) or (
+        "serve" in command and any(posixpath.basename(part) == "hcpcreds" for part in command)
+    )
 
 
 def class_of(volume: Node) -> Node:

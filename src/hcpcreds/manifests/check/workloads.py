@@ -87,7 +87,7 @@ def _check_mounts(
             is_elsewhere = is_elsewhere or bool(found)
         elif found and mount.source is not PathSource.ENVIRONMENT:
             yield from _check_mount_path(found, mount.path, component, container)
-        elif not found:
+        elif not found and not pod.is_keyless(container):
             missing.append(container)
 
     for container in missing:

@@ -1,0 +1,153 @@
+"""HC123 to HC126, HC201 and HC214: pods whose programs log in through a sidecar that alone has the key.
+
+Sources: Kubernetes (concepts/workloads/pods/sidecar-containers); the Azure SDKs, which prefer different ways
+if several are set (azure-identity for Python, @azure/identity, azidentity);
+openshift/cluster-ingress-operator, pkg/dns/azure/client/auth.go.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from hcpcreds.constants import ARO_HCP_CLIENT_CREDENTIALS_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
+from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.placeholders import is_placeholder
+from hcpcreds.manifests.check.rules import Finding, report
+from hcpcreds.manifests.check.subjects import (
+    ASSERTION_VARIABLE,
+    Container,
+    Pod,
+    Subjects,
+    is_below,
+    normalize_path,
+    path_of,
+)
+
+_ENDPOINT: Final = "IDENTITY_ENDPOINT"
+_OTHER_WAYS: Final = (
+    MANAGED_AZURE_CREDENTIALS_FILE_PATH,
+    ARO_HCP_CLIENT_CREDENTIALS_PATH,
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    _ENDPOINT,
+)
+"""Variables that some or all programs prefer to an assertion."""
+_PROBES: Final = {
+    "startupProbe": "the others start before there is anything to log in with",
+    "readinessProbe": "nobody learns that it has nothing to log in with",
+    "livenessProbe": "one that hangs is not restarted",
+}
+
+
+def check_keyless(subjects: Subjects) -> Iterator[Finding]:
+    """Check every pod with the sidecar, and every container for a second way to log in."""
+    for pod in subjects.pods:
+        for container in pod.containers:
+            yield from _check_ways(container)
+        sidecar = pod.sidecar
+        users = [container for container in pod.containers if _is_user(container, pod)]
+        if sidecar is None or not users:
+            continue
+        yield from _check_sidecar(sidecar)
+        for container in users:
+            if pod.is_keyless(container):
+                yield from _check_key(container, sidecar, pod)
+                yield from _check_assertion(container, sidecar, pod, subjects)
+
+
+def _is_user(container: Container, pod: Pod) -> bool:
+    return pod.is_keyless(container) or container.get_variable(_ENDPOINT) is not None
+
+
+def _check_ways(container: Container) -> Iterator[Finding]:
+    if container.get_variable(ASSERTION_VARIABLE) is None:
+        return
+    for name in _OTHER_WAYS:
+        variable = container.get_variable(name)
+        if variable is not None:
+            yield report(
+                "HC214",
+                variable,
+                f"the container {container.name!r} has both {name} and {ASSERTION_VARIABLE}, and which one "
+                "wins depends on the program",
+                f"Remove {name}, or set it to the empty text."
+                if name != _ENDPOINT
+                else f"Remove {ASSERTION_VARIABLE}, or {_ENDPOINT} and IDENTITY_HEADER.",
+            )
+
+
+def _check_sidecar(sidecar: Container) -> Iterator[Finding]:
+    policy = sidecar.node["restartPolicy"]
+    if not sidecar.is_init:
+        yield report(
+            "HC126",
+            sidecar.node,
+            f"the container {sidecar.name!r} starts together with those that need it, and may be too late",
+            "Make it an init container with restartPolicy: Always.",
+        )
+    elif policy.text != "Always" and not is_placeholder(policy.text):
+        yield report(
+            "HC126",
+            policy,
+            f"the init container {sidecar.name!r} never ends, so the containers after it never start",
+            "Set restartPolicy: Always, which makes it a sidecar (Kubernetes 1.29 or later).",
+        )
+    missing = [key for key in _PROBES if not sidecar.node[key].is_set]
+    if missing:
+        yield report(
+            "HC125",
+            sidecar.node,
+            f"the sidecar {sidecar.name!r} has no {missing[0]}: {_PROBES[missing[0]]}",
+            f"Add {' and '.join(missing)}, as hcpcreds inject --keyless does.",
+        )
+
+
+def _check_key(container: Container, sidecar: Container, pod: Pod) -> Iterator[Finding]:
+    kept = {
+        component.secret_provider_class
+        for component, row in pod.rows
+        if row.keyless is not None and row.keyless.keeps_mount
+    }
+    keys = {mount["name"].text for mount in sidecar.mounts if pod.get_class(mount)}
+    for mount in container.mounts:
+        if mount["name"].text in keys and pod.get_class(mount) not in kept:
+            yield report(
+                "HC123",
+                mount,
+                f"the container {container.name!r} logs in with an assertion, and mounts the key all the "
+                "same",
+                "Remove the mount: only the sidecar needs it.",
+            )
+
+
+def _check_assertion(
+    container: Container, sidecar: Container, pod: Pod, subjects: Subjects
+) -> Iterator[Finding]:
+    variable = container.get_variable(ASSERTION_VARIABLE)
+    directory = _find_directory(sidecar)
+    if variable is None or is_placeholder(variable["value"].text) or directory is None:
+        return
+    path = normalize_path(variable["value"].text)
+    mount = container.find_mount(path)
+    source = sidecar.find_mount(directory)
+    if mount is None and not any(twin.find_mount(path) for _, twin in subjects.find_twins(pod, container)):
+        yield report(
+            "HC201",
+            variable["value"],
+            f"{ASSERTION_VARIABLE} is {path!r}, and the container {container.name!r} mounts nothing there",
+            f"Mount the directory where the sidecar {sidecar.name!r} writes its assertions there.",
+        )
+    is_shared = mount is not None and source is not None and mount["name"].text == source["name"].text
+    for key in ("subPath", "subPathExpr"):
+        if mount is not None and is_shared and mount[key].is_set and is_below(path, path_of(mount)):
+            yield report(
+                "HC124",
+                mount[key],
+                f"a file mounted with {key} never changes: {container.name!r} keeps an assertion that soon "
+                "expires",
+                f"Mount the whole volume: remove {key}, and make mountPath a directory.",
+            )
+
+
+def _find_directory(sidecar: Container) -> str | None:
+    """Find where the sidecar writes assertions, if its environment says so."""
+    variable: Node | None = sidecar.get_variable("HCPCREDS_ASSERTION_DIRECTORY")
+    return normalize_path(variable["value"].text) if variable is not None else None
