@@ -37,10 +37,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 TOKEN = """
 import sys
-from azure.identity import DefaultAzureCredential, WorkloadIdentityCredential
-options = {"connection_verify": sys.argv[1]}
-print(WorkloadIdentityCredential(**options).get_token(sys.argv[2]).token)
-print(DefaultAzureCredential(**options).get_token(sys.argv[2]).token)
+import azure.identity
+for name in sys.argv[3:]:
+    credential = getattr(azure.identity, name)(connection_verify=sys.argv[1])
+    print(credential.get_token(sys.argv[2]).token)
 """
 
 
@@ -165,15 +165,35 @@ def test_program_waits_for_a_credential_when_there_is_none_yet(identity: Identit
     assert process.returncode == 0
 
 
-def test_program_gets_tokens_with_an_assertion_and_without_a_key(identity: Identity):
-    program = (sys.executable, "-c", TOKEN, str(identity.azure.ca_file), f"{ARM}/.default")
-    others = {"AZURE_CLIENT_SECRET": "x", "IDENTITY_ENDPOINT": "http://127.0.0.1:9", "MSI_ENDPOINT": "x"}
+@pytest.mark.parametrize(
+    ("provision", "kind"), [("endpoint", "ManagedIdentityCredential"), ("file", "WorkloadIdentityCredential")]
+)
+def test_program_gets_tokens_without_a_key(identity: Identity, provision: str, kind: str):
+    azure = identity.azure
+    program = (sys.executable, "-c", TOKEN, azure.ca_file, f"{ARM}/.default", kind, "DefaultAzureCredential")
     # Azure's libraries ask the public cloud about hosts that they do not know, unless they are told not to.
-    others |= {"AZURE_TOKEN_CREDENTIALS": "WorkloadIdentityCredential"}
-    with running(identity, "--", *program, **others) as process:
+    others = {"AZURE_TOKEN_CREDENTIALS": kind, "AZURE_CLIENT_SECRET": "x", "MSI_ENDPOINT": "x"}
+    others |= {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}
+    with running(identity, "--provide", provision, "--", *program, **others) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert {get_signer(token) for token in out.split()} == set(identity.certificates)
+    assert [get_signer(token) for token in out.split()] == list(identity.certificates) * 2
+
+
+def test_program_names_one_of_several_credentials(identity: Identity, tmp_path: Path):
+    other = Identity(identity.azure, tmp_path / "other", "other")
+    other.rotate()
+    script = """
+import sys
+from azure.identity import ManagedIdentityCredential
+for client_id in sys.argv[1:]:
+    print(ManagedIdentityCredential(client_id=client_id).get_token("https://management.azure.com/.default").token)
+"""
+    program = (sys.executable, "-c", script, identity.client_id, other.client_id)
+    with running(identity, "--credential", other.path, "--", *program) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert [get_signer(token) for token in out.split()] == [*identity.certificates, *other.certificates]
 
 
 def test_program_has_no_other_way_to_tokens_than_the_one_that_is_given(identity: Identity):
@@ -192,7 +212,7 @@ def test_program_has_no_other_way_to_tokens_than_the_one_that_is_given(identity:
         "MSI_SECRET",
     ]
     with running(
-        identity, "--", "env", **dict.fromkeys([*others, "MINE", "AZURE_TENANT_ID"], "x")
+        identity, "--provide", "file", "--", "env", **dict.fromkeys([*others, "MINE", "AZURE_TENANT_ID"], "x")
     ) as process:
         out, err = process.communicate(timeout=30)
     variables = dict(line.partition("=")[::2] for line in out.splitlines())
@@ -205,7 +225,7 @@ def test_program_has_no_other_way_to_tokens_than_the_one_that_is_given(identity:
 
 def test_assertion_is_gone_when_the_program_has_ended(identity: Identity):
     script = "echo $AZURE_FEDERATED_TOKEN_FILE; stat -c %a $AZURE_FEDERATED_TOKEN_FILE"
-    with running(identity, "--", "sh", "-c", script) as process:
+    with running(identity, "--provide", "file", "--", "sh", "-c", script) as process:
         out, err = process.communicate(timeout=30)
     file, mode = out.split()
     assert mode == "400", err
@@ -251,7 +271,7 @@ def test_exec_starts_nothing_and_says_why_when_it_is_told_nonsense(arguments: li
         (["--hook", "http://", "--provide", "nothing"], "--hook: expected http://HOST/ or a command"),
         (["--hook", "'", "--provide", "nothing"], "--hook: not a command"),
         (["--hook", " ", "--provide", "nothing"], "--hook: expected a URL or a command"),
-        (["--credential", "other=/mnt/other"], "--credential: expected only one"),
+        (["--credential", "other=/mnt/other", "--provide", "file"], "--credential: expected only one"),
     ],
 )
 def test_exec_is_refused_when_its_settings_do_not_fit(identity: Identity, arguments: list[str], problem: str):

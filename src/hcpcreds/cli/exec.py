@@ -54,11 +54,12 @@ class Signal(_NumberType):
 @access_options
 @environment_option(
     "--provide",
-    type=click.Choice(["file", "nothing"]),
-    default="file",
+    type=click.Choice(["endpoint", "file", "nothing"]),
+    default="endpoint",
     show_default=True,
-    help="How the program gets tokens: file sets the variables of workload identity for an assertion; "
-    "nothing leaves it to the program, which reads the mounted file itself.",
+    help="How the program gets tokens: endpoint sets the variables of a managed identity for an endpoint at "
+    "this process; file those of workload identity for an assertion; nothing leaves it to the program, "
+    "which reads the mounted file itself.",
 )
 @environment_option(
     "--restart-on-rotation", is_flag=True, help="Restart the program at each rotation: SIGTERM, then SIGKILL."

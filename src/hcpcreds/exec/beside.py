@@ -17,10 +17,14 @@ from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.source import DEFAULT_BACKSTOP, CredentialSource
 from hcpcreds.credential.status import Status
 from hcpcreds.credential_file.content import MANAGED_IDENTITY
+from hcpcreds.credential_file.file import CredentialFile
 from hcpcreds.endpoint.assertion import find_token_endpoint
 from hcpcreds.endpoint.assertion_file import FileSettings
-from hcpcreds.endpoint.service import Access, Endpoint, open_endpoint
+from hcpcreds.endpoint.guard import make_secret
+from hcpcreds.endpoint.protocols import APP_SERVICE_PATH
+from hcpcreds.endpoint.service import Access, Endpoint, Served, TokenSettings, open_endpoint
 from hcpcreds.errors import InputError
+from hcpcreds.serving import ListenAddress
 
 _LOOK_SECONDS: Final = 0.05
 """How often it is looked whether everything is ready, at the start only."""
@@ -33,6 +37,8 @@ _OTHER_WAYS: Final = (
     *("MSI_ENDPOINT", "MSI_SECRET"),
 )
 """Variables by which Azure's libraries would get tokens in another way, some of them first of all."""
+_PROXIES: Final = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+"""Variables by which Python and JavaScript would ask a proxy for the endpoint on this machine."""
 
 _log = logging.getLogger("hcpcreds.exec")
 
@@ -40,6 +46,8 @@ _log = logging.getLogger("hcpcreds.exec")
 class Provision(StrEnum):
     """How a program gets tokens."""
 
+    ENDPOINT = "endpoint"
+    """It asks an endpoint, as in App Service: `ManagedIdentityCredential`, `DefaultAzureCredential`."""
     FILE = "file"
     """It sends the assertion in a file: `WorkloadIdentityCredential`, `DefaultAzureCredential`."""
     NOTHING = "nothing"
@@ -52,11 +60,15 @@ class Beside:
     Args:
         sources: The credentials, by name.
         endpoint: What gives the program tokens, if anything does.
+        secret: What the program has to send to the token endpoint.
     """
 
-    def __init__(self, sources: Mapping[str, CredentialSource], endpoint: Endpoint | None) -> None:
+    def __init__(
+        self, sources: Mapping[str, CredentialSource], endpoint: Endpoint | None, secret: str
+    ) -> None:
         self._sources = sources
         self._endpoint = endpoint
+        self._secret = secret
 
     async def wait_until_ready(self) -> None:
         """Wait until the program can rely on everything."""
@@ -78,19 +90,30 @@ class Beside:
             return variables
         for name in _OTHER_WAYS:
             variables.pop(name, None)
-        (served,) = self._endpoint.served
-        snapshot = self._sources[served.name].snapshot
-        assert snapshot is not None  # noqa: S101 (it is ready)
+        if self._endpoint.app_service is None:
+            return variables | self._describe_assertion(self._endpoint.served[0])
+        address = self._endpoint.app_service
+        variables["IDENTITY_ENDPOINT"] = f"http://{address}{APP_SERVICE_PATH}"
+        variables["IDENTITY_HEADER"] = self._secret
+        if len(self._sources) == 1:
+            (source,) = self._sources.values()
+            variables["AZURE_CLIENT_ID"] = _get_file(source).client_id
+        if any(variables.get(name) for name in _PROXIES):
+            for name in ("NO_PROXY", "no_proxy"):
+                variables[name] = ",".join(filter(None, [variables.get(name), "127.0.0.1", "localhost"]))
+        return variables
+
+    def _describe_assertion(self, served: Served) -> dict[str, str]:
+        source = self._sources[served.name]
         assert served.file is not None  # noqa: S101 (it was asked for)
-        authority = find_token_endpoint(snapshot, served.file.assertion).partition(
-            f"/{snapshot.file.tenant_id}/"
-        )[0]
+        assert source.snapshot is not None  # noqa: S101 (it is ready)
+        file = _get_file(source)
+        endpoint = find_token_endpoint(source.snapshot, served.file.assertion)
         return {
-            **variables,
-            "AZURE_CLIENT_ID": snapshot.file.client_id,
-            "AZURE_TENANT_ID": snapshot.file.tenant_id,
+            "AZURE_CLIENT_ID": file.client_id,
+            "AZURE_TENANT_ID": file.tenant_id,
             "AZURE_FEDERATED_TOKEN_FILE": str(served.file.path),
-            "AZURE_AUTHORITY_HOST": f"{authority}/",
+            "AZURE_AUTHORITY_HOST": f"{endpoint.partition(f'/{file.tenant_id}/')[0]}/",
         }
 
     def _find_unready(self) -> list[str]:
@@ -142,7 +165,7 @@ async def open_beside(
             )
             stack.callback(release)
             sources[name] = source
-        endpoint = None
+        endpoint, secret, files, tokens = None, make_secret(), None, None
         if provision is Provision.FILE:
             directory = stack.enter_context(
                 tempfile.TemporaryDirectory(
@@ -150,8 +173,16 @@ async def open_beside(
                 )
             )
             files = FileSettings(directory=Path(directory), mode=0o400)
-            endpoint = await stack.enter_async_context(open_endpoint(access, files=files))
-        yield Beside(sources, endpoint)
+        if provision is Provision.ENDPOINT:
+            tokens = TokenSettings(app_service=ListenAddress("127.0.0.1", 0), secret=secret)
+        if provision is not Provision.NOTHING:
+            endpoint = await stack.enter_async_context(open_endpoint(access, files=files, tokens=tokens))
+        yield Beside(sources, endpoint, secret)
+
+
+def _get_file(source: CredentialSource) -> CredentialFile:
+    assert source.snapshot is not None  # noqa: S101 (it is ready)
+    return source.snapshot.file
 
 
 def _return(listener: Callable[[Status], None]) -> Callable[[Status], None]:
