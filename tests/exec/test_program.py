@@ -1,5 +1,7 @@
 """The program of `hcpcreds exec`: how it starts, what it gets, how it ends."""
 
+import base64
+import json
 import os
 import pty
 import signal
@@ -11,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from tests.credential.files import Issued, encrypt_pem
 from tests.endpoint.endpoints import ARM, Identity, get_signer
 from tests.exec.conftest import PYTHON, read_line, running, wait_for_log
 from tests.support.processes import start
@@ -178,6 +183,25 @@ def test_program_gets_tokens_without_a_key(identity: Identity, provision: str, k
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert [get_signer(token) for token in out.split()] == list(identity.certificates) * 2
+
+
+def test_program_gets_tokens_with_the_certificate_of_a_service_principal(identity: Identity, tmp_path: Path):
+    azure = identity.azure
+    secret = base64.b64decode(json.loads(identity.path.read_bytes())["client_secret"])
+    issued = Issued(x509.load_pem_x509_certificate(secret), load_pem_private_key(secret, None))
+    (tmp_path / "app.pem").write_bytes(encrypt_pem(issued, password="secret-sentinel"))
+    (tmp_path / "password").write_text("secret-sentinel")
+    told = f"tenant_id={azure.tenant_id},client_id={identity.client_id},password_file={tmp_path / 'password'}"
+    program = (sys.executable, "-c", TOKEN, azure.ca_file, f"{ARM}/.default", "ManagedIdentityCredential")
+    command = ("exec", "--authority", azure.authority, "--ca-file", azure.ca_file, "--", *program)
+    with start(
+        *(sys.executable, "-m", "hcpcreds", *command),
+        env={"HCPCREDS_CREDENTIAL": f"{tmp_path / 'app.pem'},{told}"},
+    ) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert get_signer(out.strip()) == issued.thumbprint
+    assert "sentinel" not in err
 
 
 def test_program_names_one_of_several_credentials(identity: Identity, tmp_path: Path):
