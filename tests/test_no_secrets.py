@@ -40,6 +40,7 @@ from hcpcreds.dataplane.models import (
     UserAssignedIdentityCredentials,
 )
 from hcpcreds.dataplane.protocol import Answer
+from hcpcreds.endpoint.service import TokenSettings
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.nodes import Node
@@ -71,6 +72,7 @@ HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
     "ExtraObject": "content: which object a component needs",
     "Fact": "value: something that the page shows",
+    "Served": "token: what keeps one ready, and holds none",
     "Pod": "token: which volume a service account token is in",
     "Variable": "value: a template in the component table",
     "_Vault": "credentials: dates, by the names of secrets",
@@ -136,6 +138,7 @@ def make_values(content: bytes) -> dict[str, Any]:
         Element(4, pem),
         Contents((pem,), (pem,)),
         Content(pem, pem),
+        TokenSettings(secret=pem.decode()),
         ServicePrincipal(tenant_id="t", client_id="c", authority="https://a", password=pem),
         _NewSecret(value=content.decode()),
         Document({"kind": "Secret", "stringData": {"ingress": content.decode()}}),
