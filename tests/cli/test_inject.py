@@ -314,3 +314,28 @@ def test_help_shows_examples():
     result = run("--help")
     assert b"Examples:" in result.stdout
     assert b"kustomize build . | hcpcreds inject" in result.stdout
+
+
+def test_keyless_moves_the_key_into_a_sidecar():
+    ids = ("--client-id", KEY_VAULT_USER, "--tenant-id", KEY_VAULT_USER)
+    custom = ("--secret-provider-class", "x", "--volume-name", "x", "--credentials-secret-name", "secret")
+    stdin = json.dumps(make_workload(name="app")).encode()
+    plain = run("-", *custom, stdin=stdin)
+    result = run("-", "--keyless", *custom, *ids, stdin=plain.stdout, HCPCREDS_IMAGE="hcpcreds:1")
+    spec = json.loads(result.stdout)["spec"]["template"]["spec"]
+    assert b"/mnt/certs" not in json.dumps(spec["containers"]).encode()
+    assert spec["initContainers"][0]["image"] == "hcpcreds:1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--keyless",), "--keyless needs --image"),
+        (("--keep-mount",), "need --keyless"),
+        (("--client-id", KEY_VAULT_USER), "need --keyless"),
+    ],
+)
+def test_options_of_keyless_are_refused_without_what_they_need(deployment, arguments, expected):
+    result = run(deployment, *arguments)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert expected in result.stderr.decode()

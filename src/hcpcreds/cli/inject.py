@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD
 from hcpcreds.constants import (
     ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID,
     MANAGED_AZURE_CERTIFICATE_MOUNT_PATH,
@@ -27,6 +28,8 @@ Examples:
   kustomize build . | hcpcreds inject --hosted-cluster hosted-cluster.yaml - | kubectl apply -f -
   hcpcreds inject --secret-provider-class my-identity --volume-name my-cert \\
     --credentials-secret-name my-secret --container app deployment.yaml
+  hcpcreds inject --keyless --image registry.example/hcpcreds:1 --client-id UUID --tenant-id UUID \\
+    --secret-provider-class my-identity --volume-name my-cert --credentials-secret-name my-secret app.yaml
 """,
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="FILE...|-")
@@ -81,6 +84,25 @@ Examples:
     " environment.",
 )
 @click.option(
+    "--keyless",
+    is_flag=True,
+    help="Let a native sidecar alone mount the credential (Kubernetes 1.29 or later). The containers lose the"
+    " mount and the path of the file, and get what an unmodified WorkloadIdentityCredential of any Azure SDK"
+    " needs. Needs --image.",
+)
+@click.option(
+    "--image", envvar="HCPCREDS_IMAGE", metavar="IMAGE", help="The sidecar's, which contains hcpcreds."
+)
+@click.option("--client-id", metavar="UUID", help="Of the identity, if the hosted cluster does not name it.")
+@click.option("--tenant-id", metavar="TENANT", help="Of the identity, without a hosted cluster.")
+@click.option(
+    "--cloud",
+    type=click.Choice(list(CLOUDS)),
+    metavar="NAME",
+    help=f"Of the identity, without a hosted cluster.  [default: {DEFAULT_CLOUD}]",
+)
+@click.option("--keep-mount", is_flag=True, help="Leave the credential's mount beside the sidecar's.")
+@click.option(
     "--output",
     type=click.Choice(["yaml", "patch", "jsonpatch", "diff"]),
     default="yaml",
@@ -104,6 +126,12 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     credentials_secret_name: str | None,
     key_vault_user_client_id: str | None,
     managed_service: str | None,
+    keyless: bool,
+    image: str | None,
+    client_id: str | None,
+    tenant_id: str | None,
+    cloud: str | None,
+    keep_mount: bool,
     output: str,
     in_place: bool,
 ) -> None:
@@ -117,10 +145,14 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     """
     from hcpcreds.cli.inject_files import read_streams, render_diffs, render_yaml, report_plans, write_streams
     from hcpcreds.hosted_cluster import read_hosted_cluster
-    from hcpcreds.manifests.inject import CustomComponent, InjectOptions
+    from hcpcreds.manifests.inject import CustomComponent, InjectOptions, Sidecar
 
     if in_place and ("-" in files or output != "yaml"):
         raise click.UsageError("--in-place writes files: it goes with neither - nor --output.")
+    if keyless and not image:
+        raise click.UsageError("--keyless needs --image: an image that contains hcpcreds.")
+    if not keyless and (client_id or tenant_id or cloud or keep_mount):
+        raise click.UsageError("--client-id, --tenant-id, --cloud and --keep-mount need --keyless.")
     custom = None
     if secret_provider_class is not None and volume_name is not None:
         custom = CustomComponent(
@@ -143,6 +175,15 @@ def command(  # noqa: PLR0913 (one parameter for each option)
         container=container,
         init_containers=init_containers,
         replace=replace,
+        sidecar=Sidecar(
+            image=image,
+            client_id=client_id,
+            tenant_id=tenant_id,
+            cloud=cloud or DEFAULT_CLOUD,
+            keep_mount=keep_mount,
+        )
+        if keyless and image
+        else None,
         key_vault_user_client_id=key_vault_user_client_id,
         managed_service=managed_service,
     )

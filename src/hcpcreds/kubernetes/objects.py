@@ -40,6 +40,7 @@ class EmptyDirVolumeSource(TypedDict):
     """A directory that lives as long as its pod (core/v1)."""
 
     medium: NotRequired[str]
+    sizeLimit: NotRequired[str]
 
 
 class Volume(TypedDict):
@@ -206,8 +207,10 @@ def is_same(one: object, other: object, seen: set[tuple[int, int]] | None = None
     if isinstance(one, list) and isinstance(other, list):
         seen.add((id(one), id(other)))
         return len(one) == len(other) and all(map(is_same, one, other, [seen] * len(one)))
-    if one is True and isinstance(other, PlainScalar):
-        return other.kind == "boolean" and other.text == "true"
+    if isinstance(one, bool) and isinstance(other, PlainScalar):
+        return other.kind == "boolean" and other.text == str(one).lower()
+    if type(one) is int and isinstance(other, PlainScalar):
+        return other.kind == "number" and other.text == str(one)
     return type(one) is type(other) and one == other
 
 

@@ -50,7 +50,7 @@ def find(workload, **options):
 
 
 def apply_json_patch(document, patch):
-    """RFC 6902: test, add and replace."""
+    """RFC 6902: test, add, replace and remove."""
     document = copy.deepcopy(document)
     for operation in patch:
         *path, last = [
@@ -59,6 +59,9 @@ def apply_json_patch(document, patch):
         parent = document
         for part in path:
             parent = parent[int(part)] if isinstance(parent, list) else parent[part]
+        if operation["op"] == "remove":
+            del parent[int(last)]
+            continue
         value = copy.deepcopy(operation["value"])
         if isinstance(parent, list):
             if operation["op"] == "add":
@@ -76,11 +79,14 @@ def apply_json_patch(document, patch):
 
 
 def apply_strategic_merge_patch(value, patch, key=""):
-    """Kubernetes' strategic merge: lists of objects merge by their key, null takes away."""
+    """Kubernetes' strategic merge: lists of objects merge by their key, null and directives take away."""
     if isinstance(patch, dict):
         merged = dict(value) if isinstance(value, dict) else {}
         for name, item in patch.items():
-            if item is None:
+            if name.startswith("$setElementOrder/"):
+                order = [each["name"] for each in item]
+                merged[name.partition("/")[2]].sort(key=lambda each, order=order: order.index(each["name"]))
+            elif item is None:
                 merged.pop(name, None)
             else:
                 merged[name] = apply_strategic_merge_patch(merged.get(name), item, name)
@@ -89,6 +95,9 @@ def apply_strategic_merge_patch(value, patch, key=""):
         merge_key = MERGE_KEYS[key]
         items = list(value or [])
         for entry in patch:
+            if entry.get("$patch") == "delete":
+                items = [item for item in items if item[merge_key] != entry[merge_key]]
+                continue
             for index, item in enumerate(items):
                 if item[merge_key] == entry[merge_key]:
                     items[index] = apply_strategic_merge_patch(item, entry)

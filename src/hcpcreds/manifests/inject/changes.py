@@ -9,7 +9,8 @@ from typing import Any, Final
 from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
 from hcpcreds.kubernetes.documents import PlainScalar
 from hcpcreds.kubernetes.fields import describe
-from hcpcreds.kubernetes.objects import Path
+from hcpcreds.kubernetes.objects import Path, is_same
+from hcpcreds.manifests.sidecar import ASSERTION_VOLUME
 
 Entry = Mapping[str, Any]
 
@@ -18,13 +19,22 @@ _TRUE: Final = frozenset({"true", "yes", "on", "y"})
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of a list: a volume, a mount or a variable."""
+    """One entry of a list: a volume, a mount, a variable or an init container.
+
+    A list either has entries added or has some removed, not both.
+    """
 
     path: Path
     """Path of the list, which may be missing or null."""
-    entry: Entry
+    entry: Entry | None
+    """None to remove the one at the index."""
     index: int | None = None
-    """Index of the entry to replace; None to append this one."""
+    """Index of the entry to replace; None to add this one."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the entry is added before all others: the sidecar is needed by all that follow it."""
+        return self.index is None and self.path[-1] == "initContainers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +48,27 @@ class ListDiff:
     """Reasons why nothing can be added to the list."""
 
 
-def diff_list(entries: object, path: Path, wanted: Sequence[Entry]) -> ListDiff:
+def diff_list(
+    entries: object,
+    path: Path,
+    wanted: Sequence[Entry],
+    is_unwanted: Callable[[Entry], bool] = lambda _: False,
+) -> ListDiff:
     """Compare a list with its required entries.
 
     Args:
         entries: The list; None if it is missing.
-        path: Path of the list; its last key is `volumes`, `volumeMounts` or `env`.
+        path: Path of the list; its last key is `volumes`, `volumeMounts`, `env` or `initContainers`.
         wanted: The required entries.
+        is_unwanted: Whether an entry has to go; not asked about required ones.
     """
     if not wanted:
         return ListDiff()
     if entries is not None and not isinstance(entries, list):
         return ListDiff(problems=(f"{render_path(path)}: expected a list, got {describe(entries)}",))
     compare = _COMPARISONS[str(path[-1])]
-    changes, conflicts = [], []
+    added, changes, conflicts = [], [], []
+    left = dict(enumerate(entries or []))
     for entry in wanted:
         is_there = False
         for index, found in enumerate(entries or []):
@@ -62,13 +79,19 @@ def diff_list(entries: object, path: Path, wanted: Sequence[Entry]) -> ListDiff:
             if difference is None:
                 continue
             is_there = True
+            left.pop(index, None)
             if difference:
                 conflicts.append(f"{place}: {difference}")
                 # The path keeps its spelling: a strategic merge patch finds the mount by it.
                 kept = {"mountPath": found["mountPath"]} if "mountPath" in entry else {}
                 changes.append(Change(path, {**entry, **kept}, index))
         if not is_there:
-            changes.append(Change(path, entry))
+            added.append(entry)
+    # New entries take the places of unwanted ones, so that no list both grows and shrinks.
+    unwanted = [index for index, found in left.items() if is_unwanted(found)]
+    changes += [Change(path, entry, index) for entry, index in zip(added, unwanted, strict=False)]
+    changes += [Change(path, entry) for entry in added[len(unwanted) :]]
+    changes += [Change(path, None, index) for index in reversed(unwanted[len(added) :])]
     return ListDiff(tuple(changes), tuple(conflicts))
 
 
@@ -82,7 +105,9 @@ def apply_change(manifest: dict[str, Any], change: Change) -> dict[str, Any]:
         parent = parent[step]
     entries = list(parent.get(change.path[-1]) or [])
     if change.index is None:
-        entries.append(change.entry)
+        entries.insert(0 if change.is_first else len(entries), change.entry)
+    elif change.entry is None:
+        del entries[change.index]
     else:
         entries[change.index] = change.entry
     parent[change.path[-1]] = entries
@@ -101,7 +126,8 @@ def _compare_volumes(found: Entry, wanted: Entry) -> str | None:
     if found.get("name") != wanted["name"]:
         return None
     if "csi" not in wanted:
-        return _compare_token_volumes(found)
+        is_assertion = wanted["name"] == ASSERTION_VOLUME
+        return _compare_assertion_volumes(found, wanted) if is_assertion else _compare_token_volumes(found)
     attributes = wanted["csi"]["volumeAttributes"]
     expected = f"expected the SecretProviderClass {attributes[MANAGED_AZURE_SECRET_PROVIDER_CLASS]!r}"
     name = f"the volume {wanted['name']!r}"
@@ -116,6 +142,11 @@ def _compare_volumes(found: Entry, wanted: Entry) -> str | None:
     if found_class != attributes[MANAGED_AZURE_SECRET_PROVIDER_CLASS]:
         return f"{name} is of the SecretProviderClass {describe(found_class)}, {expected}"
     return "" if _is_true(csi.get("readOnly")) else f"{name} is not read-only, expected readOnly: true"
+
+
+def _compare_assertion_volumes(found: Entry, wanted: Entry) -> str:
+    difference = _find_difference(found, wanted)
+    return f"the volume {wanted['name']!r} is another ({difference})" if difference else ""
 
 
 def _compare_token_volumes(found: Entry) -> str:
@@ -154,6 +185,35 @@ def _compare_variables(found: Entry, wanted: Entry) -> str | None:
     return f"the variable {wanted['name']} {is_}, expected {wanted['value']!r}"
 
 
+def _compare_sidecars(found: Entry, wanted: Entry) -> str | None:
+    if found.get("name") != wanted["name"]:
+        return None
+    difference = _find_difference(found, wanted)
+    return f"the init container {wanted['name']!r} is another ({difference})" if difference else ""
+
+
+def _find_difference(found: object, wanted: object, path: Path = ()) -> str:
+    """Find what a value lacks of another; empty if it lacks nothing, also if it has more."""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        pairs = [(key, found.get(key), value) for key, value in wanted.items()]
+    elif isinstance(wanted, list) and isinstance(found, list) and isinstance(wanted[0], Mapping):
+        key = next(key for key in ("mountPath", "name") if key in wanted[0])
+        there = {item.get(key): item for item in found if isinstance(item, Mapping) and _is_text(item, key)}
+        pairs = [(item[key], there.get(item[key]), item) for item in wanted]
+    else:
+        if is_same(wanted, found) or (wanted == {} and found is None):
+            return ""
+        is_ = "is missing" if found is None else f"is {describe(found)}"
+        return f"{render_path(path)} {is_}"
+    return next(
+        (text for key, one, other in pairs if (text := _find_difference(one, other, (*path, key)))), ""
+    )
+
+
+def _is_text(item: Entry, key: str) -> bool:
+    return isinstance(item.get(key), str)
+
+
 def _is_true(value: object) -> bool:
     if isinstance(value, PlainScalar):
         return value.kind == "boolean" and value.text.lower() in _TRUE
@@ -164,4 +224,5 @@ _COMPARISONS: Final[Mapping[str, Callable[[Entry, Entry], str | None]]] = {
     "volumes": _compare_volumes,
     "volumeMounts": _compare_mounts,
     "env": _compare_variables,
+    "initContainers": _compare_sidecars,
 }

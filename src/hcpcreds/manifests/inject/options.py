@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from hcpcreds.clouds import DEFAULT_CLOUD, get_cloud
 from hcpcreds.components import COMPONENTS, WORKLOADS
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import HostedCluster
-from hcpcreds.hosted_cluster.forms import CREDENTIALS_SECRET_NAME
+from hcpcreds.hosted_cluster.forms import CREDENTIALS_SECRET_NAME, TENANT, UUID
 from hcpcreds.kubernetes.fields import Form, describe
 from hcpcreds.manifests.secret_provider_class import check_key_vault_user
 
@@ -28,6 +29,7 @@ _CLASS_NAME: Final = Form(
 _MOUNT_PATH: Final = Form(
     re.compile(r"/[^:\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*"), "an absolute path without ':'"
 )
+_IMAGE: Final = Form(re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:/@]{0,511}"), "the name of a container image")
 COMPONENT_WORKLOADS: Final = {
     **{component.name: tuple(pod.workload for pod in component.pods) for component in COMPONENTS},
     **{workload: (workload,) for workload in WORKLOADS},
@@ -44,6 +46,22 @@ class CustomComponent:
     mount_path: str = MANAGED_AZURE_CERTIFICATE_MOUNT_PATH
     credentials_secret_name: str | None = None
     """If set, `MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH` becomes the path of this file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """The sidecar that gives the programs assertions, and the identity that signs them."""
+
+    image: str
+    """An image that contains hcpcreds."""
+    client_id: str | None = None
+    """Needed if no hosted cluster is given, or if it does not name the identity's."""
+    tenant_id: str | None = None
+    """Needed if no hosted cluster is given."""
+    cloud: str = DEFAULT_CLOUD
+    """Name of the identity's cloud, if no hosted cluster is given."""
+    keep_mount: bool = False
+    """Leave the credential's mount in the programs' containers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +84,8 @@ class InjectOptions:
     """Inject into this container instead of the one in the table."""
     init_containers: bool = False
     """Also inject into every init container."""
+    sidecar: Sidecar | None = None
+    """Let a sidecar alone mount the credential, and give the programs its assertions."""
     replace: bool = False
     """Replace conflicting entries instead of refusing them."""
     key_vault_user_client_id: str | None = None
@@ -92,6 +112,13 @@ class InjectOptions:
                 ("volume name", self.custom.volume_name, _VOLUME_NAME),
                 ("mount path", self.custom.mount_path, _MOUNT_PATH),
             ]
+        if self.sidecar is not None:
+            forms += [
+                ("image", self.sidecar.image, _IMAGE),
+                ("client id", self.sidecar.client_id, UUID),
+                ("tenant id", self.sidecar.tenant_id, TENANT),
+            ]
+            get_cloud(self.sidecar.cloud)
         for name, value, form in forms:
             if value is not None and not form.pattern.fullmatch(value):
                 problems.append(f"{name}: got {describe(value)}, expected {form.expected}")

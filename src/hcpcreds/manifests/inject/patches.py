@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hcpcreds.kubernetes.objects import Path
-from hcpcreds.manifests.inject.changes import Entry
+from hcpcreds.manifests.inject.changes import Change, Entry
 from hcpcreds.manifests.inject.plan import Plan
 
-_MERGE_KEYS: Final = {"volumes": "name", "volumeMounts": "mountPath", "env": "name"}
+_MERGE_KEYS: Final = {
+    "volumes": "name",
+    "volumeMounts": "mountPath",
+    "env": "name",
+    "initContainers": "name",
+}
 """The key by which the API identifies an entry (patchMergeKey in k8s.io/api/core/v1)."""
 
 
@@ -28,14 +33,18 @@ def build_json_patch(plan: Plan) -> list[dict[str, Any]]:
         if change.index is not None:
             place = (*change.path, change.index)
             patch.append(_test(plan, (*place, _MERGE_KEYS[str(change.path[-1])])))
-            patch.append({"op": "replace", "path": _pointer(place), "value": change.entry})
+            if change.entry is None:
+                patch.append({"op": "remove", "path": _pointer(place)})
+            else:
+                patch.append({"op": "replace", "path": _pointer(place), "value": change.entry})
         elif change.path in added:
             added[change.path].append(change.entry)
         elif _look_up(plan, change.path) is None:
             added[change.path] = [change.entry]
             patch.append({"op": "add", "path": _pointer(change.path), "value": added[change.path]})
         else:
-            patch.append({"op": "add", "path": _pointer((*change.path, "-")), "value": change.entry})
+            place = (*change.path, 0 if change.is_first else "-")
+            patch.append({"op": "add", "path": _pointer(place), "value": change.entry})
     return patch
 
 
@@ -49,9 +58,6 @@ def build_strategic_merge_patch(plan: Plan) -> dict[str, Any]:
             key: metadata[key] for key in ("name", "namespace") if isinstance(metadata.get(key), str)
         }
     for change in plan.changes:
-        entry = change.entry
-        if change.index is not None:
-            entry = _merge_over(_look_up(plan, (*change.path, change.index)), entry)
         *path, last = change.path
         parent = patch
         for index, step in enumerate(path):
@@ -66,8 +72,25 @@ def build_strategic_merge_patch(plan: Plan) -> dict[str, Any]:
             parent = next((found for found in containers if found["name"] == name), {"name": name})
             if parent not in containers:
                 containers.append(parent)
-        parent.setdefault(str(last), []).append(entry)
+        parent.setdefault(str(last), []).extend(_build_merged(plan, change))
+        if change.is_first:
+            # Without it, kubectl patch would put a new entry behind the others.
+            names = [name for name, _ in plan.workload.get_containers(str(last))]
+            order = [{"name": name} for name in (change.entry["name"], *names)] if change.entry else []
+            if names:
+                parent[f"$setElementOrder/{last}"] = order
     return patch
+
+
+def _build_merged(plan: Plan, change: Change) -> list[Entry]:
+    """The entries of a list in a strategic merge patch that make a change."""
+    entries = [] if change.entry is None else [change.entry]
+    if change.index is None:
+        return entries
+    old, key = _look_up(plan, (*change.path, change.index)), _MERGE_KEYS[str(change.path[-1])]
+    if change.entry is not None and change.entry[key] == old[key]:
+        return [_merge_over(old, change.entry)]
+    return [*entries, {key: old[key], "$patch": "delete"}]
 
 
 def _merge_over(old: Entry, new: Entry) -> dict[str, Any]:

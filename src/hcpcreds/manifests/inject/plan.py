@@ -8,8 +8,10 @@ from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.objects import Path
 from hcpcreds.manifests.inject.changes import Change, ListDiff, apply_change, diff_list
 from hcpcreds.manifests.inject.identify import find_suspect, identify
+from hcpcreds.manifests.inject.keyless import diff_keyless, find_key
 from hcpcreds.manifests.inject.options import InjectOptions
 from hcpcreds.manifests.inject.workloads import Workload, find_workloads
+from hcpcreds.manifests.sidecar import SIDECAR
 from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
 from hcpcreds.text import make_safe
 
@@ -191,10 +193,14 @@ def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
         suspect = find_suspect(workload) if options.cluster is not None else None
         return Plan(workload, (), (), suspect) if suspect else None
     placed = list(_place(workload, additions, options)) if additions.containers else []
-    diffs = [_diff(workload, workload.pod_spec, "volumes", additions.volumes)]
-    for path, added in placed:
-        diffs += [_diff(workload, path, "volumeMounts", added.volume_mounts)]
-        diffs += [_diff(workload, path, "env", added.env)]
+    if options.sidecar is not None:
+        key = find_key(workload, options)
+        diffs = diff_keyless(workload, additions, placed, key, options.sidecar)
+    else:
+        diffs = [_diff(workload, workload.pod_spec, "volumes", additions.volumes)]
+        for path, added in placed:
+            diffs += [_diff(workload, path, "volumeMounts", added.volume_mounts)]
+            diffs += [_diff(workload, path, "env", added.env)]
     problems = [problem for diff in diffs for problem in diff.problems]
     lacks_container = bool(additions.containers) and not placed
     if lacks_container:
@@ -224,5 +230,6 @@ def _place(
     placed = [(path, wanted[name]) for name, path in workload.get_containers() if name in wanted]
     yield from placed
     if placed and options.init_containers:
-        for _, path in workload.get_containers("initContainers"):
-            yield path, next(iter(wanted.values()))
+        for name, path in workload.get_containers("initContainers"):
+            if name != SIDECAR or options.sidecar is None:
+                yield path, next(iter(wanted.values()))

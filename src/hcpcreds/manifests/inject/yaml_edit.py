@@ -5,7 +5,7 @@ that PyYAML's parser leaves, and additions take their indentation and style from
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -106,9 +106,10 @@ class _ListEditor:
 
     def edit(self, changes: Sequence[Change]) -> list[_Edit]:
         """The edits that make the changes, all of them to this list."""
-        added = [change.entry for change in changes if change.index is None]
-        _, node = self._find_list()
-        if node is None:
+        added = [change.entry for change in changes if change.index is None and change.entry]
+        removed = {change.index for change in changes if change.entry is None}
+        key, node = self._find_list()
+        if key is None or node is None:
             return [self._add_list(added)]
         if isinstance(node, yaml.ScalarNode):
             return self._fill(node, added, _NULL)
@@ -117,9 +118,14 @@ class _ListEditor:
         if not node.value:
             return self._fill(node, added, _EMPTY_LIST)
         edits = [
-            self._replace(node, change.index, change.entry) for change in changes if change.index is not None
+            self._replace(node, change.index, change.entry)
+            for change in changes
+            if change.index is not None and change.entry
         ]
-        return [*edits, self._append(node, added)] if added else edits
+        if not added:
+            return [*edits, *self._remove(key, node, removed)]
+        is_first = any(change.is_first for change in changes)
+        return [*edits, self._prepend(key, node, added) if is_first else self._append(node, added)]
 
     def write_out(self, entries: Sequence[Entry]) -> list[_Edit]:
         """The edits that write the list where it only comes from elsewhere; none where it stands."""
@@ -135,7 +141,7 @@ class _ListEditor:
                 _Edit(start, end, self._renderer.render_list(entries, self._find_layout(key, self._parent)))
             ]
         return [
-            _Edit(self._skip_back(start, " \t\r\n"), end, ""),
+            _Edit(_skip_back(self._text, start, " \t\r\n"), end, ""),
             self._insert(end, self._render_items(entries)),
         ]
 
@@ -173,26 +179,62 @@ class _ListEditor:
     def _append(self, node: yaml.SequenceNode, added: Sequence[Entry]) -> _Edit:
         end = self._find_end_of_last(node)
         if node.flow_style:
-            last = node.value[-1]
-            layout = self._find_layout(last, node)
-            is_tall = last.start_mark.line != last.end_mark.line
-            separator = "," + self._break + layout.margin if layout else self._renderer.comma
-            rendered = (self._renderer.render_flow(entry, layout if is_tall else None) for entry in added)
+            separator, rendered = self._render_flow_items(node, node.value[-1], added)
             return _Edit(end, end, "".join(separator + text for text in rendered))
         dash, width = self._find_dash(node), self._find_width(node)
         return self._insert(end, [line for entry in added for line in self._render_item(entry, dash, width)])
 
-    def _replace(self, node: yaml.SequenceNode, index: int, entry: Entry) -> _Edit:
-        item = node.value[index]
+    def _prepend(self, key: yaml.Node, node: yaml.SequenceNode, added: Sequence[Entry]) -> _Edit:
+        if node.flow_style:
+            first = node.value[0]
+            start = self._check_stands_in(node, first)
+            separator, rendered = self._render_flow_items(node, first, added)
+            return _Edit(start, start, "".join(text + separator for text in rendered))
+        dash, width = self._find_dash(node), self._find_width(node)
+        lines = [line for entry in added for line in self._render_item(entry, dash, width)]
+        return self._insert(key.end_mark.index + 1, lines)
+
+    def _remove(self, key: yaml.Node, node: yaml.SequenceNode, indexes: Container[int | None]) -> list[_Edit]:
+        """The edits that remove entries; comments before them stay."""
+        kept = [index for index in range(len(node.value)) if index not in indexes]
+        if node.flow_style and not kept:
+            return [_Edit(self._check_stands_in(node, node.value[0]), self._find_end_of_last(node), "")]
+        edits = []
+        if not kept:
+            colon = self._text.index(":", key.end_mark.index) + 1
+            edits.append(_Edit(colon, colon, " []"))
+        for index, item in enumerate(node.value):
+            if index not in indexes:
+                continue
+            start, end = self._check_stands_in(node, item), self._find_end(item)
+            if not node.flow_style:
+                start = self._text.rindex("-", 0, start)
+                start -= len(self._text[:start]) - len(self._text[:start].rstrip(" "))
+                if self._text[end - 1] not in "\r\n":  # block text ends with its line
+                    line_end = _BREAK.search(self._text, end)
+                    end = line_end.end() if line_end else len(self._text)
+            elif kept[0] < index:
+                start = self._find_end(node.value[index - 1])
+            else:
+                end = node.value[index + 1].start_mark.index
+            edits.append(_Edit(start, end, ""))
+        return edits
+
+    def _check_stands_in(self, node: yaml.SequenceNode, item: yaml.Node) -> int:
+        """Where an item starts, which must not be an alias."""
         start: int = item.start_mark.index
         if start < node.start_mark.index:
-            raise self._refuse(f"has an alias to line {item.start_mark.line + 1} as its entry {index}")
-        end = self._find_end(item)
+            raise self._refuse(f"has an alias to line {item.start_mark.line + 1} as an entry")
+        return start
+
+    def _replace(self, node: yaml.SequenceNode, index: int, entry: Entry) -> _Edit:
+        item = node.value[index]
+        start, end = self._check_stands_in(node, item), self._find_end(item)
         if item.flow_style:
             is_tall = item.start_mark.line != item.end_mark.line
             layout = self._find_layout(item, node) if is_tall else None
             return _Edit(start, end, self._renderer.render_flow(entry, layout))
-        end = self._skip_back(end, "\r\n")
+        end = _skip_back(self._text, end, "\r\n")
         lines = self._renderer.render_block(entry, item.start_mark.column, self._indent)
         return _Edit(start, end, self._break.join(lines).lstrip(" "))
 
@@ -210,7 +252,7 @@ class _ListEditor:
             rendered = self._renderer.render_list(added, self._find_layout(key, self._parent))
             space = " " if empty.start() == end and self._text[end - 1] == ":" else ""
             return [_Edit(empty.start(), end, space + rendered)]
-        start = self._skip_back(empty.start(), " \t\r\n")
+        start = _skip_back(self._text, empty.start(), " \t\r\n")
         filled = self._insert(end, self._render_items(added))
         return [filled] if start == end else [_Edit(start, end, ""), filled]
 
@@ -234,11 +276,6 @@ class _ListEditor:
         line_end = _BREAK.search(self._text, position)
         end = line_end.start() if line_end else len(self._text)
         return _Edit(end, end, "".join(self._break + line for line in lines))
-
-    def _skip_back(self, position: int, characters: str) -> int:
-        while self._text[position - 1] in characters:
-            position -= 1
-        return position
 
     def _find_end(self, node: yaml.Node) -> int:
         return self._find_end_after(node, node.start_mark.index)
@@ -264,16 +301,21 @@ class _ListEditor:
 
     def _find_layout(self, child: yaml.Node, parent: yaml.Node) -> Layout | None:
         """How the entries of a flow mapping or list are laid out; None when they share a line."""
-        margin = self._find_margin(child)
+        margin = _find_margin(self._text, child)
         if margin.strip():
             return None
-        outer = self._find_margin(parent)
+        outer = _find_margin(self._text, parent)
         outer = outer[: len(outer) - len(outer.lstrip())]
         return Layout(margin, margin.removeprefix(outer))
 
-    def _find_margin(self, node: yaml.Node) -> str:
-        """The text before a node on its line."""
-        return self._text[node.start_mark.index - node.start_mark.column : node.start_mark.index]
+    def _render_flow_items(
+        self, node: yaml.SequenceNode, beside: yaml.Node, added: Sequence[Entry]
+    ) -> tuple[str, list[str]]:
+        """What separates entries of a flow list, and new ones in the layout of one that is there."""
+        layout = self._find_layout(beside, node)
+        is_tall = beside.start_mark.line != beside.end_mark.line
+        separator = "," + self._break + layout.margin if layout else self._renderer.comma
+        return separator, [self._renderer.render_flow(entry, layout if is_tall else None) for entry in added]
 
     def _render_items(self, entries: Sequence[Entry]) -> list[str]:
         """The entries of a list that is new to its mapping."""
@@ -286,6 +328,17 @@ class _ListEditor:
 
     def _refuse(self, why: str) -> NotEditableError:
         return NotEditableError(f"{render_path(self._path)} {why}")
+
+
+def _skip_back(text: str, position: int, characters: str) -> int:
+    while text[position - 1] in characters:
+        position -= 1
+    return position
+
+
+def _find_margin(text: str, node: yaml.Node) -> str:
+    """The text before a node on its line."""
+    return text[node.start_mark.index - node.start_mark.column : node.start_mark.index]
 
 
 def _get(node: yaml.Node, step: str | int) -> yaml.Node:

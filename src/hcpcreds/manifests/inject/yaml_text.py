@@ -60,6 +60,15 @@ class Renderer:
             start = f"{self._budget.spend(' ' * column)}{self.render_text(key)}:"
             if isinstance(value, Mapping) and value:
                 lines += [start, *self.render_block(value, column + indent, indent)]
+            elif (
+                isinstance(value, list)
+                and value
+                and all(isinstance(item, Mapping) and item for item in value)
+            ):
+                lines.append(start)
+                for item in value:
+                    first, *others = self.render_block(item, column + 2, indent)
+                    lines += [f"{' ' * column}-{first[column + 1 :]}", *others]
             else:
                 lines.append(f"{start} {self.render_flow(value, None)}")
         return lines

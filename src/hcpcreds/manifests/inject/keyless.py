@@ -1,0 +1,179 @@
+"""What makes a workload keyless: the sidecar alone mounts the key, and the programs get its assertions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from hcpcreds.constants import ARO_HCP_CLIENT_CREDENTIALS_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
+from hcpcreds.errors import InputError
+from hcpcreds.kubernetes.objects import Path, VolumeMount
+from hcpcreds.manifests.inject.changes import Entry, ListDiff, diff_list, render_path
+from hcpcreds.manifests.inject.options import InjectOptions, Sidecar
+from hcpcreds.manifests.inject.workloads import Workload
+from hcpcreds.manifests.sidecar import (
+    SIDECAR,
+    build_assertion_mount,
+    build_assertion_volume,
+    build_client_env,
+    build_sidecar,
+)
+from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
+
+KEY_VARIABLES: Final = frozenset(
+    {MANAGED_AZURE_CREDENTIALS_FILE_PATH, ARO_HCP_CLIENT_CREDENTIALS_PATH, "AZURE_CLIENT_CERTIFICATE_PATH"}
+)
+"""Variables in which a program finds a key. Programs prefer it to an assertion."""
+_PROXIES: Final = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"})
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The credential that only the sidecar mounts."""
+
+    mount: VolumeMount
+    file: str
+    """Its name below the mount; also that of the assertion."""
+    client_id: str
+    tenant_id: str
+    cloud: str
+
+
+def find_key(workload: Workload, options: InjectOptions) -> Key:
+    """Find the credential whose key a workload's programs give up.
+
+    Raises:
+        InputError: What the programs need instead is not known.
+    """
+    settings, custom = options.sidecar, options.custom
+    if settings is None or custom is None:
+        problem = "without a key, a component needs its SecretProviderClass named"
+        raise InputError(workload.title, [problem], options=["secret_provider_class"])
+    given = {
+        "credentials_secret_name": custom.credentials_secret_name,
+        "client_id": settings.client_id,
+        "tenant_id": settings.tenant_id,
+    }
+    if missing := [name for name, value in given.items() if value is None]:
+        names = ", ".join(name.replace("_", " ") for name in missing)
+        raise InputError(workload.title, [f"without a key, its programs need: {names}"], options=missing)
+    if any(character in custom.mount_path for character in " ,="):
+        problem = f"mount path: got {custom.mount_path!r}, expected one without blanks, ',' and '='"
+        raise InputError(workload.title, [problem])
+    mount: VolumeMount = {"name": custom.volume_name, "mountPath": custom.mount_path, "readOnly": True}
+    return Key(
+        mount,
+        file=custom.credentials_secret_name or "",
+        client_id=settings.client_id or "",
+        tenant_id=settings.tenant_id or "",
+        cloud=settings.cloud,
+    )
+
+
+def diff_keyless(
+    workload: Workload,
+    additions: PodAdditions,
+    placed: Sequence[tuple[Path, ContainerAdditions]],
+    key: Key,
+    settings: Sidecar,
+) -> list[ListDiff]:
+    """Compare a workload with what makes it settings.
+
+    Args:
+        workload: The workload.
+        additions: What it gets with a key.
+        placed: The containers that get it, with their paths.
+        key: The credential that only the sidecar is to mount.
+        settings: The sidecar's.
+    """
+    name = key.mount["name"]
+    env = build_client_env(key.file, client_id=key.client_id, tenant_id=key.tenant_id, cloud=key.cloud)
+
+    def is_key_mount(entry: Entry) -> bool:
+        return entry.get("name") == name and not settings.keep_mount
+
+    def is_key_variable(entry: Entry) -> bool:
+        return entry.get("name") in KEY_VARIABLES
+
+    added = dict(placed)
+    for path in _find_mounting(workload, name):
+        added.setdefault(path, ContainerAdditions())
+    spec = workload.pod_spec
+    diffs = [_diff(workload, (*spec, "volumes"), [*additions.volumes, build_assertion_volume()])]
+    for path, plain in added.items():
+        mounts = [mount for mount in plain.volume_mounts if not is_key_mount(mount)]
+        variables = [variable for variable in plain.env if not is_key_variable(variable)]
+        diffs += [
+            diff_list(
+                workload.get(path).get("volumeMounts"),
+                (*path, "volumeMounts"),
+                [*mounts, build_assertion_mount()],
+                is_key_mount,
+            ),
+            diff_list(workload.get(path).get("env"), (*path, "env"), [*variables, *env], is_key_variable),
+        ]
+    sidecar = build_sidecar(
+        settings.image,
+        f"{key.mount['mountPath'].rstrip('/')}/{key.file}",
+        key.mount,
+        cloud=key.cloud,
+        env=list(_find_proxies(workload, [path for path, _ in placed])),
+    )
+    diffs.append(_diff(workload, (*spec, "initContainers"), [sidecar]))
+    diffs.append(ListDiff(problems=tuple(_find_problems(workload, list(added)))))
+    return diffs
+
+
+def _diff(workload: Workload, path: Path, wanted: Sequence[Any]) -> ListDiff:
+    return diff_list(workload.get(path[:-1]).get(str(path[-1])), path, wanted)
+
+
+def _find_mounting(workload: Workload, volume: str) -> Iterator[Path]:
+    """Find the containers that mount a volume, except the sidecar."""
+    for kind in ("containers", "initContainers"):
+        for name, path in workload.get_containers(kind):
+            mounts = workload.get(path).get("volumeMounts")
+            names = [
+                mount.get("name")
+                for mount in (mounts if isinstance(mounts, list) else ())
+                if isinstance(mount, Mapping)
+            ]
+            if volume in names and name != SIDECAR:
+                yield path
+
+
+def _find_proxies(workload: Workload, paths: Sequence[Path]) -> Iterator[Entry]:
+    """Find the proxy of the first container, which the sidecar needs to reach the authority too.
+
+    One on the pod's own loopback address is a container that starts after the sidecar.
+    """
+    env = workload.get(paths[0]).get("env") if paths else None
+    variables = [
+        {key: entry[key] for key in ("name", "value", "valueFrom") if key in entry}
+        for entry in (env if isinstance(env, list) else ())
+        if isinstance(entry, Mapping) and str(entry.get("name")).upper() in _PROXIES
+    ]
+    if not any(_is_loopback(entry) for entry in variables):
+        yield from variables
+
+
+def _is_loopback(entry: Entry) -> bool:
+    try:
+        return urlsplit(str(entry.get("value"))).hostname in _LOOPBACK
+    except ValueError:
+        return False
+
+
+def _find_problems(workload: Workload, users: Sequence[Path]) -> Iterator[str]:
+    """Find why the sidecar cannot be where it has to be."""
+    for name, path in workload.get_containers():
+        if name == SIDECAR:
+            yield f"{render_path(path)}: the container {name!r} has the name of the sidecar; rename it"
+    names = workload.get_containers("initContainers")
+    place = next((path for name, path in names if name == SIDECAR), None)
+    if place is not None and any(path in users for name, path in names[: names.index((SIDECAR, place))]):
+        yield (
+            f"{render_path(place)}: the sidecar stands behind an init container that needs its assertion; "
+            "put it first"
+        )
