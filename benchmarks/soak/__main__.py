@@ -29,7 +29,7 @@ _GRACE: Final = 1.0
 """Seconds after a fault in which calls may still fail because of it."""
 _WARM_UP: Final = 0.2
 """The fraction of a run after which the first measurement is taken."""
-_MORE: Final = {"descriptors": 24, "threads": 10, "mib": 16}
+_MORE: Final = {"descriptors": 24, "threads": 10, "mib": 16, "used mib": 8, "objects": 50_000}
 """How much the last measurement may exceed the first: connections and workers come and go."""
 
 
@@ -88,7 +88,9 @@ def main() -> int:
 
 def _soak(azure: LocalAzure, folder: Path, seconds: float) -> int:
     files = FileFaults(azure, folder / "certs")
-    process = Process(folder / "log", str(files.path), str(azure.ca_file), str(folder / "failures"))
+    process = Process(
+        folder / "log", str(files.path), str(azure.ca_file), str(folder / "failures"), str(folder / "stacks")
+    )
     try:
         process.ask("wait_until_warm")
         authority, inside = AuthorityFaults(azure), ComponentFaults(process.ask, process.pid)
@@ -113,6 +115,7 @@ def _soak(azure: LocalAzure, folder: Path, seconds: float) -> int:
         report = process.ask("stop")
         lines = (folder / "failures").read_text().splitlines()
         report["failures"] = [json.loads(line) for line in lines]
+        report["stacks"] = (folder / "stacks").read_text()
     finally:
         process.close()
     windows = [*authority.windows, *inside.windows]
@@ -161,12 +164,14 @@ def _judge(
         problems.append(f"the newest certificate is not in use in the end: {last['last_error']}")
     for problem, number in Counter(problems).most_common(20):
         print(f"WRONG ({number} times): {problem}")
+    if report["stacks"]:
+        print(f"\nchildren that never returned:\n{report['stacks']}")
     print("\n" + ("FAILED" if problems else "passed"))
     return 1 if problems else 0
 
 
 def _render(measured: dict[str, Any]) -> str:
-    return ", ".join(f"{measured[what]:.0f} {what}" for what in _MORE)
+    return ", ".join(f"{measured[what]:.0f} {what}" for what in (*_MORE, "heap mib"))
 
 
 def _shorten(why: str) -> str:

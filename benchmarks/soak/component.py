@@ -1,14 +1,15 @@
 # ruff: noqa: S311 (not for secrets)
 """The component under test: threads, tasks, forks and loops that all get tokens from one mounted credential.
 
-Run as `python -m benchmarks.soak.component FILE CA FAILURES`: reads one command a line, and prints a line of
+Run as `python -m benchmarks.soak.component FILE CA FAILURES STACKS`: reads one command a line, and prints a line of
 JSON for each.
 """
 
 import asyncio
+import ctypes
+import faulthandler
 import gc
 import json
-import math
 import os
 import random
 import resource
@@ -17,12 +18,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import hcpcreds.aio
+from benchmarks.soak.records import Last, Record, percentile
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds.errors import HcpCredsError
 
@@ -36,68 +38,22 @@ _NEW: Final = 4
 _PAUSE: Final = 0.08
 """Longest time between two calls, in seconds."""
 _DESCRIPTORS: Final = 1024
-_MOMENT: Final = 7
-"""Seconds before a token expires in which it need not be returned any more."""
-_STEPS: Final = 8
-"""Buckets of durations for each factor of two."""
 
 
-class Record:
-    """The results of one caller; each has its own, so that none waits for another."""
-
-    def __init__(self, kind: str, log: int) -> None:
-        self.kind = kind
-        self.calls = 0
-        self._log = log
-        self.began: float | None = None
-        """Start of the call in progress."""
-        self.durations = [0] * (40 * _STEPS)
-
-    @contextmanager
-    def call(self, last: "Last | None" = None) -> Iterator[None]:
-        """Time a call, and keep the reason of a failure.
-
-        Args:
-            last: The last token that there was for the same; once it has expired, a new one was asked for.
-        """
-        began = self.began = time.monotonic()
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 (a foreign one is what the run looks for)
-            kind = "new" if last is not None and last.is_over() else self.kind
-            is_ours = isinstance(error, HcpCredsError)
-            self.fail(f"{type(error).__name__}: {error}", began, is_ours=is_ours, kind=kind)
-        finally:
-            self.began = None
-            self.calls += 1
-            self.durations[int(math.log2(1 + (time.monotonic() - began) * 1e9) * _STEPS)] += 1
-
-    def fail(self, why: str, began: float, *, is_ours: bool = True, kind: str | None = None) -> None:
-        """Write a failure to the file: kept in memory, it would count as growth."""
-        failure = {"kind": kind or self.kind, "began": began, "ended": time.monotonic()}
-        line = json.dumps({**failure, "is_ours": is_ours, "why": why[:400]})
-        os.write(self._log, line.encode() + b"\n")
-
-
-class Last:
-    """The time until which the last token of a credential for a scope can be used."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-
-    def keep(self, expires_on: int) -> None:
-        """Record a token."""
-        self._until = max(self._until, expires_on - _MOMENT)
-
-    def is_over(self) -> bool:
-        """Whether no usable token is left."""
-        return time.time() > self._until
+_LONGEST_FROM_MEMORY: Final = 10
+"""Seconds within which a forked child has a token from memory."""
+_WORDS: Final = (b"first;", b"second;")
+"""What a forked child says of its calls."""
+_HEAP_FIELDS: Final = (
+    *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+)
 
 
 class Component:
     """Calls continuously, from everywhere."""
 
-    def __init__(self, file: str, ca_file: str, failures: str) -> None:
+    def __init__(self, file: str, ca_file: str, failures: str, stacks: str) -> None:
         self._file = file
         self._log = os.open(failures, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._options: dict[str, Any] = {"connection_verify": ca_file}
@@ -108,6 +64,8 @@ class Component:
         self._is_warm = threading.Event()
         self._stop = threading.Event()
         self._records: list[Record] = []
+        self._forks = [self._record(kind) for kind in ("served", "new")]
+        faulthandler.register(signal.SIGUSR1, file=open(stacks, "wb"))  # noqa: PTH123, SIM115 (until it ends)
         self._numbers = iter(range(1 << 62))
         self._threads: list[threading.Thread] = []
 
@@ -154,6 +112,8 @@ class Component:
             "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # noqa: PTH208 (one less for listing them)
             "threads": threading.active_count(),
             "mib": int(fields[1]) * resource.getpagesize() / 2**20,
+            **_measure_heap(),
+            "objects": sys.getallocatedblocks(),
             "thumbprint": status.thumbprint,
             "generation": status.generation,
             "watch_mode": status.watch_mode,
@@ -191,12 +151,12 @@ class Component:
         for record in self._records:
             if record.began is not None:
                 record.fail("never returned", record.began)
-            kind = report["kinds"].setdefault(record.kind, {"calls": 0, "durations": [0] * (40 * _STEPS)})
-            kind["calls"] += record.calls
-            kind["durations"] = [a + b for a, b in zip(kind["durations"], record.durations, strict=True)]
-        for kind in report["kinds"].values():
-            durations = kind.pop("durations")
-            kind |= {f"p{percent}": _percentile(durations, percent) for percent in (50, 99, 100)}
+            for kind, durations in record.durations.items():
+                sums = report["kinds"].setdefault(kind, [0] * len(durations))
+                report["kinds"][kind] = [a + b for a, b in zip(sums, durations, strict=True)]
+        for kind, durations in report["kinds"].items():
+            seen = {f"p{percent}": percentile(durations, percent) for percent in (50, 99, 100)}
+            report["kinds"][kind] = {"calls": sum(durations), **seen}
         return report
 
     def _record(self, kind: str) -> Record:
@@ -261,14 +221,15 @@ class Component:
                 runner.run(once())
 
     def _run_forks(self) -> None:
-        served, new = self._record("served"), self._record("new")
         while not self._stop.wait(random.uniform(0, 4)):
             with suppress(OSError):  # no descriptor or no process available: no call was made
-                self._fork(served, new)
+                self._fork()
 
-    def _fork(self, served: Record, new: Record) -> None:
+    def _fork(self) -> None:
+        scope = random.choice(SCOPES)
         reading, writing = os.pipe()
-        began = served.began = time.monotonic()
+        # The child has only what is in memory now. It may ask twice, if that is nothing.
+        kinds = ["new" if self._last[scope].is_over() else "served", "new"]
         try:
             child = os.fork()
         except OSError:
@@ -276,29 +237,32 @@ class Component:
             os.close(writing)
             raise
         if child == 0:
-            self._be_a_child(writing)
+            self._be_a_child(writing, scope)
         os.close(writing)
-        said = _read_until(reading, began + 10, b"served;")
-        served.calls += 1
-        served.began = None
-        if b"served;" not in said:
-            kind = "new" if any(last.is_over() for last in self._last.values()) else "served"
-            served.fail(f"in a forked child: {said.decode() or 'never returned'}", began, kind=kind)
-        said += _read_until(reading, began + LONGEST_WAIT, b"new;")
-        new.calls += 1
-        if b"served;" in said and b"new;" not in said:
-            new.fail(f"in a forked child: {said.decode() or 'never returned'}", began)
+        said = b""
+        for word, kind, record in zip(_WORDS, kinds, self._forks, strict=True):
+            began = record.began = time.monotonic()
+            longest = LONGEST_WAIT if kind == "new" else _LONGEST_FROM_MEMORY
+            said += _read_until(reading, began + longest, word) if word not in said else b""
+            record.began = None
+            record.count(kind, time.monotonic() - began)
+            if word not in said:
+                reason = said.rpartition(b";")[2].decode()
+                if not reason:
+                    os.kill(child, signal.SIGUSR1)  # it writes where it is
+                    time.sleep(1)
+                record.fail(f"in a forked child: {reason or 'never returned'}", began, kind=kind)
+                break
         os.close(reading)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
-    def _be_a_child(self, writing: int) -> None:
+    def _be_a_child(self, writing: int, scope: str) -> None:
         try:
-            for scope in SCOPES:
-                self._credential.get_token(scope)
-            os.write(writing, b"served;")
-            self._credential.get_token(SCOPES[0], claims=self._make_claims())
-            os.write(writing, b"new;")
+            self._credential.get_token(scope)
+            os.write(writing, _WORDS[0])
+            self._credential.get_token(scope, claims=self._make_claims())
+            os.write(writing, _WORDS[1])
         except BaseException as error:  # noqa: BLE001 (nothing may leave the child)
             os.write(writing, f"{type(error).__name__}: {error}".encode()[:400])
         finally:
@@ -324,14 +288,21 @@ def _read_until(descriptor: int, deadline: float, word: bytes) -> bytes:
     return said
 
 
-def _percentile(durations: list[int], percent: float) -> float:
-    """Find the seconds that so many percent do not exceed: the end of a bucket, so up to a tenth too long."""
-    wanted, seen = sum(durations) * percent / 100, 0
-    for number, count in enumerate(durations):
-        seen += count
-        if count and seen >= wanted:
-            return float(2 ** ((number + 1) / _STEPS)) / 1e9
-    return 0.0
+class _Heap(ctypes.Structure):
+    """`struct mallinfo2` of the GNU C library."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _HEAP_FIELDS)
+
+
+def _measure_heap() -> dict[str, float]:
+    """Measure what the C library has got from the system, and what of that is in use, in all its arenas."""
+    library = ctypes.CDLL(None)
+    library.mallinfo2.restype = _Heap
+    heap = library.mallinfo2()
+    return {
+        "heap mib": (heap.arena + heap.hblkhd) / 2**20,
+        "used mib": (heap.uordblks + heap.hblkhd) / 2**20,
+    }
 
 
 def _serve(component: Component) -> None:
