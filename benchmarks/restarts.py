@@ -251,7 +251,7 @@ def _sum_up(runner: Runner, report: Report) -> None:
         readings = each.read()
         report.starts += len({reading.pid for reading in readings})
         told = [reading for reading in readings if reading.is_told]
-        report.signals += len(told) or len({reading.pid for reading in readings}) - 1
+        report.signals += len(told) or max(0, len({reading.pid for reading in readings}) - 1)
         report.ends[way] = report.ends.get(way, 0) + 1
         accepted = log.count("accepted certificate")
         if len(told) > accepted:
