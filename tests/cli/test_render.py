@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.manifests.examples import CONTROL_PLANE, KEY_VAULT_USER, REMOVED, SELF_MANAGED, make_manifest
+from tests.manifests.examples import (
+    CONTROL_PLANE,
+    KEY_VAULT_USER,
+    REMOVED,
+    SELF_MANAGED,
+    WITH_CLIENT_IDS,
+    make_manifest,
+)
 from tests.support import commands
 
 from hcpcreds.hosted_cluster import parse_hosted_cluster
@@ -255,6 +262,7 @@ def test_render_takes_a_cluster_with_workload_identities():
     [
         (["--guest", "--roles"], "--guest and --roles are mutually exclusive."),
         (["--roles", "--output", "json"], "--roles cannot be combined with --output."),
+        (["--guest", "--keyless"], "--guest cannot be combined with --keyless."),
         (["--guest", "--kind", "Secret"], "--guest cannot be combined with --kind."),
         (["--rbac", "--component", "ingress-operator"], "--rbac cannot be combined with --component."),
         (["--dns-zone-resource-group", "dns"], "--dns-zone-resource-group needs --roles."),
@@ -264,3 +272,13 @@ def test_render_is_refused_when_options_do_not_go_together(cluster, arguments, p
     result = run(cluster, *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert problem in result.stderr
+
+
+def test_render_keyless_prints_objects_and_says_which_component_keeps_its_key():
+    manifest = make_manifest(WITH_CLIENT_IDS)
+    result = run("-", "--keyless", text=json.dumps(manifest))
+    assert result.returncode == 0, result.stderr
+    cluster = parse_hosted_cluster(manifest)
+    expected = render(cluster, key_vault_user_client_id=KEY_VAULT_USER, keyless=True)
+    assert parse_documents(result.stdout, where="output") == expected
+    assert "cluster-image-registry-operator: keeps its key: " in result.stderr

@@ -90,6 +90,14 @@ _CLIENT_IDS = {
     "disk": f"{CLIENT_ID}7",
     "file": f"{CLIENT_ID}8",
 }
+WITH_CLIENT_IDS: dict[str, Any] = {
+    **{
+        f"{AUTHENTICATION}.managedIdentities.controlPlane.{field}.clientID": client_id
+        for field, client_id in _CLIENT_IDS.items()
+    },
+    f"{KMS}.kms.clientID": f"{CLIENT_ID}9",
+}
+"""What gives each managed identity its client id."""
 WITH_WORKLOAD_IDENTITIES: dict[str, Any] = {
     AUTHENTICATION: {
         "azureAuthenticationConfigType": "WorkloadIdentities",

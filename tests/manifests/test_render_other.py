@@ -1,27 +1,34 @@
 """What render prints beside the usual objects: guest Secrets, RBAC, other ways into the vault."""
 
+import json
 from base64 import b64decode
 
 import kubernetes_validate
 import pytest
 from tests.manifests.examples import (
+    AUTHENTICATION,
+    CLIENT_ID,
     CONTROL_PLANE,
     KEY_VAULT_USER,
+    KMS,
     REMOVED,
+    SELF_MANAGED,
     SUBSCRIPTION,
     TENANT,
     VAULT_TENANT,
+    WITH_CLIENT_IDS,
     make_labels,
     make_manifest,
 )
 
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
-from hcpcreds.manifests import render
+from hcpcreds.manifests import check, render
 from hcpcreds.manifests.rbac import build_rbac
-from hcpcreds.manifests.render import render_guest
+from hcpcreds.manifests.render import describe_keyless, render_guest
 
 CLUSTER = parse_hosted_cluster(make_manifest())
+IDENTITIES = f"{AUTHENTICATION}.managedIdentities.controlPlane"
 TOKEN = "/var/run/secrets/openshift/serviceaccount/token"
 
 
@@ -183,3 +190,64 @@ def test_rbac_gives_the_control_plane_operator_what_hypershift_gives_it(namespac
 def test_guest_secrets_are_the_same_when_only_the_control_plane_lacks_an_identity():
     cluster = parse_hosted_cluster(make_manifest({f"{CONTROL_PLANE}.imageRegistry": REMOVED}))
     assert render_guest(cluster) == render_guest(CLUSTER)
+
+
+KEYLESS_CLUSTER = parse_hosted_cluster(make_manifest(WITH_CLIENT_IDS))
+
+
+def render_keyless(cluster=KEYLESS_CLUSTER, **options):
+    return render(cluster, key_vault_user_client_id=KEY_VAULT_USER, keyless=True, **options)
+
+
+def test_keyless_changes_exactly_the_two_objects_that_programs_ask_before_their_environment():
+    usual = render(KEYLESS_CLUSTER, key_vault_user_client_id=KEY_VAULT_USER)
+    pairs = zip(usual, render_keyless(), strict=True)
+    config, identity = (changed for before, changed in pairs if before != changed)
+    assert names([config, identity]) == [
+        "clusters-otter/azure-kms-config",
+        "clusters-otter/otter-keyless",
+    ]
+    settings = json.loads(decode(config["data"])["cloud.conf"])
+    assert settings["aadMSIDataPlaneIdentityPath"] == ""
+    assert settings["useWorkloadIdentityExtension"] is True
+    assert identity["spec"] == {
+        "type": "WorkloadIdentity",
+        "clientID": f"{CLIENT_ID}2",
+        "tenantID": TENANT,
+        "allowedNamespaces": {"list": ["clusters-otter"]},
+    }
+
+
+def test_check_finds_nothing_in_what_keyless_renders():
+    assert check([make_manifest(WITH_CLIENT_IDS), *render_keyless()]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (f"{IDENTITIES}.nodePoolManagement.clientID", "cluster-api-provider-azure"),
+        (f"{KMS}.kms.clientID", "kube-apiserver"),
+    ],
+)
+def test_keyless_names_the_component_whose_client_id_is_missing(path, name):
+    others = {key: value for key, value in WITH_CLIENT_IDS.items() if key != path}
+    cluster = parse_hosted_cluster(make_manifest(others))
+    with pytest.raises(InputError, match=f"keyless: the identity of {name} has no clientID"):
+        render_keyless(cluster)
+    assert render_keyless(cluster, components=["ingress-operator"])
+
+
+def test_keyless_is_refused_when_the_cluster_has_no_keys():
+    with pytest.raises(InputError, match="the hosted cluster otter has workload identities"):
+        render_keyless(parse_hosted_cluster(make_manifest(SELF_MANAGED)))
+
+
+def test_keyless_says_what_is_left_to_do_and_which_component_keeps_its_key():
+    told = [text.partition(":")[0] for text in describe_keyless(CLUSTER)]
+    assert told == [
+        "control-plane-operator",
+        "cluster-api-provider-azure",
+        "cluster-image-registry-operator",
+        "kube-apiserver",
+    ]
+    assert describe_keyless(CLUSTER, components=["ingress-operator"]) == []

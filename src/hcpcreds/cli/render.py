@@ -98,6 +98,12 @@ Examples:
     " workload identity that trusts the service account of each pod; or through an identity binding of AKS.",
 )
 @click.option(
+    "--keyless",
+    is_flag=True,
+    help="For pods whose sidecar alone has the key (hcpcreds inject --keyless): objects that name the key say"
+    " workload identity instead. Standard error tells what else a component needs, or why it keeps its key.",
+)
+@click.option(
     "--guest",
     is_flag=True,
     help="Print instead the Secrets of the guest cluster that name the identities in it.",
@@ -137,6 +143,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     kinds: tuple[str, ...],
     namespace: str | None,
     vault_access: "VaultAccess",
+    keyless: bool,
     guest: bool,
     rbac: bool,
     roles: bool,
@@ -153,7 +160,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     from hcpcreds.hosted_cluster import parse_hosted_cluster
     from hcpcreds.kubernetes.writing import render_json, render_yaml
     from hcpcreds.manifests.rbac import build_rbac
-    from hcpcreds.manifests.render import render, render_guest
+    from hcpcreds.manifests.render import describe_keyless, render, render_guest
 
     _check_combination(
         {"guest": guest, "rbac": rbac, "roles": roles},
@@ -162,6 +169,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
             "kind": bool(kinds),
             "namespace": namespace is not None and not rbac,
             "output": output != "yaml" and roles,
+            "keyless": keyless,
             "vault-access": vault_access != "vm-identity",
         },
         dns_zone_resource_group,
@@ -183,7 +191,10 @@ def command(  # noqa: PLR0913 (one parameter for each option)
             components=components,
             kinds=kinds,
             vault_access=vault_access,
+            keyless=keyless,
         )
+    for text in describe_keyless(cluster, components=components) if keyless else ():
+        click.echo(text, err=True)
     if output.startswith(_TO_FILES):
         for path in _write_files(objects, Path(output.removeprefix(_TO_FILES)).expanduser()):
             click.echo(make_printable(path))

@@ -151,7 +151,9 @@ COMPONENTS: Final = (
                 ),
                 (Variable(ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID, "{key_vault_user}"),),
                 Token(env=_WORKLOAD_IDENTITY),
-                keyless=Keyless(beside="an AzureClusterIdentity of type WorkloadIdentity"),
+                keyless=Keyless(
+                    beside="an AzureClusterIdentity of type WorkloadIdentity, named in the AzureCluster"
+                ),
             ),
         ),
         (ExtraObject("AzureClusterIdentity", Content.CLUSTER_IDENTITY),),

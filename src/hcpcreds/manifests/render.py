@@ -7,7 +7,7 @@ import msgspec
 
 from hcpcreds.components import COMPONENTS, WORKLOADS, Component, Content, ExtraObject
 from hcpcreds.errors import InputError
-from hcpcreds.hosted_cluster import HostedCluster
+from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity, WorkloadIdentity
 from hcpcreds.kubernetes.objects import AzureClusterIdentity, ConfigMap, Secret
 from hcpcreds.manifests.cloud_config import CLOUD_CONFIG_KEY, render_cloud_config
 from hcpcreds.manifests.cluster_identity import build_azure_cluster_identity
@@ -43,6 +43,7 @@ def render(  # noqa: PLR0913 (each by its name)
     components: Collection[str] = (),
     kinds: Collection[str] = (),
     vault_access: VaultAccess = "vm-identity",
+    keyless: bool = False,
 ) -> list[dict[str, Any]]:
     """Build the objects that a hosted cluster needs, in an order that can be applied.
 
@@ -55,6 +56,9 @@ def render(  # noqa: PLR0913 (each by its name)
             every component whose credential its pods get. A name of both means the component.
         kinds: Only objects of these `KINDS`.
         vault_access: How the CSI driver's provider logs in to the vault.
+        keyless: For pods whose sidecar alone has the key. Objects that would lead a program to the key give
+            it its client id instead; the AzureClusterIdentity, whose type cannot be changed, has another name
+            than HyperShift's.
 
     Raises:
         InputError: A component, kind or access is unknown, the cluster has no identity for the component,
@@ -74,6 +78,8 @@ def render(  # noqa: PLR0913 (each by its name)
     if vault_access not in VAULT_ACCESS_MODES:
         expected = ", ".join(VAULT_ACCESS_MODES)
         problems.append(f"vault access: unknown {vault_access!r}; expected one of {expected}")
+    if keyless:
+        problems += _find_keyless_problems(cluster, wanted)
     _check(
         problems,
         namespace=namespace,
@@ -93,7 +99,7 @@ def render(  # noqa: PLR0913 (each by its name)
             if component.name in wanted and component.get_identity(cluster)
         ]
     extra = [
-        build_object(cluster, component, item, namespace=namespace)
+        build_object(cluster, component, item, namespace=namespace, keyless=keyless)
         for component in COMPONENTS
         if component.name in wanted
         for item in component.objects
@@ -128,8 +134,38 @@ def render_guest(cluster: HostedCluster, *, components: Collection[str] = ()) ->
     return objects
 
 
+def describe_keyless(cluster: HostedCluster, *, components: Collection[str] = ()) -> list[str]:
+    """Describe what keyless components need that `render` and `inject` cannot do, or why one keeps its key.
+
+    Args:
+        cluster: The hosted cluster.
+        components: Only these, of `COMPONENT_CHOICES`.
+    """
+    wanted, _ = _find_components(cluster, components)
+    texts = []
+    for component in COMPONENTS:
+        row = component.consumer.keyless
+        if component.name not in wanted or row is None:
+            continue
+        if row.refused:
+            texts.append(f"{component.name}: keeps its key: {row.refused}")
+        elif row.keeps_mount:
+            texts.append(f"{component.name}: its program needs no key, but its container keeps the mount")
+        elif row.beside:
+            text = (
+                f"it needs {row.beside}, and HyperShift writes one with the key; override that by admission"
+            )
+            texts.append(f"{component.name}: {text}")
+    return texts
+
+
 def build_object(
-    cluster: HostedCluster, component: Component, item: ExtraObject, *, namespace: str | None = None
+    cluster: HostedCluster,
+    component: Component,
+    item: ExtraObject,
+    *,
+    namespace: str | None = None,
+    keyless: bool = False,
 ) -> Secret | ConfigMap | AzureClusterIdentity:
     """Build an object that a component needs in addition to its SecretProviderClass.
 
@@ -138,6 +174,7 @@ def build_object(
         component: The component; the cluster must have an identity for it.
         item: One of the component's `objects`.
         namespace: Where to put it instead of the control plane's namespace.
+        keyless: As in `render`.
 
     Raises:
         InputError: The cluster has no identity for the component, or its cloud cannot be expressed.
@@ -146,6 +183,10 @@ def build_object(
     name = item.name or cluster.name
     if identity is None:
         raise InputError(name, [f"the hosted cluster {cluster.name} has no identity for {component.name}"])
+    row = component.consumer.keyless
+    if keyless and row is not None and row.beside and isinstance(identity, ManagedIdentity):
+        name = item.name or f"{cluster.name}-keyless"
+        identity = WorkloadIdentity(client_id=identity.client_id or "")
     metadata = build_metadata(name, cluster, component=component.name, namespace=namespace)
     if item.content is Content.CLUSTER_IDENTITY:
         return build_azure_cluster_identity(cluster, identity, metadata)
@@ -185,6 +226,20 @@ def _find_components(cluster: HostedCluster, names: Collection[str]) -> tuple[se
         else:
             problems.append(f"component: unknown {name!r}; expected one of {', '.join(COMPONENT_CHOICES)}")
     return wanted & there if not problems else wanted, problems
+
+
+def _find_keyless_problems(cluster: HostedCluster, wanted: Collection[str]) -> list[str]:
+    if cluster.is_self_managed:
+        return [f"keyless: the hosted cluster {cluster.name} has workload identities, and so no keys"]
+    return [
+        f"keyless: the identity of {component.name} has no clientID in the hosted cluster {cluster.name}"
+        for component in COMPONENTS
+        if component.name in wanted
+        and (row := component.consumer.keyless) is not None
+        and row.beside
+        and (identity := component.get_identity(cluster)) is not None
+        and not identity.client_id
+    ]
 
 
 def _check(problems: list[str], *, namespace: str | None, key_vault_user_client_id: str | None) -> None:
