@@ -27,7 +27,7 @@ class Room:
 
 ROOMS: Final = {
     "credential": Room(
-        ("credential", "credential_file", "aio.py", "fork_locks.py", "workers.py"),
+        ("credential", "credential_file", "aio.py", "fork_locks.py", "metrics.py", "workers.py"),
         ("tests/credential", "tests/test_workers.py", "tests/test_no_secrets.py"),
     ),
     "watch": Room(("watch",), ("tests/watch", "tests/credential")),

@@ -184,7 +184,7 @@ async def _run(  # noqa: PLR0913 (the options of the command)
     from hcpcreds.endpoint.service import open_endpoint
     from hcpcreds.endpoint.status import describe_endpoint
     from hcpcreds.page import build_page_routes
-    from hcpcreds.serving import serve
+    from hcpcreds.serving import Route, serve
 
     async with AsyncExitStack() as stack:
         opening = open_endpoint(
@@ -196,12 +196,15 @@ async def _run(  # noqa: PLR0913 (the options of the command)
         if endpoint.imds is not None:
             _log.info("the instance metadata service's protocol is served at %s", endpoint.imds)
         if metrics_address is not None:
+            from hcpcreds.endpoint.metrics import build_registry
+            from hcpcreds.serving.metrics import build_metrics_page
+
             page = build_page_routes(
                 lambda: describe_endpoint(endpoint, now=time.time(), events=events.list_newest())
             )
             serving = serve(
                 metrics_address,
-                page,
+                {**page, "/metrics": Route(build_metrics_page(build_registry(endpoint)))},
                 certificate=certificate,
                 is_draining=stop.is_set,
                 find_unready=endpoint.find_unready,

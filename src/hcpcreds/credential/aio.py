@@ -80,6 +80,7 @@ class AsyncCredential(CredentialBase):
                 and self._clock() < cached.refresh_on
                 and self._monotonic() < cached.refresh_at
             ):
+                self.counts.hits += 1
                 return cached.access_token
         return (
             await self._get(self._make_request("get_token", scopes, claims, tenant_id, enable_cae=enable_cae))
@@ -108,6 +109,7 @@ class AsyncCredential(CredentialBase):
                 and self._clock() < cached.refresh_on
                 and self._monotonic() < cached.refresh_at
             ):
+                self.counts.hits += 1
                 return cached.info
         return (
             await self._get(

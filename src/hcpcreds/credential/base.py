@@ -24,6 +24,7 @@ from hcpcreds.credential.authority import (
     merge_claims,
 )
 from hcpcreds.credential.azure_errors import build_error
+from hcpcreds.credential.counts import TokenCounts
 from hcpcreds.credential.registry import open_source
 from hcpcreds.credential.source import DEFAULT_BACKSTOP
 from hcpcreds.credential.state import Snapshot
@@ -141,6 +142,8 @@ class CredentialBase:
         self._closed = False
         self._cached: dict[tuple[Any, ...], CachedToken] = {}
         self._flights = {}
+        self.counts: Final = TokenCounts()
+        """For `hcpcreds.metrics`."""
         self._gone: _Gone | None = None
         self._settings = kwargs
         self._network: Any = None
@@ -195,6 +198,11 @@ class CredentialBase:
         return TokenRequest(scopes, tenant_id, enable_cae, claims)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether `close()` was called."""
+        return self._closed
+
+    @property
     def _owns_transport(self) -> bool:
         return self._settings.get("transport") is None
 
@@ -219,6 +227,8 @@ class CredentialBase:
         cached, gone = self._get_cached(request), self._get_gone(request)
         if cached is None and gone is not None:
             raise build_error(gone)
+        if cached is not None:
+            self.counts.hits += 1
         return cached, cached is not None and gone is None and cached.is_due(self._now())
 
     def _choose(self, request: TokenRequest, outcome: Outcome) -> Outcome:
@@ -252,7 +262,16 @@ class CredentialBase:
     def _start(
         self, request: TokenRequest, now: Callable[[], Moment]
     ) -> Generator[Attempt, Answer, Token | Failure]:
-        return ask_for_token(self._source, request, authority=self._authority, cloud=self._cloud, now=now)
+        began = self._monotonic()
+        try:
+            result = yield from ask_for_token(
+                self._source, request, authority=self._authority, cloud=self._cloud, now=now
+            )
+        except GeneratorExit:  # callers stopped waiting
+            self.counts.add(None, self._monotonic() - began)
+            raise
+        self.counts.add(result, self._monotonic() - began)
+        return result
 
     def _land(self, request: TokenRequest, result: CachedToken | Failure | HcpCredsError) -> Outcome:
         """Record the result of a flight."""

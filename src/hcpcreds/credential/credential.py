@@ -82,6 +82,7 @@ class SyncCredential(CredentialBase):
                 and self._clock() < cached.refresh_on
                 and self._monotonic() < cached.refresh_at
             ):
+                self.counts.hits += 1
                 return cached.access_token
         request = self._make_request("get_token", scopes, claims, tenant_id, enable_cae=enable_cae)
         return self._get(request).access_token
@@ -107,6 +108,7 @@ class SyncCredential(CredentialBase):
                 and self._clock() < cached.refresh_on
                 and self._monotonic() < cached.refresh_at
             ):
+                self.counts.hits += 1
                 return cached.info
         request = self._make_request("get_token_info", scopes, claims, tenant_id, enable_cae=enable_cae)
         return self._get(request).info

@@ -257,6 +257,8 @@ class CredentialSource:
             if previous
             else None,
             refused=state.refused_at is not None,
+            rejections=state.rejections,
+            first_token=state.proven_at if state.proven is snapshot else None,
         )
 
     def _parse(self, content: Content, digest: bytes) -> Unusable | Usable:

@@ -5,6 +5,7 @@ the rest of the step.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -12,7 +13,7 @@ from typing import Final, NamedTuple
 from hcpcreds.credential.acceptance import find_fault, find_foreign, is_expired
 from hcpcreds.credential_file.certificate import CLOCK_SKEW, Certificate
 from hcpcreds.credential_file.file import CredentialFile
-from hcpcreds.errors import HcpCredsError
+from hcpcreds.errors import CredentialExpiredError, HcpCredsError, MountNotReadyError
 
 _REREAD_SECONDS: Final = 1.0
 """Delay before an unreadable file is read again."""
@@ -65,6 +66,10 @@ class SourceState:
     error: HcpCredsError | None = None
     """Why the file in its present state is not the current credential."""
     candidate: Candidate | None = field(default=None, repr=False)
+    proven_at: datetime | None = None
+    """When the authority first gave a token for that one."""
+    rejections: Mapping[str, int] = field(default_factory=dict)
+    """Number of contents that were not accepted, by reason."""
     rejected: int = 0
     """Number of contents that were not accepted."""
     reloaded_at: datetime | None = None
@@ -219,14 +224,25 @@ def _reject(state: SourceState, error: HcpCredsError, digest: bytes, *, candidat
         is_unreadable=False,
         candidate=candidate,
         rejected=state.rejected + is_news,
+        rejections=_count(state.rejections, _name_reason(error)) if is_news else state.rejections,
     )
     return Step(rejected, (LogLine(logging.WARNING, "rejected", f"{error}; {fallback}"),) if is_news else ())
 
 
+def _count(counts: Mapping[str, int], reason: str) -> Mapping[str, int]:
+    return {**counts, reason: counts.get(reason, 0) + 1}
+
+
+def _name_reason(error: HcpCredsError) -> str:
+    if isinstance(error, CredentialExpiredError):
+        return "expired"
+    return "not_yet_valid" if isinstance(error, MountNotReadyError) else "unusable"
+
+
 def _apply_answer(state: SourceState, snapshot: Snapshot, *, is_refused: bool, now: datetime) -> Step:
     was_refused = state.refused_at is not None
-    if not is_refused:
-        state = replace(state, proven=snapshot)
+    if not is_refused and state.proven is not snapshot:
+        state = replace(state, proven=snapshot, proven_at=now)
     if snapshot is not state.snapshot:
         return Step(state)
     state = replace(state, refused_at=now if is_refused else None)

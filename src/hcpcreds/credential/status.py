@@ -1,6 +1,7 @@
 """The status of a credential, for people and for metrics; it never contains a secret."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hcpcreds.watch import WatchMode
@@ -41,3 +42,7 @@ class Status:
     """When the renewal of the current certificate is due; None if the file does not say."""
     gone: str | None = None
     """The authority's message if it does not know the identity or its tenant; otherwise None."""
+    rejections: Mapping[str, int] = field(default_factory=dict)
+    """The same number by reason: `unusable`, `expired`, `not_yet_valid`."""
+    first_token: datetime | None = None
+    """When the authority first gave a token for the current certificate; None if it has not yet."""

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from hcpcreds.credential.base import CachedToken
+from hcpcreds.credential.counts import TokenCounts
 from hcpcreds.credential.token_errors import CERTIFICATE_REFUSED
 from hcpcreds.endpoint.credential import ServedCredential
 from hcpcreds.endpoint.guard import Guard
@@ -34,6 +35,7 @@ class _Answer(NamedTuple):
     response: Response
     until: float
     """Monotonic seconds."""
+    counts: TokenCounts
 
 
 class _Failure(NamedTuple):
@@ -90,6 +92,7 @@ class TokenEndpoint:
                 found = answers.get((name, request.query))
                 if found is not None and monotonic() < found.until:
                     results[name, "cached"] += 1
+                    found.counts.hits += 1
                     return found.response
                 return self._answer(protocol, request.query)
             except Refusal as refusal:
@@ -118,6 +121,7 @@ class TokenEndpoint:
         cached = credential.find_fresh_token(question.scope)
         if cached is not None:
             self.results[protocol.name, "cached"] += 1
+            credential.counts.hits += 1
             return self._give(protocol, query, question, credential, cached)
         failure = self._failures.get((name, question.scope))
         if failure is not None and self._monotonic() < failure.until:
@@ -159,7 +163,9 @@ class TokenEndpoint:
         )
         if len(self._answers) >= _MOST_ANSWERS:
             self._answers.clear()
-        self._answers[protocol.name, query] = _Answer(response, self._monotonic() + _RENDER_SECONDS)
+        self._answers[protocol.name, query] = _Answer(
+            response, self._monotonic() + _RENDER_SECONDS, credential.counts
+        )
         return response
 
     def _refuse(self, protocol: Protocol, refusal: Refusal) -> Response:
