@@ -139,6 +139,8 @@ def test_serve_gives_tokens_until_programs_that_end_with_it_have_ended(identity:
         assert ask(tokens, f"{query}{VAULT}", secret)[0] == 200
         assert ask(tokens, f"{query}https://graph.microsoft.com", secret)[0] == 403
         assert ask(tokens, f"{query}{VAULT}")[0] == 401
+        metrics = ask(port, "/metrics")[1]
+        assert 'hcpcreds_endpoint_requests_total{protocol="app-service",result="secret"} 1.0' in metrics
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: ask(port, "/readyz") == (503, "draining\n"))
         assert ask(tokens, f"{query}{ARM}", secret)[0] == 200
