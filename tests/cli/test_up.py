@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.clients.clients import install_javascript
 from tests.manifests.examples import SELF_MANAGED, make_manifest
 from tests.support.commands import run
 from tests.support.processes import start
@@ -32,10 +33,12 @@ EXAMPLE = Path(__file__).parents[2] / "src/hcpcreds/up/example-hosted-cluster.ya
 VALID = EXAMPLE.read_text()
 
 
-def running(tmp_path: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+def running(
+    tmp_path: Path, *arguments: str, **environment: str
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """`hcpcreds up`, with a place of its own for temporary files."""
     # A company's proxy must not come between what is all on this machine.
-    environment = {"TMPDIR": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
+    environment |= {"TMPDIR": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
     return start(sys.executable, "-m", "hcpcreds", "up", *arguments, env=environment)
 
 
@@ -48,7 +51,7 @@ def children(process: subprocess.Popen[str]) -> dict[int, str]:
             command = status.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if parent == process.pid and "hcpcreds." in command:
+        if parent == process.pid and "hcpcreds" in command:
             found[int(status.parent.name)] = command
     return found
 
@@ -327,6 +330,7 @@ def test_up_starts_and_writes_nothing_when_the_input_is_wrong(tmp_path, monkeypa
         ["--rotate-every", "1"],
         ["--rotate-every", "nan"],
         ["--renew", "--rotate-every", "4"],
+        ["--renew", "--keyless"],
         ["--output", "xml"],
         ["one", "two"],
     ],
@@ -335,3 +339,45 @@ def test_up_refuses_wrong_usage(arguments):
     done = run("up", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: ")
+
+
+@pytest.mark.timeout(180)
+def test_up_keyless_gives_no_component_a_key_and_takes_all_through_rotations(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    rotations = ("--keyless", "--rotations", "3", "--rotate-every", "2", "--output", "json")
+    modules = install_javascript()
+    with running(scratch, *rotations, NODE_PATH=str(modules or "")) as process:
+        assert process.stderr is not None
+        steps = [process.stderr.readline() for _ in range(7)]
+        components = {
+            pid: command for pid, command in children(process).items() if "--resource-manager" in command
+        }
+        sidecars = [command for command in children(process).values() if "hcpcreds serve" in command]
+        assert (len(components), len(sidecars)) == (9, 9)
+        for pid, command in components.items():
+            root = Path(command.split("--root ")[1].split()[0])
+            own = [file.read_text() for file in root.rglob("*") if file.is_file()]
+            own.append(Path(f"/proc/{pid}/environ").read_text())
+            assert own[:-1], "there is an assertion at least"
+            assert not any(re.search(r"client_secret|LS0tLS1|PRIVATE KEY", text) for text in own)
+            for opened in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):  # it has closed that meanwhile
+                    assert "/node/" not in str(opened.readlink())
+        out, err = process.communicate()
+
+    assert process.returncode == 0, err
+    document = json.loads(out)
+    assert (document["ok"], document["keyless"], document["problems"]) == (True, True, [])
+    assert steps[5].startswith("6/7 serve   9 sidecars")
+    for component in document["components"]:
+        assert component["failed_calls"] == 0
+        assert component["rotations"] == 3
+        assert component["generations"] == [1, 2, 3, 4]
+        assert min(component["calls_by_certificate"]) >= 1
+    languages = {component["workload"]: component["language"] for component in document["components"]}
+    if modules is not None:
+        assert languages.pop("cloud-network-config-controller") == "JavaScript"
+    assert set(languages.values()) == {"Python"}
+    assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", out + err), "a token, a certificate or a key"
+    assert list(scratch.iterdir()) == []

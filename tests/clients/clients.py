@@ -71,6 +71,12 @@ def run_client(language: str, *, ca_file: Path, **environment: str) -> Iterator[
     assert process.returncode == 0, err
 
 
+def install_javascript() -> Path | None:
+    """Find the directory that the SDK is installed in; None where it cannot be had."""
+    _, modules = _install()
+    return None if isinstance(modules, str) else modules
+
+
 def find_javascript() -> tuple[str, Path]:
     """Find node, and the directory that the SDK is installed in; skips the test where they cannot be had."""
     node, problem_or_modules = _install()

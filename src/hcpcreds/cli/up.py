@@ -38,11 +38,23 @@ _SHORTEST_RENEWAL: Final = timedelta(seconds=5)
     is_flag=True,
     help="Start a real `hcpcreds renew`, which renews the certificates when they become due.",
 )
+@click.option(
+    "--keyless",
+    is_flag=True,
+    help="Give each credential to a sidecar, `hcpcreds serve`, and its component an assertion file only. One "
+    "component is a JavaScript program, if node finds @azure/identity here or by NODE_PATH.",
+)
 @output_option(
     "text is a live table on a terminal and plain lines elsewhere; json is one document at the end."
 )
-def command(
-    *, file: Path | None, rotate_every: timedelta, rotations: int | None, renew: bool, output: str
+def command(  # noqa: PLR0913 (click passes each option by its name)
+    *,
+    file: Path | None,
+    rotate_every: timedelta,
+    rotations: int | None,
+    renew: bool,
+    keyless: bool,
+    output: str,
 ) -> None:
     """Run the whole chain on this machine: a local Azure, a node, and every component, each a process.
 
@@ -51,6 +63,9 @@ def command(
     ships with hcpcreds is used. Ctrl-C ends the run and removes everything that it made. For development
     only: other users of this machine can get tokens from its services, which only this local Azure accepts.
     """
+    if renew and keyless:
+        # Such a certificate lives for seconds, and programs keep what it has signed for ten minutes.
+        raise click.UsageError("--renew and --keyless exclude each other.")
     if renew and rotate_every < _SHORTEST_RENEWAL:
         raise click.UsageError(
             f"With --renew, --rotate-every must be at least {_SHORTEST_RENEWAL.total_seconds():g}s."
@@ -65,7 +80,9 @@ def command(
         reporter = TableReporter()
     else:
         reporter = LinesReporter()
-    settings = RunSettings(rotate_every=rotate_every.total_seconds(), rotations=rotations, renew=renew)
+    settings = RunSettings(
+        rotate_every=rotate_every.total_seconds(), rotations=rotations, renew=renew, keyless=keyless
+    )
     chain = Chain(file or EXAMPLE, settings, reporter)
     with reporter:
         problems = asyncio.run(chain.run())

@@ -77,6 +77,7 @@ class Plan:
             identities=tuple(self.identities.values()),
             node_identities=(NodeIdentitySettings(client_id=self.key_vault_user_client_id),),
             token_lifetime=settings.token_lifetime,
+            refuse_replayed_assertions=not settings.keyless,  # programs send one again and again
             certificate_lifetime=settings.certificate_lifetime or AzureSettings().certificate_lifetime,
             renew_early=not settings.renew,
             state_directory=str(folder / "azure"),

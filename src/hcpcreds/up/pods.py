@@ -66,10 +66,10 @@ class ComponentPod:
         metadata = self.manifest["metadata"]
         return node_root / "pods" / f"{metadata['namespace']}_{metadata['name']}" / "rootfs"
 
-    def write_configuration(self, node_root: Path) -> None:
-        """Write the configuration where the container expects it, as kubelet would."""
+    def write_configuration(self, root: Path) -> None:
+        """Write the configuration where the container with this file system expects it, as kubelet would."""
         for path, content in self.configuration.items():
-            file = self.root_filesystem(node_root) / path.lstrip("/")
+            file = root / path.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
 

@@ -34,11 +34,12 @@ class ChildProcess:
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(
+    async def start(  # noqa: PLR0913 (each by its name)
         cls,
         name: str,
         arguments: Sequence[str],
         *,
+        interpreter: Sequence[str] = (sys.executable, "-m"),
         environment: Mapping[str, str],
         on_event: Callable[[Event], None],
         on_end: Callable[[str], None],
@@ -48,13 +49,13 @@ class ChildProcess:
         Args:
             name: Its name in reports.
             arguments: The module, then its arguments.
+            interpreter: What is started instead of `python -m`.
             environment: Its whole environment; it inherits nothing.
             on_event: Called for each event.
             on_end: Called with the reason when the process ends without `stop`.
         """
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
+            *interpreter,
             *arguments,
             env=dict(environment),
             stdin=asyncio.subprocess.PIPE,

@@ -34,6 +34,8 @@ class ComponentRecord:
     failed_calls: int = 0
     last_call_at: float | None = None
     last_error: str | None = None
+    language: str = "Python"
+    """What its process is written in."""
     ended: str | None = None
     """Why its process has ended, if it has."""
     _swapped_at: dict[str, float] = field(default_factory=dict)
@@ -153,6 +155,7 @@ class ComponentRecord:
             "volume": self.volume,
             "secret_provider_class": self.secret_provider_class,
             "file": self.file,
+            "language": self.language,
             "thumbprints": [certificate.thumbprint for certificate in self.certificates],
             "generations": [certificate.generation for certificate in self.certificates],
             "expires": [certificate.expires.isoformat() for certificate in self.certificates],

@@ -96,6 +96,7 @@ class Chain:
             "hosted_cluster": f"{self._plan.cluster.namespace}/{self._plan.cluster.name}",
             "rotate_every_seconds": self._settings.rotate_every,
             "rotations": self._rotations,
+            "keyless": self._settings.keyless,
             "ok": not self._recorder.problems,
             "problems": self._recorder.problems,
             "components": [record.as_json() for record in self._records.values()],

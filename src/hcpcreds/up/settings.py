@@ -18,6 +18,9 @@ class RunSettings:
     """Leave the renewing to `hcpcreds renew`: certificates then live about twice as long as from one rotation
     to the next, and become due by themselves."""
 
+    keyless: bool = False
+    """Give the credentials to sidecars, and to the components the assertion files that these write."""
+
     @property
     def certificate_lifetime(self) -> float | None:
         """Seconds that a certificate lives, due after 46/90 of them; None is as long as in Azure."""
@@ -25,8 +28,11 @@ class RunSettings:
 
     @property
     def token_lifetime(self) -> float:
-        """Seconds that an access token lives: short, so that every certificate is really used."""
-        return min(3.0, max(1.0, self.rotate_every / 3))
+        """Seconds that an access token lives: short, so that every certificate is really used.
+
+        Azure's own SDK, which keyless components use, counts one with less than five minutes left as none.
+        """
+        return 60.0 if self.keyless else min(3.0, max(1.0, self.rotate_every / 3))
 
 
 class Reporter:

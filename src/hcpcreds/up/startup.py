@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from hcpcreds.clouds import get_cloud
 from hcpcreds.errors import ChainError
 from hcpcreds.local.node.node import NodeConfig
+from hcpcreds.up.keyless import PYTHON, KeylessPod, Program, choose_program, describe, find_javascript
 from hcpcreds.up.plan import Plan
 from hcpcreds.up.pods import ComponentPod
 from hcpcreds.up.processes import ChildProcess, Event, base_environment
@@ -68,6 +70,8 @@ class Startup:
         self._node_root = folder / "node"
         self._stack = stack
         self._on_server_end = on_server_end
+        self._keyless: dict[str, KeylessPod] = {}
+        """By workload; empty when the components mount their credentials."""
         self._components: list[ChildProcess] = []
         self._steps = 0
 
@@ -109,7 +113,14 @@ class Startup:
         self._report(f"store   {len(plan.identities)} secrets in the vault {plan.vault.name}")
 
         for pod in plan.pods:
-            pod.write_configuration(self._node_root)
+            if self._settings.keyless:
+                self._keyless[pod.name] = KeylessPod.make(
+                    pod,
+                    client_id=plan.identities[pod.secret_name].client_id,
+                    tenant_id=plan.cluster.tenant_id,
+                    folder=self._folder / "keyless",
+                )
+            pod.write_configuration(self._find_root(pod))
         kinds = Counter(rendered["kind"] for rendered in plan.objects)
         self._report(f"render  {', '.join(f'{number} {kind}' for kind, number in kinds.items())}")
 
@@ -117,10 +128,12 @@ class Startup:
         volumes = sum(len(pod.manifest["spec"]["volumes"]) for pod in plan.pods)
         self._report(f"mount   {volumes} volumes in {len(plan.pods)} pods")
 
-        await self._start_components(azure)
+        if self._keyless:
+            await self._start_sidecars(azure)
+        who = await self._start_components(azure)
         running = self._describe_running(azure)
         self._stack.enter_context(announce(running, self._folder))
-        self._report(f"use     {len(plan.pods)} components call ARM every second")
+        self._report(f"use     {len(plan.pods)} components call ARM every second{who}")
         self._reporter.started(list(self._records.values()))
 
         if self._settings.renew:
@@ -129,7 +142,7 @@ class Startup:
 
     def _report(self, step: str) -> None:
         self._steps += 1
-        self._reporter.step(f"{self._steps}/{7 if self._settings.renew else 6} {step}")
+        self._reporter.step(f"{self._steps}/{6 + self._settings.renew + self._settings.keyless} {step}")
 
     async def _start_server(
         self,
@@ -177,29 +190,65 @@ class Startup:
         environment = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": azure["instance_metadata"]}
         await self._start_server("node", "hcpcreds.local.node.node", config, environment=environment)
 
-    async def _start_components(self, azure: Event) -> None:
+    async def _start_sidecars(self, azure: Event) -> None:
+        """Start the sidecars, and return when each has written an assertion that the authority takes."""
+
+        async def start(keyless: KeylessPod) -> None:
+            child = await keyless.start_sidecar(
+                azure,
+                mounted=Path(self._find_mounted(keyless.pod)),
+                seconds=START_SECONDS,
+                on_end=partial(self._on_server_end, f"sidecar of {keyless.pod.name}"),
+            )
+            self._stack.push_async_callback(child.stop)
+
+        await asyncio.gather(*(start(keyless) for keyless in self._keyless.values()))
+        self._report(f"serve   {len(self._keyless)} sidecars mount the keys and write assertions")
+
+    async def _start_components(self, azure: Event) -> str:
+        """Start the components; tells who they are where that is not always the same."""
         self._stack.push_async_callback(self._stop_components)
+        javascript = await find_javascript(azure["ca_file"]) if self._keyless else None
         for pod in self._plan.pods:
-            await self._start_component(pod, azure)
+            await self._start_component(pod, azure, javascript)
+        return f": {describe(self._plan.pods, javascript)}" if self._keyless else ""
 
     async def _stop_components(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._components))
 
-    async def _start_component(self, pod: ComponentPod, azure: Event) -> None:
+    def _find_root(self, pod: ComponentPod) -> Path:
+        """Find the file system of the component's container."""
+        keyless = self._keyless.get(pod.name)
+        return pod.root_filesystem(self._node_root) if keyless is None else keyless.root
+
+    def _find_mounted(self, pod: ComponentPod) -> str:
+        """Find the credential file on this machine."""
+        return str(pod.root_filesystem(self._node_root)) + pod.file
+
+    async def _start_component(self, pod: ComponentPod, azure: Event, javascript: Program | None) -> None:
+        keyless = self._keyless.get(pod.name)
+        program = PYTHON if keyless is None else choose_program(pod, javascript)
         cluster, record = self._plan.cluster, self._records[pod.name]
+        record.language = program.language
         arguments = [
-            "hcpcreds.up.component",
-            *("--root", str(pod.root_filesystem(self._node_root))),
+            *("--root", str(self._find_root(pod))),
             *("--resource-manager", azure["resource_manager"]),
             *("--ca-file", azure["ca_file"]),
             *("--cloud", cluster.cloud),
+            *("--scope", get_cloud(cluster.cloud).resource_manager_scope),
             *("--subscription", cluster.subscription_id),
             *pod.container["args"],
         ]
         child = await ChildProcess.start(
             pod.name,
             arguments,
-            environment={**base_environment(), **pod.environment},
+            interpreter=program.command,
+            environment={
+                **base_environment(),
+                **pod.environment,
+                **(keyless.build_environment(azure) if keyless else {}),
+                **program.environment,
+            },
             on_event=partial(self._recorder.on_component_event, record),
             on_end=partial(self._recorder.on_component_end, record),
         )
@@ -226,7 +275,7 @@ class Startup:
                     component=pod.component.name,
                     workload=pod.name,
                     file=pod.file,
-                    path=str(pod.root_filesystem(self._node_root)) + pod.file,
+                    path=self._find_mounted(pod),
                 )
                 for pod in self._plan.pods
             ],
