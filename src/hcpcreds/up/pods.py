@@ -66,6 +66,10 @@ class ComponentPod:
         metadata = self.manifest["metadata"]
         return node_root / "pods" / f"{metadata['namespace']}_{metadata['name']}" / "rootfs"
 
+    def find_mounted(self, node_root: Path) -> Path:
+        """The credential file on the node."""
+        return self.root_filesystem(node_root) / self.file.lstrip("/")
+
     def write_configuration(self, root: Path) -> None:
         """Write the configuration where the container with this file system expects it, as kubelet would."""
         for path, content in self.configuration.items():

@@ -196,7 +196,7 @@ class Startup:
         async def start(keyless: KeylessPod) -> None:
             child = await keyless.start_sidecar(
                 azure,
-                mounted=Path(self._find_mounted(keyless.pod)),
+                mounted=keyless.pod.find_mounted(self._node_root),
                 seconds=START_SECONDS,
                 on_end=partial(self._on_server_end, f"sidecar of {keyless.pod.name}"),
             )
@@ -220,10 +220,6 @@ class Startup:
         """Find the file system of the component's container."""
         keyless = self._keyless.get(pod.name)
         return pod.root_filesystem(self._node_root) if keyless is None else keyless.root
-
-    def _find_mounted(self, pod: ComponentPod) -> str:
-        """Find the credential file on this machine."""
-        return str(pod.root_filesystem(self._node_root)) + pod.file
 
     async def _start_component(self, pod: ComponentPod, azure: Event, javascript: Program | None) -> None:
         keyless = self._keyless.get(pod.name)
@@ -275,7 +271,7 @@ class Startup:
                     component=pod.component.name,
                     workload=pod.name,
                     file=pod.file,
-                    path=self._find_mounted(pod),
+                    path=str(pod.find_mounted(self._node_root)),
                 )
                 for pod in self._plan.pods
             ],
