@@ -78,7 +78,8 @@ def report_plans(streams: Sequence[InjectedStream]) -> list[Plan]:
 
 def _describe(plan: Plan) -> str:
     if plan.suspect is None:
-        return f"{len(plan.changes) or 'nothing'} to change"
+        remark = f"; {plan.remark}" if plan.remark else ""
+        return f"{len(plan.changes) or 'nothing'} to change{remark}"
     return f"left alone; its name is not a component's, but that of its container {plan.suspect} is"
 
 

@@ -37,8 +37,7 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
     """
     if options.custom is not None:
         return _build_custom_additions(workload, options.custom, options.container)
-    component = options.component or workload.get_note(COMPONENT_KEY, "annotations", "labels")
-    row = _find_row(workload, component) if component else find_workload(workload.name)
+    row = find_row(workload, options)
     if row is None:
         return None
     values = {
@@ -49,14 +48,31 @@ def identify(workload: Workload, options: InjectOptions) -> PodAdditions | None:
         _check_secret_name(workload, WORKLOADS[row][0][0].get_identity(options.cluster))
         additions = build_pod_additions(options.cluster, row, **values)
     else:
-        secret = options.credentials_secret_name or ""
-        if not secret and needs_secret(row):
-            secret = _get_secret_name(workload)
+        secret = find_secret_name(workload, options) if needs_secret(row) else ""
         additions = build_pod_additions_for_secret(secret, row, **values)
     # Even if the cluster has no backup key now: an existing container needs its mount.
     if KMS_BACKUP_CONTAINER in WORKLOADS[row][0][1].containers and additions.containers:
         additions.containers.setdefault(KMS_BACKUP_CONTAINER, next(iter(additions.containers.values())))
     return additions
+
+
+def find_row(workload: Workload, options: InjectOptions) -> str | None:
+    """Find the name of a workload in the table; None if it does not belong to a component.
+
+    Raises:
+        InputError: Its label or annotation names no component.
+    """
+    component = options.component or workload.get_note(COMPONENT_KEY, "annotations", "labels")
+    return _find_named_row(workload, component) if component else find_workload(workload.name)
+
+
+def find_secret_name(workload: Workload, options: InjectOptions) -> str:
+    """Find the name of the identity's secret, if no hosted cluster is given.
+
+    Raises:
+        InputError: It is not known.
+    """
+    return options.credentials_secret_name or _get_secret_name(workload)
 
 
 def find_suspect(workload: Workload) -> str | None:
@@ -87,7 +103,7 @@ def _build_custom_additions(
     return PodAdditions([volume], {container or names[0]: added})
 
 
-def _find_row(workload: Workload, component: str) -> str:
+def _find_named_row(workload: Workload, component: str) -> str:
     """Find the name of a workload in the table."""
     rows = COMPONENT_WORKLOADS.get(find_workload(component) or component, ())
     if len(rows) == 1:

@@ -1,14 +1,17 @@
 """What makes a workload keyless: the sidecar alone mounts the key, and the programs get its assertions."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from hcpcreds.clouds import get_cloud
+from hcpcreds.components import WORKLOADS
 from hcpcreds.constants import ARO_HCP_CLIENT_CREDENTIALS_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
 from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.objects import Path, VolumeMount
 from hcpcreds.manifests.inject.changes import Entry, ListDiff, diff_list, render_path
+from hcpcreds.manifests.inject.identify import find_row, find_secret_name
 from hcpcreds.manifests.inject.options import InjectOptions, Sidecar
 from hcpcreds.manifests.inject.workloads import Workload
 from hcpcreds.manifests.sidecar import (
@@ -38,36 +41,75 @@ class Key:
     client_id: str
     tenant_id: str
     cloud: str
+    keep_mount: bool
+    """Whether the programs' containers keep the mount too."""
+    beside: str = ""
+    """The object that has to say so too."""
 
 
-def find_key(workload: Workload, options: InjectOptions) -> Key:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A credential that the programs keep, because they cannot do without its key."""
+
+    reason: str
+
+
+def find_key(workload: Workload, options: InjectOptions) -> Key | Kept | None:
     """Find the credential whose key a workload's programs give up.
+
+    Returns:
+        None if they have no key.
 
     Raises:
         InputError: What the programs need instead is not known.
     """
-    settings, custom = options.sidecar, options.custom
-    if settings is None or custom is None:
-        problem = "without a key, a component needs its SecretProviderClass named"
-        raise InputError(workload.title, [problem], options=["secret_provider_class"])
+    settings, custom, cluster = options.sidecar, options.custom, options.cluster
+    if settings is None:
+        return None
+    if custom is not None:
+        mount: VolumeMount = {"name": custom.volume_name, "mountPath": custom.mount_path, "readOnly": True}
+        return _make_key(workload, settings, mount, custom.credentials_secret_name, settings.client_id)
+    row = find_row(workload, options)
+    component, pod = WORKLOADS[row][0] if row else (None, None)
+    if component is None or pod is None or pod.mount is None:
+        return None
+    identity = component.get_identity(cluster) if cluster is not None else None
+    if cluster is not None and identity is None:
+        return None
+    if pod.keyless is None or pod.keyless.refused:
+        return Kept(pod.keyless.refused if pod.keyless else "it is not known how its program does without")
+    key = _make_key(
+        workload,
+        settings if cluster is None else replace(settings, tenant_id=cluster.tenant_id, cloud=cluster.cloud),
+        {"name": pod.mount.volume_name, "mountPath": pod.mount.path, "readOnly": True},
+        identity.credentials_secret_name if identity else find_secret_name(workload, options),
+        (identity.client_id if identity else None) or settings.client_id,
+    )
+    keep_mount = key.keep_mount or pod.keyless.keeps_mount
+    return replace(key, keep_mount=keep_mount, beside=pod.keyless.beside)
+
+
+def _make_key(
+    workload: Workload, settings: Sidecar, mount: VolumeMount, file: str | None, client_id: str | None
+) -> Key:
     given = {
-        "credentials_secret_name": custom.credentials_secret_name,
-        "client_id": settings.client_id,
+        "credentials_secret_name": file,
+        "client_id": client_id,
         "tenant_id": settings.tenant_id,
     }
     if missing := [name for name, value in given.items() if value is None]:
         names = ", ".join(name.replace("_", " ") for name in missing)
         raise InputError(workload.title, [f"without a key, its programs need: {names}"], options=missing)
-    if any(character in custom.mount_path for character in " ,="):
-        problem = f"mount path: got {custom.mount_path!r}, expected one without blanks, ',' and '='"
+    if any(character in mount["mountPath"] for character in " ,="):
+        problem = f"mount path: got {mount['mountPath']!r}, expected one without blanks, ',' and '='"
         raise InputError(workload.title, [problem])
-    mount: VolumeMount = {"name": custom.volume_name, "mountPath": custom.mount_path, "readOnly": True}
     return Key(
         mount,
-        file=custom.credentials_secret_name or "",
-        client_id=settings.client_id or "",
+        file=file or "",
+        client_id=client_id or "",
         tenant_id=settings.tenant_id or "",
-        cloud=settings.cloud,
+        cloud=get_cloud(settings.cloud).name,
+        keep_mount=settings.keep_mount,
     )
 
 
@@ -91,7 +133,7 @@ def diff_keyless(
     env = build_client_env(key.file, client_id=key.client_id, tenant_id=key.tenant_id, cloud=key.cloud)
 
     def is_key_mount(entry: Entry) -> bool:
-        return entry.get("name") == name and not settings.keep_mount
+        return entry.get("name") == name and not key.keep_mount
 
     def is_key_variable(entry: Entry) -> bool:
         return entry.get("name") in KEY_VARIABLES

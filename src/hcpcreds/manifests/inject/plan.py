@@ -8,7 +8,7 @@ from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.objects import Path
 from hcpcreds.manifests.inject.changes import Change, ListDiff, apply_change, diff_list
 from hcpcreds.manifests.inject.identify import find_suspect, identify
-from hcpcreds.manifests.inject.keyless import diff_keyless, find_key
+from hcpcreds.manifests.inject.keyless import Kept, Key, diff_keyless, find_key
 from hcpcreds.manifests.inject.options import InjectOptions
 from hcpcreds.manifests.inject.workloads import Workload, find_workloads
 from hcpcreds.manifests.sidecar import SIDECAR
@@ -30,6 +30,8 @@ class Plan:
     """The entries that the changes replace, which needs `InjectOptions.replace`."""
     suspect: str | None = None
     """The workload is not a component's by its name, but this container of it has a component's name."""
+    remark: str | None = None
+    """What is left to do, or cannot be done, to make it keyless."""
 
     @property
     def document_changes(self) -> list[Change]:
@@ -148,7 +150,9 @@ class Planner:
         if not self._wanted and options.workload is not None:
             problem = f"there is no workload {options.workload!r}; there are: {_list(self._others) or 'none'}"
             raise InputError(self._name_streams(), [problem])
-        if (options.component or options.custom or options.credentials_secret_name) and len(self._wanted) > 1:
+        client_id = options.sidecar.client_id if options.sidecar else None
+        is_for_one = options.component or options.custom or options.credentials_secret_name or client_id
+        if is_for_one and len(self._wanted) > 1:
             problem = f"one component for several workloads: {_list(self._wanted)}"
             hint = "Choose one workload, or label each with hcpcreds.io/component."
             raise InputError(self._name_streams(), [problem], hint=hint, options=["workload"])
@@ -193,8 +197,8 @@ def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
         suspect = find_suspect(workload) if options.cluster is not None else None
         return Plan(workload, (), (), suspect) if suspect else None
     placed = list(_place(workload, additions, options)) if additions.containers else []
-    if options.sidecar is not None:
-        key = find_key(workload, options)
+    key = find_key(workload, options)
+    if isinstance(key, Key) and options.sidecar is not None:
         diffs = diff_keyless(workload, additions, placed, key, options.sidecar)
     else:
         diffs = [_diff(workload, workload.pod_spec, "volumes", additions.volumes)]
@@ -213,7 +217,14 @@ def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
         workload,
         tuple(change for diff in diffs for change in diff.changes),
         tuple(conflict for diff in diffs for conflict in diff.conflicts),
+        remark=_describe(key),
     )
+
+
+def _describe(key: Key | Kept | None) -> str | None:
+    if isinstance(key, Kept):
+        return f"it keeps its key: {key.reason}"
+    return f"it needs beside it {key.beside}" if key and key.beside else None
 
 
 def _diff(workload: Workload, path: Path, key: str, wanted: Sequence[Any]) -> ListDiff:
