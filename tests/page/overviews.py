@@ -25,30 +25,72 @@ def make_certificate(
     )
 
 
+def make_facts(
+    name: str, client_id: str = "7c4e5b7a-58b0-4a1c-9c52-0b8f2d8f7f10", **more: str | datetime
+) -> tuple[Fact, ...]:
+    facts = {
+        "Client ID": client_id,
+        "Credential file": f"/mnt/certs/{name}",
+        "Assertion file": f"/run/hcpcreds/{name}",
+        **more,
+    }
+    return tuple(Fact(label.replace("_", " "), value) for label, value in facts.items())
+
+
 INGRESS = Subject(
     name="ingress",
     certificates=(
-        make_certificate(Role.PREVIOUS, "3f", -59, 31, -13),
-        make_certificate(Role.IN_USE, "a1", -12, 78, 34),
+        make_certificate(Role.PREVIOUS, "3f9c0e", -59, 31, -13),
+        make_certificate(Role.IN_USE, "a17be2", -12, 78, 34),
     ),
-    facts=(
-        Fact("Client ID", "7c4e5b7a-58b0-4a1c-9c52-0b8f2d8f7f10"),
-        Fact("Last reload", NOW - timedelta(days=12)),
+    facts=make_facts(
+        "ingress",
+        Last_reload=NOW - timedelta(days=12),
+        Assertion_written=NOW - timedelta(seconds=21),
+        Assertion_expires=NOW + timedelta(minutes=29, seconds=39),
+        Changes_noticed_by="inotify",
     ),
 )
 KMS = Subject(
     name="kms",
     certificates=(
-        make_certificate(Role.IN_USE, "77", -50, 40, -4),
-        make_certificate(Role.NEXT, "c0", -0.01, 90, 46),
+        make_certificate(Role.IN_USE, "77d014", -50, 40, -4),
+        make_certificate(Role.NEXT, "c05e9a", -0.01, 90, 46),
     ),
-    problems=(Problem(text="Entra ID refuses it.", detail="AADSTS700027", advice="Wait a few minutes."),),
+    problems=(
+        Problem(
+            text="The newest assertion is not written; programs use the last one.",
+            detail="no token for identity 0d6e2c9f-0d43-4c1e-8b59-6f1f5a3f8f6b: AADSTS700027: the "
+            "certificate is not registered on the application",
+            advice="Act before the last assertion expires.",
+        ),
+    ),
+    facts=make_facts("kms", client_id="0d6e2c9f-0d43-4c1e-8b59-6f1f5a3f8f6b"),
 )
 DNS = Subject(
     name="dns",
-    problems=(Problem(text="No usable credential is mounted.", advice="Mount one.", state=State.FAILING),),
+    problems=(
+        Problem(
+            text="No usable credential is mounted.",
+            detail="the credential file /mnt/certs/dns does not exist",
+            advice="See the pod's events for the volume, and whether the vault's secret holds a credential. "
+            "The file is read as soon as it changes.",
+            state=State.FAILING,
+        ),
+    ),
+    facts=(Fact("Credential file", "/mnt/certs/dns"),),
 )
-EVENTS = (Event(NOW, "error", "kms: refused"), Event(NOW - timedelta(minutes=1), "info", "ingress: written"))
+EVENTS = (
+    Event(
+        NOW - timedelta(seconds=2),
+        "warning",
+        "kms: no token for identity 0d6e2c9f-0d43-4c1e-8b59-6f1f5a3f8f6b: AADSTS700027: the certificate "
+        "is not registered on the application; the last assertion stays in use",
+    ),
+    Event(NOW - timedelta(minutes=14), "info", "accepted certificate c05e9ac05e9a from /mnt/certs/kms"),
+    Event(NOW - timedelta(minutes=41), "warning", "the credential file /mnt/certs/dns does not exist"),
+    Event(NOW - timedelta(minutes=41), "info", "ingress: wrote an assertion to /run/hcpcreds/ingress"),
+)
 
 
 def make_overview(*subjects: Subject, **changes: Any) -> Overview:

@@ -53,11 +53,11 @@ def test_page_shows_each_certificate_with_its_times_and_the_worst_credential_fir
     assert "1 of 3 credentials is failing; 1 of 3 credentials needs attention." in page.text
     for shown in ("2026-11-13 12:00 UTC 12 days ago", "2026-12-29 12:00 UTC in 34 days", "in 78 days"):
         assert shown in page.text
-    for shown in ("in use · a1a1a1a1a1a1", "previous · 3f3f3f3f3f3f", "next · c0c0c0c0c0c0"):
+    for shown in ("in use · a17be2a17be2", "previous · 3f9c0e3f9c0e", "next · c05e9ac05e9a"):
         assert shown in page.text
     assert "AADSTS700027" in page.text
-    assert "What to do: Wait a few minutes." in page.text
-    assert page.text.index("kms: refused") < page.text.index("ingress: written")
+    assert "What to do: Act before the last assertion expires." in page.text
+    assert page.text.index("kms: no token") < page.text.index("ingress: wrote")
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_json_document_tells_scripts_the_same():
     assert [each["role"] for each in ingress["certificates"]] == ["previous", "in use"]
     assert ingress["certificates"][1]["renew_from"] == "2026-12-29T12:00:00Z"
     assert ingress["facts"]["last_reload"] == "2026-11-13T12:00:00Z"
-    assert dns["problems"][0]["advice"] == "Mount one."
-    assert [each["level"] for each in document["events"]] == ["error", "info"]
+    assert dns["problems"][0]["detail"] == "the credential file /mnt/certs/dns does not exist"
+    assert [each["level"] for each in document["events"]] == ["warning", "info", "warning", "info"]
 
 
 def make_hostile(text: str) -> Overview:

@@ -100,7 +100,9 @@ def _render_subject(number: int, subject: Subject, now: datetime) -> Markup:
         parts.append(draw_timeline(subject.certificates, now=now))
         rows = [_render_certificate(each, now) for each in subject.certificates]
         parts.append(tag("ul", *rows, class_="certificates"))
-    parts.append(tag("dl", *_render_facts(subject.facts, now), class_="facts"))
+    facts = list(_render_facts(subject.facts, now))
+    if facts:
+        parts.append(tag("dl", *facts, class_="facts"))
     return tag(
         "article", *parts, id=f"subject-{number}", class_=f"card {subject.state}", aria_labelledby=heading
     )

@@ -1,0 +1,68 @@
+"""Packages of npm for tests, installed into a cache outside of the clone."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_INSTALL_SECONDS: Final = 45
+
+
+def find_packages(project: Path) -> tuple[str, Path]:
+    """Find node, and the directory that a project's packages are installed in; skips the test without them.
+
+    Args:
+        project: A directory with a package.json, its lock file and an .npmrc.
+    """
+    node, problem_or_modules = _install(project)
+    if isinstance(problem_or_modules, str):
+        pytest.skip(problem_or_modules)
+    return node, problem_or_modules
+
+
+@cache
+def _install(project: Path) -> tuple[str, str | Path]:
+    """Install what the lock file says, once for all runs; answers why not where that cannot be."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        return "", "node and npm are needed for this test"
+    lock = (project / "package-lock.json").read_bytes()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    directory = caches / "hcpcreds-tests" / f"{project.name}-{hashlib.sha256(lock).hexdigest()[:16]}"
+    directory.mkdir(parents=True, exist_ok=True)
+    done = directory / ".done"
+    with (directory / ".lock").open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)  # the tests' other processes want it too
+        if not done.exists():
+            for name in ("package.json", "package-lock.json", ".npmrc"):
+                shutil.copy(project / name, directory)
+            if problem := _run_npm(npm, directory):
+                return node, problem
+            done.touch()
+    return node, directory / "node_modules"
+
+
+def _run_npm(npm: str, directory: Path) -> str | None:
+    """Install; answers why the registry gave nothing.
+
+    Raises:
+        AssertionError: The lock file is at fault.
+    """
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    command += ["--fetch-retries=1", "--fetch-timeout=15000"]
+    try:
+        ended = subprocess.run(
+            command, cwd=directory, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"npm did not install the packages within {_INSTALL_SECONDS} s"
+    assert not {"EUSAGE", "EINTEGRITY", "EJSONPARSE"} & set(ended.stderr.split()), ended.stderr
+    if ended.returncode:
+        return f"npm cannot install the packages: {ended.stderr.strip().splitlines()[0]}"
+    return None
