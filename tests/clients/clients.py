@@ -1,25 +1,19 @@
 """Programs with unmodified SDKs, of several languages, which tests ask for tokens."""
 
-import fcntl
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Final
 
-import pytest
 from tests.endpoint.endpoints import get_signer
+from tests.support.npm import find_packages, install
 from tests.support.processes import start
 
 _HERE: Final = Path(__file__).parent
 _JAVASCRIPT: Final = _HERE / "javascript"
-_INSTALL_SECONDS: Final = 45
 LANGUAGES: Final = ("python", "python-aio", "javascript")
 
 
@@ -60,7 +54,7 @@ def run_client(language: str, *, ca_file: Path, **environment: str) -> Iterator[
     """
     trust = {name: str(ca_file) for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")}
     if language == "javascript":
-        node, modules = find_javascript()
+        node, modules = find_packages(_JAVASCRIPT)
         command: list[str | Path] = [node, _JAVASCRIPT / "client.cjs"]
         environment["NODE_PATH"] = str(modules)
     else:
@@ -73,55 +67,5 @@ def run_client(language: str, *, ca_file: Path, **environment: str) -> Iterator[
 
 def install_javascript() -> Path | None:
     """Find the directory that the SDK is installed in; None where it cannot be had."""
-    _, modules = _install()
+    _, modules = install(_JAVASCRIPT)
     return None if isinstance(modules, str) else modules
-
-
-def find_javascript() -> tuple[str, Path]:
-    """Find node, and the directory that the SDK is installed in; skips the test where they cannot be had."""
-    node, problem_or_modules = _install()
-    if isinstance(problem_or_modules, str):
-        pytest.skip(problem_or_modules)
-    return node, problem_or_modules
-
-
-@cache
-def _install() -> tuple[str, str | Path]:
-    """Install what the lock file says, once for all runs; answers why not where that cannot be."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        return "", "node and npm are needed for this test"
-    lock = (_JAVASCRIPT / "package-lock.json").read_bytes()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = caches / "hcpcreds-tests" / f"javascript-{hashlib.sha256(lock).hexdigest()[:16]}"
-    directory.mkdir(parents=True, exist_ok=True)
-    done = directory / ".done"
-    with (directory / ".lock").open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)  # the tests' other processes want it too
-        if not done.exists():
-            for name in ("package.json", "package-lock.json", ".npmrc"):
-                shutil.copy(_JAVASCRIPT / name, directory)
-            if problem := _run_npm(npm, directory):
-                return node, problem
-            done.touch()
-    return node, directory / "node_modules"
-
-
-def _run_npm(npm: str, directory: Path) -> str | None:
-    """Install; answers why the registry gave nothing.
-
-    Raises:
-        AssertionError: The lock file is at fault.
-    """
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    command += ["--fetch-retries=1", "--fetch-timeout=15000"]
-    try:
-        ended = subprocess.run(
-            command, cwd=directory, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return f"npm did not install the JavaScript SDK within {_INSTALL_SECONDS} s"
-    assert not {"EUSAGE", "EINTEGRITY", "EJSONPARSE"} & set(ended.stderr.split()), ended.stderr
-    if ended.returncode:
-        return f"npm cannot install the JavaScript SDK: {ended.stderr.strip().splitlines()[0]}"
-    return None

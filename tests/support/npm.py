@@ -20,15 +20,19 @@ def find_packages(project: Path) -> tuple[str, Path]:
     Args:
         project: A directory with a package.json, its lock file and an .npmrc.
     """
-    node, problem_or_modules = _install(project)
+    node, problem_or_modules = install(project)
     if isinstance(problem_or_modules, str):
         pytest.skip(problem_or_modules)
     return node, problem_or_modules
 
 
 @cache
-def _install(project: Path) -> tuple[str, str | Path]:
-    """Install what the lock file says, once for all runs; answers why not where that cannot be."""
+def install(project: Path) -> tuple[str, str | Path]:
+    """Install what a project's lock file says, once for all runs.
+
+    Returns:
+        Node, and the directory of the packages, or why there is none.
+    """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return "", "node and npm are needed for this test"
