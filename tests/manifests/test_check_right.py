@@ -15,6 +15,7 @@ from tests.manifests.check_examples import (
 )
 from tests.manifests.examples import (
     KEY_VAULT_USER,
+    WITH_CLIENT_IDS,
     make_manifest,
 )
 from tests.manifests.inject_examples import make_options, make_workload
@@ -22,6 +23,7 @@ from tests.manifests.inject_examples import make_options, make_workload
 from hcpcreds.components import WORKLOADS
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.manifests import inject, render
+from hcpcreds.manifests.inject import Sidecar
 
 
 @pytest.mark.parametrize(
@@ -219,49 +221,28 @@ def test_class_of_ones_own_may_be_anywhere():
     ]
 
 
-KEYLESS_ENV = [
-    {"name": "AZURE_CLIENT_ID", "value": UUID},
-    {"name": "AZURE_TENANT_ID", "value": UUID},
-    {"name": "AZURE_FEDERATED_TOKEN_FILE", "value": "/var/run/hcpcreds/key"},
-]
-PROBE = {"httpGet": {"path": "/readyz", "port": 9469}}
+KMS_CONFIG = "azure-kms-config"
+KEYLESS_CLUSTER = parse_hosted_cluster(make_manifest(WITH_CLIENT_IDS))
 
 
 def make_keyless(name: str) -> dict[str, Any]:
-    """A workload of the table whose sidecar alone has the key; a refused one keeps it."""
-    rows = WORKLOADS[name]
-    names = [name for _, row in rows for name in row.containers]
-    workload = make_workload(name=name, containers=[{"name": each} for each in dict.fromkeys(names)])
-    workload = inject(workload, make_options())
+    """A workload of the table whose sidecar alone has the key; one that cannot do without keeps it."""
+    names = dict.fromkeys(name for _, row in WORKLOADS[name] for name in row.containers)
+    workload = make_workload(name=name, containers=[{"name": each} for each in names])
     workload["metadata"]["namespace"] = "clusters-otter"
-    keyless, spec = rows[0][1].keyless, workload["spec"]["template"]["spec"]
-    if keyless is None or keyless.refused:
-        return workload
-    key = spec["volumes"][0]["name"]
-    assertion = {"name": "hcpcreds-assertion", "mountPath": "/var/run/hcpcreds"}
-    spec["volumes"].append({"name": "hcpcreds-assertion", "emptyDir": {"medium": "Memory"}})
-    spec["initContainers"] = [
-        {
-            "name": "hcpcreds",
-            "restartPolicy": "Always",
-            "env": [{"name": "HCPCREDS_ASSERTION_DIRECTORY", "value": "/var/run/hcpcreds"}],
-            "volumeMounts": [{"name": key, "mountPath": "/mnt/key", "readOnly": True}, assertion],
-            **dict.fromkeys(("startupProbe", "readinessProbe", "livenessProbe"), PROBE),
-        }
-    ]
-    for container in spec["containers"]:
-        mounts = [m for m in container["volumeMounts"] if m["name"] != key or keyless.keeps_mount]
-        container["volumeMounts"] = [*mounts, {**assertion, "readOnly": True}]
-        others = [v for v in container.get("env", []) if v["name"] not in rows[0][1].path_variables]
-        container["env"] = [*others, *KEYLESS_ENV]
-    return workload
+    return inject(workload, make_options(cluster=KEYLESS_CLUSTER, sidecar=Sidecar(image="hcpcreds")))
 
 
-def make_control_plane(*names: str) -> list[dict[str, Any]]:
+def make_control_plane(*names: str, keyless: bool = False) -> list[dict[str, Any]]:
     """The hosted cluster, all its objects, and some workloads without a key."""
-    cluster = parse_hosted_cluster(make_manifest())
-    objects = render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
-    return [make_manifest(), *objects, *map(make_keyless, names)]
+    objects = render(KEYLESS_CLUSTER, key_vault_user_client_id=KEY_VAULT_USER, keyless=keyless)
+    return [make_manifest(WITH_CLIENT_IDS), *objects, *map(make_keyless, names)]
+
+
+def mount_config(workload: dict[str, Any], secret: str) -> None:
+    spec = workload["spec"]["template"]["spec"]
+    spec["volumes"].append({"name": "config", "secret": {"secretName": secret}})
+    spec["containers"][0]["volumeMounts"].append({"name": "config", "mountPath": "/etc/config"})
 
 
 def test_keyless_components_lack_nothing_when_their_environment_is_enough():
@@ -276,11 +257,15 @@ def test_keyless_components_lack_nothing_when_their_environment_is_enough():
 
 def test_keyless_component_is_found_when_its_config_still_names_the_key():
     assert codes(*make_control_plane("capi-provider")) == ["HC601"]
-    *others, workload = make_control_plane("kube-apiserver")
-    spec = workload["spec"]["template"]["spec"]
-    spec["volumes"].append({"name": "config", "secret": {"secretName": "azure-kms-config"}})
-    spec["containers"][0]["volumeMounts"].append({"name": "config", "mountPath": "/etc/kubernetes"})
-    assert codes(*others, workload) == ["HC402"]
+    documents = make_control_plane("kube-apiserver")
+    mount_config(documents[-1], KMS_CONFIG)
+    assert codes(*documents) == ["HC402"]
+
+
+def test_all_of_a_keyless_control_plane_is_right_when_its_objects_are_keyless_too():
+    documents = make_control_plane(*WORKLOADS, keyless=True)
+    mount_config(next(item for item in documents if item["metadata"]["name"] == "kube-apiserver"), KMS_CONFIG)
+    assert codes(*documents) == []
 
 
 @pytest.mark.parametrize(
@@ -291,26 +276,16 @@ def test_keyless_component_is_found_when_its_config_still_names_the_key():
     ],
 )
 def test_cloud_config_may_name_the_key_when_the_environment_overrides_it(name, secret):
-    *others, workload = make_control_plane(name)
-    spec = workload["spec"]["template"]["spec"]
-    spec["volumes"].append({"name": "config", "secret": {"secretName": secret}})
-    spec["containers"][0]["volumeMounts"].append({"name": "config", "mountPath": "/etc/cloud"})
-    assert codes(*others, workload) == []
+    documents = make_control_plane(name)
+    mount_config(documents[-1], secret)
+    assert codes(*documents) == []
 
 
 def test_cluster_api_lacks_nothing_when_another_identity_beside_its_own_needs_no_key():
-    other = {
-        "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
-        "kind": "AzureClusterIdentity",
-        "metadata": {"name": "otter-keyless", "namespace": "clusters-otter"},
-        "spec": {
-            "type": "WorkloadIdentity",
-            "clientID": UUID,
-            "tenantID": UUID,
-            "allowedNamespaces": {"list": ["clusters-otter"]},
-        },
-    }
-    assert codes(*make_control_plane("capi-provider"), other) == []
+    both = [*make_control_plane("capi-provider"), *make_control_plane(keyless=True)]
+    identities = [item for item in both if item["kind"] == "AzureClusterIdentity"]
+    assert [item["metadata"]["name"] for item in identities] == ["otter", "otter-keyless"]
+    assert codes(*make_control_plane("capi-provider"), identities[1]) == []
 
 
 def test_program_that_serves_nobody_in_its_pod_needs_no_probe_and_no_restart_policy():

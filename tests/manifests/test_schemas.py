@@ -7,11 +7,12 @@ import jsonschema
 import kubernetes_validate
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.manifests.examples import KEY_VAULT_USER, make_manifest, manifests
+from tests.manifests.examples import KEY_VAULT_USER, WITH_CLIENT_IDS, make_manifest, manifests
 
 from hcpcreds.components import COMPONENTS, WORKLOADS
 from hcpcreds.hosted_cluster import HostedCluster, parse_hosted_cluster
 from hcpcreds.manifests import build_pod_additions, render
+from hcpcreds.manifests.inject import InjectOptions, Sidecar, inject
 
 TEXT = {"type": "string"}
 METADATA = {
@@ -141,6 +142,24 @@ def test_every_object_of_any_cluster_is_valid_with_labels_that_kubernetes_takes(
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_additions_of_a_workload_are_valid_in_a_deployment(workload):
     validate(build_deployment(parse_hosted_cluster(make_manifest()), workload))
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.36"])
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_keyless_workload_is_valid_where_kubernetes_knows_sidecars(workload, version):
+    cluster = parse_hosted_cluster(make_manifest(WITH_CLIENT_IDS))
+    options = InjectOptions(
+        cluster=cluster,
+        key_vault_user_client_id=KEY_VAULT_USER,
+        sidecar=Sidecar(image="example.test/hcpcreds:1"),
+    )
+    kubernetes_validate.validate(inject(build_deployment(cluster, workload), options), version, strict=True)
+
+
+def test_keyless_objects_are_valid():
+    cluster = parse_hosted_cluster(make_manifest(WITH_CLIENT_IDS))
+    for item in render(cluster, key_vault_user_client_id=KEY_VAULT_USER, keyless=True):
+        validate(item)
 
 
 @pytest.mark.parametrize(
