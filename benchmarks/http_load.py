@@ -52,25 +52,53 @@ def _run_wrk(wrk: str, url: str, headers: dict[str, str], seconds: float) -> Loa
     return Load(float(rate[1]), float(late[1]) * _UNITS[late[2]])
 
 
-async def _ask(url: str, headers: dict[str, str], seconds: float) -> Load:
+class Connection:
+    """One connection that is kept, for one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, netloc: str) -> "Connection":
+        """Connect to `HOST:PORT`."""
+        host, _, port = netloc.rpartition(":")
+        return cls(*await asyncio.open_connection(host, int(port)))
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Send a whole request; returns the answer's status and body."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: *([0-9]+)", head)
+        body = await self._reader.readexactly(int(length[1])) if length else b""
+        return int(head.split(b" ", 2)[1]), body
+
+    def close(self) -> None:
+        """Close it, whatever is on its way."""
+        self._writer.close()
+
+
+def build_request(url: str, headers: dict[str, str]) -> bytes:
+    """Build a whole GET request."""
     parts = urlsplit(url)
     lines = [f"GET {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    request = "\r\n".join([*lines, "", ""]).encode()
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def _ask(url: str, headers: dict[str, str], seconds: float) -> Load:
+    request = build_request(url, headers)
     taken: list[float] = []
     until = time.perf_counter() + seconds
 
     async def ask() -> None:
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        connection = await Connection.open(urlsplit(url).netloc)
         while (began := time.perf_counter()) < until:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"(?i)content-length: *([0-9]+)", head)
-            if not head.startswith(b"HTTP/1.1 200") or length is None:
-                raise RuntimeError(head.decode(errors="replace"))
-            await reader.readexactly(int(length[1]))
+            status, body = await connection.ask(request)
+            if status != 200:
+                raise RuntimeError(body.decode(errors="replace"))
             taken.append(time.perf_counter() - began)
-        writer.close()
+        connection.close()
 
     await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
     return Load(len(taken) / seconds, percentile(taken, 99))
