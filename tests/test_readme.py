@@ -33,7 +33,7 @@ def test_keyless_walk_through_makes_its_deployment_keyless(tmp_path, monkeypatch
     page = (ROOT / "docs/keyless.md").read_text()
     [manifest] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     Path("deployment.yaml").write_text(manifest)
-    shown = re.findall(r"^\$ hcpcreds (.+)$", page, re.MULTILINE)
+    shown = re.findall(r"^\$ hcpcreds (.+ deployment\.yaml)$", page, re.MULTILINE)
     assert [command.split()[0] for command in shown] == ["inject", "check"]
     for command in shown:
         result = commands.run(*command.split())
