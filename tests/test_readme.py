@@ -48,3 +48,5 @@ def test_keyless_walk_through_makes_its_deployment_keyless(tmp_path, monkeypatch
         "AZURE_AUTHORITY_HOST",
     ]
     assert sidecar["volumeMounts"][0]["name"] == "shop-cert"
+    # Without its ids, serve does not read a service principal's certificate.
+    assert sidecar["env"][0]["value"].startswith("/mnt/certs/shop,tenant_id=")

@@ -101,6 +101,11 @@ Examples:
     metavar="NAME",
     help=f"Of the identity, without a hosted cluster.  [default: {DEFAULT_CLOUD}]",
 )
+@click.option(
+    "--service-principal",
+    is_flag=True,
+    help="The file is the certificate of a service principal (PEM or PKCS#12), which has these ids.",
+)
 @click.option("--keep-mount", is_flag=True, help="Leave the credential's mount beside the sidecar's.")
 @click.option(
     "--output",
@@ -131,6 +136,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     client_id: str | None,
     tenant_id: str | None,
     cloud: str | None,
+    service_principal: bool,
     keep_mount: bool,
     output: str,
     in_place: bool,
@@ -151,8 +157,9 @@ def command(  # noqa: PLR0913 (one parameter for each option)
         raise click.UsageError("--in-place writes files: it goes with neither - nor --output.")
     if keyless and not image:
         raise click.UsageError("--keyless needs --image: an image that contains hcpcreds.")
-    if not keyless and (client_id or tenant_id or cloud or keep_mount):
-        raise click.UsageError("--client-id, --tenant-id, --cloud and --keep-mount need --keyless.")
+    if not keyless and (client_id or tenant_id or cloud or service_principal or keep_mount):
+        names = "--client-id, --tenant-id, --cloud, --service-principal and --keep-mount"
+        raise click.UsageError(f"{names} need --keyless.")
     custom = None
     if secret_provider_class is not None and volume_name is not None:
         custom = CustomComponent(
@@ -180,6 +187,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
             client_id=client_id,
             tenant_id=tenant_id,
             cloud=cloud or DEFAULT_CLOUD,
+            service_principal=service_principal,
             keep_mount=keep_mount,
         )
         if keyless and image

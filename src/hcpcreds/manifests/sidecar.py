@@ -56,7 +56,7 @@ def build_sidecar(
 
     Args:
         image: An image that contains hcpcreds.
-        credential: Path of the credential file in the sidecar.
+        credential: The value of `hcpcreds serve --credential`.
         mount: The mount of the credential's volume.
         cloud: Name of the cloud. The sidecar refuses a credential of another one, whose programs would send
             its assertions to the wrong authority.

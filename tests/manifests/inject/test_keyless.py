@@ -10,6 +10,7 @@ from tests.manifests.inject.test_stream import to_plain
 from tests.manifests.inject_examples import dump_yaml, get_pod_spec, make_workload, workloads
 from tests.support import commands
 
+from hcpcreds.cli.credential_option import parse_credential
 from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.documents import parse_documents
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, Sidecar, inject
@@ -118,6 +119,13 @@ def test_authority_is_that_of_the_cloud():
         0
     ]["env"]
     assert {"name": "HCPCREDS_CLOUD", "value": "AzureChinaCloud"} in spec["initContainers"][0]["env"]
+
+
+def test_sidecar_reads_the_file_as_serve_does_when_it_is_a_service_principals():
+    sidecar = Sidecar(image="x", client_id=CLIENT_ID, tenant_id=TENANT_ID, service_principal=True)
+    spec = inject_spec(make(), InjectOptions(custom=CUSTOM, sidecar=sidecar))
+    given = parse_credential(spec["initContainers"][0]["env"][0]["value"])
+    assert given == (None, "/mnt/certs/my-secret", {"tenant_id": TENANT_ID, "client_id": CLIENT_ID})
 
 
 def test_sidecar_takes_the_programs_proxy():

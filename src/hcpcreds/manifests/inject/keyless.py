@@ -155,9 +155,12 @@ def diff_keyless(
             ),
             diff_list(workload.get(path).get("env"), (*path, "env"), [*variables, *env], is_key_variable),
         ]
+    credential = f"{key.mount['mountPath'].rstrip('/')}/{key.file}"
+    if settings.service_principal:  # whose file does not name it
+        credential += f",tenant_id={key.tenant_id},client_id={key.client_id}"
     sidecar = build_sidecar(
         settings.image,
-        f"{key.mount['mountPath'].rstrip('/')}/{key.file}",
+        credential,
         key.mount,
         cloud=key.cloud,
         env=list(_find_proxies(workload, [path for path, _ in placed])),

@@ -60,6 +60,8 @@ class Sidecar:
     """Needed if no hosted cluster is given."""
     cloud: str = DEFAULT_CLOUD
     """Name of the identity's cloud, if no hosted cluster is given."""
+    service_principal: bool = False
+    """Whether the file is the certificate of a service principal, and not a managed identity's credential."""
     keep_mount: bool = False
     """Leave the credential's mount in the programs' containers."""
 
