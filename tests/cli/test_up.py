@@ -13,6 +13,7 @@ import sys
 import tempfile
 import termios
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -54,6 +55,12 @@ def children(process: subprocess.Popen[str]) -> dict[int, str]:
         if parent == process.pid and "hcpcreds" in command:
             found[int(status.parent.name)] = command
     return found
+
+
+def read_json(url: str) -> dict[str, Any]:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+        document: dict[str, Any] = json.load(answer)
+        return document
 
 
 def find_child(process: subprocess.Popen[str], text: str) -> int:
@@ -381,3 +388,52 @@ def test_up_keyless_gives_no_component_a_key_and_takes_all_through_rotations(tmp
     assert set(languages.values()) == {"Python"}
     assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", out + err), "a token, a certificate or a key"
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_up_serves_a_page_that_follows_each_component_through_a_rotation(tmp_path: Path):
+    with running(tmp_path, "--rotate-every", "4", "--web") as process:
+        assert process.stderr is not None
+        url = (
+            next(line for line in process.stderr if line.startswith("page: ")).removeprefix("page: ").strip()
+        )
+        assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/", url)
+
+        def have_rotated() -> bool:
+            components = read_json(f"{url}status.json")["components"]
+            return all(each["facts"]["rotations"] and each["facts"]["calls"] for each in components)
+
+        wait_until(have_rotated)
+        document = read_json(f"{url}status.json")
+        assert [each["name"] for each in document["components"]] == [each.name for each in COMPONENTS]
+        assert document["state"] == "ok"
+        for each in document["components"]:
+            assert {"previous", "in use"} <= {life["role"] for life in each["certificates"]}
+            assert all(
+                life["not_before"] < life["renew_from"] < life["not_after"] for life in each["certificates"]
+            )
+            assert each["facts"]["failed_calls"] == 0
+        assert any("first used" in event["text"] for event in document["events"])
+        victim = find_child(process, "ingress-operator")
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: read_json(f"{url}status.json")["state"] == "failing")
+        failing = [
+            each for each in read_json(f"{url}status.json")["components"] if each["state"] == "failing"
+        ]
+        assert [each["problems"][0]["text"] for each in failing] == ["Its process has ended."]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--web", "./cluster.yaml"], "--web expects HOST:PORT, not ./cluster.yaml; name FILE before --web."),
+        (["--web", "cluster.yaml"], "cluster.yaml is not HOST:PORT"),
+    ],
+)
+def test_up_says_what_web_expects(arguments: list[str], problem: str):
+    done = run("up", *arguments)
+    assert done.returncode == 2
+    assert problem in done.stderr

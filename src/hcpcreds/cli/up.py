@@ -5,11 +5,15 @@ import json
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from hcpcreds.cli.options import Duration, output_option
+from hcpcreds.cli.options import Address, Duration, output_option
+from hcpcreds.text import make_safe
+
+if TYPE_CHECKING:
+    from hcpcreds.serving import ListenAddress
 
 _SHORTEST_ROTATION: Final = timedelta(seconds=2)
 """Components call every second; with shorter rotations, one could miss a certificate."""
@@ -44,6 +48,14 @@ _SHORTEST_RENEWAL: Final = timedelta(seconds=5)
     help="Give each credential to a sidecar, `hcpcreds serve`, and its component an assertion file only. One "
     "component is a JavaScript program, if node finds @azure/identity here or by NODE_PATH.",
 )
+@click.option(
+    "--web",
+    type=Address(),
+    is_flag=False,
+    flag_value="127.0.0.1:0",
+    metavar="[HOST:PORT]",
+    help="Serve a page with the components and their calls. By default, on a free port of 127.0.0.1.",
+)
 @output_option(
     "text is a live table on a terminal and plain lines elsewhere; json is one document at the end."
 )
@@ -54,6 +66,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     rotations: int | None,
     renew: bool,
     keyless: bool,
+    web: "ListenAddress | None",
     output: str,
 ) -> None:
     """Run the whole chain on this machine: a local Azure, a node, and every component, each a process.
@@ -70,6 +83,8 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
         raise click.UsageError(
             f"With --renew, --rotate-every must be at least {_SHORTEST_RENEWAL.total_seconds():g}s."
         )
+    if web is not None and web.path is not None:
+        raise click.UsageError(f"--web expects HOST:PORT, not {make_safe(web.path)}; name FILE before --web.")
     from hcpcreds.cli.up_report import LinesReporter, StepsReporter, TableReporter
     from hcpcreds.up.run import EXAMPLE, Chain
     from hcpcreds.up.settings import RunSettings
@@ -81,7 +96,11 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     else:
         reporter = LinesReporter()
     settings = RunSettings(
-        rotate_every=rotate_every.total_seconds(), rotations=rotations, renew=renew, keyless=keyless
+        rotate_every=rotate_every.total_seconds(),
+        rotations=rotations,
+        renew=renew,
+        keyless=keyless,
+        web=web,
     )
     chain = Chain(file or EXAMPLE, settings, reporter)
     with reporter:

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from hcpcreds.up.service_owner import Issued
 
 
 @dataclass
@@ -17,6 +20,19 @@ class CertificateUse:
     reloaded_at: float | None = None
     first_call_at: float | None = None
     calls: int = 0
+    valid_from: datetime | None = None
+    renew_from: datetime | None = None
+
+    @classmethod
+    def expect(cls, issued: "Issued", version: str | None = None) -> Self:
+        """Expect the use of an issued certificate."""
+        return cls(
+            issued.thumbprint,
+            issued.expires,
+            version,
+            valid_from=issued.valid_from,
+            renew_from=issued.renew_from,
+        )
 
 
 @dataclass

@@ -108,7 +108,7 @@ class Recorder:
         except HcpCredsError as error:
             self.add_problem(str(error))
             return
-        if record.expect(CertificateUse(issued.thumbprint, issued.expires, version)):
+        if record.expect(CertificateUse.expect(issued, version)):
             self._report(record, record.describe_newest())
         self.changed.set()
 

@@ -44,7 +44,7 @@ class Rotation:
 
     async def _store(self, name: str, issued: Issued) -> None:
         pods = [pod for pod in self._plan.pods if pod.secret_name == name]
-        uses = [CertificateUse(issued.thumbprint, issued.expires) for _ in pods]
+        uses = [CertificateUse.expect(issued) for _ in pods]
         for pod, use in zip(pods, uses, strict=True):
             self._records[pod.name].certificates.append(use)
         version = await asyncio.to_thread(self._owner.store, pods[0].identity, issued)

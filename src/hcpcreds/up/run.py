@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hcpcreds.errors import HcpCredsError
+from hcpcreds.page import EventLog
 from hcpcreds.up.plan import Plan
 from hcpcreds.up.record import ComponentRecord
 from hcpcreds.up.recorder import Recorder
@@ -15,6 +16,7 @@ from hcpcreds.up.rotation import Rotation
 from hcpcreds.up.running import DIRECTORY_PREFIX
 from hcpcreds.up.settings import Reporter, RunSettings
 from hcpcreds.up.startup import Startup
+from hcpcreds.up.web import EventReporter, serve_page
 
 EXAMPLE: Final = Path(__file__).with_name("example-hosted-cluster.yaml")
 PATIENCE_SECONDS: Final = 30.0
@@ -36,7 +38,8 @@ class Chain:
     def __init__(self, file: Path, settings: RunSettings, reporter: Reporter) -> None:
         self._plan = Plan.read(file)
         self._settings = settings
-        self._reporter = reporter
+        self._events = EventLog()
+        self._reporter = reporter = EventReporter(self._events, reporter)
         self._records = {
             pod.name: ComponentRecord(
                 component=pod.component.name,
@@ -72,6 +75,9 @@ class Chain:
         try:
             with tempfile.TemporaryDirectory(prefix=DIRECTORY_PREFIX) as folder:
                 async with AsyncExitStack() as stack:
+                    if self._settings.web is not None:
+                        page = serve_page(self._settings.web, list(self._records.values()), self._events)
+                        self._reporter.step(f"page: {await stack.enter_async_context(page)}")
                     rotation = await self._start(Path(folder), stack)
                     if self._settings.renew:
                         await self._watch_renewals()

@@ -25,6 +25,7 @@ from hcpcreds.dataplane.client import ManagedIdentityDataPlaneClientFactory
 from hcpcreds.dataplane.models import UserAssignedIdentitiesRequest, UserAssignedIdentityCredentials
 from hcpcreds.errors import IssueError
 from hcpcreds.hosted_cluster import ManagedIdentity
+from hcpcreds.vault.secret import parse_time
 from hcpcreds.vault.storing import load, store
 
 _RETRIES: Final = 3
@@ -39,6 +40,8 @@ class Issued:
     thumbprint: str
     """SHA-256 of the certificate, lower-case hex."""
     expires: datetime
+    valid_from: datetime | None = None
+    renew_from: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -211,5 +214,9 @@ def _describe(credentials: UserAssignedIdentityCredentials) -> Issued:
     pem = base64.b64decode(credentials.client_secret or "")
     certificate = x509.load_pem_x509_certificate(pem)
     return Issued(
-        credentials, certificate.fingerprint(hashes.SHA256()).hex(), certificate.not_valid_after_utc
+        credentials,
+        certificate.fingerprint(hashes.SHA256()).hex(),
+        certificate.not_valid_after_utc,
+        certificate.not_valid_before_utc,
+        parse_time(credentials.renew_after),
     )

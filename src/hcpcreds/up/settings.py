@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hcpcreds.serving import ListenAddress
 from hcpcreds.up.record import ComponentRecord
 
 
@@ -17,9 +18,10 @@ class RunSettings:
     renew: bool = False
     """Leave the renewing to `hcpcreds renew`: certificates then live about twice as long as from one rotation
     to the next, and become due by themselves."""
-
     keyless: bool = False
     """Give the credentials to sidecars, and to the components the assertion files that these write."""
+    web: ListenAddress | None = None
+    """Where to serve a page that shows the components; None serves none."""
 
     @property
     def certificate_lifetime(self) -> float | None:

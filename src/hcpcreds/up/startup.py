@@ -94,15 +94,14 @@ class Startup:
             "azure   Entra ID, Key Vault, the managed-identity data plane and ARM listen on 127.0.0.1"
         )
 
-        owner = self._stack.enter_context(
-            ServiceOwner(
-                own_identity,
-                authority=azure["authority"],
-                data_plane_audience=azure["data_plane_audience"],
-                vault_url=azure["vaults"][plan.vault.name],
-                ca_file=Path(azure["ca_file"]),
-            )
+        owner = ServiceOwner(
+            own_identity,
+            authority=azure["authority"],
+            data_plane_audience=azure["data_plane_audience"],
+            vault_url=azure["vaults"][plan.vault.name],
+            ca_file=Path(azure["ca_file"]),
         )
+        self._stack.enter_context(owner)
         await self._stack.enter_async_context(self._recorder.looking_up(owner))
         own_identity.write_credential_file(self._folder / "service-owner.json", authority=azure["authority"])
         rotation = Rotation(owner, plan, self._records)
