@@ -18,6 +18,7 @@ from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.manifests import build_pod_additions
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, inject
+from hcpcreds.manifests.inject.changes import Change, ListDiff, diff_list
 
 VOLUME: dict[str, Any] = {
     "name": "ingress-cert",
@@ -380,3 +381,11 @@ def test_mount_path_that_no_container_takes_is_refused(path):
 def test_wrong_vault_user_is_refused():
     with pytest.raises(InputError, match="expected a UUID"):
         InjectOptions(key_vault_user_client_id="x")
+
+
+def test_unwanted_entry_is_removed_when_nothing_is_wanted_instead():
+    path = ("spec", "containers", 0, "volumeMounts")
+    entries = [MOUNT, "no mapping", {"name": "other", "mountPath": "/other"}]
+    diff = diff_list(entries, path, [], lambda entry: entry.get("name") == "ingress-cert")
+    assert diff == ListDiff((Change(path, None, 0),))
+    assert diff_list(None, path, [], lambda _: True) == ListDiff()

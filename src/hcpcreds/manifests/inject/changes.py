@@ -62,7 +62,7 @@ def diff_list(
         wanted: The required entries.
         is_unwanted: Whether an entry has to go; not asked about required ones.
     """
-    if not wanted:
+    if not wanted and not isinstance(entries, list):
         return ListDiff()
     if entries is not None and not isinstance(entries, list):
         return ListDiff(problems=(f"{render_path(path)}: expected a list, got {describe(entries)}",))
@@ -88,7 +88,7 @@ def diff_list(
         if not is_there:
             added.append(entry)
     # New entries take the places of unwanted ones, so that no list both grows and shrinks.
-    unwanted = [index for index, found in left.items() if is_unwanted(found)]
+    unwanted = [index for index, found in left.items() if isinstance(found, Mapping) and is_unwanted(found)]
     changes += [Change(path, entry, index) for entry, index in zip(added, unwanted, strict=False)]
     changes += [Change(path, entry) for entry in added[len(unwanted) :]]
     changes += [Change(path, None, index) for index in reversed(unwanted[len(added) :])]
