@@ -6,16 +6,16 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 
 @contextmanager
 def start(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a command for the length of a block, at whose end it is killed. Options are Popen's.
+    """Run a command for the length of a block, at whose end it is killed, with all that it has started.
 
-    Its pipes are text; `env` is added to the tests' own environment.
+    Options are Popen's. Its pipes are text; `env` is added to the tests' own environment.
     """
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     options["env"] = {**os.environ, **options.get("env", {})}
@@ -23,13 +23,23 @@ def start(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[str
         try:
             yield process
         finally:
+            left = list_descendants(process.pid) if process.poll() is None else []
             process.kill()
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
-def list_children() -> dict[int, str]:
-    """This process's children: command line by id. Empty where the system does not tell."""
+def list_descendants(pid: int) -> list[int]:
+    """The children of a process, and theirs: what it has started would outlive it."""
+    children = list(list_children(pid))
+    return children + [each for child in children for each in list_descendants(child)]
+
+
+def list_children(parent: int | str = "self") -> dict[int, str]:
+    """Children of a process, by default this one: command line by id. Empty if the system does not tell."""
     children = {}
-    for listed in Path("/proc/self/task").glob("*/children"):
+    for listed in Path(f"/proc/{parent}/task").glob("*/children"):
         try:
             for pid in map(int, listed.read_text().split()):
                 children[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
