@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
+from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -79,7 +80,11 @@ def _measure_endpoint(azure: LocalAzure, files: Sequence[Path]) -> None:
                 works[name].append(_get_processor_seconds(process.pid))
                 loads[name].append(put_load(url, HEADERS, seconds=SECONDS))
                 memory[name] = highest_resident_mib(process.pid)
-    with _running(_serve(azure, files), given["client_id"]) as (_, process, many_took):
+    with _running(_serve(azure, files), given["client_id"]) as (url, process, many_took):
+        for file in files:
+            client_id = json.loads(file.read_text())["client_id"]
+            while not _has_token(url.replace(given["client_id"], client_id)):
+                time.sleep(0.01)
         many_mib = highest_resident_mib(process.pid)
     best = {name: max(each, key=lambda load: load.per_second) for name, each in loads.items()}
     tails = {name: min(load.p99 for load in each) for name, each in loads.items()}
@@ -133,14 +138,15 @@ def _running(module: Sequence[str], client_id: str) -> Iterator[tuple[str, "subp
         port = free.getsockname()[1]
     began = time.perf_counter()
     command = [sys.executable, "-m", *(word.format(port=port) for word in module)]
-    path = f"/msi/token?api-version=2019-08-01&resource=https://management.azure.com&client_id={client_id}"
+    query = f"api-version=2019-08-01&resource=https://management.azure.com&client_id={client_id}"
+    url = f"http://127.0.0.1:{port}/msi/token?{query}"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
-            while not _has_token(port, path):
+            while not _has_token(url):
                 if time.perf_counter() - began > START_SECONDS or process.poll() is not None:
                     raise RuntimeError(f"{module[0]} gave no token")
                 time.sleep(0.002)
-            yield f"http://127.0.0.1:{port}{path}", process, time.perf_counter() - began
+            yield url, process, time.perf_counter() - began
         finally:
             process.kill()
 
@@ -150,12 +156,13 @@ def _get_processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _has_token(port: int, path: str) -> bool:
+def _has_token(url: str) -> bool:
+    parts = urlsplit(url)
     with (
         suppress(OSError, http.client.HTTPException),
-        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)) as connection,
+        closing(http.client.HTTPConnection(parts.netloc, timeout=START_SECONDS)) as connection,
     ):
-        connection.request("GET", path, headers=HEADERS)
+        connection.request("GET", f"{parts.path}?{parts.query}", headers=HEADERS)
         return connection.getresponse().status == 200
     return False
 

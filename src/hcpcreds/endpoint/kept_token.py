@@ -29,14 +29,18 @@ class KeptToken:
         name: The credential's.
         credential: The credential.
         scope: What the token is for; None means ARM of the credential's cloud.
+        slots: How many of all ask the authority at a time.
     """
 
-    def __init__(self, name: str, credential: ServedCredential, *, scope: str | None) -> None:
+    def __init__(
+        self, name: str, credential: ServedCredential, *, scope: str | None, slots: asyncio.Semaphore
+    ) -> None:
         self.problem: str | None = "the authority was not asked yet"
         """Why the last request brought no token; None when it did."""
         self._name = name
         self._credential = credential
         self._scope = scope
+        self._slots = slots
         self._rotated = asyncio.Event()
 
     def notice_rotation(self) -> None:
@@ -51,7 +55,8 @@ class KeptToken:
             try:
                 scope = self._scope or get_scope((await self._credential.read()).file)
                 if is_new or self._credential.find_fresh_token(scope) is None:
-                    await self._credential.fetch_token(scope)
+                    async with self._slots:
+                        await self._credential.fetch_token(scope)
             except HcpCredsError as error:
                 failures += 1
                 self._note(str(error))

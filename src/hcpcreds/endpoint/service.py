@@ -21,6 +21,8 @@ from hcpcreds.serving import Limits, ListenAddress, Route, serve
 
 _ANSWER_SECONDS: Final = 10.0
 """How long the authority may be silent. Programs wait behind such a request, and are told to ask again."""
+_SLOTS: Final = 8
+"""How many credentials ask at a time for a token to keep: a hundred TLS connections at once take 30 MiB."""
 _LIMITS: Final = Limits(body_bytes=1024)
 
 
@@ -117,6 +119,7 @@ async def open_endpoint(
     loop = asyncio.get_running_loop()
     assertion = replace(assertion, authority=check_authority(access.authority))
     served: list[Served] = []
+    slots = asyncio.Semaphore(_SLOTS)
 
     def notice(name: str, _: Status) -> None:
         with suppress(RuntimeError):  # the loop has ended
@@ -139,7 +142,7 @@ async def open_endpoint(
             if files is not None:
                 file = AssertionFile(name, credential, scope=access.scope, assertion=assertion, file=files)
             if tokens is not None:
-                token = KeptToken(name, credential, scope=access.scope)
+                token = KeptToken(name, credential, scope=access.scope, slots=slots)
             served.append(Served(name, credential, file, token))
         endpoint = Endpoint(served)
         if tokens is not None:
