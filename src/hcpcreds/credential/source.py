@@ -5,6 +5,7 @@ the current snapshot by reading one attribute, without a lock.
 """
 
 import copy
+import functools
 import logging
 import threading
 from collections import deque
@@ -29,6 +30,7 @@ from hcpcreds.credential.state import (
     list_usable,
 )
 from hcpcreds.credential.status import PreviousCertificate, Status
+from hcpcreds.credential.traces import find_rotation, trace_rotation
 from hcpcreds.credential_file.content import Content, FileFormat
 from hcpcreds.errors import (
     CredentialExpiredError,
@@ -62,7 +64,10 @@ class CredentialSource:
         "_format",
         "_listeners",
         "_lock",
+        "_noticed_at",
+        "_read_at",
         "_state",
+        "_traced",
         "_watcher",
         "_watches",
         "backstop",
@@ -96,6 +101,8 @@ class CredentialSource:
         self._lock = threading.Lock()
         self._state = SourceState(path=path)
         self._listeners: list[Callable[[], Listener | None]] = []
+        self._read_at = self._noticed_at = self._now()
+        self._traced = 1  # the first generation is not a rotation
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -168,6 +175,7 @@ class CredentialSource:
 
         Blocks on one or two small reads. Never raises.
         """
+        self._read_at = self._now()
         try:
             content = self._format.read(self.path)
         except MountError as error:
@@ -274,10 +282,17 @@ class CredentialSource:
         with self._lock:
             self._state, lines, is_reload = apply_event(self._state, event, now=self._now())
             has_listeners = bool(self._listeners)
+            if is_reload:
+                self._noticed_at = self._read_at
+            rotation = find_rotation(self._state, noticed=self._noticed_at, traced=self._traced)
+            if rotation is not None:
+                self._traced = rotation.generation
         for line in lines:
             _log.log(line.level, "%s", line.message, extra={"event": line.event, "path": self.path})
         if is_reload and has_listeners:
             deliver(self._notify)
+        if rotation is not None:
+            self.post(functools.partial(trace_rotation, rotation))
 
     def _notify(self) -> None:
         status = self.status()

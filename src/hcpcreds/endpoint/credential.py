@@ -151,4 +151,7 @@ class ServedCredential(AsyncCredential):
             if isinstance(unexpected, HcpCredsError):
                 return Failure(message=unexpected.message, hint=unexpected.hint, refused=False)
             return unexpected
-        return None if isinstance(result, Token) else result
+        if isinstance(result, Token):
+            self._source.set_refused(snapshot, refused=False)
+            return None
+        return result
