@@ -48,8 +48,8 @@ def check_keyless(subjects: Subjects) -> Iterator[Finding]:
             continue
         yield from _check_sidecar(sidecar)
         for container in users:
+            yield from _check_key(container, sidecar, pod)
             if pod.is_keyless(container):
-                yield from _check_key(container, sidecar, pod)
                 yield from _check_assertion(container, sidecar, pod, subjects)
 
 
@@ -58,20 +58,21 @@ def _is_user(container: Container, pod: Pod) -> bool:
 
 
 def _check_ways(container: Container) -> Iterator[Finding]:
-    if container.get_variable(ASSERTION_VARIABLE) is None:
-        return
-    for name in _OTHER_WAYS:
+    ways = [name for name in (ASSERTION_VARIABLE, *_OTHER_WAYS) if container.get_variable(name) is not None]
+    chosen = next((name for name in (ASSERTION_VARIABLE, _ENDPOINT) if name in ways), None)
+    for name in ways:
         variable = container.get_variable(name)
-        if variable is not None:
-            yield report(
-                "HC214",
-                variable,
-                f"the container {container.name!r} has both {name} and {ASSERTION_VARIABLE}, and which one "
-                "wins depends on the program",
-                f"Remove {name}, or set it to the empty text."
-                if name != _ENDPOINT
-                else f"Remove {ASSERTION_VARIABLE}, or {_ENDPOINT} and IDENTITY_HEADER.",
-            )
+        if chosen is None or name == chosen or variable is None:
+            continue
+        yield report(
+            "HC214",
+            variable,
+            f"the container {container.name!r} has both {name} and {chosen}, and which one wins depends on "
+            "the program",
+            f"Remove {name}, or set it to the empty text."
+            if name != _ENDPOINT
+            else f"Remove {chosen}, or {_ENDPOINT} and IDENTITY_HEADER.",
+        )
 
 
 def _check_sidecar(sidecar: Container) -> Iterator[Finding]:
@@ -112,7 +113,7 @@ def _check_key(container: Container, sidecar: Container, pod: Pod) -> Iterator[F
             yield report(
                 "HC123",
                 mount,
-                f"the container {container.name!r} logs in with an assertion, and mounts the key all the "
+                f"the container {container.name!r} logs in through the sidecar, and mounts the key all the "
                 "same",
                 "Remove the mount: only the sidecar needs it.",
             )
