@@ -249,7 +249,15 @@ def test_request_is_refused_in_the_protocols_own_words_when_it_is_not_a_programs
 
 
 @pytest.mark.parametrize(
-    "query", [f"api-version=2018-02-01&resource={ARM}&resource={VAULT}", "%ff=1", "&".join(["a=1"] * 30), "="]
+    "query",
+    [
+        f"api-version=2018-02-01&resource={ARM}&resource={VAULT}",
+        f"api-version=2018-02-01&api-version=2019-08-01&resource={ARM}",
+        f"api-version=2018-02-01&resource={ARM}&client_id=a&client_id=b",
+        "%ff=1",
+        "&".join(["a=1"] * 30),
+        "=",
+    ],
 )
 def test_query_that_could_be_read_in_two_ways_is_refused(identity: Identity, start: Start, query: str):
     running = start(identity, tokens=TOKENS)
