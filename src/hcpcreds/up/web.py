@@ -27,7 +27,7 @@ from hcpcreds.up.record import CertificateUse, ComponentRecord
 from hcpcreds.up.settings import Reporter
 
 _REFRESH_SECONDS: Final = 1.0
-_CERTIFICATES_SHOWN: Final = 3
+_CERTIFICATES_SHOWN: Final = 2
 
 
 @dataclass
