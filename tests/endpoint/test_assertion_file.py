@@ -15,6 +15,7 @@ from typing import Any
 
 import jwt
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import WorkloadIdentityCredential
 from azure.identity.aio import WorkloadIdentityCredential as AioWorkloadIdentityCredential
 from tests.endpoint.endpoints import ARM, VAULT, Identity, RunningEndpoint, get_signer, read_claims
@@ -103,6 +104,25 @@ def test_old_assertion_still_gets_tokens_after_a_rotation(identity: Identity, st
         wait_until(lambda: get_assertion_signer(directory / "ingress") == second)
         # It keeps what it has read for ten minutes.
         assert get_signer(credential.get_token(f"{VAULT}/.default").token) == get_signer(before) != second
+
+
+def test_program_gets_one_token_only_when_the_authority_takes_an_assertion_once(
+    make_azure: Callable[..., LocalAzure], start: Start, directory: Path, tmp_path: Path
+):
+    # Every SDK sends what it has read again for each scope. Entra ID takes that; here the local one does not.
+    identity = Identity(make_azure(refuse_replayed_assertions=True), tmp_path / "mounted", "ingress")
+    identity.rotate()
+    wait_until_ready(start(identity, files=FileSettings(directory=directory)))
+    with WorkloadIdentityCredential(
+        client_id=identity.client_id,
+        tenant_id=identity.azure.tenant_id,
+        authority=identity.azure.authority,
+        token_file_path=str(directory / "ingress"),
+        connection_verify=str(identity.azure.ca_file),
+    ) as credential:
+        credential.get_token(f"{ARM}/.default")
+        with pytest.raises(ClientAuthenticationError, match="AADSTS50027"):
+            credential.get_token(f"{VAULT}/.default")
 
 
 def test_assertion_says_what_entra_wants_and_programs_stand(
