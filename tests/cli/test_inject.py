@@ -330,7 +330,9 @@ def test_keyless_moves_the_key_into_a_sidecar():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--keyless",), "--keyless needs --image"),
+        (("--keyless",), "need --image"),
+        (("--endpoint",), "need --image"),
+        (("--endpoint", "--keyless"), "choose one"),
         (("--keep-mount",), "need --keyless"),
         (("--client-id", KEY_VAULT_USER), "need --keyless"),
     ],

@@ -91,6 +91,12 @@ Examples:
     " needs. Needs --image.",
 )
 @click.option(
+    "--endpoint",
+    is_flag=True,
+    help="As --keyless, for a component of your own, but with a token endpoint on loopback: for programs with"
+    " a ManagedIdentityCredential.",
+)
+@click.option(
     "--image", envvar="HCPCREDS_IMAGE", metavar="IMAGE", help="The sidecar's, which contains hcpcreds."
 )
 @click.option("--client-id", metavar="UUID", help="Of the identity, if the hosted cluster does not name it.")
@@ -132,6 +138,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     key_vault_user_client_id: str | None,
     managed_service: str | None,
     keyless: bool,
+    endpoint: bool,
     image: str | None,
     client_id: str | None,
     tenant_id: str | None,
@@ -155,11 +162,13 @@ def command(  # noqa: PLR0913 (one parameter for each option)
 
     if in_place and ("-" in files or output != "yaml"):
         raise click.UsageError("--in-place writes files: it goes with neither - nor --output.")
-    if keyless and not image:
-        raise click.UsageError("--keyless needs --image: an image that contains hcpcreds.")
-    if not keyless and (client_id or tenant_id or cloud or service_principal or keep_mount):
+    if keyless and endpoint:
+        raise click.UsageError("--keyless and --endpoint are two ways: choose one.")
+    if (keyless or endpoint) and not image:
+        raise click.UsageError("--keyless and --endpoint need --image: an image that contains hcpcreds.")
+    if not (keyless or endpoint) and (client_id or tenant_id or cloud or service_principal or keep_mount):
         names = "--client-id, --tenant-id, --cloud, --service-principal and --keep-mount"
-        raise click.UsageError(f"{names} need --keyless.")
+        raise click.UsageError(f"{names} need --keyless or --endpoint.")
     custom = None
     if secret_provider_class is not None and volume_name is not None:
         custom = CustomComponent(
@@ -187,10 +196,11 @@ def command(  # noqa: PLR0913 (one parameter for each option)
             client_id=client_id,
             tenant_id=tenant_id,
             cloud=cloud or DEFAULT_CLOUD,
+            endpoint=endpoint,
             service_principal=service_principal,
             keep_mount=keep_mount,
         )
-        if keyless and image
+        if (keyless or endpoint) and image
         else None,
         key_vault_user_client_id=key_vault_user_client_id,
         managed_service=managed_service,

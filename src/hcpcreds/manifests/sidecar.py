@@ -1,4 +1,4 @@
-"""The sidecar that gives a pod's programs assertions, so that they need no key: its one shape.
+"""The sidecar that gives a pod's programs assertions or tokens, so that they need no key: its one shape.
 
 It is a native sidecar: an init container with `restartPolicy: Always`, which runs beside the containers that
 start after it. Kubernetes has these since 1.29 (stable in 1.33); an older one drops the field, and the pod
@@ -19,6 +19,10 @@ ASSERTION_DIRECTORY: Final = "/var/run/hcpcreds"
 """Path of that volume in every container that mounts it."""
 PORT: Final = 9469
 """Of the probes and metrics. All containers of a pod share its ports; 9464 is OpenTelemetry's."""
+ENDPOINT: Final = "127.0.0.1:9470"
+"""Address of the token endpoint, which is open to the containers of the pod only."""
+_POD_UID: Final = {"fieldRef": {"fieldPath": "metadata.uid"}}
+"""The endpoint's secret: random, and different in each pod, without an object of its own."""
 
 
 def build_assertion_volume() -> Volume:
@@ -49,8 +53,27 @@ def build_client_env(name: str, *, client_id: str, tenant_id: str, cloud: str) -
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def build_sidecar(
-    image: str, credential: str, mount: VolumeMount, *, cloud: str, env: Sequence[Any] = ()
+def build_endpoint_env(client_id: str | None) -> list[dict[str, Any]]:
+    """Build the variables in which every Azure SDK finds the token endpoint (App Service's).
+
+    Args:
+        client_id: The identity's; may be left out, since the endpoint has one identity only.
+    """
+    env: list[dict[str, Any]] = [
+        {"name": "IDENTITY_ENDPOINT", "value": f"http://{ENDPOINT}/msi/token"},
+        {"name": "IDENTITY_HEADER", "valueFrom": _POD_UID},
+    ]
+    return [*env, {"name": "AZURE_CLIENT_ID", "value": client_id}] if client_id else env
+
+
+def build_sidecar(  # noqa: PLR0913 (each by its name)
+    image: str,
+    credential: str,
+    mount: VolumeMount,
+    *,
+    cloud: str,
+    endpoint: bool = False,
+    env: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Build the sidecar.
 
@@ -60,25 +83,31 @@ def build_sidecar(
         mount: The mount of the credential's volume.
         cloud: Name of the cloud. The sidecar refuses a credential of another one, whose programs would send
             its assertions to the wrong authority.
+        endpoint: Whether it gives tokens instead of assertions.
         env: Variables in addition to its own.
     """
-    settings = {
-        "HCPCREDS_CREDENTIAL": credential,
-        "HCPCREDS_CLOUD": cloud,
-        "HCPCREDS_ASSERTION_DIRECTORY": ASSERTION_DIRECTORY,
+    settings = {"HCPCREDS_CREDENTIAL": credential, "HCPCREDS_CLOUD": cloud}
+    mounts = [mount]
+    variables: list[Any] = []
+    if endpoint:
+        settings["HCPCREDS_APP_SERVICE_ADDRESS"] = ENDPOINT
+        variables = [{"name": "HCPCREDS_SECRET", "valueFrom": _POD_UID}]
+    else:
+        settings["HCPCREDS_ASSERTION_DIRECTORY"] = ASSERTION_DIRECTORY
         # Programs run as any user. Only containers that mount the volume see the file.
-        "HCPCREDS_ASSERTION_MODE": "0444",
-        "HCPCREDS_METRICS_ADDRESS": f":{PORT}",
-    }
+        settings["HCPCREDS_ASSERTION_MODE"] = "0444"
+        mounts.append({"name": ASSERTION_VOLUME, "mountPath": ASSERTION_DIRECTORY})
+    settings["HCPCREDS_METRICS_ADDRESS"] = f":{PORT}"
+    variables = [{"name": name, "value": value} for name, value in settings.items()] + variables
     return {
         "name": SIDECAR,
         "image": image,
         "command": ["hcpcreds", "serve"],
         "restartPolicy": "Always",
-        "env": [*({"name": name, "value": value} for name, value in settings.items()), *env],
+        "env": [*variables, *env],
         "ports": [{"name": SIDECAR, "containerPort": PORT}],
-        "volumeMounts": [mount, {"name": ASSERTION_VOLUME, "mountPath": ASSERTION_DIRECTORY}],
-        # No other container starts before there is an assertion: some programs read it once.
+        "volumeMounts": mounts,
+        # No other container starts before the authority has taken the certificate: some programs ask once.
         "startupProbe": {**_probe("/readyz"), "periodSeconds": 1, "failureThreshold": 300},
         "readinessProbe": {**_probe("/readyz"), "periodSeconds": 10},
         "livenessProbe": {**_probe("/healthz"), "periodSeconds": 30, "failureThreshold": 5},

@@ -25,6 +25,7 @@ CLIENT_ID, TENANT_ID = "00000000-0000-4000-8000-00000000000a", "00000000-0000-40
 SIDECAR = Sidecar(image="registry.example/hcpcreds:1", client_id=CLIENT_ID, tenant_id=TENANT_ID)
 PLAIN = InjectOptions(custom=CUSTOM, container="app")
 OPTIONS = InjectOptions(custom=CUSTOM, container="app", sidecar=SIDECAR)
+ENDPOINT = InjectOptions(custom=CUSTOM, container="app", sidecar=Sidecar(image="x", endpoint=True))
 KEY = {"name": "my-cert", "mountPath": "/mnt/certs", "readOnly": True}
 ASSERTION = {"name": "hcpcreds-assertion", "mountPath": "/var/run/hcpcreds", "readOnly": True}
 ENV = [
@@ -74,8 +75,9 @@ def test_sidecar_has_probes_resources_and_what_the_restricted_standard_wants():
     }
 
 
-def test_sidecar_is_configured_by_variables_that_serve_knows():
-    [sidecar] = inject_spec(make())["initContainers"]
+@pytest.mark.parametrize("options", [OPTIONS, ENDPOINT])
+def test_sidecar_is_configured_by_variables_that_serve_knows(options):
+    [sidecar] = inject_spec(make(), options)["initContainers"]
     assert sidecar["command"] == ["hcpcreds", "serve"]
     assert "args" not in sidecar
     known = commands.run("serve", "--help", environment={"COLUMNS": "200"}).stdout
@@ -144,10 +146,10 @@ def test_sidecar_does_not_take_a_proxy_of_the_pod_itself_which_starts_later(host
     assert "HTTPS_PROXY" not in {each["name"] for each in spec["initContainers"][0]["env"]}
 
 
-@given(workloads(), st.booleans())
-def test_injecting_twice_is_injecting_once(workload, is_plain_first):
+@given(workloads(), st.booleans(), st.sampled_from([SIDECAR, ENDPOINT.sidecar]))
+def test_injecting_twice_is_injecting_once(workload, is_plain_first, sidecar):
     [*_, container] = [each["name"] for each in get_pod_spec(workload)["containers"]]
-    options = InjectOptions(custom=CUSTOM, container=container, sidecar=SIDECAR, init_containers=True)
+    options = InjectOptions(custom=CUSTOM, container=container, sidecar=sidecar, init_containers=True)
     before = copy.deepcopy(workload)
     once = inject(
         inject(workload, InjectOptions(custom=CUSTOM, container=container)) if is_plain_first else workload,
@@ -207,11 +209,11 @@ def test_patches_make_what_inject_makes(build, workload):
         assert merged == expected
 
 
-@given(workloads())
-def test_check_finds_nothing_new_in_what_inject_makes(workload):
+@given(workloads(), st.sampled_from([SIDECAR, ENDPOINT.sidecar]))
+def test_check_finds_nothing_new_in_what_inject_makes(workload, sidecar):
     [*_, container] = [each["name"] for each in get_pod_spec(workload)["containers"]]
     workload["metadata"]["name"] = "app"
-    options = InjectOptions(custom=CUSTOM, container=container, sidecar=SIDECAR)
+    options = InjectOptions(custom=CUSTOM, container=container, sidecar=sidecar)
     assert set(codes(inject(workload, options))) <= set(codes(workload))
 
 
@@ -297,3 +299,63 @@ def test_sidecar_to_which_the_user_adds_is_the_sidecar():
     sidecar["env"].append({"name": "HCPCREDS_CA_FILE", "value": "/ca.pem"})
     sidecar["resources"]["limits"]["cpu"] = "1"
     assert inject(injected, OPTIONS) == injected
+
+
+def test_endpoint_is_told_to_the_program_with_the_pods_own_secret():
+    spec = inject_spec(inject(make(), PLAIN), ENDPOINT)
+    secret = {"fieldRef": {"fieldPath": "metadata.uid"}}
+    assert spec["containers"] == [
+        {
+            "name": "app",
+            "volumeMounts": [],
+            "env": [
+                {"name": "IDENTITY_ENDPOINT", "value": "http://127.0.0.1:9470/msi/token"},
+                {"name": "IDENTITY_HEADER", "valueFrom": secret},
+            ],
+        }
+    ]
+    [sidecar] = spec["initContainers"]
+    assert sidecar["volumeMounts"] == [KEY]
+    assert {"name": "HCPCREDS_APP_SERVICE_ADDRESS", "value": "127.0.0.1:9470"} in sidecar["env"]
+    assert {"name": "HCPCREDS_SECRET", "valueFrom": secret} in sidecar["env"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["my-cert"]
+
+
+def test_keyless_workload_moves_over_to_the_endpoint_when_that_may_replace():
+    options = InjectOptions(custom=CUSTOM, container="app", sidecar=ENDPOINT.sidecar, replace=True)
+    spec = inject_spec(inject(make(), OPTIONS), options)
+    names = {each["name"] for each in spec["containers"][0]["env"]}
+    assert "AZURE_FEDERATED_TOKEN_FILE" not in names
+    assert spec["containers"][0]["volumeMounts"] == []
+    assert spec["initContainers"] == inject_spec(make(), ENDPOINT)["initContainers"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], ["127.0.0.1,localhost"]),
+        ([""], ["127.0.0.1,localhost"]),
+        (["a.example, localhost"], ["a.example,localhost,127.0.0.1"]),
+        (["localhost,127.0.0.1"], ["localhost,127.0.0.1"]),
+        (["*"], ["*"]),
+    ],
+)
+def test_proxy_is_not_asked_for_the_endpoint(before, after):
+    proxy = [{"name": "HTTP_PROXY", "value": "http://proxy.example:3128"}]
+    env = [*proxy, *({"name": "NO_PROXY", "value": value} for value in before)]
+    injected = inject(make(containers=[{"name": "app", "env": env}]), ENDPOINT)
+    [container] = get_pod_spec(injected)["containers"]
+    assert [each["value"] for each in container["env"] if each["name"] == "NO_PROXY"] == after
+    assert inject(injected, ENDPOINT) == injected
+
+
+def test_no_proxy_from_elsewhere_is_refused():
+    elsewhere = {"configMapKeyRef": {"name": "proxy", "key": "no"}}
+    env = [{"name": "HTTP_PROXY", "value": "http://x"}, {"name": "no_proxy", "valueFrom": elsewhere}]
+    workload = make(containers=[{"name": "app", "env": env}])
+    assert "no_proxy has to name 127.0.0.1 and localhost; write it out" in refuse(workload, ENDPOINT)
+
+
+def test_component_of_hypershift_asks_no_endpoint():
+    options = InjectOptions(credentials_secret_name="x", sidecar=ENDPOINT.sidecar)
+    assert "asks no token endpoint" in refuse(make_workload(name="ingress-operator"), options)

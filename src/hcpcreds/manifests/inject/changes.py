@@ -176,13 +176,16 @@ def _compare_mounts(found: Entry, wanted: Entry) -> str | None:
 def _compare_variables(found: Entry, wanted: Entry) -> str | None:
     if found.get("name") != wanted["name"]:
         return None
+    if is_same(wanted, found):
+        return ""
     if found.get("valueFrom") is not None:
         is_ = "is taken from elsewhere (valueFrom)"
-    elif found.get("value", "") == wanted["value"]:
+    elif "value" in wanted and found.get("value", "") == wanted["value"]:
         return ""
     else:
         is_ = f"is {describe(found.get('value', ''))}"
-    return f"the variable {wanted['name']} {is_}, expected {wanted['value']!r}"
+    expected = repr(wanted["value"]) if "value" in wanted else "the pod's uid (valueFrom)"
+    return f"the variable {wanted['name']} {is_}, expected {expected}"
 
 
 def _compare_sidecars(found: Entry, wanted: Entry) -> str | None:

@@ -12,22 +12,36 @@ from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.objects import Path, VolumeMount
 from hcpcreds.manifests.inject.changes import Entry, ListDiff, diff_list, render_path
 from hcpcreds.manifests.inject.identify import find_row, find_secret_name
+from hcpcreds.manifests.inject.no_proxy import diff_no_proxy
 from hcpcreds.manifests.inject.options import InjectOptions, Sidecar
 from hcpcreds.manifests.inject.workloads import Workload
 from hcpcreds.manifests.sidecar import (
+    ASSERTION_VOLUME,
     SIDECAR,
     build_assertion_mount,
     build_assertion_volume,
     build_client_env,
+    build_endpoint_env,
     build_sidecar,
 )
 from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
 
-KEY_VARIABLES: Final = frozenset(
-    {MANAGED_AZURE_CREDENTIALS_FILE_PATH, ARO_HCP_CLIENT_CREDENTIALS_PATH, "AZURE_CLIENT_CERTIFICATE_PATH"}
+_OTHER_WAYS: Final = frozenset(
+    {
+        MANAGED_AZURE_CREDENTIALS_FILE_PATH,
+        ARO_HCP_CLIENT_CREDENTIALS_PATH,
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "IDENTITY_SERVER_THUMBPRINT",
+        "IMDS_ENDPOINT",
+        "MSI_ENDPOINT",
+        "MSI_SECRET",
+    }
 )
-"""Variables in which a program finds a key. Programs prefer it to an assertion."""
-_PROXIES: Final = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"})
+"""Variables in which programs find a key, an assertion or an endpoint, and may prefer it to what they get."""
+_PROXIES: Final = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -39,6 +53,7 @@ class Key:
     file: str
     """Its name below the mount; also that of the assertion."""
     client_id: str
+    """Empty if a token endpoint needs none."""
     tenant_id: str
     cloud: str
     keep_mount: bool
@@ -76,6 +91,9 @@ def find_key(workload: Workload, options: InjectOptions) -> Key | Kept | None:
     identity = component.get_identity(cluster) if cluster is not None else None
     if cluster is not None and identity is None:
         return None
+    if settings.endpoint:
+        problem = "its program logs in with a key or an assertion, and asks no token endpoint"
+        raise InputError(workload.title, [problem], options=["keyless"])
     if pod.keyless is None or pod.keyless.refused:
         return Kept(pod.keyless.refused if pod.keyless else "it is not known how its program does without")
     key = _make_key(
@@ -92,11 +110,9 @@ def find_key(workload: Workload, options: InjectOptions) -> Key | Kept | None:
 def _make_key(
     workload: Workload, settings: Sidecar, mount: VolumeMount, file: str | None, client_id: str | None
 ) -> Key:
-    given = {
-        "credentials_secret_name": file,
-        "client_id": client_id,
-        "tenant_id": settings.tenant_id,
-    }
+    given = {"credentials_secret_name": file}
+    if settings.service_principal or not settings.endpoint:
+        given |= {"client_id": client_id, "tenant_id": settings.tenant_id}
     if missing := [name for name, value in given.items() if value is None]:
         names = ", ".join(name.replace("_", " ") for name in missing)
         raise InputError(workload.title, [f"without a key, its programs need: {names}"], options=missing)
@@ -130,30 +146,43 @@ def diff_keyless(
         settings: The sidecar's.
     """
     name = key.mount["name"]
-    env = build_client_env(key.file, client_id=key.client_id, tenant_id=key.tenant_id, cloud=key.cloud)
+    given_mounts: list[VolumeMount] = []
+    volumes = list(additions.volumes)
+    given: Sequence[Entry]
+    if settings.endpoint:
+        given = build_endpoint_env(key.client_id)
+    else:
+        given = build_client_env(key.file, client_id=key.client_id, tenant_id=key.tenant_id, cloud=key.cloud)
+        given_mounts.append(build_assertion_mount())
+        volumes.append(build_assertion_volume())
 
     def is_key_mount(entry: Entry) -> bool:
-        return entry.get("name") == name and not key.keep_mount
+        is_key = entry.get("name") == name and not key.keep_mount
+        return is_key or (settings.endpoint and entry.get("name") == ASSERTION_VOLUME)
 
-    def is_key_variable(entry: Entry) -> bool:
-        return entry.get("name") in KEY_VARIABLES
+    def is_other_way(entry: Entry) -> bool:
+        return entry.get("name") in _OTHER_WAYS
 
     added = dict(placed)
     for path in _find_mounting(workload, name):
         added.setdefault(path, ContainerAdditions())
     spec = workload.pod_spec
-    diffs = [_diff(workload, (*spec, "volumes"), [*additions.volumes, build_assertion_volume()])]
+    diffs = [_diff(workload, (*spec, "volumes"), volumes)]
     for path, plain in added.items():
         mounts = [mount for mount in plain.volume_mounts if not is_key_mount(mount)]
-        variables = [variable for variable in plain.env if not is_key_variable(variable)]
+        variables: list[Entry] = [variable for variable in plain.env if not is_other_way(variable)]
+        if settings.endpoint:
+            no_proxy, added_no_proxy = diff_no_proxy(workload.get(path).get("env"), (*path, "env"))
+            diffs.append(no_proxy)
+            variables += added_no_proxy
         diffs += [
             diff_list(
                 workload.get(path).get("volumeMounts"),
                 (*path, "volumeMounts"),
-                [*mounts, build_assertion_mount()],
+                [*mounts, *given_mounts],
                 is_key_mount,
             ),
-            diff_list(workload.get(path).get("env"), (*path, "env"), [*variables, *env], is_key_variable),
+            diff_list(workload.get(path).get("env"), (*path, "env"), [*variables, *given], is_other_way),
         ]
     credential = f"{key.mount['mountPath'].rstrip('/')}/{key.file}"
     if settings.service_principal:  # whose file does not name it
@@ -163,7 +192,8 @@ def diff_keyless(
         credential,
         key.mount,
         cloud=key.cloud,
-        env=list(_find_proxies(workload, [path for path, _ in placed])),
+        endpoint=settings.endpoint,
+        env=list(_find_proxies(workload, [path for path, _ in placed], endpoint=settings.endpoint)),
     )
     diffs.append(_diff(workload, (*spec, "initContainers"), [sidecar]))
     diffs.append(ListDiff(problems=tuple(_find_problems(workload, list(added)))))
@@ -188,15 +218,21 @@ def _find_mounting(workload: Workload, volume: str) -> Iterator[Path]:
                 yield path
 
 
-def _find_proxies(workload: Workload, paths: Sequence[Path]) -> Iterator[Entry]:
+def _find_proxies(workload: Workload, paths: Sequence[Path], *, endpoint: bool) -> Iterator[Entry]:
     """Find the proxy of the first container, which the sidecar needs to reach the authority too.
 
     One on the pod's own loopback address is a container that starts after the sidecar.
     """
-    env = workload.get(paths[0]).get("env") if paths else None
+    found = workload.get(paths[0]).get("env") if paths else None
+    env = list(found) if isinstance(found, list) else []
+    if endpoint:  # the exceptions as they will be, so that a second run finds the same
+        no_proxy, added = diff_no_proxy(found, ())
+        for change in no_proxy.changes:
+            env[change.index or 0] = change.entry
+        env += added
     variables = [
         {key: entry[key] for key in ("name", "value", "valueFrom") if key in entry}
-        for entry in (env if isinstance(env, list) else ())
+        for entry in env
         if isinstance(entry, Mapping) and str(entry.get("name")).upper() in _PROXIES
     ]
     if not any(_is_loopback(entry) for entry in variables):

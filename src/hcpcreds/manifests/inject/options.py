@@ -50,16 +50,18 @@ class CustomComponent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """The sidecar that gives the programs assertions, and the identity that signs them."""
+    """The sidecar that alone mounts the credential, and the identity that it gives to the programs."""
 
     image: str
     """An image that contains hcpcreds."""
     client_id: str | None = None
-    """Needed if no hosted cluster is given, or if it does not name the identity's."""
+    """Needed for assertions if no hosted cluster is given, or if it does not name the identity's."""
     tenant_id: str | None = None
-    """Needed if no hosted cluster is given."""
+    """Needed for assertions if no hosted cluster is given."""
     cloud: str = DEFAULT_CLOUD
     """Name of the identity's cloud, if no hosted cluster is given."""
+    endpoint: bool = False
+    """Give the programs of a `CustomComponent` a token endpoint instead of assertions."""
     service_principal: bool = False
     """Whether the file is the certificate of a service principal, and not a managed identity's credential."""
     keep_mount: bool = False
