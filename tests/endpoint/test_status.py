@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.endpoint.endpoints import Identity, RunningEndpoint
+from tests.serving.servers import running as serving
 from tests.support.waiting import wait_until
 from tests.test_no_secrets import assert_shows_none
 
@@ -17,7 +18,6 @@ from hcpcreds.endpoint.status import describe_endpoint
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.page import Overview, State, Subject, build_page_routes
 from hcpcreds.page.document import render_page
-from hcpcreds.serving import Request, Response
 
 Start = Callable[..., RunningEndpoint]
 DAY = timedelta(days=1).total_seconds()
@@ -168,13 +168,11 @@ def test_page_and_json_show_no_secret(identity: Identity, start: Start, files: F
     identity.mount.swap(content)
     running = start(identity, files=files)
     wait_until(lambda: not running.find_unready())
-    routes = build_page_routes(lambda: look(running))
-    request = Request(method="GET", path="/", query="", headers={}, keep_alive=False, length=0)
-    for route in routes.values():
-        response = route.handler(request)
-        assert isinstance(response, Response)
-        assert identity.client_id in response.body.decode()
-        assert_shows_none(response.body.decode(), content)
+    with serving(build_page_routes(lambda: look(running))) as server:
+        for path in ("/", "/status.json"):
+            status, body = server.ask(path)
+            assert (status, identity.client_id in body.decode()) == (200, True)
+            assert_shows_none(body.decode(), content)
 
 
 def test_hostile_names_and_paths_are_shown_as_text(local_azure: LocalAzure, start: Start, tmp_path: Path):

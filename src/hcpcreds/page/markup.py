@@ -33,4 +33,4 @@ def join(*children: str) -> Markup:
 
 
 def _escape(text: str) -> str:
-    return escape(make_printable(text))
+    return escape(text if text.isprintable() else make_printable(text))

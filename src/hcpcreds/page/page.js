@@ -3,7 +3,7 @@
 const seconds = Number(document.body.dataset.seconds);
 const byId = (id) => document.getElementById(id);
 const pause = byId("pause");
-let paused = false, failures = 0, timer = 0;
+let paused = false, failures = 0, timer = 0, turn = 0;
 
 function replace(id, fresh) {
   const old = byId(id), next = fresh.getElementById(id);
@@ -27,14 +27,18 @@ function show(fresh) {
 
 async function update() {
   clearTimeout(timer);
+  const own = ++turn; // an answer that comes after the next turn began, or after a pause, is not shown
   if (paused || document.hidden) return;
   try {
     const answer = await fetch("?", { cache: "no-store", signal: AbortSignal.timeout(10000) });
     if (!answer.ok) throw new Error(answer.status);
-    show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    const text = await answer.text();
+    if (own !== turn) return;
+    show(new DOMParser().parseFromString(text, "text/html"));
     if (failures) byId("connection").textContent = "";
     failures = 0;
   } catch {
+    if (own !== turn) return;
     failures += 1;
     if (failures === 2) byId("connection").textContent = "hcpcreds cannot be reached: what is shown is old. Trying again.";
   }
