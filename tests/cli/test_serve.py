@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from azure.identity import WorkloadIdentityCredential
+from azure.identity import ManagedIdentityCredential, WorkloadIdentityCredential
 from click.testing import CliRunner
 from tests.endpoint.endpoints import ARM, VAULT, Identity, get_signer
 from tests.support.processes import start
@@ -20,6 +21,7 @@ from tests.support.waiting import wait_until
 
 from hcpcreds.cli.root import hcpcreds
 from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.manifests import CustomComponent, InjectOptions, Sidecar, inject
 
 UNKNOWN = "11111111-2222-3333-4444-555555555555"
 
@@ -186,3 +188,44 @@ def test_serve_starts_nothing_and_says_why_when_it_is_told_nonsense(arguments: l
     done = CliRunner().invoke(hcpcreds, ["serve", *arguments])
     assert done.exit_code == 2
     assert problem in done.stderr
+
+
+@pytest.mark.parametrize("endpoint", [False, True])
+def test_serve_is_ready_with_the_variables_of_the_sidecar_that_inject_makes(
+    identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, endpoint: bool
+):
+    azure, mounted = identity.azure, Path(identity.path)
+    custom = CustomComponent(secret_provider_class="x", volume_name="x", credentials_secret_name=mounted.name)
+    settings = Sidecar(image="x", client_id=identity.client_id, tenant_id=azure.tenant_id, endpoint=endpoint)
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "app"}]}}
+    spec = inject(pod, InjectOptions(custom=custom, sidecar=settings))["spec"]
+    here = {
+        "/mnt/certs": str(mounted.parent),
+        "/var/run/hcpcreds": str(tmp_path),
+        "127.0.0.1:9470": "127.0.0.1:0",
+    }
+
+    def read_env(container: Any) -> dict[str, str]:
+        """Read its variables as in the pod, but for the paths and the port."""
+        env = {each["name"]: each.get("value", UNKNOWN) for each in container["env"]}  # else the pod's uid
+        for there, path in here.items():
+            env = {name: value.replace(there, path) for name, value in env.items()}
+        return env
+
+    [sidecar], [container] = spec["initContainers"], spec["containers"]
+    assert sidecar["command"] == ["hcpcreds", "serve"]
+    with serve(**read_env(sidecar), HCPCREDS_CA_FILE=str(azure.ca_file)) as process:
+        if endpoint:
+            here["127.0.0.1:9470"] = f"127.0.0.1:{read_port(process, 'App Service')}"
+        port = read_port(process, "/metrics")
+        wait_until(lambda: is_ready(port), seconds=30)
+        for name, value in read_env(container).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AZURE_AUTHORITY_HOST", azure.authority)
+        if endpoint:
+            credential: Any = ManagedIdentityCredential()
+        else:
+            credential = WorkloadIdentityCredential(connection_verify=str(azure.ca_file))
+        with credential:
+            token = credential.get_token(f"{ARM}/.default")
+        assert get_signer(token.token) in identity.certificates
