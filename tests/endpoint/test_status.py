@@ -14,10 +14,12 @@ from tests.support.waiting import wait_until
 from tests.test_no_secrets import assert_shows_none
 
 from hcpcreds.endpoint.assertion_file import FileSettings
+from hcpcreds.endpoint.service import TokenSettings
 from hcpcreds.endpoint.status import describe_endpoint
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.page import Overview, State, Subject, build_page_routes
 from hcpcreds.page.document import render_page
+from hcpcreds.serving import parse_address
 
 Start = Callable[..., RunningEndpoint]
 DAY = timedelta(days=1).total_seconds()
@@ -87,6 +89,32 @@ def test_status_shows_the_next_certificate_until_the_authority_takes_it(
     wait_until(lambda: list_roles(look_at(running))[-1] == ("in use", third))
     assert {role for role, _ in list_roles(look_at(running))[:-1]} == {"previous"}
     assert look_at(running).state is State.OK
+
+
+def test_status_shows_that_tokens_come_from_the_previous_certificate_while_the_next_is_refused(
+    identity: Identity, start: Start
+):
+    (first,) = identity.certificates
+    running = start(identity, tokens=TokenSettings(imds=parse_address("127.0.0.1:0")))
+    wait_until(lambda: not running.find_unready())
+    second = identity.rotate(registration_delay=math.inf)
+    refused = "Entra ID refuses the certificate that is mounted now."
+    wait_until(lambda: refused in list_problems(look_at(running)))
+    subject = look_at(running)
+    assert (subject.state, list_roles(subject)) == (State.WARNING, [("in use", first), ("next", second)])
+    assert subject.problems[0].detail == "the previous certificate is used while it is valid"
+
+
+def test_status_says_that_programs_get_no_tokens_when_the_first_certificate_is_refused(
+    identity: Identity, start: Start
+):
+    identity.rotate(registration_delay=math.inf)
+    running = start(identity, tokens=TokenSettings(imds=parse_address("127.0.0.1:0")))
+    wait_until(lambda: look_at(running).state is State.FAILING and look_at(running).problems[0].detail == "")
+    assert list_problems(look_at(running)) == [
+        "Entra ID refuses the certificate that is mounted now.",
+        "Programs cannot get tokens with this credential.",
+    ]
 
 
 def test_status_says_what_to_do_when_nothing_is_mounted(
