@@ -32,7 +32,11 @@ from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.entra_tokens import CERTIFICATE_CLAIM
 from hcpcreds.local.azure.settings import AzureSettings
 
-RESOURCES: Final = ("https://management.azure.com", "https://vault.azure.net")
+RESOURCES: Final = (
+    "https://management.azure.com",
+    "https://management.core.windows.net/",  # the one that `hcpcreds serve` itself asks for at each rotation
+    "https://vault.azure.net",
+)
 TOKEN_SECONDS: Final = 90.0
 """Renewed after half of that, so that one in memory always outlives the authority's failure."""
 FAULTS: Final[tuple[dict[str, Any], ...]] = ({"status": 503}, {"drop": True}, {"hang": True})
