@@ -174,6 +174,7 @@ def test_program_names_the_credential_that_it_wants_when_there_are_many(
 @pytest.mark.parametrize("path", [APP_SERVICE, f"{APP_SERVICE}/", IMDS, f"{IMDS}/", f"/{IMDS}", f"/{IMDS}/"])
 def test_answer_has_the_shape_that_every_sdk_accepts(identity: Identity, start: Start, path: str):
     running = start(identity, tokens=TOKENS)
+    wait_until_ready(running)
     reply = ask(running, path, resource=f"{ARM}/")
     assert (reply.status, reply.content_type) == (200, "application/json")
     body = reply.body
@@ -194,6 +195,7 @@ def test_every_name_for_an_identity_is_understood(identity: Identity, start: Sta
         name, "resource_id"
     )
     running = start(identity, tokens=TOKENS)
+    wait_until_ready(running)
     known: dict[str, Any] = {name: file[value].upper()}
     assert ask(running, path, **known).status == 200
     unknown: dict[str, Any] = {name: "another"}
@@ -270,12 +272,14 @@ def test_query_that_could_be_read_in_two_ways_is_refused(identity: Identity, sta
 @pytest.mark.parametrize("host", ["127.0.0.1:80", "localhost", "[::1]:8081", "169.254.169.254", "10.1.2.3:9"])
 def test_host_may_be_any_address_of_this_machine(identity: Identity, start: Start, host: str):
     running = start(identity, tokens=TOKENS)
+    wait_until_ready(running)
     assert ask(running, headers={"metadata": "TRUE", "Host": host}).status == 200
 
 
 def test_tokens_for_other_resources_than_the_allowed_ones_are_refused(identity: Identity, start: Start):
     settings = TokenSettings(imds=ANY_PORT, resources=frozenset({ARM}))
     running = start(identity, tokens=settings)
+    wait_until_ready(running)
     assert ask(running).status == 200
     assert ask(running, resource=f"{ARM}/").status == 200
     reply = ask(running, resource=VAULT)
@@ -405,6 +409,7 @@ def test_tokens_have_ten_minutes_left_where_the_authority_gives_such_ones(
 def test_secret_and_tokens_are_in_no_log(identity: Identity, start: Start, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     running = start(identity, tokens=TOKENS)
+    wait_until_ready(running)
     token = ask(running, APP_SERVICE).body["access_token"]
     ask(running, APP_SERVICE, headers={"X-IDENTITY-HEADER": "wrong-secret"})
     shown = "".join(
@@ -424,6 +429,7 @@ def test_endpoint_listens_for_other_machines_only_when_it_is_told_to(
 
 def test_endpoint_listens_everywhere_when_it_is_told_to(identity: Identity, start: Start):
     running = start(identity, tokens=TokenSettings(imds=ListenAddress(), allow_remote=True))
+    wait_until_ready(running)
     port = urlsplit(running.imds_host).port
     assert port is not None
     with socket.create_connection(("127.0.0.1", port)) as connection:

@@ -138,7 +138,9 @@ class TokenEndpoint:
     async def _fetch(self, protocol: Protocol, query: str, question: Question, name: str) -> Response:
         credential = self._credentials[name]
         try:
-            cached = await credential.fetch_token(question.scope)
+            # The request of another program may have brought one before this task had its turn.
+            cached = credential.find_fresh_token(question.scope)
+            cached = cached or await credential.fetch_token(question.scope)
         except HcpCredsError as error:
             refusal = _read_error(error)
             self._note_failure((name, question.scope), refusal)
