@@ -292,10 +292,10 @@ def test_exec_starts_nothing_and_says_why_when_it_is_told_nonsense(arguments: li
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--hook", "http://", "--provide", "nothing"], "--hook: expected http://HOST/ or a command"),
-        (["--hook", "'", "--provide", "nothing"], "--hook: not a command"),
-        (["--hook", " ", "--provide", "nothing"], "--hook: expected a URL or a command"),
-        (["--credential", "other=/mnt/other", "--provide", "file"], "--credential: expected only one"),
+        (["--hook", "http://", "--provide", "nothing"], "hook: expected http://HOST/ or a command"),
+        (["--hook", "'", "--provide", "nothing"], "hook: not a command"),
+        (["--hook", " ", "--provide", "nothing"], "hook: expected a URL or a command"),
+        (["--credential", "other=/mnt/other", "--provide", "file"], "credentials: expected only one"),
     ],
 )
 def test_exec_is_refused_when_its_settings_do_not_fit(identity: Identity, arguments: list[str], problem: str):

@@ -140,7 +140,11 @@ async def open_beside(
         InputError: A setting is wrong.
     """
     if provision is Provision.FILE and len(access.paths) != 1:
-        raise InputError("--credential", ["expected only one for a program that sends its assertion"])
+        raise InputError(
+            "credentials",
+            ["expected only one for a program that sends its assertion"],
+            options=["credential"],
+        )
     loop = asyncio.get_running_loop()
     sources: dict[str, CredentialSource] = {}
 

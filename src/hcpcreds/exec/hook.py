@@ -41,13 +41,13 @@ class Hook:
         """The command while it runs."""
         self._url = target if urlsplit(target).scheme.lower() in ("http", "https") else None
         if self._url is not None and not urlsplit(self._url).hostname:
-            raise InputError("--hook", ["expected http://HOST/ or a command"])
+            raise InputError("hook", ["expected http://HOST/ or a command"], options=["hook"])
         try:
             self._command = shlex.split(target)
         except ValueError as error:
-            raise InputError("--hook", [f"not a command: {error}"]) from None
+            raise InputError("hook", [f"not a command: {error}"], options=["hook"]) from None
         if not self._command:
-            raise InputError("--hook", ["expected a URL or a command"])
+            raise InputError("hook", ["expected a URL or a command"], options=["hook"])
         self._environment = environment
         self._waiting: deque[dict[str, Any]] = deque()
         self._added = asyncio.Event()
