@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds.credential import Status
 from hcpcreds.credential.source import CredentialSource
 from hcpcreds.credential_file.content import MANAGED_IDENTITY
+from hcpcreds.errors import SourceClosedError
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.settings import AzureSettings
 from hcpcreds.watch import Watcher
@@ -127,7 +129,12 @@ def _measure_tokens(azure: LocalAzure, path: Path, content: bytes) -> None:
 
 def _measure_while_hung(azure: LocalAzure, credential: TokenCredential) -> list[float]:
     hung = azure.faults.add("entra", match="/token", delay=8.0)
-    threading.Thread(target=credential.get_token, args=(VAULT_SCOPE,), daemon=True).start()
+
+    def ask() -> None:
+        with suppress(SourceClosedError):  # it ends with the measurement
+            credential.get_token(VAULT_SCOPE)
+
+    threading.Thread(target=ask, daemon=True).start()
     while not hung.met:
         time.sleep(0.01)
     taken: list[float] = []
