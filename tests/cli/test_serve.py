@@ -179,6 +179,10 @@ def test_serve_gives_tokens_until_programs_that_end_with_it_have_ended(identity:
         (["--credential", "/mnt/a", "--secret", "x"], "need --app-service-address"),
         (["--credential", "/mnt/a", "--allowed-resource", "x"], "need --app-service-address or"),
         (["--credential", "/mnt/a", "--imds-address", ":0"], "See --allow-remote"),
+        (
+            ["--credential", "/mnt/a", "--assertion-directory", "/missing"],
+            "/missing: expected a directory for the assertions\nSee --assertion-directory.",
+        ),
         (["--credential", "/mnt/a", "--imds-address", "192.0.2.1:0", "--allow-remote"], "cannot listen on"),
     ],
 )

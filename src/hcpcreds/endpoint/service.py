@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
+from hcpcreds.credential.aio import call_in_thread
 from hcpcreds.credential.status import Status
 from hcpcreds.credential_file.content import MANAGED_IDENTITY, FileFormat
 from hcpcreds.credential_file.file import check_authority
@@ -17,6 +18,7 @@ from hcpcreds.endpoint.guard import Guard, check_address, check_secret
 from hcpcreds.endpoint.kept_token import KeptToken
 from hcpcreds.endpoint.protocols import make_app_service, make_instance_metadata
 from hcpcreds.endpoint.tokens import TokenEndpoint
+from hcpcreds.errors import InputError
 from hcpcreds.serving import Limits, ListenAddress, Route, serve
 
 _ANSWER_SECONDS: Final = 10.0
@@ -118,6 +120,10 @@ async def open_endpoint(
     """
     loop = asyncio.get_running_loop()
     assertion = replace(assertion, authority=check_authority(access.authority))
+    if files is not None and not await call_in_thread(files.directory.is_dir):
+        raise InputError(
+            str(files.directory), ["expected a directory for the assertions"], options=["assertion_directory"]
+        )
     served: list[Served] = []
     slots = asyncio.Semaphore(_SLOTS)
 

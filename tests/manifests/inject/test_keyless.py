@@ -106,6 +106,16 @@ def test_plainly_injected_workload_moves_over():
     assert spec["containers"] == [{"name": "app", "volumeMounts": [ASSERTION], "env": ENV}]
 
 
+def test_keyless_workload_does_not_get_its_key_back_when_it_is_injected_plainly():
+    keyless = inject(make(), OPTIONS)
+    assert "its sidecar hcpcreds holds the key" in refuse(keyless, PLAIN)
+    other = CustomComponent(
+        secret_provider_class="other", volume_name="other-cert", credentials_secret_name="other"
+    )
+    spec = inject_spec(keyless, InjectOptions(custom=other, container="app"))
+    assert "other-cert" in [volume["name"] for volume in spec["volumes"]]
+
+
 def test_mount_stays_beside_the_sidecar_when_it_is_to_be_kept():
     sidecar = Sidecar(image="x", client_id=CLIENT_ID, tenant_id=TENANT_ID, keep_mount=True)
     options = InjectOptions(custom=CUSTOM, sidecar=sidecar)

@@ -1,6 +1,6 @@
 """The plan of `inject` for each workload of a stream, made before anything is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -196,6 +196,10 @@ def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
     if additions is None:
         suspect = find_suspect(workload) if options.cluster is not None else None
         return Plan(workload, (), (), suspect) if suspect else None
+    if options.sidecar is None and _is_keyless(workload, additions):
+        problem = "its sidecar hcpcreds holds the key, which its programs would get back"
+        hint = "To give it back, apply the workload as it was before it became keyless."
+        raise InputError(workload.title, [problem], hint=hint, options=["keyless", "endpoint"])
     placed = list(_place(workload, additions, options)) if additions.containers else []
     key = find_key(workload, options)
     if isinstance(key, Key) and options.sidecar is not None:
@@ -219,6 +223,16 @@ def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
         tuple(conflict for diff in diffs for conflict in diff.conflicts),
         remark=_describe(key),
     )
+
+
+def _is_keyless(workload: Workload, additions: PodAdditions) -> bool:
+    """Whether the sidecar mounts the key that the programs would get."""
+    volumes = {volume["name"] for volume in additions.volumes}
+    for name, path in workload.get_containers("initContainers"):
+        mounts = workload.get(path).get("volumeMounts")
+        if name == SIDECAR and isinstance(mounts, Sequence):
+            return any(isinstance(mount, Mapping) and mount.get("name") in volumes for mount in mounts)
+    return False
 
 
 def _describe(key: Key | Kept | None) -> str | None:
