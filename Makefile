@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-lowest test-latest lint bench fuzz soak mutants format lock help clean
+.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak mutants format lock help clean
 
 demo: $(VENV)/.made ## Run the whole chain on this machine until Ctrl-C, or with ARGS="--rotations 3" for three rotations
 	@$(BIN)/hcpcreds up $(ARGS)
 
 test: $(VENV)/.made ## Run all tests, on every core, in random order, with branch coverage
 	$(BIN)/$(PYTEST) --cov $(ARGS)
+
+test-cluster: $(VENV)/.made ## Run the tests that need a real API server; KUBEBUILDER_ASSETS names kube-apiserver and etcd
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
 test-lowest: $(VENV)-lowest/.made ## Run all tests with the lowest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/$(PYTEST) $(ARGS)
