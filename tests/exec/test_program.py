@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pty
+import select
 import signal
 import sys
 import termios
@@ -157,6 +158,29 @@ def test_stop_ends_the_wait_when_the_program_was_not_started(identity: Identity)
             process.send_signal(number)
             process.communicate(timeout=30)
         assert process.returncode == 128 + number
+
+
+def test_stop_is_heeded_when_it_comes_while_the_command_is_being_loaded(identity: Identity):
+    environment = {"PYTHONPROFILEIMPORTTIME": "1"}  # prints each import
+    with running(identity, *NOTHING, "echo", "started", **environment) as process:
+        wait_for_log(process, "click")
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (143, "")
+    assert "hcpcreds.exec.supervisor" in err, "it came too late to be early"
+
+
+def test_program_is_killed_when_this_process_is_killed(identity: Identity):
+    program = (*PYTHON, f"import os; print(os.getpid()); {CATCH}")
+    with running(identity, *NOTHING, *program) as process:
+        descriptor = os.pidfd_open(int(read_line(process)))
+        assert read_line(process) == "up"
+        process.kill()
+        has_ended, _, _ = select.select([descriptor], [], [], 30)
+        if not has_ended:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
+    assert has_ended
 
 
 def test_program_waits_for_a_credential_when_there_is_none_yet(identity: Identity):

@@ -12,6 +12,10 @@ COMPLETE_VARIABLE = "_HCPCREDS_COMPLETE"
 
 def main() -> None:
     """Run the command line; the entry point of `hcpcreds`, and of kubectl's plugin `kubectl-hcpcreds`."""
+    if sys.argv[1:2] == ["exec"]:
+        from hcpcreds.exec import signals
+
+        signals.block()  # what comes while everything else is imported counts too
     try:
         from hcpcreds.cli.root import hcpcreds
     except ModuleNotFoundError as error:

@@ -1,10 +1,13 @@
 """A child process, which is signalled and waited for by its pidfd, so that no other process is ever hit."""
 
 import asyncio
+import ctypes
 import os
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from hcpcreds.errors import InputError
@@ -13,8 +16,9 @@ SIGNAL_BASE: Final = 128
 """A process that signal n has ended has the exit status 128 + n, as for a shell."""
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
-_IGNORED: Final = (signal.SIGPIPE, signal.SIGXFSZ)
-"""What Python ignores, and its children would too."""
+_PR_SET_PDEATHSIG: Final = 1
+"""Of linux/prctl.h: a signal to this process when the thread that has started it ends."""
+_prctl: Final = ctypes.CDLL(None).prctl
 
 
 class CannotStartError(InputError):
@@ -32,7 +36,9 @@ class CannotStartError(InputError):
 
 
 class Child:
-    """A process that this one has started. Use it on one event loop.
+    """A process that this one has started, and that does not outlive it. Use it on one event loop.
+
+    The kernel kills it when the thread that has made this object ends, however that happens.
 
     Args:
         command: The program and its arguments; the program is looked for in `PATH`.
@@ -44,21 +50,21 @@ class Child:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         try:
-            self.pid: Final = os.posix_spawnp(
-                command[0],
-                list(command),
-                dict(environment),
-                setsigmask=(),
-                setsigdef=_IGNORED,
+            self._process = subprocess.Popen(  # noqa: S603 (the command that the user has given)
+                command,
+                env=environment,
+                close_fds=False,
+                preexec_fn=partial(_prepare, os.getpid()),  # noqa: PLW1509 (see there)
             )
         except OSError as error:
             raise CannotStartError(command[0], error) from None
+        self.pid: Final = self._process.pid
         # Nobody else waits for it, so the number cannot be another process's yet.
         try:
             self._descriptor = os.pidfd_open(self.pid)
         except OSError as error:  # no descriptor is left, or the kernel is older than 5.3
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            self._process.kill()
+            self._process.wait()
             raise CannotStartError(command[0], error) from None
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
@@ -72,6 +78,7 @@ class Child:
         if found is None:
             return None
         status = found.si_status + (0 if found.si_code == os.CLD_EXITED else SIGNAL_BASE)
+        self._process.returncode = status  # it must not wait for this number, which another process may get
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
         self._ended.set_result(status)
@@ -97,6 +104,19 @@ class Child:
             except TimeoutError:
                 self.send(signal.SIGKILL)
         return await self.wait()
+
+
+def _prepare(parent: int) -> None:
+    """Prepare a child for its program: it does not outlive its parent, and its signals are as they were.
+
+    Code here may need no lock that a thread of the parent may hold: the child has this one only.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended before it was to be noticed
+        os._exit(SIGNAL_BASE + signal.SIGKILL)
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def reap_orphans(own: Mapping[int, Child]) -> None:
