@@ -17,6 +17,9 @@ SIDECAR: Final = "hcpcreds"
 ASSERTION_VOLUME: Final = "hcpcreds-assertion"
 ASSERTION_DIRECTORY: Final = "/var/run/hcpcreds"
 """Path of that volume in every container that mounts it."""
+KEEP_MOUNT: Final = "HCPCREDS_KEEP_MOUNT"
+"""Variable of the sidecar which says to people and to `check`, not to the sidecar itself, that the programs
+mount the key too, on purpose."""
 PORT: Final = 9469
 """Of the probes and metrics. All containers of a pod share its ports; 9464 is OpenTelemetry's."""
 ENDPOINT: Final = "127.0.0.1:9470"

@@ -124,6 +124,13 @@ def test_mount_stays_beside_the_sidecar_when_it_is_to_be_kept():
     assert PATH not in container["env"]
 
 
+@pytest.mark.parametrize("endpoint", [False, True])
+def test_check_finds_nothing_when_the_mount_is_kept_on_purpose(endpoint):
+    settings = {"client_id": CLIENT_ID, "tenant_id": TENANT_ID, "endpoint": endpoint}
+    kept = InjectOptions(custom=CUSTOM, sidecar=Sidecar(image="x", keep_mount=True, **settings))
+    assert codes(inject(inject(make(), PLAIN), kept)) == []
+
+
 def test_authority_is_that_of_the_cloud():
     sidecar = Sidecar(image="x", client_id=CLIENT_ID, tenant_id=TENANT_ID, cloud="AzureChinaCloud")
     spec = inject_spec(make(), InjectOptions(custom=CUSTOM, sidecar=sidecar))

@@ -1,8 +1,8 @@
-"""HC123 to HC126, HC201 and HC214: pods whose programs log in through a sidecar that alone has the key.
+"""HC123 to HC127, HC201 and HC214: pods whose programs log in through a sidecar that alone has the key.
 
 Sources: Kubernetes (concepts/workloads/pods/sidecar-containers); the Azure SDKs, which prefer different ways
 if several are set (azure-identity for Python, @azure/identity, azidentity);
-openshift/cluster-ingress-operator, pkg/dns/azure/client/auth.go.
+openshift/cluster-ingress-operator, pkg/dns/azure/client/auth.go; proc(5), /proc/pid/root.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from hcpcreds.manifests.check.subjects import (
     normalize_path,
     path_of,
 )
+from hcpcreds.manifests.sidecar import KEEP_MOUNT
 
 _ENDPOINT: Final = "IDENTITY_ENDPOINT"
 _OTHER_WAYS: Final = (
@@ -35,6 +36,8 @@ _PROBES: Final = {
     "readinessProbe": "nobody learns that it has nothing to log in with",
     "livenessProbe": "one that hangs is not restarted",
 }
+_SHARED: Final = ("shareProcessNamespace", "hostPID")
+"""What makes the processes of a pod's containers visible to each other."""
 
 
 def check_keyless(subjects: Subjects) -> Iterator[Finding]:
@@ -47,6 +50,7 @@ def check_keyless(subjects: Subjects) -> Iterator[Finding]:
         if sidecar is None or not users:
             continue
         yield from _check_sidecar(sidecar)
+        yield from _check_processes(sidecar, pod)
         for container in users:
             yield from _check_key(container, sidecar, pod)
             if pod.is_keyless(container):
@@ -107,7 +111,10 @@ def _check_key(container: Container, sidecar: Container, pod: Pod) -> Iterator[F
         for component, row in pod.rows
         if row.keyless is not None and row.keyless.keeps_mount
     }
-    keys = {mount["name"].text for mount in sidecar.mounts if pod.get_class(mount)}
+    keep_mount = sidecar.get_variable(KEEP_MOUNT)
+    if keep_mount is not None and keep_mount["value"].text == "true":
+        return
+    keys = _find_keys(sidecar, pod)
     for mount in container.mounts:
         if mount["name"].text in keys and pod.get_class(mount) not in kept:
             yield report(
@@ -115,8 +122,47 @@ def _check_key(container: Container, sidecar: Container, pod: Pod) -> Iterator[F
                 mount,
                 f"the container {container.name!r} logs in through the sidecar, and mounts the key all the "
                 "same",
-                "Remove the mount: only the sidecar needs it.",
+                "Remove the mount: only the sidecar needs it. If the program needs it too, give the sidecar "
+                f'{KEEP_MOUNT}: "true", as hcpcreds inject --keep-mount does.',
             )
+
+
+def _check_processes(sidecar: Container, pod: Pod) -> Iterator[Finding]:
+    keys = _find_keys(sidecar, pod)
+    if not keys:
+        return
+    for key in _SHARED:
+        if pod.node[key].boolean:
+            yield report(
+                "HC127",
+                pod.node[key],
+                f"a program of the sidecar's user, or of root, reads the key through /proc: with {key}, it "
+                f"sees the processes of {sidecar.name!r}",
+                f"Remove {key}.",
+            )
+    for container in pod.node["ephemeralContainers"].items():
+        name, target = container["name"].text, container["targetContainerName"]
+        if target.text == sidecar.name:
+            yield report(
+                "HC127",
+                target,
+                f"the ephemeral container {name!r} sees the processes of the sidecar {sidecar.name!r}, and "
+                "so the key through /proc",
+                "Delete the pod when you are done: an ephemeral container cannot be removed.",
+            )
+        for mount in container["volumeMounts"].items():
+            if mount["name"].text in keys:
+                yield report(
+                    "HC127",
+                    mount,
+                    f"the ephemeral container {name!r} mounts the key",
+                    "Delete the pod when you are done: an ephemeral container cannot be removed.",
+                )
+
+
+def _find_keys(sidecar: Container, pod: Pod) -> set[str]:
+    """The names of the volumes whose key only the sidecar is to have."""
+    return {mount["name"].text for mount in sidecar.mounts if pod.get_class(mount)}
 
 
 def _check_assertion(

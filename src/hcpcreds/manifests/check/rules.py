@@ -47,6 +47,7 @@ RULES: Final = {
     "HC124": Rule("error", "Assertion mounted with subPath is never renewed"),
     "HC125": Rule("warning", "Sidecar without a probe"),
     "HC126": Rule("error", "Sidecar that does not run beside the other containers"),
+    "HC127": Rule("warning", "Sidecar whose key others see through its processes"),
     # 2xx: environment
     "HC201": Rule("error", "Variable names a path that no mount provides"),
     "HC202": Rule("error", "Variable names a file that the SecretProviderClass does not mount"),

@@ -17,6 +17,7 @@ from hcpcreds.manifests.inject.options import InjectOptions, Sidecar
 from hcpcreds.manifests.inject.workloads import Workload
 from hcpcreds.manifests.sidecar import (
     ASSERTION_VOLUME,
+    KEEP_MOUNT,
     SIDECAR,
     build_assertion_mount,
     build_assertion_volume,
@@ -193,7 +194,10 @@ def diff_keyless(
         key.mount,
         cloud=key.cloud,
         endpoint=settings.endpoint,
-        env=list(_find_proxies(workload, [path for path, _ in placed], endpoint=settings.endpoint)),
+        env=[
+            *([{"name": KEEP_MOUNT, "value": "true"}] if settings.keep_mount else []),
+            *_find_proxies(workload, [path for path, _ in placed], endpoint=settings.endpoint),
+        ],
     )
     diffs.append(_diff(workload, (*spec, "initContainers"), [sidecar]))
     diffs.append(ListDiff(problems=tuple(_find_problems(workload, list(added)))))
