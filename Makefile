@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak mutants format lock help clean
+.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak mutants image format lock help clean
 
 demo: $(VENV)/.made ## Run the whole chain on this machine until Ctrl-C, or with ARGS="--rotations 3" for three rotations
 	@$(BIN)/hcpcreds up $(ARGS)
@@ -46,12 +46,17 @@ soak: $(VENV)/.made ## Run a component under load, with faults everywhere around
 mutants: $(VENV)/.made ## Find changes of the code that no test notices; ARGS="--room credential --sample 40 --seed 1"
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+image: $(VENV)/.made ## Build the image and its SBOM into dist/; lint its Containerfile only, where buildah or mmdebstrap is missing
+	@VENV=$(VENV) deploy/image/build
+
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml
 
-lock: $(VENV)/.made ## Lock the newest versions for test, and the lowest for test-lowest
+lock: $(VENV)/.made ## Lock the newest versions for test and the image, and the lowest for test-lowest
 	$(COMPILE) --output-file requirements-dev.txt
 	$(COMPILE) --output-file requirements-lowest.txt --resolution lowest-direct
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra cli --constraint requirements-dev.txt \
+		--generate-hashes --custom-compile-command 'make lock' pyproject.toml --output-file deploy/image/requirements.txt
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13

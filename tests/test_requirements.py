@@ -36,3 +36,14 @@ def test_locked_versions_are_hashed_and_within_the_ranges_of_the_project(name: s
     ]
     assert wrong == [], "make lock"
     assert "://" not in text, "it installs from wherever a machine's pip does"
+
+
+def test_image_has_the_versions_that_the_tests_ran_with_when_they_are_locked():
+    read = {
+        name: {found["name"]: found["version"] for found in LOCKED.finditer((ROOT / name).read_text())}
+        for name in ("deploy/image/requirements.txt", "requirements-dev.txt")
+    }
+    image, tested = read.values()
+    assert image.items() <= tested.items(), "make lock"
+    promised = {canonicalize_name(found.name) for found in read_promised()}
+    assert {"azure-identity", "click", "lightkube", "rich"} <= image.keys() & promised
