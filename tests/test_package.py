@@ -58,5 +58,6 @@ def test_error_is_retryable_when_the_same_call_may_succeed_later():
         "TokenUnavailableError",
         "IssueUnavailableError",
         "StoreUnavailableError",
+        "KubernetesUnavailableError",
         "LeaseUnavailableError",
     }

@@ -20,6 +20,9 @@ Every error that hcpcreds raises deliberately is an HcpCredsError::
     │  ├─ StoreRefusedError      Key Vault refused the request
     │  │  └─ SecretNotFoundError the secret does not exist
     │  └─ StoreUnavailableError  Key Vault was unreachable, or its response unusable
+    ├─ KubernetesError           objects could not be read from a cluster
+    │  ├─ KubernetesRefusedError the API server refused the request
+    │  └─ KubernetesUnavailableError  the API server was unreachable, or its response unusable
     ├─ LeaseError                a Kubernetes Lease could not be acquired or kept
     │  ├─ LeaseRefusedError      the API server refused the request
     │  └─ LeaseUnavailableError  the API server was unreachable or overloaded
@@ -46,6 +49,9 @@ __all__ = [
     "IssueError",
     "IssueRefusedError",
     "IssueUnavailableError",
+    "KubernetesError",
+    "KubernetesRefusedError",
+    "KubernetesUnavailableError",
     "LeaseError",
     "LeaseRefusedError",
     "LeaseUnavailableError",
@@ -196,6 +202,30 @@ class SecretNotFoundError(StoreRefusedError):
 
 class StoreUnavailableError(StoreError):
     """Key Vault was unreachable or overloaded, or its response was unusable."""
+
+    retryable = True
+
+
+class KubernetesError(HcpCredsError):
+    """Objects could not be read from a cluster."""
+
+
+class KubernetesRefusedError(KubernetesError):
+    """The API server refused: missing role, unknown kind, or a token that it does not accept.
+
+    Args:
+        message: As for every error.
+        hint: The next step.
+        status: The HTTP status of the answer.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class KubernetesUnavailableError(KubernetesError):
+    """The API server was unreachable or overloaded, or its response was unusable."""
 
     retryable = True
 

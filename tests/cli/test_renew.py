@@ -28,7 +28,7 @@ from hcpcreds.cli.root import hcpcreds
 from hcpcreds.dataplane import UserAssignedIdentityCredentials
 from hcpcreds.dataplane.models import parse_model
 from hcpcreds.local.azure.azure import LocalAzure
-from hcpcreds.local.kubernetes.lease_api import LeaseApi
+from hcpcreds.local.kubernetes.api import KubernetesApi
 
 LONG_AGO = "2026-11-01T00:00:00Z"
 OWN = "cccccccc-0000-0000-0000-000000000001"
@@ -283,7 +283,7 @@ def test_renew_uses_the_environments_credential_when_no_file_is_given(region: Re
 def test_renew_skips_a_vault_when_another_replica_holds_its_lease(region: Region, tmp_path: Path):
     region.store(1, due=True)
     share = ("--lease-namespace", "hcpcreds")
-    with LeaseApi(tmp_path) as api:
+    with KubernetesApi(tmp_path) as api:
         cluster = {"KUBECONFIG": str(api.kubeconfig)}
         with region.start("--interval", "1h", *share, environment=cluster) as first:
             read_until(first, "1 renewed")

@@ -15,7 +15,7 @@ from lightkube import AsyncClient
 from hcpcreds.errors import InputError, LeaseRefusedError, LeaseUnavailableError
 from hcpcreds.kubernetes.client import open_client
 from hcpcreds.kubernetes.lease import DEADLINE_SECONDS, DURATION_SECONDS, Leases, Sighting, check_sighting
-from hcpcreds.local.kubernetes.lease_api import LeaseApi
+from hcpcreds.local.kubernetes.api import KubernetesApi
 
 EAST, WEST = "east.vault.azure.net", "west.vault.azure.net"
 
@@ -78,9 +78,9 @@ class CountedClient:
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LeaseApi]:
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with LeaseApi(tmp_path) as server:
+    with KubernetesApi(tmp_path) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
         yield server
 
@@ -104,12 +104,12 @@ def run(test: Callable[[Opened, Time], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(main())
 
 
-def get_holder(api: LeaseApi, work: str = EAST) -> str | None:
-    holder: str | None = api.leases[work]["spec"].get("holderIdentity")
+def get_holder(api: KubernetesApi, work: str = EAST) -> str | None:
+    holder: str | None = api.find_all("leases")[work]["spec"].get("holderIdentity")
     return holder
 
 
-def test_first_replica_takes_the_lease_and_the_second_stands_by_until_it_is_given_back(api: LeaseApi):
+def test_first_replica_takes_the_lease_and_the_second_stands_by_until_it_is_given_back(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         first, second = await open_leases(), await open_leases()
         stop = asyncio.Event()
@@ -126,13 +126,13 @@ def test_first_replica_takes_the_lease_and_the_second_stands_by_until_it_is_give
         assert taken is not None
         async with taken:
             assert get_holder(api) == second.identity
-            assert api.leases[EAST]["spec"]["leaseTransitions"] == 1
+            assert api.find_all("leases")[EAST]["spec"]["leaseTransitions"] == 1
         assert get_holder(api) is None
 
     run(test)
 
 
-def test_lease_of_a_replica_that_died_is_taken_after_its_duration_and_not_before(api: LeaseApi):
+def test_lease_of_a_replica_that_died_is_taken_after_its_duration_and_not_before(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         dead, heir = await open_leases(), await open_leases()
         assert await dead.write(EAST)
@@ -146,7 +146,7 @@ def test_lease_of_a_replica_that_died_is_taken_after_its_duration_and_not_before
     run(test)
 
 
-def test_holder_gives_up_before_anyone_else_may_take_when_the_api_is_gone(api: LeaseApi):
+def test_holder_gives_up_before_anyone_else_may_take_when_the_api_is_gone(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         held = await (await open_leases()).hold(EAST, asyncio.Event())
         assert held is not None
@@ -161,7 +161,7 @@ def test_holder_gives_up_before_anyone_else_may_take_when_the_api_is_gone(api: L
     run(test)
 
 
-def test_holder_survives_a_short_outage(api: LeaseApi):
+def test_holder_survives_a_short_outage(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         held = await (await open_leases()).hold(EAST, asyncio.Event())
         assert held is not None
@@ -173,7 +173,7 @@ def test_holder_survives_a_short_outage(api: LeaseApi):
     run(test)
 
 
-def test_holder_knows_its_own_lease_again_when_the_answer_to_its_write_was_lost(api: LeaseApi):
+def test_holder_knows_its_own_lease_again_when_the_answer_to_its_write_was_lost(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         leases = await open_leases()
         api.faults.add("kubernetes", method="POST", when="after", drop=True, times=1)
@@ -185,14 +185,14 @@ def test_holder_knows_its_own_lease_again_when_the_answer_to_its_write_was_lost(
     run(test)
 
 
-def test_holder_notices_that_another_took_its_lease(api: LeaseApi):
+def test_holder_notices_that_another_took_its_lease(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         held = await (await open_leases()).hold(EAST, asyncio.Event())
         assert held is not None
         async with held:
-            spec = api.leases[EAST]["spec"]
+            spec = api.find_all("leases")[EAST]["spec"]
             spec["holderIdentity"] = "an impostor"
-            api.leases[EAST]["metadata"]["resourceVersion"] = "999"
+            api.find_all("leases")[EAST]["metadata"]["resourceVersion"] = "999"
             await time.advance(5)
             assert held.lost.is_set()
         assert get_holder(api) == "an impostor"
@@ -200,7 +200,7 @@ def test_holder_notices_that_another_took_its_lease(api: LeaseApi):
     run(test)
 
 
-def test_replicas_that_start_together_share_many_vaults(api: LeaseApi):
+def test_replicas_that_start_together_share_many_vaults(api: KubernetesApi):
     vaults = [f"vault-{number}.vault.azure.net" for number in range(8)]
 
     async def test(open_leases: Opened, time: Time) -> None:
@@ -245,7 +245,7 @@ def test_try_hold_leaves_a_vault_to_the_replica_that_is_alive():
     run(test)
 
 
-def test_try_hold_takes_over_from_a_replica_that_died(api: LeaseApi):
+def test_try_hold_takes_over_from_a_replica_that_died(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         assert await (await open_leases()).write(EAST)
         heir = await open_leases()
@@ -298,7 +298,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("fault", "problem", "hint"), REFUSALS.values(), ids=REFUSALS)
 def test_hold_waits_for_two_durations_then_ends_with_the_reason_when_the_api_refuses(
-    api: LeaseApi, caplog: pytest.LogCaptureFixture, fault: dict[str, Any], problem: str, hint: str
+    api: KubernetesApi, caplog: pytest.LogCaptureFixture, fault: dict[str, Any], problem: str, hint: str
 ):
     async def test(open_leases: Opened, time: Time) -> None:
         api.faults.add("kubernetes", **fault)
@@ -318,7 +318,7 @@ def test_hold_waits_for_two_durations_then_ends_with_the_reason_when_the_api_ref
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_hold_takes_the_lease_when_an_api_that_starts_no_longer_refuses(api: LeaseApi, status: int):
+def test_hold_takes_the_lease_when_an_api_that_starts_no_longer_refuses(api: KubernetesApi, status: int):
     async def test(open_leases: Opened, time: Time) -> None:
         fault = api.faults.add("kubernetes", status=status)
         leases = await open_leases()
@@ -332,7 +332,7 @@ def test_hold_takes_the_lease_when_an_api_that_starts_no_longer_refuses(api: Lea
     run(test)
 
 
-def test_hold_counts_refusals_anew_when_the_api_answered_in_between(api: LeaseApi):
+def test_hold_counts_refusals_anew_when_the_api_answered_in_between(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         other = await open_leases()
         await other.write(EAST)
@@ -349,16 +349,16 @@ def test_hold_counts_refusals_anew_when_the_api_answered_in_between(api: LeaseAp
     run(test)
 
 
-def test_lease_that_vanishes_while_it_is_taken_is_made_anew(api: LeaseApi):
+def test_lease_that_vanishes_while_it_is_taken_is_made_anew(api: KubernetesApi):
     async def test(open_leases: Opened, time: Time) -> None:
         await (await open_leases()).write(EAST)
         heir = await open_leases()
         waiting = asyncio.create_task(heir.hold(EAST, asyncio.Event()))
         await time.advance(4)
         api.faults.add("kubernetes", method="PUT", status=404, times=1)
-        del api.leases[EAST]["spec"]["holderIdentity"]
+        del api.find_all("leases")[EAST]["spec"]["holderIdentity"]
         await time.advance(3)
-        del api.leases[EAST]
+        del api.find_all("leases")[EAST]
         await time.advance(3)
         assert await waiting is not None
         assert get_holder(api) == heir.identity
@@ -366,7 +366,7 @@ def test_lease_that_vanishes_while_it_is_taken_is_made_anew(api: LeaseApi):
     run(test)
 
 
-def test_refusal_is_told_safely(api: LeaseApi):
+def test_refusal_is_told_safely(api: KubernetesApi):
     async def test(open_leases: Opened, _: Time) -> None:
         message = "\x1b]0;owned\x07 eyJhbGciOiJQUzI1NiJ9.eyJhdWQiOiIxIn0.c2ln\nforged " + "a b" * 5000
         body = json.dumps({"kind": "Status", "message": message}).encode()
@@ -383,10 +383,12 @@ def test_refusal_is_told_safely(api: LeaseApi):
 
 
 @pytest.mark.parametrize("said", [2147483647, 61, 0, None])
-def test_lease_of_a_dead_holder_is_taken_within_a_minute_whatever_it_says(api: LeaseApi, said: int | None):
+def test_lease_of_a_dead_holder_is_taken_within_a_minute_whatever_it_says(
+    api: KubernetesApi, said: int | None
+):
     async def test(open_leases: Opened, time: Time) -> None:
         await (await open_leases()).write(EAST)
-        api.leases[EAST]["spec"].update(leaseDurationSeconds=said, leaseTransitions=2147483647)
+        api.find_all("leases")[EAST]["spec"].update(leaseDurationSeconds=said, leaseTransitions=2147483647)
         heir = await open_leases()
         waiting = asyncio.create_task(heir.hold(EAST, asyncio.Event()))
         await time.advance(DURATION_SECONDS - 1)
@@ -398,7 +400,7 @@ def test_lease_of_a_dead_holder_is_taken_within_a_minute_whatever_it_says(api: L
     run(test)
 
 
-def test_try_hold_says_when_the_api_cannot_be_asked(api: LeaseApi):
+def test_try_hold_says_when_the_api_cannot_be_asked(api: KubernetesApi):
     async def test(open_leases: Opened, _: Time) -> None:
         api.faults.add("kubernetes", drop=True)
         with pytest.raises(LeaseUnavailableError, match=r"Lease hcpcreds/east\S+: the API server"):
@@ -408,7 +410,7 @@ def test_try_hold_says_when_the_api_cannot_be_asked(api: LeaseApi):
 
 
 def test_service_account_is_used_in_a_pod_and_its_token_read_again_when_it_has_changed(
-    api: LeaseApi, monkeypatch: pytest.MonkeyPatch
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ):
     host, port = api.url.removeprefix("https://").split(":")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
@@ -460,7 +462,7 @@ def test_open_says_that_there_is_no_cluster(tmp_path: Path, monkeypatch: pytest.
     ids=lambda value: ":".join(value) if isinstance(value, list) else "",
 )
 def test_kubeconfig_is_the_only_one_that_exists_or_what_is_wrong_is_told(
-    api: LeaseApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], problem: str | None
+    api: KubernetesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], problem: str | None
 ):
     (tmp_path / "other").write_bytes(api.kubeconfig.read_bytes())
     (tmp_path / "broken").write_text("users: [{user: {token: 'the secret token}}]")

@@ -1,14 +1,17 @@
-"""The way to a cluster's API server, as the environment says."""
+"""The way to a cluster's API server, as the environment says, and what it says when it refuses."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from lightkube import AsyncClient, KubeConfig
-from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG
+import msgspec
+from lightkube import AsyncClient, Client, KubeConfig
+from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from hcpcreds.errors import InputError
+from hcpcreds.text import make_safe
 
 SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -22,14 +25,59 @@ def open_client(service_account: str = SERVICE_ACCOUNT) -> AsyncClient:
     Raises:
         InputError: There is no way to a cluster.
     """
+    return _open(AsyncClient, service_account, None)
+
+
+def open_sync_client(*, context: str | None = None, service_account: str = SERVICE_ACCOUNT) -> Client:
+    """Open a client without asyncio; as `open_client`.
+
+    Args:
+        context: The kubeconfig's context to use, even in a cluster; None means the current one.
+        service_account: The directory that a pod has of it.
+
+    Raises:
+        InputError: There is no way to a cluster.
+    """
+    return _open(Client, service_account, context)
+
+
+def find_response(error: Exception) -> Any:  # noqa: ANN401 (of whichever HTTP library lightkube has)
+    """Find the answer that an exception is about: its own, or that of what lightkube failed to read."""
+    for each in (error, error.__context__):
+        response = getattr(each, "response", None)
+        if response is not None:
+            return response
+    return None
+
+
+def read_message(response: Any) -> str:  # noqa: ANN401 (as above)
+    """Read what an API server says when it refuses, safe to show."""
+    try:
+        status = msgspec.json.decode(response.content, type=_Status)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        status = _Status()
+    if status.kind != "Status":
+        return "no Status of Kubernetes, so a proxy or another server may have answered"
+    return make_safe(status.message).rstrip(".")
+
+
+class _Status(msgspec.Struct):
+    """What an API server says when it refuses."""
+
+    kind: str | None = None
+    message: str | None = None
+
+
+_Client = TypeVar("_Client", AsyncClient, Client)
+
+
+def _open(make: type[_Client], service_account: str, context: str | None) -> _Client:
     hint = "Set KUBECONFIG, or run it in a pod."
     try:
-        try:
-            config = KubeConfig.from_service_account(service_account)
-        except ConfigError:
-            config = KubeConfig.from_file(_find_kubeconfig())
         # The API server's own address needs no proxy in a cluster.
-        return AsyncClient(config, trust_env="KUBERNETES_SERVICE_HOST" not in os.environ)
+        return make(
+            _configure(service_account, context), trust_env="KUBERNETES_SERVICE_HOST" not in os.environ
+        )
     except InputError:
         raise
     except (ConfigError, OSError) as error:
@@ -37,6 +85,13 @@ def open_client(service_account: str = SERVICE_ACCOUNT) -> AsyncClient:
     except Exception as error:  # noqa: BLE001 (whatever YAML and its fields give; the text may hold a token)
         problem = f"no way to a cluster: the kubeconfig cannot be used: {type(error).__name__}"
         raise InputError("Kubernetes", [problem], hint=hint) from None
+
+
+def _configure(service_account: str, context: str | None) -> SingleConfig | None:
+    if context is None:
+        with suppress(ConfigError):
+            return KubeConfig.from_service_account(service_account).get()
+    return KubeConfig.from_file(_find_kubeconfig()).get(context)
 
 
 def _find_kubeconfig() -> str:

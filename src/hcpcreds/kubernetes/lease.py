@@ -19,17 +19,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import msgspec
 from lightkube import AsyncClient
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 
 from hcpcreds.errors import LeaseError, LeaseRefusedError, LeaseUnavailableError
-from hcpcreds.kubernetes.client import SERVICE_ACCOUNT, open_client
-from hcpcreds.text import make_safe
+from hcpcreds.kubernetes.client import SERVICE_ACCOUNT, find_response, open_client, read_message
 
 DURATION_SECONDS: Final = 15
 """How long others leave a Lease alone that does not change."""
@@ -282,7 +280,7 @@ class Leases:
         try:
             return await call
         except Exception as error:  # noqa: BLE001 (of the HTTP library's many kinds)
-            response = _find_response(error)
+            response = find_response(error)
             if response is None:
                 raise LeaseUnavailableError(
                     f"{where}: the API server could not be asked: {type(error).__name__}"
@@ -292,7 +290,7 @@ class Leases:
             return None
         kind = LeaseRefusedError if code in _REFUSALS else LeaseUnavailableError
         raise kind(
-            f"{where}: the API server answered {code} to {verb}: {_read_message(response)}",
+            f"{where}: the API server answered {code} to {verb}: {read_message(response)}",
             hint=self._explain(code, verb),
         )
 
@@ -305,32 +303,6 @@ class Leases:
             case HTTPStatus.NOT_FOUND if verb == "create":
                 return f"Is there a namespace {self._namespace}?"
         return None
-
-
-class _Status(msgspec.Struct):
-    """What an API server says when it refuses."""
-
-    kind: str | None = None
-    message: str | None = None
-
-
-def _find_response(error: Exception) -> Any:  # noqa: ANN401 (of whichever HTTP library lightkube has)
-    """Find the answer that an exception is about: its own, or that of what lightkube failed to read."""
-    for each in (error, error.__context__):
-        response = getattr(each, "response", None)
-        if response is not None:
-            return response
-    return None
-
-
-def _read_message(response: Any) -> str:  # noqa: ANN401 (as above)
-    try:
-        status = msgspec.json.decode(response.content, type=_Status)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        status = _Status()
-    if status.kind != "Status":
-        return "no Status of Kubernetes, so a proxy or another server may have answered"
-    return make_safe(status.message).rstrip(".")
 
 
 def _fill(lease: Lease, identity: str, now: datetime, *, transitions: int) -> None:
