@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak mutants image format lock help clean
+.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak mutants image release format lock help clean
 
 demo: $(VENV)/.made ## Run the whole chain on this machine until Ctrl-C, or with ARGS="--rotations 3" for three rotations
 	@$(BIN)/hcpcreds up $(ARGS)
@@ -48,6 +48,9 @@ mutants: $(VENV)/.made ## Find changes of the code that no test notices; ARGS="-
 
 image: $(VENV)/.made ## Build the image and its SBOM into dist/; lint its Containerfile only, where buildah or mmdebstrap is missing
 	@VENV=$(VENV) deploy/image/build
+
+release: $(VENV)/.made ## Build everything of a release into dist/ and try the wheel by itself; upload nothing
+	@VENV=$(VENV) .ci/release
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml
