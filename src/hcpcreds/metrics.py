@@ -42,6 +42,7 @@ class CredentialMetrics(Collector):
 
     - `hcpcreds_certificate_not_before_timestamp_seconds`, `hcpcreds_certificate_not_after_timestamp_seconds`:
       the current credential's, as its file states them.
+    - `hcpcreds_certificate_info{thumbprint}`: 1; the thumbprint is the SHA-256 of the current certificate.
     - `hcpcreds_certificate_generation`: 0 before the first credential, and one more with each.
     - `hcpcreds_certificate_loaded_timestamp_seconds`: when the current one was accepted.
     - `hcpcreds_certificate_first_token_timestamp_seconds`: when the authority first gave a token for it.
@@ -109,6 +110,11 @@ def _collect(rows: list[_Row]) -> Iterator[Metric]:
             if value is not None:
                 gauge.add_metric([row.name], value.timestamp() if isinstance(value, datetime) else value)
         yield gauge
+    info = GaugeMetricFamily(
+        "hcpcreds_certificate_info",
+        "The current certificate, by the SHA-256 of its DER.",
+        labels=[*_LABELS, "thumbprint"],
+    )
     mode = GaugeMetricFamily(
         "hcpcreds_watch_mode", "How changes of the file are noticed.", labels=[*_LABELS, "mode"]
     )
@@ -127,6 +133,8 @@ def _collect(rows: list[_Row]) -> Iterator[Metric]:
         "hcpcreds_authority_request_seconds", "How long requests to the authority took.", labels=_LABELS
     )
     for row in rows:
+        if row.status.thumbprint is not None:
+            info.add_metric([row.name, row.status.thumbprint], 1)
         for each in _MODES:
             mode.add_metric([row.name, each], row.status.watch_mode == each)
         for each in _REASONS:
@@ -137,7 +145,7 @@ def _collect(rows: list[_Row]) -> Iterator[Metric]:
         bounds = (*map(str, BOUNDS), "+Inf")
         buckets = list(zip(bounds, map(float, accumulate(row.counts.buckets)), strict=True))
         seconds.add_metric([row.name], buckets, row.counts.seconds)
-    yield from (mode, rejections, requests, hits, seconds)
+    yield from (info, mode, rejections, requests, hits, seconds)
 
 
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Status], datetime | float | None]], ...]] = (

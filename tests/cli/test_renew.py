@@ -124,6 +124,35 @@ def test_renew_once_renews_only_what_is_due(region: Region):
     assert "2 credentials, none due" in region.run("--once").stdout
 
 
+def test_renew_now_renews_only_the_named_secret_whatever_its_dates(region: Region):
+    leaked, other, due = (region.store(number, due=number == 3) for number in (1, 2, 3))
+    done = region.run("--now", leaked, "--now", leaked.upper())
+    assert (done.exit_code, "1 credentials, 1 renewed" in done.stdout) == (0, True), done.output
+    assert [region.count_versions(each) for each in (leaked, other, due)] == [2, 1, 1]
+    assert f"revoke it then: hcpcreds rollout --watch --vault {region.azure.vault_url()} " in done.stderr
+
+
+def test_renew_now_exits_with_1_when_a_secret_does_not_exist(region: Region):
+    leaked = region.store(1, due=False)
+    done = region.run("--now", leaked, "--now", "absent")
+    assert done.exit_code == 1
+    assert region.count_versions(leaked) == 2, "the other is renewed all the same"
+    assert "absent: not renewed, expiry unknown: secret absent in https://" in done.stderr
+    assert "revoke" not in done.stderr
+
+
+def test_renew_now_says_not_to_revoke_when_there_is_no_newer_certificate(
+    make_azure: Callable[..., LocalAzure], tmp_path: Path
+):
+    region = Region(make_azure(renew_early=False), tmp_path)
+    leaked = region.store(1, due=False)
+    done = region.run("--now", leaked)
+    assert (done.exit_code, region.count_versions(leaked)) == (1, 1)
+    assert "1 unchanged" in done.stdout
+    assert "returned the certificate that is stored, and may have no newer one before 20" in done.stderr
+    assert "Do not revoke that one yet" in done.stderr
+
+
 def test_renew_prints_a_line_of_json_for_each_vault_when_there_are_several(region: Region):
     east, west = region.store(1, due=True), region.store(2, due=True, name="west")
     done = region.run("--once", "--output", "json", "--vault", region.azure.vault_url("west"))
@@ -293,6 +322,9 @@ def test_renew_skips_a_vault_when_another_replica_holds_its_lease(region: Region
             assert "skipped, another replica holds its Lease" in second.stderr
             assert second.stdout == ""
             assert region.count_versions(later) == 1
+            urgent = region.run("--now", later, *share, environment=cluster)
+            assert (urgent.exit_code, region.count_versions(later)) == (0, 2), "an incident does not wait"
+            later = region.store(3, due=True)
             first.terminate()
             first.communicate()
         assert "1 renewed" in region.run("--once", *share, environment=cluster).stdout
@@ -302,6 +334,9 @@ def test_renew_skips_a_vault_when_another_replica_holds_its_lease(region: Region
     ("arguments", "said"),
     [
         ([], "either --once"),
+        (["--once", "--now", "ingress"], "--interval or --now"),
+        (["--now", "a_b"], "a_b: expected 1 to 127 of"),
+        (["--now", "ingress", "--vault", "other"], "exactly one --vault"),
         (["--once", "--interval", "1h"], "either --once"),
         (["--interval", "0s"], "'--interval': must be greater than zero"),
         (["--interval", "soon"], "examples: 30s, 15m, 1.5h, 10d"),

@@ -68,6 +68,7 @@ def test_metrics_follow_a_credential_through_its_life(
     subject.get_token_info(SCOPE)
     loaded = read(registry, "hcpcreds_certificate_loaded_timestamp_seconds")
     first = read(registry, "hcpcreds_certificate_first_token_timestamp_seconds")
+    assert read(registry, "hcpcreds_certificate_info", thumbprint=str(status.thumbprint)) == 1
     assert loaded is not None
     assert first is not None
     assert before - 1 < loaded <= first < time.time() + 1
@@ -79,6 +80,7 @@ def test_metrics_follow_a_credential_through_its_life(
     identity.rotate()
     wait_for_generation(subject, 2)
     assert read(registry, "hcpcreds_certificate_generation") == 2
+    assert read(registry, "hcpcreds_certificate_info", thumbprint=str(status.thumbprint)) is None
     assert read(registry, "hcpcreds_certificate_first_token_timestamp_seconds") is None
     subject.get_token(OTHER_SCOPE)
     assert read(registry, "hcpcreds_certificate_first_token_timestamp_seconds") is not None

@@ -39,6 +39,7 @@ _VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
       hcpcreds renew --once --dry-run --vault harbour-identities --audience https://identity.azure.net
       hcpcreds renew --interval 1h --metrics-address :9090 --vault east --vault west --audience URL
       hcpcreds renew --once --before 10d --local
+      hcpcreds renew --now ingress --vault harbour-identities --audience URL   # its certificate has leaked
     """,
 )
 @click.option(
@@ -62,6 +63,13 @@ _VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
     metavar="HOST",
     help="Host that such a token may be sent to, including its subdomains. Repeatable.  "
     "[default: the host of the audience]",
+)
+@click.option(
+    "--now",
+    "secrets",
+    multiple=True,
+    metavar="SECRET",
+    help="Renew this secret at once, whatever its dates (its certificate has leaked), then exit. Repeatable.",
 )
 @click.option("--once", is_flag=True, help="Walk over each vault once, then exit.")
 @click.option(
@@ -114,6 +122,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     vaults: tuple[str, ...],
     audience: str | None,
     data_plane_hosts: tuple[str, ...],
+    secrets: tuple[str, ...],
     once: bool,
     interval: timedelta | None,
     before: timedelta,
@@ -134,12 +143,14 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     A renewed credential is checked before it is stored as a new version: the same identity, later dates, and
     a key that belongs to its certificate. A failed renewal is retried, leaves the stored secret unchanged and
     does not stop the others; it is reported with its reason and the time left. In a cluster, replicas share
-    the vaults by Leases. On SIGTERM or Ctrl-C, renewals in progress finish and no other begins.
+    the vaults by Leases. With --now, only the named secrets are renewed, through the same checks and whoever
+    holds the Lease. On SIGTERM or Ctrl-C, renewals in progress finish and no other begins.
 
-    The exit status is 1 when a renewal failed or a walk is incomplete, and 2 when nothing was started.
+    The exit status is 1 when a renewal failed or a walk is incomplete (with --now, also when the data plane
+    has no newer certificate), and 2 when nothing was started.
     """
-    if (once or dry_run) == (interval is not None):
-        raise click.UsageError("Give either --once (or --dry-run) or --interval.")
+    if [once or dry_run, interval is not None, bool(secrets)].count(True) != 1:
+        raise click.UsageError("Give either --once (or --dry-run), --interval or --now.")
     if metrics_address is None and (tls_certificate or tls_key):
         raise click.UsageError("--tls-certificate and --tls-key need --metrics-address.")
     from hcpcreds.cli.renew_report import make_report
@@ -172,7 +183,11 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
             cloud=cloud,
             ca_file=ca_file,
         )
-    settings = RenewalSettings(before=before, dry_run=dry_run, concurrency=concurrency)
+    if secrets and len(access.vault_urls) > 1:
+        raise click.UsageError("--now needs exactly one --vault: that of the secret.")
+    settings = RenewalSettings(
+        before=before, dry_run=dry_run, concurrency=concurrency, now=_check_names(secrets)
+    )
     with ExitStack() as stack:
         certificate = open_certificate(tls_certificate, tls_key)
         if certificate is not None:
@@ -216,7 +231,8 @@ async def _run(  # noqa: PLR0913 (the options of the command)
             )
             server = await stack.enter_async_context(serving)
             click.echo(f"metrics are served at {server.address}", err=True)
-        leases = await stack.enter_async_context(open_leases(lease_namespace))
+        # An incident does not wait for the replica that holds the Lease; writes are safe without one.
+        leases = None if settings.now else await stack.enter_async_context(open_leases(lease_namespace))
         renewers = await stack.enter_async_context(
             open_renewers(access, settings, observers=(report, metrics))
         )
@@ -228,7 +244,28 @@ async def _run(  # noqa: PLR0913 (the options of the command)
         walks = await renew_once(renewers, leases=leases, stop=stop)
     for vault_url in {renewer.vault_url for renewer in renewers} - {walk.vault_url for walk in walks}:
         report.skipped(vault_url)
+    if settings.now:
+        (walk,) = walks
+        replaced = walk.count(Result.RENEWED) + walk.count(Result.SUPERSEDED) == len(settings.now)
+        if replaced:
+            report.replaced(walk)
+        return replaced
     return all(walk.complete and not walk.count(Result.FAILED) for walk in walks)
+
+
+def _check_names(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names without repetitions.
+
+    Raises:
+        InputError: Key Vault does not allow a name.
+    """
+    from hcpcreds.vault.naming import is_secret_name
+
+    if problems := [
+        f"{name}: expected 1 to 127 of [a-zA-Z0-9-]" for name in secrets if not is_secret_name(name)
+    ]:
+        raise InputError("--now", problems)
+    return tuple({name.lower(): name for name in secrets}.values())
 
 
 def _parse_vault(text: str, cloud: str) -> str:

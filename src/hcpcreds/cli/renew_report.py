@@ -48,6 +48,14 @@ class RenewalReport(Observer):
         """Report a vault that another replica walks over."""
         self._say(f"{get_host(vault_url)}: skipped, another replica holds its Lease")
 
+    def replaced(self, walk: Walk) -> None:
+        """Report that secrets have a new certificate, and when to revoke the earlier one."""
+        names = " ".join(outcome.credential.name for outcome in walk.outcomes)
+        self._say(
+            "The earlier certificate is still valid, and may be in use. See when no pod uses it any more, "
+            f"and revoke it then: hcpcreds rollout --watch --vault {walk.vault_url} {names}"
+        )
+
     def _say(self, text: str) -> None:
         click.echo(make_lines_printable(text), err=True)
 

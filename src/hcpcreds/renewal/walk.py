@@ -43,6 +43,8 @@ class RenewalSettings:
 
     before: timedelta = timedelta(0)
     """How long before its renew_after a credential is due; the data plane may not have a newer one yet."""
+    now: tuple[str, ...] = ()
+    """Names of secrets to renew at once, whatever their dates; no other is looked at."""
     dry_run: bool = False
     """Only report what is due."""
     concurrency: int = 32
@@ -136,6 +138,10 @@ class _WalkInProgress:
 
     async def _find(self) -> str | None:
         """Queue what is due or has to be loaded; returns why the vault was not listed to its end."""
+        if self.renewer.settings.now:
+            for name in self.renewer.settings.now:
+                self._note(_make_entry(name), due=True)
+            return None
         problem = None
         seen = self.memory.seen
         try:
@@ -218,12 +224,16 @@ class _WalkInProgress:
         try:
             current = await self._attempt(partial(load, self.renewer.vault, stored.name), self.stop)
         except SecretNotFoundError:  # deleted meanwhile
+            if self.renewer.settings.now:
+                raise
             del self.memory.seen[name]
             self.memory.loaded.pop(name, None)
             return
         self.memory.seen[name] = current.stored
         self.memory.loaded[name] = current.listed, current.stored
-        if not self._is_due(current.stored.renew_after):
+        if self.renewer.settings.now:
+            await self._renew(current)
+        elif not self._is_due(current.stored.renew_after):
             if listed_due:
                 self._settle(current.stored, Result.SUPERSEDED)
         elif self.renewer.settings.dry_run:
@@ -235,7 +245,8 @@ class _WalkInProgress:
         await self._attempt(partial(self.renewer.issuer.check, current), self.stop)
         secret = await self._attempt(partial(self.renewer.issuer.issue, current), self.stop)
         if secret is None:
-            self._settle(current.stored, Result.UNCHANGED)
+            reason = _explain_unchanged(current.stored) if self.renewer.settings.now else None
+            self._settle(current.stored, Result.UNCHANGED, reason=reason)
             return
         # Whatever was issued is stored, even when the walk has to stop.
         write = partial(replace_secret, self.renewer.vault, current, secret, lost=self.stop)
@@ -269,6 +280,21 @@ class _WalkInProgress:
     def _is_due(self, renew_after: datetime | None) -> bool:
         """Tell whether it is time to renew; without a date the credential has to be loaded."""
         return renew_after is None or renew_after - self.renewer.settings.before <= self.renewer.now()
+
+
+def _make_entry(name: str) -> StoredCredential:
+    """Make the entry of a secret that was not listed."""
+    return StoredCredential(
+        name=name, enabled=True, not_before=None, expires_on=None, renew_after=None, cannot_renew_after=None
+    )
+
+
+def _explain_unchanged(stored: StoredCredential) -> str:
+    when = f" before {stored.renew_after:%Y-%m-%dT%H:%M:%SZ}" if stored.renew_after else ""
+    return (
+        f"the data plane returned the certificate that is stored, and may have no newer one{when}. Do not "
+        "revoke that one yet: ask the operator of the data plane for a new one"
+    )
 
 
 def _is_plausible(listed: StoredCredential) -> bool:
