@@ -349,40 +349,71 @@ def test_up_refuses_wrong_usage(arguments):
     assert done.stderr.startswith("Usage: ")
 
 
+def read_reachable(pid: int, root: Path) -> str:
+    """Everything that a container's process finds: its environment and its files, also in its mounts."""
+    texts = [Path(f"/proc/{pid}/environ").read_text()]
+    for folder, _, names in os.walk(root, followlinks=True):
+        for name in names:
+            with suppress(FileNotFoundError):  # it was replaced meanwhile
+                texts.append(Path(folder, name).read_text())
+    return "".join(texts)
+
+
 @pytest.mark.timeout(180)
-def test_up_keyless_gives_no_component_a_key_and_takes_all_through_rotations(tmp_path):
+def test_up_keyless_takes_every_component_through_rotations_as_its_row_says(tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     rotations = ("--keyless", "--rotations", "3", "--rotate-every", "2", "--output", "json")
     modules = install_javascript()
+    rows = {component.consumer.workload: component.consumer.keyless for component in COMPONENTS}
+    refused = {workload for workload, row in rows.items() if row is None or row.refused}
+    keeping = {workload for workload, row in rows.items() if row is not None and row.keeps_mount}
     with running(scratch, *rotations, NODE_PATH=str(modules or "")) as process:
         assert process.stderr is not None
-        steps = [process.stderr.readline() for _ in range(7)]
-        components = {
-            pid: command for pid, command in children(process).items() if "--resource-manager" in command
-        }
+        steps: list[str] = []
+        while not steps or not steps[-1].startswith("7/7"):
+            steps.append(process.stderr.readline())
         sidecars = [command for command in children(process).values() if "hcpcreds serve" in command]
-        assert (len(components), len(sidecars)) == (9, 9)
-        for pid, command in components.items():
+        assert len(sidecars) == 9 - len(refused)
+        with_key: set[str] = set()
+        with_assertion: set[str] = set()
+        for pid, command in children(process).items():
+            if "--resource-manager" not in command:
+                continue
             root = Path(command.split("--root ")[1].split()[0])
-            own = [file.read_text() for file in root.rglob("*") if file.is_file()]
-            own.append(Path(f"/proc/{pid}/environ").read_text())
-            assert own[:-1], "there is an assertion at least"
-            assert not any(re.search(r"client_secret|LS0tLS1|PRIVATE KEY", text) for text in own)
-            for opened in Path(f"/proc/{pid}/fd").iterdir():
+            workload = next(
+                name for name in rows if root.name == name or root.parent.name.endswith(f"_{name}")
+            )
+            found = read_reachable(pid, root)
+            with_key |= {workload} if "client_secret" in found else set()
+            with_assertion |= {workload} if re.search(r"eyJ[\w-]+\.eyJ", found) else set()
+            opened = []
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(OSError):  # it has closed that meanwhile
-                    assert "/node/" not in str(opened.readlink())
+                    opened.append(str(descriptor.readlink()))
+            assert workload in with_key or not any("/volumes/" in each for each in opened)
+        assert with_key == refused | keeping
+        assert with_assertion == rows.keys() - refused
         out, err = process.communicate()
 
     assert process.returncode == 0, err
     document = json.loads(out)
     assert (document["ok"], document["keyless"], document["problems"]) == (True, True, [])
-    assert steps[5].startswith("6/7 serve   9 sidecars")
+    assert steps[5].startswith("6/7 serve   8 sidecars")
+    assert any(
+        "cluster-image-registry-operator: keeps its key: it takes its client id" in step for step in steps
+    )
+    assert any("control-plane-operator: keeps the mount" in step for step in steps)
     for component in document["components"]:
         assert component["failed_calls"] == 0
         assert component["rotations"] == 3
         assert component["generations"] == [1, 2, 3, 4]
         assert min(component["calls_by_certificate"]) >= 1
+        workload = component["workload"]
+        logins = (
+            {"key"} if workload in refused else {"assertion"} | ({"key"} if workload in keeping else set())
+        )
+        assert component["calls_by_login"].keys() == logins
     languages = {component["workload"]: component["language"] for component in document["components"]}
     if modules is not None:
         assert languages.pop("cloud-network-config-controller") == "JavaScript"

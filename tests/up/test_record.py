@@ -98,3 +98,17 @@ def test_record_counts_every_call_once(thumbprints: list[str]):
     assert record.calls == len(thumbprints)
     assert sum(firsts) == len(set(thumbprints))
     assert [certificate.calls for certificate in record.certificates] == [thumbprints.count(t) for t in "abc"]
+
+
+def test_record_reports_ways_to_log_in_that_are_not_those_of_the_component():
+    record = make_record("a")
+    record.logins = ("assertion", "key")
+    record.called("a", 1.0)
+    record.calls_by_login["key"] += 1
+    assert record.problems(ended_early=True) == []
+    assert record.problems(ended_early=False) == ["ingress-operator: no call with its assertion"]
+    record.logins = ("assertion",)
+    record.calls_by_login["assertion"] += 1
+    assert record.problems(ended_early=False) == [
+        "ingress-operator: 1 calls with its key, which it was not to use"
+    ]

@@ -45,8 +45,9 @@ _SHORTEST_RENEWAL: Final = timedelta(seconds=5)
 @click.option(
     "--keyless",
     is_flag=True,
-    help="Give each credential to a sidecar, `hcpcreds serve`, and its component an assertion file only. One "
-    "component is a JavaScript program, if node finds @azure/identity here or by NODE_PATH.",
+    help="Make each pod as `inject --keyless` does: a sidecar, `hcpcreds serve`, mounts the credential, and"
+    " the component gets an assertion file. Says which components need their key all the same. One is a"
+    " JavaScript program, if node finds @azure/identity here or by NODE_PATH.",
 )
 @click.option(
     "--web",

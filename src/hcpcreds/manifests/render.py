@@ -150,7 +150,8 @@ def describe_keyless(cluster: HostedCluster, *, components: Collection[str] = ()
         if row.refused:
             texts.append(f"{component.name}: keeps its key: {row.refused}")
         elif row.keeps_mount:
-            texts.append(f"{component.name}: its program needs no key, but its container keeps the mount")
+            text = "keeps the mount: it logs in without the key for some calls, and reads it for others"
+            texts.append(f"{component.name}: {text}")
         elif row.beside:
             text = (
                 f"it needs {row.beside}, and HyperShift writes one with the key; override that by admission"

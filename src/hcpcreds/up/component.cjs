@@ -36,13 +36,17 @@ async function call(credential) {
     const response = await fetch(url, { headers: { Authorization: `Bearer ${token}` } });
     if (!response.ok) throw new Error(`ARM answered ${response.status}: ${await response.text()}`);
     await response.arrayBuffer();
-    printEvent("call", { ok: true, thumbprint: response.headers.get("x-ms-hcpcreds-certificate") });
+    printEvent("call", { ok: true, login: "assertion", thumbprint: response.headers.get("x-ms-hcpcreds-certificate") });
   } catch (error) {
     printEvent("call", { ok: false, error: String(error) });
   }
 }
 
 async function main() {
+  if (process.env.ARO_HCP_CLIENT_CREDENTIALS_PATH) {
+    // The component that this stands for would take the key before an assertion.
+    throw new Error("ARO_HCP_CLIENT_CREDENTIALS_PATH names a key");
+  }
   const lasting = makeCredential();
   for (let number = 0; ; number++) {
     printAssertion();

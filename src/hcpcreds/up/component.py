@@ -10,6 +10,7 @@ It prints events, one a line: `credential` for each new snapshot, `call` for eac
 
 import argparse
 import base64
+import functools
 import itertools
 import json
 import os
@@ -17,9 +18,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
@@ -43,74 +46,141 @@ from hcpcreds.credential import Status, UserAssignedIdentityCredential
 from hcpcreds.errors import HcpCredsError, InputError
 from hcpcreds.hosted_cluster import read_hosted_cluster
 
+_PATH_SETTING: Final = "aadMSIDataPlaneIdentityPath"
+_DEFAULT_ASSERTION: Final = "/var/run/secrets/azure/tokens/azure-identity-token"
+"""Where cluster-api-provider-azure looks when its environment says nothing."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Call ARM until SIGTERM or the end of standard input, then exit with status 0."""
     options = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    if assertion := os.environ.get("AZURE_FEDERATED_TOKEN_FILE"):  # it comes first in the real ones too
-        _run_keyless(Path(assertion), options)
-        return
     try:
-        path = find_credential_file(options, os.environ)
+        login = find_login(options, os.environ)
     except HcpCredsError as error:
         sys.exit(str(error))
-    with UserAssignedIdentityCredential(
-        options.root + path,
-        cloud=options.cloud,
-        on_reload=_print_credential,
-        connection_verify=options.ca_file,
-    ) as credential:
-        _print_credential(credential.status())
-        _call_until_stopped(credential, options)
+    with ExitStack() as stack:
+        calls: list[Callable[[], None]] = []
+        if login.key is not None:
+            calls.append(_open_with_key(login.key, options, stack))
+        if login.assertion is not None:
+            calls += _open_with_assertion(login.assertion, options, stack)
+        for number in _pace(options.interval):
+            calls[number % len(calls)]()
 
 
-def find_credential_file(options: argparse.Namespace, environment: Mapping[str, str]) -> str:
-    """Find the credential file as the real component does: by its configuration, else its environment.
+@dataclass(frozen=True)
+class Assertion:
+    """An assertion file on this machine, and whose it is."""
+
+    file: str
+    client_id: str
+    tenant_id: str
+
+
+@dataclass(frozen=True)
+class Login:
+    """How the component logs in; with both, for different calls."""
+
+    key: str | None = None
+    """Path of the credential file in the container."""
+    assertion: Assertion | None = None
+
+
+def find_login(options: argparse.Namespace, environment: Mapping[str, str]) -> Login:
+    """Find how the real component would log in: by its configuration and its environment.
+
+    The sources are those of `hcpcreds.components.table`.
 
     Raises:
-        InputError: Neither names a credential file.
+        InputError: Neither says so.
     """
-    if options.cloud_config is not None:
-        path = _read_json(options.root + options.cloud_config).get("aadMSIDataPlaneIdentityPath")
-    elif options.azure_cluster_identity is not None:
-        identity = _read_json(options.root + options.azure_cluster_identity)
-        path = identity["spec"].get("userAssignedIdentityCredentialsPath")
-    elif options.hosted_control_plane is not None:
+    assertion = _find_assertion(environment)
+    login = Login()
+    if (
+        options.hosted_control_plane is not None
+    ):  # the credential file for its checks, the SDK for other calls
         cluster = read_hosted_cluster(Path(options.root + options.hosted_control_plane))
         operator = cluster.identities.control_plane_operator
-        path = MANAGED_AZURE_CERTIFICATE_PATH + operator.credentials_secret_name if operator else None
-    else:
-        path = environment.get(MANAGED_AZURE_CREDENTIALS_FILE_PATH) or environment.get(
-            ARO_HCP_CLIENT_CREDENTIALS_PATH
+        key = MANAGED_AZURE_CERTIFICATE_PATH + operator.credentials_secret_name if operator else None
+        login = Login(key, assertion)
+    elif options.azure_cluster_identity is not None:
+        identity = _read_json(options.root + options.azure_cluster_identity)["spec"]
+        if identity["type"] == "WorkloadIdentity":
+            file = environment.get("AZURE_FEDERATED_TOKEN_FILE") or options.root + _DEFAULT_ASSERTION
+            login = Login(assertion=Assertion(file, identity["clientID"], identity["tenantID"]))
+        else:
+            login = Login(identity.get("userAssignedIdentityCredentialsPath"))
+    elif options.cloud_config is not None:  # the environment comes before the config
+        path = _read_json(options.root + options.cloud_config).get(_PATH_SETTING)
+        login = Login(assertion=assertion) if assertion else Login(path)
+    else:  # the environment comes after the path of a credential file
+        path = (
+            _read_json(options.root + options.kms_config).get(_PATH_SETTING)
+            if options.kms_config is not None
+            else environment.get(MANAGED_AZURE_CREDENTIALS_FILE_PATH)
+            or environment.get(ARO_HCP_CLIENT_CREDENTIALS_PATH)
         )
-    if not path:
+        login = Login(path) if path else Login(assertion=assertion)
+    if not login.key and login.assertion is None:
         raise InputError(
-            "component", ["neither its configuration nor its environment names a credential file"]
+            "component",
+            ["neither its configuration nor its environment names a credential file or an assertion"],
         )
-    return str(path)
+    return login
 
 
-def _run_keyless(assertion: Path, options: argparse.Namespace) -> None:
-    """Call with credentials of Azure's own SDK, which are told everything by the environment.
+def _find_assertion(environment: Mapping[str, str]) -> Assertion | None:
+    names = ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID")
+    values = [environment.get(name, "") for name in names]
+    return Assertion(*values) if all(values) else None
+
+
+def _open_with_key(path: str, options: argparse.Namespace, stack: ExitStack) -> Callable[[], None]:
+    credential = stack.enter_context(
+        UserAssignedIdentityCredential(
+            options.root + path,
+            cloud=options.cloud,
+            on_reload=_print_credential,
+            connection_verify=options.ca_file,
+        )
+    )
+    _print_credential(credential.status())
+    client = stack.enter_context(_open_client(credential, options))
+    return functools.partial(_call, client, options, login="key")
+
+
+def _open_with_assertion(
+    assertion: Assertion, options: argparse.Namespace, stack: ExitStack
+) -> list[Callable[[], None]]:
+    """Open credentials of Azure's own SDK.
 
     The SDK keeps an assertion for ten minutes. So every other call is made with a credential of its own, as
     by a program that has just started: both have to get through a rotation.
     """
     seen: set[str] = set()
-    with _make_keyless_credential(options) as lasting, _open_client(lasting, options) as client:
-        for number in _pace(options.interval):
-            _print_assertion(assertion, seen)
-            if number % 2 == 0:
-                _call(client, options)
-                continue
-            with _make_keyless_credential(options) as new, _open_client(new, options) as other:
-                _call(other, options)
 
+    def make() -> WorkloadIdentityCredential:
+        return WorkloadIdentityCredential(
+            client_id=assertion.client_id,
+            tenant_id=assertion.tenant_id,
+            token_file_path=assertion.file,
+            connection_verify=options.ca_file,
+        )
 
-def _make_keyless_credential(options: argparse.Namespace) -> WorkloadIdentityCredential:
-    return WorkloadIdentityCredential(connection_verify=options.ca_file)
+    lasting = stack.enter_context(_open_client(stack.enter_context(make()), options))
+
+    def call() -> None:
+        _print_assertion(Path(assertion.file), seen)
+        _call(lasting, options, login="assertion")
+
+    def call_as_a_new_program() -> None:
+        _print_assertion(Path(assertion.file), seen)
+        with make() as credential, _open_client(credential, options) as client:
+            _call(client, options, login="assertion")
+
+    return [call, call_as_a_new_program]
 
 
 def _print_assertion(assertion: Path, seen: set[str]) -> None:
@@ -125,12 +195,6 @@ def _print_assertion(assertion: Path, seen: set[str]) -> None:
 
 def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _call_until_stopped(credential: TokenCredential, options: argparse.Namespace) -> None:
-    with _open_client(credential, options) as client:
-        for _ in _pace(options.interval):
-            _call(client, options)
 
 
 def _pace(interval: float) -> Iterator[int]:
@@ -156,7 +220,9 @@ def _open_client(
     return PipelineClient(options.resource_manager, policies=policies, connection_verify=options.ca_file)
 
 
-def _call(client: "PipelineClient[HttpRequest, HttpResponse]", options: argparse.Namespace) -> None:
+def _call(
+    client: "PipelineClient[HttpRequest, HttpResponse]", options: argparse.Namespace, *, login: str
+) -> None:
     path = f"/subscriptions/{options.subscription}/resourcegroups?api-version=2021-04-01"
     try:
         response = client.send_request(HttpRequest("GET", options.resource_manager + path))
@@ -166,7 +232,8 @@ def _call(client: "PipelineClient[HttpRequest, HttpResponse]", options: argparse
     else:
         # The local ARM says which certificate the token was requested with, so that nobody has to trust this
         # process.
-        _print_event("call", ok=True, thumbprint=response.headers["x-ms-hcpcreds-certificate"])
+        thumbprint = response.headers["x-ms-hcpcreds-certificate"]
+        _print_event("call", ok=True, login=login, thumbprint=thumbprint)
 
 
 def _print_credential(status: Status) -> None:
@@ -204,6 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between two calls")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--cloud-config", help="path of a cloud config")
+    source.add_argument("--kms-config", help="path of the KMS plugin's cloud config")
     source.add_argument("--azure-cluster-identity", help="path of an AzureClusterIdentity")
     source.add_argument("--hosted-control-plane", help="path of a HostedControlPlane")
     return parser

@@ -1,20 +1,18 @@
-"""Keyless pods: a sidecar alone mounts the credential, and the component is told of an assertion file."""
+"""Keyless pods, as `inject --keyless` makes them: a sidecar with the key, and a component as its row says."""
 
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from hcpcreds.constants import ARO_HCP_CLIENT_CREDENTIALS_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
 from hcpcreds.errors import ChainError
-from hcpcreds.up.pods import ComponentPod
+from hcpcreds.manifests.sidecar import ASSERTION_DIRECTORY
+from hcpcreds.up.pods import ComponentPod, read_environment
 from hcpcreds.up.processes import ChildProcess, Event, base_environment
 
-ASSERTION_FILE: Final = "var/run/secrets/azure/tokens/azure-identity-token"
-"""Path in the component's file system: where Cluster API's provider looks when it is told nothing."""
 JAVASCRIPT_WORKLOAD: Final = "cloud-network-config-controller"
 _PACKAGE: Final = "@azure/identity"
 _POLL_SECONDS: Final = 0.05
@@ -37,55 +35,97 @@ class KeylessPod:
     """The main container and the sidecar of a pod."""
 
     pod: ComponentPod
-    client_id: str
-    tenant_id: str
+    main: dict[str, Any]
+    """The main container in the manifest."""
+    sidecar: dict[str, Any]
     root: Path
     """The main container's file system."""
+    sidecar_root: Path
+    """The sidecar's, where the node mounts the key."""
 
     @classmethod
-    def make(cls, pod: ComponentPod, *, client_id: str, tenant_id: str, folder: Path) -> Self:
-        """Make the main container's file system, in a folder for those of all pods."""
-        keyless = cls(pod=pod, client_id=client_id, tenant_id=tenant_id, root=folder / pod.name)
+    def make(cls, pod: ComponentPod, *, folder: Path, node: Path) -> Self | None:
+        """Make the file systems of a pod.
+
+        Args:
+            pod: The pod.
+            folder: For the main containers of all pods.
+            node: Where the node mounts.
+
+        Returns:
+            None if its component keeps its key, so that it has no sidecar.
+        """
+        spec = pod.keyless_spec
+        if spec is None or "initContainers" not in spec:
+            return None
+        [sidecar], [main] = spec["initContainers"], spec["containers"]
+        keyless = cls(
+            pod=pod,
+            main=main,
+            sidecar=sidecar,
+            root=folder / pod.name,
+            sidecar_root=pod.root_filesystem(node),
+        )
         keyless.assertion.parent.mkdir(parents=True)
+        for mount in main["volumeMounts"]:
+            place = keyless.root / mount["mountPath"].lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(keyless.sidecar_root / mount["mountPath"].lstrip("/"))
         return keyless
+
+    @property
+    def login(self) -> tuple[str, ...]:
+        """How the component logs in."""
+        row = self.pod.component.consumer.keyless
+        return ("assertion", "key") if row is not None and row.keeps_mount else ("assertion",)
 
     @property
     def assertion(self) -> Path:
         """The assertion file on this machine."""
-        return self.root / ASSERTION_FILE
+        return self.sidecar_root / ASSERTION_DIRECTORY.lstrip("/") / self.pod.identity.credentials_secret_name
 
     def build_environment(self, azure: Event) -> dict[str, str]:
-        """Build what makes the component keyless: it has no path of a key, and is told of the assertion."""
-        names = (MANAGED_AZURE_CREDENTIALS_FILE_PATH, ARO_HCP_CLIENT_CREDENTIALS_PATH)
-        return {
-            **{name: "" for name in names if name in self.pod.environment},
-            "AZURE_CLIENT_ID": self.client_id,
-            "AZURE_TENANT_ID": self.tenant_id,
+        """Build the variables of the main container: those of the manifest, on this machine."""
+        variables = read_environment(self.main)
+        file = variables["AZURE_FEDERATED_TOKEN_FILE"].lstrip("/")
+        return variables | {
+            "AZURE_FEDERATED_TOKEN_FILE": str(self.root / file),
             "AZURE_AUTHORITY_HOST": azure["authority"],
-            "AZURE_FEDERATED_TOKEN_FILE": str(self.assertion),
+        }
+
+    def _build_sidecar_environment(self, azure: Event) -> dict[str, str]:
+        """Build the variables of the sidecar: those of the manifest, on this machine."""
+        variables = read_environment(self.sidecar)
+        del variables["HCPCREDS_CLOUD"]  # which has another authority
+        del variables["HCPCREDS_METRICS_ADDRESS"]  # of which every pod has one, but not this machine
+        credential, directory = (
+            self.sidecar_root / variables[name].lstrip("/")
+            for name in ("HCPCREDS_CREDENTIAL", "HCPCREDS_ASSERTION_DIRECTORY")
+        )
+        return variables | {
+            "HCPCREDS_CREDENTIAL": f"{credential.name}={credential}",
+            "HCPCREDS_ASSERTION_DIRECTORY": str(directory),
+            "HCPCREDS_AUTHORITY": azure["authority"],
+            "HCPCREDS_CA_FILE": azure["ca_file"],
         }
 
     async def start_sidecar(
-        self, azure: Event, *, mounted: Path, seconds: float, on_end: Callable[[str], None]
+        self, azure: Event, *, seconds: float, on_end: Callable[[str], None]
     ) -> ChildProcess:
-        """Start `hcpcreds serve`, the command itself; see `ChildProcess.start`.
+        """Start the sidecar's command, `hcpcreds serve`; see `ChildProcess.start`.
 
         Args:
             azure: What the local Azure said of itself.
-            mounted: The credential file on this machine.
             seconds: How long the first assertion may take.
             on_end: Called with the reason when it ends without `stop`.
         """
         name = f"{self.pod.name}'s sidecar"
-        arguments = [
-            *("hcpcreds.up.tether", "hcpcreds", "serve"),
-            *("--credential", f"{self.assertion.name}={mounted}"),
-            *("--assertion-directory", str(self.assertion.parent)),
-            *("--authority", azure["authority"]),
-            *("--ca-file", azure["ca_file"]),
-        ]
         child = await ChildProcess.start(
-            name, arguments, environment=base_environment(), on_event=lambda _: None, on_end=on_end
+            name,
+            ["hcpcreds.up.tether", *self.sidecar["command"]],
+            environment=base_environment() | self._build_sidecar_environment(azure),
+            on_event=lambda _: None,
+            on_end=on_end,
         )
         try:
             async with asyncio.timeout(seconds):
@@ -122,13 +162,17 @@ async def find_javascript(ca_file: str) -> Program | None:
 
 
 def choose_program(pod: ComponentPod, javascript: Program | None) -> Program:
-    """Choose what stands for a component: one is a JavaScript program where that can be."""
+    """Choose what stands for a keyless component: one is a JavaScript program where that can be."""
     return javascript if javascript and pod.name == JAVASCRIPT_WORKLOAD else PYTHON
 
 
-def describe(pods: Sequence[ComponentPod], javascript: Program | None) -> str:
+def describe(pods: Mapping[str, KeylessPod], javascript: Program | None) -> str:
     """Describe who calls without a key."""
-    chosen = [pod.component.name for pod in pods if choose_program(pod, javascript) is javascript]
+    keyless = [each for each in pods.values() if each.login == ("assertion",)]
+    text = f"{len(keyless)} have no key"
     if javascript is None:
-        return f"none has a key; none is a JavaScript program, for node does not find {_PACKAGE}"
-    return f"none has a key; JavaScript: {', '.join(chosen) or 'none'}"
+        return f"{text}; none is a JavaScript program, for node does not find {_PACKAGE}"
+    chosen = [
+        each.pod.component.name for each in keyless if choose_program(each.pod, javascript) is javascript
+    ]
+    return f"{text}; JavaScript: {', '.join(chosen) or 'none'}"

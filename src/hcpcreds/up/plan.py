@@ -39,8 +39,12 @@ class Plan:
     """By the name of their secret."""
 
     @classmethod
-    def read(cls, file: Path) -> Self:
+    def read(cls, file: Path, *, keyless: bool = False) -> Self:
         """Read a HostedCluster or HostedControlPlane, and plan a run of it.
+
+        Args:
+            file: What to read.
+            keyless: Whether its objects and pods are those of a keyless control plane.
 
         Raises:
             InputError: The file is not usable.
@@ -51,8 +55,8 @@ class Plan:
             problem = "it uses workload identities, whose credentials are not mounted"
             raise InputError(str(file), [problem], hint="Give a hosted cluster with managed identities.")
         user = os.environ.get(ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID) or KEY_VAULT_USER_CLIENT_ID
-        objects = render(cluster, key_vault_user_client_id=user)
-        pods = build_pods(cluster, source, objects, key_vault_user_client_id=user)
+        objects = render(cluster, key_vault_user_client_id=user, keyless=keyless)
+        pods = build_pods(cluster, source, objects, key_vault_user_client_id=user, keyless=keyless)
         return cls(
             cluster=cluster,
             vault=cluster.key_vault,

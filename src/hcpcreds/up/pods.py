@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hcpcreds.components import COMPONENTS, Component, Mount, PathSource
+from hcpcreds.components import COMPONENTS, Component, Content, Mount, PathSource
 from hcpcreds.hosted_cluster import HostedCluster, ManagedIdentity
 from hcpcreds.manifests.cloud_config import CLOUD_CONFIG_KEY
+from hcpcreds.manifests.inject import InjectOptions, Sidecar, inject
 from hcpcreds.manifests.workload import build_pod_additions
 
 Manifest = dict[str, Any]
@@ -27,6 +28,8 @@ class ComponentPod:
     manifest: Manifest
     configuration: dict[str, bytes]
     """The object that names the credential file, if one does: its content by its path in the container."""
+    keyless_spec: Manifest | None = None
+    """Its spec as `inject --keyless` makes it, with a sidecar unless the component keeps its key."""
 
     @property
     def name(self) -> str:
@@ -59,7 +62,7 @@ class ComponentPod:
     @property
     def environment(self) -> dict[str, str]:
         """The container's environment, from its manifest only."""
-        return {variable["name"]: variable["value"] for variable in self.container["env"]}
+        return read_environment(self.container)
 
     def root_filesystem(self, node_root: Path) -> Path:
         """The directory of the container's file system on the node."""
@@ -78,8 +81,18 @@ class ComponentPod:
             file.write_bytes(content)
 
 
+def read_environment(container: Manifest) -> dict[str, str]:
+    """Read a container's environment, from its manifest only."""
+    return {variable["name"]: variable["value"] for variable in container["env"]}
+
+
 def build_pods(
-    cluster: HostedCluster, source: bytes, rendered: Sequence[Manifest], *, key_vault_user_client_id: str
+    cluster: HostedCluster,
+    source: bytes,
+    rendered: Sequence[Manifest],
+    *,
+    key_vault_user_client_id: str,
+    keyless: bool,
 ) -> list[ComponentPod]:
     """Build a pod for each component that the cluster has.
 
@@ -88,7 +101,16 @@ def build_pods(
         source: The file that it was read from.
         rendered: Its objects, from `hcpcreds.manifests.render`.
         key_vault_user_client_id: The identity that reads the vault.
+        keyless: Whether pods get a sidecar that alone has the key.
+
+    Raises:
+        InputError: It is not known what a keyless pod needs instead of its key.
     """
+    options = InjectOptions(
+        cluster=cluster,
+        sidecar=Sidecar(image="hcpcreds"),
+        key_vault_user_client_id=key_vault_user_client_id,
+    )
     pods = []
     for component in COMPONENTS:
         identity = component.get_identity(cluster)
@@ -115,7 +137,11 @@ def build_pods(
         }
         pods.append(
             ComponentPod(
-                component=component, identity=identity, manifest=manifest, configuration=configuration
+                component=component,
+                identity=identity,
+                manifest=manifest,
+                configuration=configuration,
+                keyless_spec=inject(manifest, options)["spec"] if keyless else None,
             )
         )
     return pods
@@ -133,7 +159,9 @@ def _find_configuration(
             assert config is not None  # noqa: S101 (every row with this source has one)
             secret = _find(rendered, "Secret", config.secret_name)
             content = base64.b64decode(secret["data"][CLOUD_CONFIG_KEY])
-            return ["--cloud-config", config.path], {config.path: content}
+            is_kms = any(item.content is Content.KMS_CONFIG for item in component.objects)
+            option = "--kms-config" if is_kms else "--cloud-config"
+            return [option, config.path], {config.path: content}
         case PathSource.AZURE_CLUSTER_IDENTITY:
             content = json.dumps(_find(rendered, "AzureClusterIdentity")).encode()
             return ["--azure-cluster-identity", API_OBJECT_PATH], {API_OBJECT_PATH: content}

@@ -1,5 +1,6 @@
 """The record of each component while the chain runs: pure bookkeeping of events."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -52,6 +53,10 @@ class ComponentRecord:
     last_error: str | None = None
     language: str = "Python"
     """What its process is written in."""
+    logins: tuple[str, ...] = ("key",)
+    """How it is to log in: with its key, an assertion, or both for different calls."""
+    calls_by_login: Counter[str] = field(default_factory=Counter)
+    """How it has: of its calls that have succeeded."""
     ended: str | None = None
     """Why its process has ended, if it has."""
     _swapped_at: dict[str, float] = field(default_factory=dict)
@@ -158,6 +163,16 @@ class ComponentRecord:
         if unused:
             found.append(f"{self.component}: no call with a token from certificate {', '.join(unused)}")
         found += [
+            f"{self.component}: no call with its {login}"
+            for login in self.logins
+            if self.calls_by_login and not ended_early and login not in self.calls_by_login
+        ]
+        found += [
+            f"{self.component}: {count} calls with its {login}, which it was not to use"
+            for login, count in self.calls_by_login.items()
+            if login not in self.logins
+        ]
+        found += [
             f"{self.component}: used a certificate that was not issued to it: {thumbprint}"
             for thumbprint in sorted(self._early)
         ]
@@ -182,6 +197,7 @@ class ComponentRecord:
             ],
             "rotations": self.rotations,
             "calls": self.calls,
+            "calls_by_login": dict(sorted(self.calls_by_login.items())),
             "failed_calls": self.failed_calls,
             "last_error": self.last_error,
             "ended": self.ended,

@@ -80,6 +80,7 @@ class Recorder:
         if event["event"] == "credential":
             record.reloaded(event["thumbprint"], event["generation"], event["at"])
         elif event["ok"]:
+            record.calls_by_login[event["login"]] += 1
             first_use = record.called(event["thumbprint"], event["at"])
         else:
             record.failed(event["error"], event["at"])

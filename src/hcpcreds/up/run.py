@@ -36,7 +36,7 @@ class Chain:
     """
 
     def __init__(self, file: Path, settings: RunSettings, reporter: Reporter) -> None:
-        self._plan = Plan.read(file)
+        self._plan = Plan.read(file, keyless=settings.keyless)
         self._settings = settings
         self._events = EventLog()
         self._reporter = reporter = EventReporter(self._events, reporter)

@@ -19,7 +19,7 @@ class RunSettings:
     """Leave the renewing to `hcpcreds renew`: certificates then live about twice as long as from one rotation
     to the next, and become due by themselves."""
     keyless: bool = False
-    """Give the credentials to sidecars, and to the components the assertion files that these write."""
+    """Give the credentials to sidecars, and to the components assertion files, as each one's row says."""
     web: ListenAddress | None = None
     """Where to serve a page that shows the components; None serves none."""
 
@@ -32,9 +32,10 @@ class RunSettings:
     def token_lifetime(self) -> float:
         """Seconds that an access token lives: short, so that every certificate is really used.
 
-        Azure's own SDK, which keyless components use, counts one with less than five minutes left as none.
+        Azure's own SDK, which keyless components use, counts one with less than five minutes left as none; it
+        is to have enough time for one call.
         """
-        return 60.0 if self.keyless else min(3.0, max(1.0, self.rotate_every / 3))
+        return 3.0 if self.keyless else min(3.0, max(1.0, self.rotate_every / 3))
 
 
 class Reporter:

@@ -15,6 +15,7 @@ import msgspec
 from hcpcreds.clouds import get_cloud
 from hcpcreds.errors import ChainError
 from hcpcreds.local.node.node import NodeConfig
+from hcpcreds.manifests.render import describe_keyless
 from hcpcreds.up.keyless import PYTHON, KeylessPod, Program, choose_program, describe, find_javascript
 from hcpcreds.up.plan import Plan
 from hcpcreds.up.pods import ComponentPod
@@ -112,13 +113,10 @@ class Startup:
         self._report(f"store   {len(plan.identities)} secrets in the vault {plan.vault.name}")
 
         for pod in plan.pods:
-            if self._settings.keyless:
-                self._keyless[pod.name] = KeylessPod.make(
-                    pod,
-                    client_id=plan.identities[pod.secret_name].client_id,
-                    tenant_id=plan.cluster.tenant_id,
-                    folder=self._folder / "keyless",
-                )
+            keyless = KeylessPod.make(pod, folder=self._folder / "keyless", node=self._node_root)
+            if keyless is not None:
+                self._keyless[pod.name] = keyless
+                self._records[pod.name].logins = keyless.login
             pod.write_configuration(self._find_root(pod))
         kinds = Counter(rendered["kind"] for rendered in plan.objects)
         self._report(f"render  {', '.join(f'{number} {kind}' for kind, number in kinds.items())}")
@@ -195,7 +193,6 @@ class Startup:
         async def start(keyless: KeylessPod) -> None:
             child = await keyless.start_sidecar(
                 azure,
-                mounted=keyless.pod.find_mounted(self._node_root),
                 seconds=START_SECONDS,
                 on_end=partial(self._on_server_end, f"sidecar of {keyless.pod.name}"),
             )
@@ -203,6 +200,8 @@ class Startup:
 
         await asyncio.gather(*(start(keyless) for keyless in self._keyless.values()))
         self._report(f"serve   {len(self._keyless)} sidecars mount the keys and write assertions")
+        for text in describe_keyless(self._plan.cluster):
+            self._reporter.step(f"            {text}")
 
     async def _start_components(self, azure: Event) -> str:
         """Start the components; tells who they are where that is not always the same."""
@@ -210,7 +209,7 @@ class Startup:
         javascript = await find_javascript(azure["ca_file"]) if self._keyless else None
         for pod in self._plan.pods:
             await self._start_component(pod, azure, javascript)
-        return f": {describe(self._plan.pods, javascript)}" if self._keyless else ""
+        return f": {describe(self._keyless, javascript)}" if self._keyless else ""
 
     async def _stop_components(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._components))
@@ -240,8 +239,7 @@ class Startup:
             interpreter=program.command,
             environment={
                 **base_environment(),
-                **pod.environment,
-                **(keyless.build_environment(azure) if keyless else {}),
+                **(keyless.build_environment(azure) if keyless else pod.environment),
                 **program.environment,
             },
             on_event=partial(self._recorder.on_component_event, record),
