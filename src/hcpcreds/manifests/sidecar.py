@@ -9,7 +9,6 @@ would wait for this container to end.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from hcpcreds.clouds import get_cloud
 from hcpcreds.kubernetes.objects import EnvVar, Volume, VolumeMount
 
 SIDECAR: Final = "hcpcreds"
@@ -38,20 +37,20 @@ def build_assertion_mount() -> VolumeMount:
     return {"name": ASSERTION_VOLUME, "mountPath": ASSERTION_DIRECTORY, "readOnly": True}
 
 
-def build_client_env(name: str, *, client_id: str, tenant_id: str, cloud: str) -> list[EnvVar]:
+def build_client_env(*, client_id: str, tenant_id: str, token_file: str, authority: str) -> list[EnvVar]:
     """Build the variables in which every Azure SDK finds an assertion.
 
     Args:
-        name: Name of the credential, and of its assertion's file.
         client_id: The identity's.
         tenant_id: The identity's.
-        cloud: Name of its cloud.
+        token_file: Path of the assertion.
+        authority: URL of the token authority of its cloud.
     """
     values = {
         "AZURE_CLIENT_ID": client_id,
         "AZURE_TENANT_ID": tenant_id,
-        "AZURE_FEDERATED_TOKEN_FILE": f"{ASSERTION_DIRECTORY}/{name}",
-        "AZURE_AUTHORITY_HOST": get_cloud(cloud).authority,
+        "AZURE_FEDERATED_TOKEN_FILE": token_file,
+        "AZURE_AUTHORITY_HOST": authority,
     }
     return [{"name": name, "value": value} for name, value in values.items()]
 

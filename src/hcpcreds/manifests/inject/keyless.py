@@ -16,6 +16,7 @@ from hcpcreds.manifests.inject.no_proxy import diff_no_proxy
 from hcpcreds.manifests.inject.options import InjectOptions, Sidecar
 from hcpcreds.manifests.inject.workloads import Workload
 from hcpcreds.manifests.sidecar import (
+    ASSERTION_DIRECTORY,
     ASSERTION_VOLUME,
     KEEP_MOUNT,
     SIDECAR,
@@ -27,7 +28,7 @@ from hcpcreds.manifests.sidecar import (
 )
 from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
 
-_OTHER_WAYS: Final = frozenset(
+OTHER_WAYS: Final = frozenset(
     {
         MANAGED_AZURE_CREDENTIALS_FILE_PATH,
         ARO_HCP_CLIENT_CREDENTIALS_PATH,
@@ -42,7 +43,7 @@ _OTHER_WAYS: Final = frozenset(
     }
 )
 """Variables in which programs find a key, an assertion or an endpoint, and may prefer it to what they get."""
-_PROXIES: Final = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
+PROXIES: Final = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -153,7 +154,12 @@ def diff_keyless(
     if settings.endpoint:
         given = build_endpoint_env(key.client_id)
     else:
-        given = build_client_env(key.file, client_id=key.client_id, tenant_id=key.tenant_id, cloud=key.cloud)
+        given = build_client_env(
+            client_id=key.client_id,
+            tenant_id=key.tenant_id,
+            token_file=f"{ASSERTION_DIRECTORY}/{key.file}",
+            authority=get_cloud(key.cloud).authority,
+        )
         given_mounts.append(build_assertion_mount())
         volumes.append(build_assertion_volume())
 
@@ -162,7 +168,7 @@ def diff_keyless(
         return is_key or (settings.endpoint and entry.get("name") == ASSERTION_VOLUME)
 
     def is_other_way(entry: Entry) -> bool:
-        return entry.get("name") in _OTHER_WAYS
+        return entry.get("name") in OTHER_WAYS
 
     added = dict(placed)
     for path in _find_mounting(workload, name):
@@ -237,7 +243,7 @@ def _find_proxies(workload: Workload, paths: Sequence[Path], *, endpoint: bool) 
     variables = [
         {key: entry[key] for key in ("name", "value", "valueFrom") if key in entry}
         for entry in env
-        if isinstance(entry, Mapping) and str(entry.get("name")).upper() in _PROXIES
+        if isinstance(entry, Mapping) and str(entry.get("name")).upper() in PROXIES
     ]
     if not any(_is_loopback(entry) for entry in variables):
         yield from variables

@@ -1,0 +1,63 @@
+"""Policies and bindings as objects."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hcpcreds.manifests.policies.additions import MUTATION
+from hcpcreds.manifests.policies.cel import Expression
+from hcpcreds.manifests.policies.selection import CONDITIONS, RULES
+
+API_VERSION: Final = "admissionregistration.k8s.io/v1"
+LABELS: Final = {"app.kubernetes.io/managed-by": "hcpcreds", "app.kubernetes.io/part-of": "hcpcreds-policies"}
+
+
+def build_policy(
+    name: str, variables: Mapping[str, Expression], conditions: Mapping[str, Expression]
+) -> dict[str, Any]:
+    """Build a MutatingAdmissionPolicy.
+
+    Args:
+        name: Its name.
+        variables: Expressions by name; each may use those before it.
+        conditions: Expressions by name, in addition to those of all policies.
+    """
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": name, "labels": LABELS},
+        "spec": {
+            "matchConstraints": {"resourceRules": RULES},
+            "matchConditions": [*CONDITIONS, *_list("expression", conditions)],
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "IfNeeded",
+            "variables": _list("expression", variables),
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": str(MUTATION)}}],
+        },
+    }
+
+
+def _list(key: str, expressions: Mapping[str, Expression]) -> list[dict[str, str]]:
+    return [{"name": name, key: str(expression)} for name, expression in expressions.items()]
+
+
+def build_binding(
+    name: str, policy: str, resources: dict[str, Any], params: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Build the binding of a MutatingAdmissionPolicy.
+
+    Args:
+        name: Its name.
+        policy: That of the policy.
+        resources: Which pods it is for.
+        params: The policy's `paramRef`.
+    """
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": name, "labels": LABELS},
+        "spec": {
+            "policyName": policy,
+            **({"paramRef": params} if params else {}),
+            "matchResources": resources,
+        },
+    }

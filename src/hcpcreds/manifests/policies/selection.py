@@ -1,0 +1,66 @@
+"""How people and policies select pods: labels, annotations, and the conditions that all policies share."""
+
+from typing import Any, Final
+
+from hcpcreds.manifests.inject.options import COMPONENT_KEY, CREDENTIALS_SECRET_NAME_KEY
+from hcpcreds.manifests.policies.cel import Expression, fill
+
+COMPONENT_LABEL: Final = COMPONENT_KEY
+"""Label of a pod: a component or workload of the table, or any name for a component of one's own."""
+CREDENTIAL_LABEL: Final = "hcpcreds.io/credential"
+"""Label of such a pod without a key: `keyless` for assertions, `endpoint` for a token endpoint."""
+KEYLESS: Final = "keyless"
+ENDPOINT: Final = "endpoint"
+
+SECRET_PROVIDER_CLASS: Final = "hcpcreds.io/secret-provider-class"  # noqa: S105 (a key, not a password)
+"""Annotation of a pod of one's own component: its class. The next ones are of the same pods."""
+SECRET_NAME: Final = CREDENTIALS_SECRET_NAME_KEY
+VOLUME_NAME: Final = "hcpcreds.io/volume-name"
+DEFAULT_VOLUME_NAME: Final = "hcpcreds-credential"
+MOUNT_PATH: Final = "hcpcreds.io/mount-path"
+CONTAINER: Final = "hcpcreds.io/container"
+"""The container that gets the credential; needed if there are several."""
+CLIENT_ID: Final = "hcpcreds.io/client-id"
+TENANT_ID: Final = "hcpcreds.io/tenant-id"
+CLOUD: Final = "hcpcreds.io/cloud"
+SERVICE_PRINCIPAL: Final = "hcpcreds.io/service-principal"
+"""`true` if the file is the certificate of a service principal."""
+
+HYPERSHIFT_LABEL: Final = "hypershift.openshift.io/control-plane-component"
+"""Label of HyperShift's own pods: the name of the workload."""
+NAMESPACE_LABEL: Final = "hcpcreds.io/hypershift"
+"""Label of a control plane's namespace: `keyless` if HyperShift's own pods in it are to be keyless."""
+GUARD_LABEL: Final = "hcpcreds.io/guard"
+"""Label of a namespace: what the guard does there."""
+
+RULES: Final[list[dict[str, Any]]] = [
+    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+]
+"""Later, nearly nothing in a pod can be changed."""
+CONDITIONS: Final = [
+    {
+        "name": "not-windows",
+        "expression": "object.spec.?os.?name.orValue('linux') != 'windows' && "
+        "object.spec.?nodeSelector[?'kubernetes.io/os'].orValue('linux') != 'windows'",
+    },
+    {
+        "name": "not-a-mirror-pod",  # the kubelet refuses its own pods if somebody has changed them
+        "expression": "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))",
+    },
+]
+"""matchConditions: pods that no policy touches."""
+
+
+def get_label(key: str) -> Expression:
+    """The CEL expression of a pod's label; the empty text if there is none."""
+    return fill("object.metadata.?labels[?$key].orValue('')", key=key)
+
+
+def get_annotation(key: str, default: str = "") -> Expression:
+    """The CEL expression of a pod's annotation, or of a default."""
+    return fill("object.metadata.?annotations[?$key].orValue($default)", key=key, default=default)
+
+
+def has_label(key: str) -> dict[str, Any]:
+    """The part of a policy or binding that selects pods with a label."""
+    return {"objectSelector": {"matchExpressions": [{"key": key, "operator": "Exists"}]}}

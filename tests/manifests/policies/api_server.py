@@ -1,0 +1,113 @@
+"""Admission policies as the API server evaluates them: with its own library, in a small Go program.
+
+No CEL implementation in Python knows Kubernetes' libraries, `JSONPatch` and cost limits.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCES = Path(__file__).with_name("go")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What becomes of an object that somebody creates."""
+
+    object: dict[str, Any]
+    errors: tuple[str, ...] = ()
+    """Of expressions; the policy's failurePolicy would decide."""
+    denied: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    audited: tuple[str, ...] = ()
+
+
+class ApiServer:
+    """Admits objects; without an API server's own defaults, controllers and built-in admission."""
+
+    def __init__(
+        self, process: "subprocess.Popen[str]", policies: Sequence[Mapping[str, Any]], kubernetes: str
+    ) -> None:
+        self._process = process
+        self.problems = self._ask({"policies": policies, "kubernetes": kubernetes}).get("problems", [])
+        """Why an API server of that release would refuse a policy."""
+
+    def create(
+        self,
+        manifest: Mapping[str, Any],
+        *params: Mapping[str, Any],
+        labels: Mapping[str, str] | None = None,
+        user: str = "system:serviceaccount:kube-system:replicaset-controller",
+    ) -> Answer:
+        """Create an object.
+
+        Args:
+            manifest: The object.
+            params: The HostedControlPlanes of its namespace.
+            labels: The namespace's.
+            user: Who creates it.
+        """
+        namespace = manifest["metadata"].get("namespace", "clusters-otter")
+        answer = self._ask(
+            {
+                "object": manifest,
+                "params": params,
+                "namespace": {"metadata": {"name": namespace, "labels": labels or {}}},
+                "user": user,
+            }
+        )
+        told = {key: tuple(answer.get(key, ())) for key in ("errors", "denied", "warned", "audited")}
+        return Answer(answer.get("object", {}), **told)
+
+    def _ask(self, question: object) -> dict[str, Any]:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+
+@contextmanager
+def start_api_server(policies: Sequence[Mapping[str, Any]], kubernetes: str = "1.36") -> Iterator[ApiServer]:
+    """Start the program with policies and their bindings, as a release of Kubernetes takes them.
+
+    The test is skipped where Go is missing, or where it cannot get its modules.
+    """
+    program = _build()
+    if isinstance(program, str):
+        pytest.skip(program)
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield ApiServer(process, policies, kubernetes)
+        assert process.stdin
+        process.stdin.close()
+
+
+@functools.cache
+def _build() -> Path | str:
+    """Build the program once for all processes and runs, beside Go's own build cache; or tell why not."""
+    go = shutil.which("go")
+    if go is None:
+        return "the policies' expressions are evaluated by the API server's own library, which needs Go"
+    found = subprocess.run([go, "env", "GOCACHE"], capture_output=True, text=True, check=True)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))).hexdigest()
+    program = Path(found.stdout.strip(), f"hcpcreds-policies-{digest[:16]}")
+    if not program.exists():
+        made = program.with_suffix(f".{os.getpid()}")
+        built = subprocess.run(
+            [go, "build", "-o", made, "."], cwd=SOURCES, capture_output=True, text=True, check=False
+        )
+        if built.returncode:
+            return f"Go cannot build the policies' evaluator: {built.stderr.strip()[-300:]}"
+        made.replace(program)
+    return program

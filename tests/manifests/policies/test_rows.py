@@ -1,0 +1,35 @@
+"""Every row of the table: the policy adds to a pod what `inject` adds to it."""
+
+import pytest
+from tests.manifests.examples import SELF_MANAGED
+from tests.manifests.policies.api_server import start_api_server
+from tests.manifests.policies.policy_examples import (
+    POLICIES,
+    inject_into,
+    make_control_plane,
+    make_pod,
+    simplify,
+)
+
+from hcpcreds.components import WORKLOADS
+
+CONTROL_PLANES = {"managed": make_control_plane(), "self-managed": make_control_plane(SELF_MANAGED)}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with start_api_server(POLICIES) as found:
+        assert found.problems == []
+        yield found
+
+
+@pytest.mark.parametrize("credential", [None, "keyless"])
+@pytest.mark.parametrize("kind", CONTROL_PLANES)
+def test_policy_adds_what_inject_adds(server, kind, credential):
+    for workload in WORKLOADS:
+        pod, control_plane = make_pod(workload, credential), CONTROL_PLANES[kind]
+        answer = server.create(pod, control_plane)
+        assert answer.errors == ()
+        expected = inject_into(pod, control_plane, keyless=credential == "keyless" and kind == "managed")
+        assert simplify(answer.object) == simplify(expected), workload
+        assert server.create(answer.object, control_plane) == answer, workload
