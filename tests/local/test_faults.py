@@ -3,15 +3,20 @@
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from azure.core import PipelineClient
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.core.rest import HttpRequest, HttpResponse
-from tests.local.clients import ARM, VAULT, bearer, connect, send
+from cryptography.hazmat.primitives import hashes
+from tests.local.clients import ARM, VAULT, Client, bearer, connect, digest, send
+from tests.support.waiting import wait_until
 
 from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.azure.entra_directory import build_thumbprint
+from hcpcreds.local.azure.faults import SeenRequest
 
 NAMES = ["entra", "vault", "data_plane", "resource_manager", "instance_metadata"]
 
@@ -162,3 +167,45 @@ def test_vault_answers_many_requests_a_second_over_one_connection(local_azure: L
     with connect(local_azure) as client:
         # Alone on one core it is about 3000; here client, coverage and other tests share the machine.
         assert max(get_many(client) for _ in range(3)) > 100
+
+
+def test_observer_sees_which_certificate_is_behind_a_token_and_a_call(local_azure: LocalAzure):
+    client, seen = Client(local_azure), list[SeenRequest]()
+    thumbprint = build_thumbprint(client.certificate)
+    url = f"{local_azure.resource_manager}/subscriptions/s/resourcegroups?api-version=2021-04-01"
+    local_azure.requests.observer = seen.append
+    try:
+        token = client.ask().json()["access_token"]
+        for each in (token, "nonsense"):
+            send(local_azure, "GET", url, headers={"Authorization": f"Bearer {each}"})
+        client.headers = {"x5t": digest(client.certificate, hashes.SHA1())}  # noqa: S303 (the older name)
+        local_azure.faults.add("entra", match="/token", status=503)
+        client.ask()
+        client.headers = {}
+        client.ask()
+        ask_any(local_azure, "entra")
+        ask_any(local_azure, "vault")
+    finally:
+        local_azure.requests.observer = None
+    assert [(each.service, each.status, each.certificate) for each in seen] == [
+        ("entra", 200, thumbprint),
+        ("resource_manager", 200, thumbprint),
+        ("resource_manager", 401, None),
+        ("entra", 503, thumbprint),
+        ("entra", 503, None),
+    ]
+    assert [bool(each.error) for each in seen] == [False, False, True, True, True]
+    assert all(before.at <= after.at for before, after in pairwise(seen))
+
+
+def test_observer_sees_a_request_that_got_no_answer(local_azure: LocalAzure):
+    client, seen = Client(local_azure), list[SeenRequest]()
+    local_azure.requests.observer = seen.append
+    local_azure.faults.add("entra", match="/token", drop=True)
+    try:
+        with pytest.raises(ServiceResponseError):
+            client.ask()
+        wait_until(lambda: seen, seconds=10)
+    finally:
+        local_azure.requests.observer = None
+    assert (seen[0].status, seen[0].certificate) == (0, build_thumbprint(client.certificate))

@@ -5,6 +5,7 @@ For development and tests only.
 
 import asyncio
 import logging
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,10 +15,11 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from hcpcreds.local.azure.faults import Faults, RequestLog
+from hcpcreds.local.azure.faults import Faults, RequestLog, SeenRequest
 
 NOTICE: Final = "for development and tests only"
 NOTICE_HEADER: Final = "x-ms-hcpcreds-local"
+_ERROR: Final = 400
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,6 +73,13 @@ class Service(ABC):
         """Build an error in the shape of this service; by default that of Azure's data planes."""
         return {"error": {"code": code, "message": message}}
 
+    async def find_certificate(self, request: web.Request) -> str | None:  # noqa: ARG002 (of subclasses)
+        """Find the certificate behind a request, for an observer; None if it is of no interest.
+
+        What the request says is not verified. A request that names no certificate has an empty one.
+        """
+        return None
+
     async def listen(self, tls: SSLContext | None) -> None:
         """Serve on a free port of the loopback interface.
 
@@ -101,9 +110,15 @@ class Service(ABC):
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._requests.add(self.name, request.method, request.path)
-        response = await self._faults.apply(
-            self.name, request, lambda: self._handle(request, handler), self.build_error
-        )
+        response: web.StreamResponse | None = None
+        certificate = await self.find_certificate(request) if self._requests.observer else None
+        try:
+            response = await self._faults.apply(
+                self.name, request, lambda: self._handle(request, handler), self.build_error
+            )
+        finally:
+            if self._requests.observer and certificate is not None:
+                self._requests.observer(_describe(self.name, request, certificate, response))
         response.headers[NOTICE_HEADER] = NOTICE
         return response
 
@@ -119,6 +134,21 @@ class Service(ABC):
             where = "".join(traceback.format_tb(error.__traceback__))
             _LOGGER.error("%s: unexpected %s\n%s", self.name, type(error).__name__, where)  # noqa: TRY400 (the text of the error stays out)
             return json_response(self.build_error("InternalServerError", "unexpected"), status=500)
+
+
+def _describe(
+    service: str, request: web.Request, certificate: str, response: web.StreamResponse | None
+) -> SeenRequest:
+    status = 0 if response is None else response.status
+    body = getattr(response, "body", None)
+    return SeenRequest(
+        service=service,
+        at=time.monotonic(),
+        agent=request.headers.get("User-Agent", ""),
+        certificate=certificate or None,
+        status=status,
+        error=body.decode(errors="replace") if status >= _ERROR and isinstance(body, bytes) else "",
+    )
 
 
 def json_response(

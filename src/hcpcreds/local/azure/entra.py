@@ -13,7 +13,7 @@ from aiohttp import web
 from multidict import MultiMapping
 from typing_extensions import override
 
-from hcpcreds.local.azure.entra_assertion import AssertionVerifier
+from hcpcreds.local.azure.entra_assertion import AssertionVerifier, find_signer
 from hcpcreds.local.azure.entra_directory import Application, Directory
 from hcpcreds.local.azure.entra_errors import EntraError, missing_parameter
 from hcpcreds.local.azure.entra_tokens import TokenAuthority
@@ -83,6 +83,17 @@ class Entra(Service):
             web.get("/{tenant}/discovery/v2.0/keys", self._keys),
             web.get("/common/discovery/instance", self._instance),
         ]
+
+    @override
+    async def find_certificate(self, request: web.Request) -> str | None:
+        if not request.path.endswith("/token"):
+            return None
+        try:
+            form = await _read_form(request)
+        except EntraError:
+            return ""
+        application = self._directory.find_application(str(form.get("client_id")))
+        return find_signer(str(form.get("client_assertion")), application)
 
     async def _token(self, request: web.Request) -> web.Response:
         try:

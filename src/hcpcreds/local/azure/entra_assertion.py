@@ -120,6 +120,24 @@ class AssertionVerifier:
                 self._forget_at = 2 * len(self._accepted) + _REMEMBERED
 
 
+def find_signer(assertion: str, application: Application | None) -> str:
+    """Find the thumbprint of the certificate that an assertion names; empty if it names none.
+
+    Nothing is verified. A certificate that is named by its SHA-1 digest has to be registered.
+    """
+    try:
+        header = jwt.get_unverified_header(assertion)
+        sha256_digest, sha1_digest = _read_digest(header, "x5t#S256"), _read_digest(header, "x5t")
+    except (jwt.InvalidTokenError, EntraError):
+        return ""
+    if sha256_digest is not None:
+        return sha256_digest.hex()
+    if sha1_digest is None or application is None:
+        return ""
+    registered = find_certificate(application, sha256_digest=None, sha1_digest=sha1_digest)
+    return "" if registered is None else build_thumbprint(registered.certificate)
+
+
 def _parse(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:
     # Padded ones too, against RFC 7515: azure-identity's asyncio credentials send them, Entra ID accepts
     # them.

@@ -230,10 +230,33 @@ def _faulty(fault: Fault, build_error: BuildError) -> web.Response:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeenRequest:
+    """A request as an observer sees it, once it has been answered."""
+
+    service: str
+    at: float
+    """When it was answered, by the monotonic clock."""
+    agent: str
+    """Its User-Agent."""
+    certificate: str | None
+    """Thumbprint of the certificate that it was signed with, or that its token was requested with, as it says
+    itself."""
+    status: int
+    """Of the response; 0 if there was none."""
+    error: str = ""
+    """The body of a response that is an error."""
+
+
 class RequestLog:
-    """Counts requests by service, method and path; queries of paths are not counted."""
+    """Counts requests by service, method and path; queries of paths are not counted.
+
+    Attributes:
+        observer: Called with each request to Entra ID and ARM once it is answered, on the services' thread.
+    """
 
     def __init__(self) -> None:
+        self.observer: Callable[[SeenRequest], None] | None = None
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str]] = Counter()
 

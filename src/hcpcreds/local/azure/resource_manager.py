@@ -56,6 +56,10 @@ class ResourceManager(Service):
             web.get("/subscriptions/{subscription}/resourceGroups", self._list),
         ]
 
+    @override
+    async def find_certificate(self, request: web.Request) -> str:
+        return self._tokens.find_certificate(request.headers.get("Authorization"))
+
     async def _list(self, request: web.Request) -> web.Response:
         claims = self._authorize(request)
         if not request.query.get("api-version"):
