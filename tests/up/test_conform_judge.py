@@ -49,7 +49,10 @@ def test_program_fails_when_it_is_without_a_token_for_most_of_a_fault(next_token
 
 
 def test_refusals_are_told_by_their_codes_and_nothing_else_of_them():
-    refusal = {"status": 401, "error": '{"error_description": "AADSTS700027: \x1b[2J evil eyJ0eXAi"}'}
+    refusal: dict[str, Any] = {
+        "status": 401,
+        "error": '{"error_description": "AADSTS700027: \x1b[2J evil eyJ0eXAi"}',
+    }
     row = judge_rotation(
         see(11, NEW, **refusal), see(11, NEW, **refusal), see(11, status=0), see(12, NEW), over=12
     )
