@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak mutants image release format lock help clean
+.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak mutants docs image release format lock help clean
 
 demo: $(VENV)/.made ## Run the whole chain on this machine until Ctrl-C, or with ARGS="--rotations 3" for three rotations
 	@$(BIN)/hcpcreds up $(ARGS)
@@ -46,6 +46,10 @@ soak: $(VENV)/.made ## Run a component under load, with faults everywhere around
 mutants: $(VENV)/.made ## Find changes of the code that no test notices; ARGS="--room credential --sample 40 --seed 1"
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+docs: $(VENV)/.made ## Build the documentation into site/, strictly
+	@$(BIN)/uv tool run --quiet --with-requirements docs/requirements.txt --with-editable . --from sphinx \
+		sphinx-build --fail-on-warning --nitpicky --keep-going --quiet docs site && echo site/index.html
+
 image: $(VENV)/.made ## Build the image and its SBOM into dist/; lint its Containerfile only, where buildah or mmdebstrap is missing
 	@VENV=$(VENV) deploy/image/build
 
@@ -60,12 +64,14 @@ lock: $(VENV)/.made ## Lock the newest versions for test and the image, and the 
 	$(COMPILE) --output-file requirements-lowest.txt --resolution lowest-direct
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra cli --constraint requirements-dev.txt \
 		--generate-hashes --custom-compile-command 'make lock' pyproject.toml --output-file deploy/image/requirements.txt
+	printf 'furo\nmyst-parser\nsphinx\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --custom-compile-command 'make lock' --output-file docs/requirements.txt -
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 clean: ## Remove everything that the other targets created
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-latest .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache \
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-latest dist site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache \
 		.ruff_cache .import_linter_cache
 
 # Debian ships Python without ensurepip; its own pip then installs into the environment.

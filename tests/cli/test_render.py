@@ -191,7 +191,7 @@ def test_render_says_that_a_file_is_missing():
 
 def test_examples_of_the_help_and_the_readme_run_as_they_stand(tmp_path):
     shutil.copy(ROOT / "src/hcpcreds/up/example-hosted-cluster.yaml", tmp_path / "hosted-cluster.yaml")
-    shown = run("--help").stdout + (ROOT / "README.md").read_text()
+    shown = run("--help").stdout + (ROOT / "docs/manifests.md").read_text()
     commands = re.findall(r"^(?:\$| ) (?: *)(hcpcreds render .*?)(?: *\||  +#|$)", shown, re.MULTILINE)
     assert len(commands) >= 3
     for command in commands:
