@@ -1,5 +1,6 @@
 """The kinds that the API server has to know: HyperShift's and the CSI driver's."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +9,7 @@ import yaml
 from tests.cluster.api_server import ApiServer
 from tests.support.waiting import wait_until
 
+_TLS: Final = {"clientSecret": {"name": "etcd-client"}}
 _KINDS: Final = (
     ("hypershift.openshift.io", "v1beta1", "HostedControlPlane"),
     ("hypershift.openshift.io", "v1beta1", "HostedCluster"),
@@ -54,3 +56,28 @@ def _define(kind: tuple[str, str, str]) -> dict[str, Any]:
             ],
         },
     }
+
+
+def complete(control_plane: dict[str, Any]) -> dict[str, Any]:
+    """Add to a HostedControlPlane what HyperShift's own definition requires, and hcpcreds never reads."""
+    spec = copy.deepcopy(control_plane["spec"])
+    identities = spec["platform"]["azure"]["azureAuthenticationConfig"].get("managedIdentities")
+    for identity in identities["controlPlane"].values() if identities else ():
+        if "credentialsSecretName" in identity:
+            identity.setdefault("objectEncoding", "utf-8")
+    required = {
+        "dns": {"baseDomain": "example.test"},
+        "etcd": {"managementType": "Unmanaged", "unmanaged": {"endpoint": "https://etcd.test", "tls": _TLS}},
+        "issuerURL": "https://issuer.test",
+        "pullSecret": {"name": "pull-secret"},
+        "releaseImage": "release:1",
+        "services": [
+            {
+                "service": name,
+                "servicePublishingStrategy": {"type": "Route", "route": {"hostname": f"{name.lower()}.test"}},
+            }
+            for name in ("APIServer", "OAuthServer", "Konnectivity", "Ignition")
+        ],
+        "sshKey": {},
+    }
+    return {**control_plane, "spec": {**required, **spec}}

@@ -7,4 +7,4 @@ def test_api_server_knows_hosted_control_planes_and_mutating_policies(api_server
             "hypershift.openshift.io/v1beta1/hostedcontrolplanes",
             "admissionregistration.k8s.io/v1/mutatingadmissionpolicies",
         ):
-            assert session.get(f"{api_server.url}/apis/{path}", timeout=5).json()["items"] == []
+            assert "items" in session.get(f"{api_server.url}/apis/{path}", timeout=5).json()
