@@ -342,6 +342,31 @@ def test_previous_certificate_gives_tokens_while_the_new_one_is_not_known_yet(
     assert get_signer(ask(running, resource=ARM).body["access_token"]) in (first, second)
 
 
+def test_first_request_for_arm_is_answered_from_memory_when_the_endpoint_is_ready(
+    identity: Identity, start: Start
+):
+    running = start(identity, tokens=TOKENS)
+    wait_until_ready(running)
+    identity.azure.faults.add("entra", status=503, times=1000)
+    assert ask(running, resource=ARM).status == 200
+    assert identity.azure.requests.count("entra", match="/token") == 1
+
+
+@pytest.mark.parametrize("resource", [f"{ARM}/", "https://management.core.windows.net/"])
+def test_token_that_is_kept_is_for_the_name_of_arm_that_programs_use(
+    identity: Identity, start: Start, resource: str
+):
+    running = start(identity, tokens=TOKENS)
+    wait_until_ready(running)
+    requests = identity.azure.requests
+    assert ask(running, resource=resource).body["resource"] == resource
+    assert requests.count("entra", match="/token") == 2
+    new = identity.rotate()
+    wait_until(lambda: get_signer(ask(running, resource=resource).body["access_token"]) == new)
+    assert requests.count("entra", match="/token") == 3, "one for a rotation"
+    assert running.find_unready() == []
+
+
 def test_refusal_of_the_authority_is_a_400_that_says_so(identity: Identity, start: Start):
     running = start(identity, tokens=TOKENS)
     wait_until_ready(running)

@@ -1,7 +1,8 @@
 """A token of each credential, which the endpoint keeps to know whether the authority gives any.
 
 Programs ask once an hour or so: without this, nobody would know of a certificate that Entra ID refuses before
-the first of them fails.
+the first of them fails. Entra ID gives each of ARM's names a token of its own: the one that is kept is for
+the name that programs use, so that they do not wait for it, and one request for each rotation is enough.
 """
 
 import asyncio
@@ -9,7 +10,9 @@ import logging
 from contextlib import suppress
 from typing import Final
 
-from hcpcreds.endpoint.credential import ServedCredential, get_scope
+from hcpcreds.clouds import DEFAULT_CLOUD, find_cloud, get_cloud
+from hcpcreds.credential_file.file import CredentialFile
+from hcpcreds.endpoint.credential import ServedCredential
 from hcpcreds.errors import HcpCredsError
 
 _LOOK_SECONDS: Final = 60.0
@@ -28,7 +31,8 @@ class KeptToken:
     Args:
         name: The credential's.
         credential: The credential.
-        scope: What the token is for; None means ARM of the credential's cloud.
+        scope: What the token is for; None means ARM of the credential's cloud, by the name that a program has
+            asked for. Until one has, it is the name that most SDKs use; Go's uses another.
         slots: How many of all ask the authority at a time.
     """
 
@@ -40,8 +44,20 @@ class KeptToken:
         self._name = name
         self._credential = credential
         self._scope = scope
+        self._asked: str | None = None
         self._slots = slots
         self._rotated = asyncio.Event()
+
+    def notice_request(self, resource: str, scope: str) -> None:
+        """Keep this token from now on, which a program had to wait for, if it is for ARM.
+
+        Args:
+            resource: What the program has asked for.
+            scope: What the authority was asked for.
+        """
+        file = self._credential.file
+        if file is not None and resource.rstrip("/") in _get_names(file):
+            self._asked = scope
 
     def notice_rotation(self) -> None:
         """Ask with the new certificate now."""
@@ -53,7 +69,7 @@ class KeptToken:
         while True:
             self._rotated.clear()
             try:
-                scope = self._scope or get_scope((await self._credential.read()).file)
+                scope = self._get_scope((await self._credential.read()).file)
                 if is_new or self._credential.find_fresh_token(scope) is None:
                     async with self._slots:
                         await self._credential.fetch_token(scope)
@@ -73,9 +89,12 @@ class KeptToken:
     def find_unready(self) -> str | None:
         """Find why programs get no token; None when they do."""
         file = self._credential.file
-        if file is not None and self._credential.has_token(self._scope or get_scope(file)):
+        if file is not None and self._credential.has_token(self._get_scope(file)):
             return None
         return f"{self._name}: no token: {self.problem or 'the last one has expired'}"
+
+    def _get_scope(self, file: CredentialFile) -> str:
+        return self._scope or self._asked or f"{_get_names(file)[0]}/.default"
 
     def _note(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:
@@ -83,3 +102,9 @@ class KeptToken:
         if problem is None and self.problem is not None:
             _log.info("%s: the authority gives tokens", self._name, extra={"event": "tokens"})
         self.problem = problem
+
+
+def _get_names(file: CredentialFile) -> tuple[str, str]:
+    """Get the names of ARM in a credential's cloud, without closing slashes."""
+    cloud = find_cloud(file.authority) or get_cloud(DEFAULT_CLOUD)
+    return cloud.resource_manager, cloud.resource_manager_audience.rstrip("/")

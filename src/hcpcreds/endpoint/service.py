@@ -178,7 +178,12 @@ async def _serve_tokens(
         InputError: A setting is wrong, or nothing can listen at an address.
     """
     credentials = {each.name: each.credential for each in endpoint.served}
-    endpoint.tokens = TokenEndpoint(credentials, resources=settings.resources)
+    kept = {each.name: each.token for each in endpoint.served if each.token is not None}
+
+    def notice_request(name: str, resource: str, scope: str) -> None:
+        kept[name].notice_request(resource, scope)
+
+    endpoint.tokens = TokenEndpoint(credentials, resources=settings.resources, on_fetched=notice_request)
     protocols = []
     if settings.app_service is not None:
         secret = check_secret(settings.secret, "secret of the token endpoint")

@@ -49,6 +49,8 @@ class TokenEndpoint:
     Args:
         credentials: The credentials by name.
         resources: What tokens may be asked for, without closing slashes; None for everything.
+        on_fetched: Called with the name of a credential, the resource and the scope, when the authority has
+            given a token that a program was waiting for.
         clock: Unix time.
         monotonic: Seconds.
     """
@@ -58,6 +60,7 @@ class TokenEndpoint:
         credentials: Mapping[str, ServedCredential],
         *,
         resources: frozenset[str] | None = None,
+        on_fetched: Callable[[str, str, str], None] = lambda *_: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,6 +68,7 @@ class TokenEndpoint:
         """Requests by protocol and result: `cached`, `fetched`, or why there was no token."""
         self._credentials = credentials
         self._resources = resources
+        self._on_fetched = on_fetched
         self._clock = clock
         self._monotonic = monotonic
         self._answers: dict[tuple[str, str], _Answer] = {}
@@ -146,6 +150,7 @@ class TokenEndpoint:
             self._note_failure((name, question.scope), refusal)
             return self._refuse(protocol, refusal)
         self.results[protocol.name, "fetched"] += 1
+        self._on_fetched(name, question.resource, question.scope)
         return self._give(protocol, query, question, credential, cached)
 
     def _give(
