@@ -1,17 +1,21 @@
 """`python -m benchmarks.rotations --minutes 10`: is any program of `hcpcreds serve` ever given the wrong token, or none?
 
-Programs ask for tokens on connections that they keep, while every credential rotates each second and the
-authority fails for thirty seconds in the middle: it refuses, drops connections, and does not answer, ten seconds
-each. The exit status is 1 when a token was wrong, or when a request failed although a token was in memory.
+Programs ask for tokens as in App Service and of the instance metadata service, on connections that they keep, and
+send the assertion in the file, while every credential rotates each second and the authority fails for thirty
+seconds in the middle: it refuses, drops connections, and does not answer, ten seconds each. The exit status is 1
+when a token was wrong, when a request failed although a token was in memory, or when the authority refused an
+assertion.
 """
 
 import argparse
 import asyncio
 import base64
+import http.client
 import itertools
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import jwt
 
@@ -33,16 +39,23 @@ from hcpcreds.local.azure.entra_tokens import CERTIFICATE_CLAIM
 from hcpcreds.local.azure.settings import AzureSettings
 
 RESOURCES: Final = (
-    "https://management.azure.com",
-    "https://management.core.windows.net/",  # the one that `hcpcreds serve` itself asks for at each rotation
+    "https://management.azure.com",  # of this one or the next, `hcpcreds serve` asks for itself at each rotation
+    "https://management.core.windows.net/",
     "https://vault.azure.net",
 )
+SECRET: Final = uuid.uuid4().hex
+PROTOCOLS: Final = (
+    ("/msi/token", "2019-08-01", {"X-IDENTITY-HEADER": SECRET}),
+    ("/metadata/identity/oauth2/token", "2018-02-01", {"Metadata": "true"}),
+)
+"""App Service's and the instance metadata service's."""
+ASSERTION_SECONDS: Final = 1500.0
+"""How long an assertion in a file is good for at least: it lives for 30 minutes, and is written every minute."""
 TOKEN_SECONDS: Final = 90.0
 """Renewed after half of that, so that one in memory always outlives the authority's failure."""
 FAULTS: Final[tuple[dict[str, Any], ...]] = ({"status": 503}, {"drop": True}, {"hang": True})
 FAULT_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 0.01
-SECRET: Final = uuid.uuid4().hex
 START_SECONDS: Final = 30.0
 
 
@@ -82,6 +95,10 @@ class Judge:
         self.statuses: Counter[int] = Counter()
         self.seconds: list[float] = []
         self.tokens: dict[str, dict[str, Any]] = {}
+        self.assertions = 0
+        """How many the authority has taken."""
+        self.is_failing = False
+        """Whether the authority fails."""
         self._until: dict[tuple[str, str], float] = {}
 
     def judge(self, identity: Identity, resource: str, answer: tuple[int, bytes], began: float) -> None:
@@ -110,12 +127,35 @@ class Judge:
             self.problems["a token that had expired"] += 1
         self._until[identity.name, resource] = max(known, claims["exp"])
 
-    def judge_assertion(self, identity: Identity) -> None:
-        """Judge what stands in the assertion file now."""
-        header = identity.assertion.read_text().partition(".")[0]
-        thumbprint = json.loads(base64.urlsafe_b64decode(header + "=="))["x5t#S256"]
-        if not identity.owns(base64.urlsafe_b64decode(thumbprint + "=").hex()):
+    def judge_assertion(self, identity: Identity, context: ssl.SSLContext) -> None:
+        """Judge what stands in the assertion file now, and send it as a program does that has just started."""
+        assertion = identity.assertion.read_text()
+        thumbprint = base64.urlsafe_b64decode(jwt.get_unverified_header(assertion)["x5t#S256"] + "=").hex()
+        if not identity.owns(thumbprint):
             self.problems["an assertion of another identity's certificate"] += 1
+        claims = jwt.decode(assertion, options={"verify_signature": False})
+        if claims["exp"] - time.time() < ASSERTION_SECONDS:
+            self.problems["an assertion that was not written again"] += 1
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": identity.client_id,
+            "scope": f"{RESOURCES[0]}/.default",
+            "client_assertion": assertion,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        }
+        try:
+            with urlopen(  # noqa: S310 (the local authority)
+                claims["aud"], urlencode(form).encode(), context=context, timeout=FAULT_SECONDS
+            ) as answer:
+                token = json.load(answer)["access_token"]
+        except (OSError, http.client.HTTPException) as error:
+            if not self.is_failing:
+                self.problems[f"an assertion that the authority refused: {error}"] += 1
+            return
+        self.assertions += 1
+        found = jwt.decode(token, options={"verify_signature": False})
+        if (found["appid"], found[CERTIFICATE_CLAIM]) != (identity.client_id, thumbprint):
+            self.problems["a token for an assertion that is of another certificate"] += 1
 
 
 def main() -> int:
@@ -143,8 +183,10 @@ async def _run(azure: LocalAzure, identities: list[Identity], folder: Path, seco
         before = highest_resident_mib(process.pid)
         until = time.monotonic() + seconds
         tasks = [_ask_until(until, netloc, judge, identities, number) for number in range(CONNECTIONS)]
-        tasks += [_rotate_until(until, each, judge) for each in identities]
-        tasks.append(_fail(azure, seconds / 2 - len(FAULTS) * FAULT_SECONDS / 2))
+        tasks += [_rotate_until(until, each) for each in identities]
+        context = ssl.create_default_context(cafile=azure.ca_file)
+        tasks += [_send_until(until, each, judge, context) for each in identities]
+        tasks.append(_fail(azure, judge, seconds / 2 - len(FAULTS) * FAULT_SECONDS / 2))
         await asyncio.gather(*tasks)
         after = highest_resident_mib(process.pid)
     statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(judge.statuses.items()))
@@ -153,7 +195,7 @@ async def _run(azure: LocalAzure, identities: list[Identity], folder: Path, seco
     rotations = sum(each.rotations - 1 for each in identities)
     print(
         f"{rotations:,} rotations of {len(identities)} credentials; {len(judge.tokens):,} different tokens, "
-        f"{azure.requests.count('entra', match='/token'):,} requests to the authority"
+        f"{judge.assertions:,} assertions sent, {azure.requests.count('entra', match='/token'):,} requests to the authority"
     )
     print(f"memory at the start {before:.0f} MiB, at most {after:.0f} MiB")
     for problem, count in judge.problems.most_common():
@@ -172,8 +214,8 @@ async def _ask_until(
 ) -> None:
     connection = await Connection.open(netloc)
     targets = [
-        (each, resource, build_request(_build_url(netloc, each, resource), {"X-IDENTITY-HEADER": SECRET}))
-        for each, resource in itertools.product(identities, RESOURCES)
+        (each, resource, _build_request(netloc, each, resource, protocol))
+        for each, resource, protocol in itertools.product(identities, RESOURCES, PROTOCOLS)
     ]
     for target in itertools.islice(itertools.cycle(targets), number, None):
         identity, resource, request = target
@@ -185,22 +227,30 @@ async def _ask_until(
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _rotate_until(until: float, identity: Identity, judge: Judge) -> None:
+async def _rotate_until(until: float, identity: Identity) -> None:
     due = time.monotonic() + 1
     while due < until:
         await asyncio.sleep(due - time.monotonic())
         await asyncio.to_thread(identity.rotate)
-        await asyncio.to_thread(judge.judge_assertion, identity)
         due += 1
 
 
-async def _fail(azure: LocalAzure, after: float) -> None:
+async def _send_until(until: float, identity: Identity, judge: Judge, context: ssl.SSLContext) -> None:
+    while time.monotonic() < until:
+        if not judge.is_failing:
+            await asyncio.to_thread(judge.judge_assertion, identity, context)
+        await asyncio.sleep(1)
+
+
+async def _fail(azure: LocalAzure, judge: Judge, after: float) -> None:
     """Let the authority fail, in each way."""
     await asyncio.sleep(after)
+    judge.is_failing = True
     for fault in FAULTS:
         azure.faults.add("entra", match="/token", **fault)
         await asyncio.sleep(FAULT_SECONDS)
         azure.faults.clear()
+    judge.is_failing = False
 
 
 @asynccontextmanager
@@ -217,6 +267,7 @@ async def _serving(
         "HCPCREDS_AUTHORITY": azure.authority,
         "HCPCREDS_ASSERTION_DIRECTORY": str(folder / "assertions"),
         "HCPCREDS_APP_SERVICE_ADDRESS": netloc,
+        "HCPCREDS_IMDS_ADDRESS": netloc,
         "HCPCREDS_SECRET": SECRET,
     }
     command = [sys.executable, "-m", "hcpcreds", "serve"]
@@ -234,7 +285,7 @@ async def _serving(
 
 
 async def _wait_for_token(netloc: str, identity: Identity, resource: str) -> None:
-    request = build_request(_build_url(netloc, identity, resource), {"X-IDENTITY-HEADER": SECRET})
+    request = _build_request(netloc, identity, resource, PROTOCOLS[0])
     status = 0
     while status != 200 or not identity.assertion.exists():
         with suppress(OSError):
@@ -244,9 +295,12 @@ async def _wait_for_token(netloc: str, identity: Identity, resource: str) -> Non
         await asyncio.sleep(0.1)
 
 
-def _build_url(netloc: str, identity: Identity, resource: str) -> str:
-    query = f"api-version=2019-08-01&resource={resource}&client_id={identity.client_id}"
-    return f"http://{netloc}/msi/token?{query}"
+def _build_request(
+    netloc: str, identity: Identity, resource: str, protocol: tuple[str, str, dict[str, str]]
+) -> bytes:
+    path, version, headers = protocol
+    query = f"api-version={version}&resource={resource}&client_id={identity.client_id}"
+    return build_request(f"http://{netloc}{path}?{query}", headers)
 
 
 if __name__ == "__main__":
