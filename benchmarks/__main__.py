@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import credential, endpoint, manifests, renewal
+from benchmarks import credential, endpoint, manifests, policies, renewal
 
 _BENCHMARKS: Final[dict[str, Callable[[], None]]] = {
     "credential": credential.run,
     "endpoint": endpoint.run,
     "manifests": manifests.run,
+    "policies": policies.run,
     "renewal": renewal.run,
 }
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import ssl
 import subprocess
 import time
 from dataclasses import dataclass
@@ -60,16 +61,18 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def open(cls, netloc: str) -> "Connection":
+    async def open(cls, netloc: str, tls: ssl.SSLContext | None = None) -> "Connection":
         """Connect to `HOST:PORT`."""
         host, _, port = netloc.rpartition(":")
-        return cls(*await asyncio.open_connection(host, int(port)))
+        return cls(*await asyncio.open_connection(host, int(port), ssl=tls))
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a whole request; returns the answer's status and body."""
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: *([0-9]+)", head)
+        if re.search(rb"(?i)transfer-encoding: *chunked", head):
+            return int(head.split(b" ", 2)[1]), await self._reader.readuntil(b"0\r\n\r\n")
         body = await self._reader.readexactly(int(length[1])) if length else b""
         return int(head.split(b" ", 2)[1]), body
 
