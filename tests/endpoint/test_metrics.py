@@ -65,6 +65,10 @@ def test_metrics_show_credential_assertion_and_programs(samples: list[Sample], i
     assert get("hcpcreds_assertion_failures_total", reason="unavailable") >= 1
     expiry, written = (get(f"hcpcreds_assertion_{name}_timestamp_seconds") for name in ("expiry", "written"))
     assert expiry - written == pytest.approx(1800, abs=2)
+    assert get("hcpcreds_assertion_certificate_timestamp_seconds") == written
+    (thumbprint,) = identity.certificates
+    assert get("hcpcreds_certificate_info", thumbprint=thumbprint) == 1
+    assert get("hcpcreds_assertion_certificate_info", thumbprint=thumbprint) == 1
     assert get("hcpcreds_authority_requests_total", result="granted") >= 1
     assert get("hcpcreds_token_cache_hits_total") >= 1
     requests = "hcpcreds_endpoint_requests_total"

@@ -65,6 +65,8 @@ class Written:
     expires_at: int
     snapshot: Snapshot
     """The credential that signed it."""
+    since: float
+    """Unix time of the first one that this credential signed."""
 
 
 class AssertionFile:
@@ -174,8 +176,10 @@ class AssertionFile:
         if assertion.expires_at <= now:
             return _Problem("expired", f"certificate {snapshot.certificate.thumbprint} has expired")
         before, self.writes = self.written, self.writes + 1
-        self.written = Written(at=now, expires_at=assertion.expires_at, snapshot=snapshot)
-        if before is None or before.snapshot is not snapshot:
+        is_new = before is None or before.snapshot is not snapshot
+        since = now if before is None or is_new else before.since
+        self.written = Written(at=now, expires_at=assertion.expires_at, snapshot=snapshot, since=since)
+        if is_new:
             self._log(
                 logging.INFO,
                 "written",

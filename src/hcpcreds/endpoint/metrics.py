@@ -28,6 +28,9 @@ class _EndpointMetrics(Collector):
     - `hcpcreds_ready{credential}`: whether programs can rely on it.
     - `hcpcreds_assertion_expiry_timestamp_seconds{credential}`: when the assertion expires.
     - `hcpcreds_assertion_written_timestamp_seconds{credential}`: when it was last written.
+    - `hcpcreds_assertion_certificate_info{credential,thumbprint}`: 1; the certificate that signs it.
+    - `hcpcreds_assertion_certificate_timestamp_seconds{credential}`: when the first one that this certificate
+      signed was written.
     - `hcpcreds_assertion_writes_total{credential}`.
     - `hcpcreds_assertion_failures_total{credential,reason}`: proofs that were refused, by AADSTS number, that
       got no answer (`unavailable`), and writes that failed (`unwritable`).
@@ -47,6 +50,16 @@ class _EndpointMetrics(Collector):
         written = GaugeMetricFamily(
             "hcpcreds_assertion_written_timestamp_seconds", "When it was last written.", labels=label
         )
+        signer = GaugeMetricFamily(
+            "hcpcreds_assertion_certificate_info",
+            "The certificate that signs the assertion, by the SHA-256 of its DER.",
+            labels=[*label, "thumbprint"],
+        )
+        signing = GaugeMetricFamily(
+            "hcpcreds_assertion_certificate_timestamp_seconds",
+            "When the first assertion that this certificate signed was written.",
+            labels=label,
+        )
         writes = CounterMetricFamily("hcpcreds_assertion_writes", "How often it was written.", labels=label)
         failures = CounterMetricFamily(
             "hcpcreds_assertion_failures",
@@ -61,6 +74,8 @@ class _EndpointMetrics(Collector):
             if file.written is not None:
                 expiry.add_metric([each.name], file.written.expires_at)
                 written.add_metric([each.name], file.written.at)
+                signer.add_metric([each.name, file.written.snapshot.certificate.thumbprint], 1)
+                signing.add_metric([each.name], file.written.since)
             writes.add_metric([each.name], file.writes)
             for reason, count in file.refusals.copy().items():
                 failures.add_metric([each.name, reason], count)
@@ -72,4 +87,4 @@ class _EndpointMetrics(Collector):
         if self._endpoint.tokens is not None:
             for labels, count in self._endpoint.tokens.results.copy().items():
                 requests.add_metric(labels, count)
-        return [ready, expiry, written, writes, failures, requests]
+        return [ready, expiry, written, signer, signing, writes, failures, requests]
