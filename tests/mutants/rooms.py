@@ -36,7 +36,7 @@ ROOMS: Final = {
     "exec": Room(("exec",), ("tests/exec",)),
     "http": Room(("http",), ("tests/http", "tests/credential")),
     "endpoint": Room(("endpoint",), ("tests/endpoint", "tests/cli/test_serve.py")),
-    "cluster": Room(("cluster",), ("tests/cluster",)),
+    "cluster": Room(("cluster",), ("tests/cluster", "tests/rollout")),
     "dataplane": Room(("dataplane",), ("tests/dataplane", "tests/vault")),
     "vault": Room(("vault",), ("tests/vault", "tests/renewal")),
     "renewal": Room(("renewal",), ("tests/renewal", "tests/cli/test_renew.py")),

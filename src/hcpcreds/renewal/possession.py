@@ -72,6 +72,25 @@ class KeyProver:
             IssueRefusedError: The authority does not know the identity, or does not accept the key for it.
             IssueUnavailableError: The authority could not be reached.
         """
+        result = await self.ask(file, where=where)
+        if result is not None:
+            kind = IssueRefusedError if result.refused else IssueUnavailableError
+            raise kind(
+                f"{where}: no proof that the key belongs to the identity, so no renewal was requested: "
+                f"{make_safe(result.message, limit=_LONGEST_REASON)}",
+                hint=STORE_ANEW if result.refused else result.hint,
+            )
+
+    async def ask(self, file: CredentialFile, *, where: str) -> Failure | None:
+        """Ask for a token with the key of a credential; returns why there is none, or None.
+
+        Args:
+            file: The stored credential.
+            where: Names its secret in messages.
+
+        Raises:
+            IssueError: It could not be asked: the authority is not trusted, or the key cannot sign.
+        """
         attempt = await asyncio.to_thread(self._prepare, file, where)
         answer: AsyncHttpResponse | AzureError
         try:
@@ -85,13 +104,7 @@ class KeyProver:
         except AzureError as error:
             answer = error
         result = read_answer(answer, attempt)
-        if isinstance(result, Failure):
-            kind = IssueRefusedError if result.refused else IssueUnavailableError
-            raise kind(
-                f"{where}: no proof that the key belongs to the identity, so no renewal was requested: "
-                f"{make_safe(result.message, limit=_LONGEST_REASON)}",
-                hint=STORE_ANEW if result.refused else result.hint,
-            )
+        return result if isinstance(result, Failure) else None
 
     def _prepare(self, file: CredentialFile, where: str) -> Attempt:
         authority = choose_authority(file.authority, self._list_own_authorities())

@@ -4,54 +4,39 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final, Literal
 
-from azure.identity.aio import DefaultAzureCredential
-from azure.keyvault.secrets.aio import SecretClient
 from typing_extensions import override
 
-from hcpcreds.clouds import DEFAULT_CLOUD, LOOPBACK, get_cloud
-from hcpcreds.credential.aio import UserAssignedIdentityCredential
-from hcpcreds.credential_file.file import parse_credential_file, read_credential_file
 from hcpcreds.dataplane.aio import ManagedIdentityDataPlaneClientFactory
-from hcpcreds.errors import HcpCredsError, MountError
-from hcpcreds.http.aio import open_transports
-from hcpcreds.http.answers import MAX_ANSWER, MAX_TOKEN_ANSWER
+from hcpcreds.errors import HcpCredsError
+from hcpcreds.http.answers import MAX_ANSWER
 from hcpcreds.renewal.attempts import pause
 from hcpcreds.renewal.issuance import Issuer
 from hcpcreds.renewal.lease_names import render_lease_name
+from hcpcreds.renewal.opening import VaultAccess, open_vaults
 from hcpcreds.renewal.outcomes import Observer, Walk
-from hcpcreds.renewal.possession import KeyProver
 from hcpcreds.renewal.throttle import ThrottleGate
 from hcpcreds.renewal.walk import RenewalSettings, VaultRenewer
 
 if TYPE_CHECKING:
     from hcpcreds.kubernetes.lease import Leases
 
-_CONNECT_SECONDS: Final = 10
 _JITTER: Final = 0.1
 """The fraction of the interval by which the walks of replicas and vaults drift apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Access:
+class Access(VaultAccess):
     """The vaults and the data plane of a renewer, and its own credential."""
 
-    vault_urls: Sequence[str]
     audience: str
     """The audience of the data plane, as configured."""
     data_plane_hosts: Sequence[str] | None = None
     """The hosts that a token for the data plane may be sent to; by default the host of the audience."""
-    credential_file: str | None = None
-    """Credential file of the application that renews; by default azure-identity's DefaultAzureCredential."""
-    cloud: str = DEFAULT_CLOUD
-    ca_file: str | None = None
-    """PEM file of the CA certificates to trust instead of the machine's."""
 
 
 @asynccontextmanager
@@ -67,68 +52,19 @@ async def open_renewers(
     Raises:
         InputError: A value of `Access` cannot be used.
     """
-    connections = {"connection_verify": access.ca_file or True, "connection_timeout": _CONNECT_SECONDS}
-    # Unlike the SDK's retries, the renewer's have jitter, and check first whether a write was done.
-    own: dict[str, Any] = {"retry_total": 0}
     async with (
-        open_transports(connections, urls=access.vault_urls) as make_transport,
-        _open_credential(access, transport=make_transport(MAX_TOKEN_ANSWER), **own) as credential,
+        open_vaults(access) as opened,
         ManagedIdentityDataPlaneClientFactory(
-            credential,
+            opened.credential,
             access.audience,
             hosts=access.data_plane_hosts,
             per_retry_policies=[ThrottleGate()],
-            transport=make_transport(MAX_ANSWER),
-            **own,
+            transport=opened.make_transport(MAX_ANSWER),
+            retry_total=0,
         ) as data_plane,
-        KeyProver(
-            get_cloud(access.cloud).resource_manager_scope,
-            list_own_authorities=partial(_list_own_authorities, access),
-            per_retry_policies=[ThrottleGate()],
-            transport=make_transport(MAX_TOKEN_ANSWER),
-            **own,
-        ) as prover,
-        AsyncExitStack() as stack,
     ):
-        issuer = Issuer(data_plane, prover, now=now)
-        renewers = []
-        for url in access.vault_urls:
-            vault = SecretClient(
-                url,
-                credential,
-                # A vault on this machine has another host than the resource in its challenge.
-                verify_challenge_resource=urlsplit(url).hostname not in LOOPBACK,
-                per_retry_policies=[ThrottleGate()],
-                transport=make_transport(MAX_ANSWER),
-                **own,
-            )
-            await stack.enter_async_context(vault)
-            renewers.append(VaultRenewer(vault, issuer, settings, observers=observers, now=now))
-        yield renewers
-
-
-def _open_credential(access: Access, **options: Any) -> Any:  # noqa: ANN401 (two classes without a common base)
-    if access.credential_file is not None:
-        return UserAssignedIdentityCredential(access.credential_file, cloud=access.cloud, **options)
-    # For the public cloud AZURE_AUTHORITY_HOST decides, which workload identity sets in a pod.
-    authority = {} if access.cloud == DEFAULT_CLOUD else {"authority": get_cloud(access.cloud).authority}
-    return DefaultAzureCredential(
-        **authority,
-        additionally_allowed_tenants=["*"],  # the vault and the data plane name the tenant
-        **options,
-    )
-
-
-def _list_own_authorities(access: Access) -> list[str]:
-    """List the authority of the renewer's own tokens, which its operator trusts."""
-    if access.credential_file is None:
-        host = os.environ.get("AZURE_AUTHORITY_HOST")
-        return [host if "://" in host else f"https://{host}"] if host else []
-    try:
-        content = read_credential_file(access.credential_file)
-        return [parse_credential_file(content, path=access.credential_file).authority]
-    except MountError:  # raised again when a token is requested
-        return []
+        issuer = Issuer(data_plane, opened.prover, now=now)
+        yield [VaultRenewer(vault, issuer, settings, observers=observers, now=now) for vault in opened.vaults]
 
 
 @asynccontextmanager

@@ -147,7 +147,9 @@ def _judge_pod(use: Use, secret: StoredSecret, newest: Version) -> _Verdict:
             f"version. If not, restart it: {_render_restart(use)}",
             _list_in_use(use, secret),
         )
-    verdicts = [_judge_program(program, use, secret, newest) for program in use.programs]
+    verdicts = [
+        verdict for program in use.programs for verdict in _judge_program(program, use, secret, newest)
+    ]
     in_use = tuple(dict.fromkeys(each for verdict in verdicts for each in verdict.in_use))
     for state in (State.OLD, State.UNKNOWN, State.DRAINING):
         for verdict in verdicts:
@@ -157,11 +159,19 @@ def _judge_pod(use: Use, secret: StoredSecret, newest: Version) -> _Verdict:
     return _Verdict(State.NEW, reason, None, in_use)
 
 
-def _judge_program(program: Program, use: Use, secret: StoredSecret, newest: Version) -> _Verdict:
-    """Judge a container whose mount has the newest certificate."""
-    name, seen = program.name, _find_own(program, secret)
-    if seen is not None and program.started_at is not None:
-        return _judge_seen(name, seen, use, newest)
+def _judge_program(program: Program, use: Use, secret: StoredSecret, newest: Version) -> Iterator[_Verdict]:
+    """Judge a container whose mount has the newest certificate, by each credential that it shows."""
+    own = _find_own(program, secret)
+    if program.started_at is None or not own:
+        yield _judge_unseen(program, use)
+        return
+    for seen in own:
+        yield _judge_seen(program.name, seen, use, newest)
+
+
+def _judge_unseen(program: Program, use: Use) -> _Verdict:
+    """Judge it by what it must have read when it started."""
+    name = program.name
     if use.is_first:
         return _Verdict(State.NEW, f"the pod of {name} has had it from its start")
     if program.started_at is None:
@@ -217,22 +227,18 @@ def _judge_assertions(name: str, seen: Seen, use: Use, newest: Version) -> _Verd
 
 
 def _list_in_use(use: Use, secret: StoredSecret) -> tuple[str, ...]:
-    found = [seen.thumbprint for program in use.programs if (seen := _find_own(program, secret))]
+    found = [seen.thumbprint for program in use.programs for seen in _find_own(program, secret)]
     return tuple(dict.fromkeys(found))
 
 
-def _find_own(program: Program, secret: StoredSecret) -> Seen | None:
-    """Find a secret's credential among those that a program shows; of several, one that is not the newest."""
-    newest = secret.newest.thumbprint if secret.newest else None
+def _find_own(program: Program, secret: StoredSecret) -> list[Seen]:
+    """Find a secret's credentials among those that a program shows, by the certificates in the vault."""
     known = {each.thumbprint for each in (secret.newest, *secret.earlier) if each is not None}
-    found = [seen for seen in program.seen if known & set(_list_thumbprints(seen))]
-    return min(found, key=lambda seen: seen.thumbprint == newest, default=None)
-
-
-def _list_thumbprints(seen: Seen) -> Iterator[str]:
-    yield seen.thumbprint
-    if seen.assertions is not None:
-        yield seen.assertions.thumbprint
+    return [
+        seen
+        for seen in program.seen
+        if seen.thumbprint in known or (seen.assertions is not None and seen.assertions.thumbprint in known)
+    ]
 
 
 def _render_restart(use: Use) -> str:
