@@ -56,14 +56,14 @@ def build_keys() -> dict[str, Entry]:
             "path": pod.mount.path,
             "keep": _flag(pod.keyless.keeps_mount),
             "alone": _flag(not pod.keyless.keeps_mount and not pod.keyless.beside),
-            **_find_identity(component, is_managed=True),
+            **find_identity(component, is_managed=True),
         }
     return keys
 
 
 def _build_entries(component: Component, pod: Pod, known: Mapping[str, str]) -> Iterable[Entry]:
-    managed = _find_identity(component, is_managed=True)
-    workload = _find_identity(component, is_managed=False)
+    managed = find_identity(component, is_managed=True)
+    workload = find_identity(component, is_managed=False)
     for container in pod.containers:
         place = {"container": container, "capability": component.capability or ""}
         if pod.mount is not None:
@@ -103,7 +103,7 @@ def _fill(workload: str, variables: Iterable[Variable], known: Mapping[str, str]
             raise InputError(workload, [problem], options=["key_vault_user_client_id"])
 
 
-def _find_identity(component: Component, *, is_managed: bool) -> Entry:
+def find_identity(component: Component, *, is_managed: bool) -> Entry:
     """Where a HostedControlPlane has the component's identity."""
     if component.identity == "kms":
         return {"source": "kms", "identity": "kms" if is_managed else "workloadIdentity"}

@@ -1,0 +1,152 @@
+"""The guard: policies that tell which pods lack what, and who reaches for another control plane's credential.
+
+They are ValidatingAdmissionPolicies (Kubernetes 1.30 or later), one for each thing that they look at: a pod
+by itself, a pod beside the HostedControlPlane of its namespace, a SecretProviderClass beside it, and a second
+HostedControlPlane beside the first.
+
+A policy with parameters is evaluated once for each, and sees no other. So two HostedControlPlanes in a
+namespace are noticed when the second is created, or later by the one that does not fit the namespace's name.
+Source: k8s.io/apiserver, pkg/admission/plugin/policy.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, get_args
+
+from hcpcreds.hosted_cluster.forms import API_VERSION as HYPERSHIFT_API_VERSION
+from hcpcreds.manifests.policies import class_guard, cluster_guard, pod_guard
+from hcpcreds.manifests.policies.cel import Expression, fill
+from hcpcreds.manifests.policies.objects import API_VERSION, LABELS
+from hcpcreds.manifests.policies.pod_guard import Validation
+from hcpcreds.manifests.policies.selection import CONDITIONS, GUARD_LABEL, RULES
+
+Action = Literal["Deny", "Warn", "Audit"]
+"""What happens to an object that the guard objects to: it is refused; its creator is warned, and the audit
+log tells; or only the audit log tells."""
+ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
+PODS: Final = "hcpcreds-guard-pods"
+PODS_BESIDE: Final = "hcpcreds-guard-pods-beside-control-plane"
+CLASSES: Final = "hcpcreds-guard-classes"
+CONTROL_PLANES: Final = "hcpcreds-guard-control-planes"
+
+_VALIDATION_ACTIONS: Final[Mapping[Action, list[str]]] = {
+    "Deny": ["Deny"],
+    "Warn": ["Warn", "Audit"],
+    "Audit": ["Audit"],
+}
+_CONTROL_PLANE_NAMESPACES: Final = {"hypershift.openshift.io/hosted-control-plane": "true"}
+"""The label that HyperShift gives the namespaces of hosted control planes."""
+_CONTROL_PLANE_RULES: Final[list[dict[str, Any]]] = [
+    {
+        "apiGroups": ["hypershift.openshift.io"],
+        "apiVersions": ["*"],
+        # Not UPDATE: somebody has to be able to take the finalizer of one of two.
+        "operations": ["CREATE"],
+        "resources": ["hostedcontrolplanes"],
+    }
+]
+_ALONE: Final[Validation] = (
+    Expression("params.metadata.name == object.metadata.name"),
+    fill(
+        "'the namespace ' + request.namespace + ' has ' + $who + ' already: with two, nobody can tell whose "
+        "credentials its pods get'",
+        who=cluster_guard.WHO,
+    ),
+)
+
+
+def build_guard(
+    *, key_vault_user_client_id: str | None = None, action: Action = "Deny", is_fail_closed: bool = True
+) -> list[dict[str, Any]]:
+    """Build the guard's policies and their bindings.
+
+    The label `hcpcreds.io/guard` of a namespace (`deny`, `warn` or `audit`) says what the guard does there.
+
+    Args:
+        key_vault_user_client_id: Client id of the identity that reads the vault; None to take any.
+        action: What it does in namespaces of hosted control planes that do not have the label.
+        is_fail_closed: Whether an object is refused if a policy itself fails.
+    """
+    failure = "Fail" if is_fail_closed else "Ignore"
+    policies = [
+        _build_policy(PODS, RULES, pod_guard.build_variables(), pod_guard.build_validations()),
+        _build_policy(
+            PODS_BESIDE,
+            RULES,
+            cluster_guard.build_variables(),
+            cluster_guard.build_validations(),
+            {"is-of-a-component": cluster_guard.IS_OF_A_COMPONENT},
+            has_params=True,
+        ),
+        _build_policy(
+            CLASSES,
+            class_guard.RULES,
+            class_guard.build_variables(),
+            class_guard.build_validations(key_vault_user_client_id),
+            class_guard.CONDITIONS,
+            has_params=True,
+        ),
+        _build_policy(CONTROL_PLANES, _CONTROL_PLANE_RULES, {}, [_ALONE], has_params=True),
+    ]
+    objects = []
+    for policy in policies:
+        policy["spec"]["failurePolicy"] = failure
+        objects += [policy, *_build_bindings(policy, action)]
+    return objects
+
+
+def _build_policy(  # noqa: PLR0913 (each by its name)
+    name: str,
+    rules: list[dict[str, Any]],
+    variables: Mapping[str, Expression],
+    validations: Sequence[Validation],
+    conditions: Mapping[str, Expression] | None = None,
+    *,
+    has_params: bool = False,
+) -> dict[str, Any]:
+    listed = [{"name": key, "expression": str(text)} for key, text in (conditions or {}).items()]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name, "labels": LABELS},
+        "spec": {
+            **(
+                {"paramKind": {"apiVersion": HYPERSHIFT_API_VERSION, "kind": "HostedControlPlane"}}
+                if has_params
+                else {}
+            ),
+            "matchConstraints": {"resourceRules": rules},
+            "matchConditions": [*(CONDITIONS if rules is RULES else []), *listed],
+            "variables": [{"name": key, "expression": str(text)} for key, text in variables.items()],
+            "validations": [
+                {"expression": str(expression), "messageExpression": str(message), "reason": "Forbidden"}
+                for expression, message in validations
+            ],
+        },
+    }
+
+
+def _build_bindings(policy: Mapping[str, Any], action: Action) -> list[dict[str, Any]]:
+    """Build a binding for each value of the label, and one for namespaces without it."""
+    values = [each.lower() for each in ACTIONS]
+    rest = {
+        "matchLabels": _CONTROL_PLANE_NAMESPACES,
+        "matchExpressions": [{"key": GUARD_LABEL, "operator": "NotIn", "values": values}],
+    }
+    chosen: list[tuple[str, Action, dict[str, Any]]] = [("default", action, rest)]
+    chosen += [(each.lower(), each, {"matchLabels": {GUARD_LABEL: each.lower()}}) for each in ACTIONS]
+    # With Deny, nothing could be created in a namespace while there is no HostedControlPlane.
+    params = {"paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"}}
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": f"{policy['metadata']['name']}-{name}", "labels": LABELS},
+            "spec": {
+                "policyName": policy["metadata"]["name"],
+                **(params if "paramKind" in policy["spec"] else {}),
+                "validationActions": _VALIDATION_ACTIONS[each],
+                "matchResources": {"namespaceSelector": namespaces},
+            },
+        }
+        for name, each, namespaces in chosen
+    ]

@@ -1,0 +1,237 @@
+"""The part of the guard that looks at a pod by itself."""
+
+from typing import Final
+
+from hcpcreds.constants import (
+    ARO_HCP_CLIENT_CREDENTIALS_PATH,
+    MANAGED_AZURE_CERTIFICATE_MOUNT_PATH,
+    MANAGED_AZURE_CREDENTIALS_FILE_PATH,
+    MANAGED_AZURE_SECRET_PROVIDER_CLASS,
+    MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
+)
+from hcpcreds.manifests.policies import selection
+from hcpcreds.manifests.policies.cel import Expression, fill
+from hcpcreds.manifests.policies.requirements import (
+    CLASS,
+    CONTAINERS,
+    HAS_TOKEN,
+    KEY,
+    LABELS,
+    TOKEN,
+    build_custom_requirements,
+    build_requirements,
+    find_keeping_labels,
+    find_keyless_workloads,
+    find_missing,
+    find_passing_labels,
+)
+from hcpcreds.manifests.policies.selection import (
+    COMPONENT_LABEL,
+    CREDENTIAL_LABEL,
+    ENDPOINT,
+    KEYLESS,
+    get_annotation,
+    get_label,
+)
+from hcpcreds.manifests.sidecar import ASSERTION_VOLUME, SIDECAR
+
+Validation = tuple[Expression, Expression]
+"""What has to be true, and the message if it is not."""
+
+_PATHS: Final = [MANAGED_AZURE_CREDENTIALS_FILE_PATH, ARO_HCP_CLIENT_CREDENTIALS_PATH]
+"""Variables with the path of a key, which programs prefer to an assertion."""
+_IS_OPTED_IN: Final = fill(
+    "$own in $workloads && namespaceObject.metadata.?labels[?$key].orValue('') == $keyless",
+    own=get_label(selection.HYPERSHIFT_LABEL),
+    workloads=find_keyless_workloads(),
+    key=selection.NAMESPACE_LABEL,
+    keyless=KEYLESS,
+)
+WHAT: Final = {
+    "label": fill(
+        "string($label != '' ? $label : $is_opted_in ? $own : '')",
+        label=get_label(COMPONENT_LABEL),
+        is_opted_in=_IS_OPTED_IN,
+        own=get_label(selection.HYPERSHIFT_LABEL),
+    ),
+    "credential": fill(
+        "string($label == '' && $is_opted_in ? $keyless : $credential)",
+        label=get_label(COMPONENT_LABEL),
+        is_opted_in=_IS_OPTED_IN,
+        keyless=KEYLESS,
+        credential=get_label(CREDENTIAL_LABEL),
+    ),
+    **CONTAINERS,
+}
+"""Variables: what a pod is, by its labels (or by HyperShift's, in a namespace that is opted in)."""
+
+
+def build_variables() -> dict[str, Expression]:
+    """Build the variables of the validations, in their order."""
+    return {
+        **WHAT,
+        "itsClass": fill("string($annotation)", annotation=get_annotation(selection.SECRET_PROVIDER_CLASS)),
+        "way": fill(
+            """
+            $has_token && !$has_sidecar ? $token :
+              variables.credential in $labels ? variables.credential :
+              !$has_sidecar ? $key :
+              variables.volumes.exists(v, v.name == $assertion) ? $keyless : $endpoint
+            """,
+            has_token=HAS_TOKEN,
+            has_sidecar=fill(
+                "object.spec.?initContainers.orValue([]).exists(c, c.name == $name)", name=SIDECAR
+            ),
+            token=TOKEN,
+            labels=[KEYLESS, ENDPOINT],
+            key=KEY,
+            assertion=ASSERTION_VOLUME,
+            keyless=KEYLESS,
+            endpoint=ENDPOINT,
+        ),
+        "ownEntries": _build_own_entries(),
+        "entries": fill(
+            """
+            variables.itsClass != '' ? variables.ownEntries :
+              variables.label in $passing ? [] :
+              $requirements[?(variables.label + ' ' + variables.way)].orValue([])
+            """,
+            passing=find_passing_labels(),
+            requirements=build_requirements(KEY, TOKEN, KEYLESS),
+        ),
+        "missing": find_missing(Expression("variables.entries")),
+        "isKeyless": fill(
+            "variables.label != '' && variables.credential in $labels && !(variables.label in $keeping)",
+            labels=[KEYLESS, ENDPOINT],
+            keeping=find_keeping_labels(),
+        ),
+        "keys": fill(
+            """
+            variables.volumes.filter(v, variables.entries.exists(e,
+              e[0].startsWith('class') && $its_class == e[3])).map(v, v.name)
+            """,
+            its_class=CLASS,
+        ),
+        "mounting": fill(
+            """
+            (variables.containers + object.spec.?initContainers.orValue([]).filter(c, c.name != $sidecar))
+              .filter(c, c.?volumeMounts.orValue([]).exists(m, m.name in variables.keys)).map(c, c.name)
+            """,
+            sidecar=SIDECAR,
+        ),
+    }
+
+
+def _build_own_entries() -> Expression:
+    """Build the entries of a component of one's own, from the pod's annotations."""
+    return fill(
+        """
+        $requirements[?variables.way].orValue([])
+          .filter(e, e[2] != $path_variable || $secret != '')
+          .map(e, e.map(t, t
+            .replace('{container}', string($container != '' ? $container : variables.containerNames[0]))
+            .replace('{volume}', string($volume))
+            .replace('{class}', variables.itsClass)
+            .replace('{path}', string($path))))
+        """,
+        requirements=build_custom_requirements(),
+        path_variable=MANAGED_AZURE_CREDENTIALS_FILE_PATH,
+        secret=get_annotation(selection.SECRET_NAME),
+        container=get_annotation(selection.CONTAINER),
+        volume=get_annotation(selection.VOLUME_NAME, selection.DEFAULT_VOLUME_NAME),
+        path=get_annotation(selection.MOUNT_PATH, MANAGED_AZURE_CERTIFICATE_MOUNT_PATH),
+    )
+
+
+def build_validations() -> list[Validation]:
+    """Build what has to be true of a pod."""
+    named = fill("'the pod is labelled ' + $key + '=' + variables.label", key=COMPONENT_LABEL)
+    is_given = fill(
+        """
+        c.?env.orValue([]).exists(v, v.name in $names && (v.?value.orValue('') != '' || has(v.valueFrom)))
+        """,
+        names=_PATHS,
+    )
+    return [
+        _refuse_override(),
+        (
+            fill("variables.label in $labels || variables.itsClass != ''", labels=["", *sorted(LABELS)]),
+            fill(
+                "$named + ', which is not a component of HyperShift: correct it, or for a component of your "
+                "own "
+                "name its class in the annotation ' + $annotation",
+                named=named,
+                annotation=selection.SECRET_PROVIDER_CLASS,
+            ),
+        ),
+        (
+            fill(
+                "variables.label == '' || variables.credential in ['', $keyless] || "
+                "(variables.credential == $endpoint && variables.itsClass != '')",
+                keyless=KEYLESS,
+                endpoint=ENDPOINT,
+            ),
+            fill(
+                "$named + ' and ' + $key + '=' + variables.credential + ': expected ' + $keyless + "
+                "', or, for a component of your own, ' + $endpoint",
+                named=named,
+                key=CREDENTIAL_LABEL,
+                keyless=KEYLESS,
+                endpoint=ENDPOINT,
+            ),
+        ),
+        (
+            Expression("variables.label == '' || variables.missing.size() == 0"),
+            fill(
+                "$named + ', but lacks: ' + variables.missing.join('; ') + '. Complete its manifest with "
+                "hcpcreds inject; where a policy does that, find out why it did not: kubectl get "
+                "mutatingadmissionpolicybindings.'",
+                named=named,
+            ),
+        ),
+        (
+            Expression("!variables.isKeyless || variables.mounting.size() == 0"),
+            fill(
+                "'the pod ' + variables.label + ' is keyless, but mounts the key all the same in ' + "
+                "variables.mounting.join(', ') + ': only the sidecar ' + $sidecar + ' needs it; remove the "
+                "mount'",
+                sidecar=SIDECAR,
+            ),
+        ),
+        (
+            fill(
+                "!variables.isKeyless || !variables.containers.exists(c, $is_given)",
+                is_given=is_given,
+            ),
+            fill(
+                "'the pod ' + variables.label + ' is keyless, but names a key in ' + $names + ', which its "
+                "program "
+                "prefers to the assertion: set it to the empty text'",
+                names=" or ".join(_PATHS),
+            ),
+        ),
+    ]
+
+
+def _refuse_override() -> Validation:
+    """Refuse attributes of a volume that the provider takes instead of those of the class."""
+    values = {
+        "driver": MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
+        "key": MANAGED_AZURE_SECRET_PROVIDER_CLASS,
+        "volumes": Expression("object.spec.?volumes.orValue([])"),
+        "overrides": fill(
+            "v.?csi.driver.orValue('') == $driver && !v.csi.?volumeAttributes.orValue({}).all(k, k == $key)",
+            driver=MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
+            key=MANAGED_AZURE_SECRET_PROVIDER_CLASS,
+        ),
+    }
+    return (
+        fill("!$volumes.exists(v, $overrides)", **values),
+        fill(
+            "'volumeAttributes of the volume ' + $volumes.filter(v, $overrides)[0].name + ' override its "
+            "SecretProviderClass, and so could read any secret of any vault that the node may read: leave "
+            "only ' "
+            "+ $key",
+            **values,
+        ),
+    )

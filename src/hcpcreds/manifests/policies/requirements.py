@@ -1,0 +1,234 @@
+"""What a labelled pod has to have: entries for each label, and the expressions that go through them.
+
+An entry is a list of texts: kind, container, name, value, and what a message calls it. Kinds:
+- `class`: the volume of this name, of the SecretProviderClass in the value;
+- `memory`: the volume of this name, an emptyDir;
+- `sidecar`: the one that mounts the volume of this name;
+- `mount`: of the volume of this name, at the path in the value;
+- `variable`: of this name, with whatever value.
+If a pod does not have the container, any other will do; with `?` after its kind, the entry is left out then.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from hcpcreds.components import TOKEN_MOUNT_PATH, WORKLOADS, Component, Pod, Variable
+from hcpcreds.constants import (
+    MANAGED_AZURE_CREDENTIALS_FILE_PATH,
+    MANAGED_AZURE_SECRET_PROVIDER_CLASS,
+    MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
+)
+from hcpcreds.manifests.policies.cel import Expression, fill
+from hcpcreds.manifests.policies.selection import ENDPOINT, KEYLESS
+from hcpcreds.manifests.policies.tables import ALIASES
+from hcpcreds.manifests.sidecar import ASSERTION_DIRECTORY, ASSERTION_VOLUME, SIDECAR
+
+Entry = list[str]
+
+KEY: Final = "key"
+"""A way to log in: with the key that is mounted. The others are those of the label, and the next one."""
+TOKEN: Final = "token"  # noqa: S105 (a way to log in, not a password)
+"""With a token of the guest cluster, in clusters with workload identities."""
+
+LABELS: Final = {**ALIASES, **{workload: [workload] for workload in WORKLOADS}}
+"""Each value that the label may have, with the workloads that it may stand for."""
+
+CONTAINERS: Final = {
+    "containers": Expression("object.spec.containers"),
+    "containerNames": Expression("object.spec.containers.map(c, c.name)"),
+    "volumes": Expression("object.spec.?volumes.orValue([])"),
+}
+"""Variables that the expressions below use."""
+CLASS: Final = fill("v.?csi.volumeAttributes[?$key].orValue('')", key=MANAGED_AZURE_SECRET_PROVIDER_CLASS)
+"""The SecretProviderClass of a volume `v`."""
+_IS_ITS: Final = Expression("(c.name == e[1] || !(e[1] in variables.containerNames))")
+IS_MISSING: Final = fill(
+    """
+    !(e[0].endsWith('?') && !(e[1] in variables.containerNames) ? true :
+      e[0].startsWith('class') ? variables.volumes.exists(v, v.name == e[2] &&
+        v.?csi.driver.orValue('') == $driver && $its_class == e[3] && v.csi.?readOnly.orValue(false)) :
+      e[0].startsWith('memory') ? variables.volumes.exists(v, v.name == e[2] &&
+        (has(v.emptyDir) || has(v.projected))) :
+      e[0].startsWith('sidecar') ? object.spec.?initContainers.orValue([]).exists(c, c.name == $sidecar &&
+        c.?restartPolicy.orValue('') == 'Always' && c.?volumeMounts.orValue([]).exists(m, m.name == e[2])) :
+      e[0].startsWith('mount') ? variables.containers.exists(c, $is_its &&
+        c.?volumeMounts.orValue([]).exists(m, m.name == e[2] && m.mountPath in [e[3], e[3] + '/'] &&
+          !has(m.subPath) && !has(m.subPathExpr))) :
+      variables.containers.exists(c, $is_its && c.?env.orValue([]).exists(v, v.name == e[2] &&
+        (v.?value.orValue('') != '' || has(v.valueFrom)))))
+    """,
+    driver=MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
+    its_class=CLASS,
+    sidecar=SIDECAR,
+    is_its=_IS_ITS,
+)
+"""Whether a pod lacks an entry `e`."""
+DESCRIPTION: Final = fill(
+    """
+    (e[0].startsWith('class') || e[0].startsWith('memory')) && variables.volumes.exists(v, v.name == e[2]) ?
+      e[4] + ', because it has another volume of this name (rename that one)' :
+    e[0].startsWith('mount') && variables.containers.exists(c, $is_its &&
+      c.?volumeMounts.orValue([]).exists(m, m.mountPath in [e[3], e[3] + '/'])) ?
+      e[4] + ', because something else is mounted there (mount that elsewhere)' :
+    e[4]
+    """,
+    is_its=_IS_ITS,
+)
+"""What a message says about an entry `e` that a pod lacks."""
+_TOKEN_VOLUMES: Final = sorted(
+    {pod.token.volume_name for rows in WORKLOADS.values() for _, pod in rows if pod.token is not None}
+)
+HAS_TOKEN: Final = fill(
+    "variables.volumes.exists(v, v.name in $names && (has(v.emptyDir) || has(v.projected)))",
+    names=_TOKEN_VOLUMES,
+)
+"""Whether a pod has the volume of a token of the guest cluster."""
+
+
+def find_missing(entries: Expression) -> Expression:
+    """Return the expression of the texts of those entries that a pod lacks."""
+    return fill(
+        "$entries.filter(e, $is_missing).map(e, $description)",
+        entries=entries,
+        is_missing=IS_MISSING,
+        description=DESCRIPTION,
+    )
+
+
+def build_requirements(*ways: str) -> dict[str, list[Entry]]:
+    """Build the entries for each label and way, with a blank between them."""
+    return {
+        f"{label} {way}": entries
+        for label, workloads in LABELS.items()
+        for way in ways
+        if (entries := list(_require_all(workloads, way)))
+    }
+
+
+def build_custom_requirements() -> dict[str, list[Entry]]:
+    """Build the entries of a component of one's own for each way, with names in braces to be replaced."""
+    container, volume = "{container}", "{volume}"
+    its_class = require_class(container, volume, "{class}")
+    sidecar = _require_sidecar(container, volume)
+    return {
+        KEY: [
+            its_class,
+            require_mount(container, volume, "{path}"),
+            _require_variable(container, MANAGED_AZURE_CREDENTIALS_FILE_PATH),
+        ],
+        KEYLESS: [
+            its_class,
+            sidecar,
+            _require_memory(container, ASSERTION_VOLUME),
+            *_require_assertion(container),
+        ],
+        ENDPOINT: [its_class, sidecar, _require_variable(container, "IDENTITY_ENDPOINT")],
+    }
+
+
+def find_passing_labels() -> list[str]:
+    """Find the labels of operators that mount no credential, and only pass names on.
+
+    What they need depends on the cluster: with workload identities, nothing.
+    """
+    return [
+        label
+        for label, workloads in LABELS.items()
+        if all(pod.mount is None for workload in workloads for _, pod in WORKLOADS[workload])
+    ]
+
+
+def find_keyless_workloads() -> list[str]:
+    """Find the workloads that can be keyless without a change elsewhere."""
+    return [
+        workload
+        for workload, ((_, pod), *_) in WORKLOADS.items()
+        if pod.keyless is not None and not keeps_mount(workload) and not pod.keyless.beside
+    ]
+
+
+def find_keeping_labels() -> list[str]:
+    """Find the labels of workloads whose containers mount the key although they are keyless."""
+    return [label for label, workloads in LABELS.items() if any(map(keeps_mount, workloads))]
+
+
+def keeps_mount(workload: str) -> bool:
+    """Whether a workload's containers mount the key although they are keyless."""
+    keyless = WORKLOADS[workload][0][1].keyless
+    return keyless is None or bool(keyless.refused) or keyless.keeps_mount
+
+
+def get_own_rows(workload: str) -> tuple[tuple[Component, Pod], ...]:
+    """Return the rows of a workload without its second credential, which only some clusters have."""
+    own, *others = WORKLOADS[workload]
+    return (own, *(row for row in others if row[1].mount is None))
+
+
+def _require_all(workloads: Sequence[str], way: str) -> Iterator[Entry]:
+    """Require the entries of workloads; if there are several, a pod's containers tell which it is."""
+    for workload in workloads:
+        for component, pod in get_own_rows(workload):
+            is_certain = len(workloads) == len(pod.containers) == 1
+            for kind, *rest in _require(component, pod, way):
+                yield [kind if is_certain else f"{kind}?", *rest]
+
+
+def _require(component: Component, pod: Pod, way: str) -> Iterator[Entry]:
+    first = pod.containers[0]
+    if way == TOKEN:
+        if pod.token is not None:
+            yield _require_memory(first, pod.token.volume_name)
+            for container in pod.containers:
+                yield require_mount(container, pod.token.volume_name, TOKEN_MOUNT_PATH)
+                yield from _require_variables(container, pod.token.env)
+        return
+    is_keyless = way == KEYLESS and pod.keyless is not None and not pod.keyless.refused
+    if pod.mount is not None:
+        yield require_class(first, pod.mount.volume_name, component.secret_provider_class)
+        if is_keyless:
+            yield _require_sidecar(first, pod.mount.volume_name)
+            yield _require_memory(first, ASSERTION_VOLUME)
+    left_out = pod.path_variables if is_keyless else ()
+    for container in pod.containers:
+        if pod.mount is not None and (not is_keyless or keeps_mount(pod.workload)):
+            yield require_mount(container, pod.mount.volume_name, pod.mount.path)
+        if is_keyless:
+            yield from _require_assertion(container)
+        yield from _require_variables(container, [each for each in pod.env if each.name not in left_out])
+
+
+def require_class(container: str, volume: str, secret_provider_class: str) -> Entry:
+    """Require a credential's volume."""
+    text = f"the volume {volume} (of the SecretProviderClass {secret_provider_class})"
+    return ["class", container, volume, secret_provider_class, text]
+
+
+def require_mount(container: str, volume: str, path: str) -> Entry:
+    """Require the mount of a volume in a container."""
+    text = f"the mount of the volume {volume} at {path} in the container {container}"
+    return ["mount", container, volume, path, text]
+
+
+def _require_memory(container: str, volume: str) -> Entry:
+    return ["memory", container, volume, "", f"the volume {volume} (an emptyDir)"]
+
+
+def _require_sidecar(container: str, volume: str) -> Entry:
+    text = f"the sidecar {SIDECAR} (an init container with restartPolicy: Always, with the volume {volume})"
+    return ["sidecar", container, volume, "", text]
+
+
+def _require_assertion(container: str) -> Iterator[Entry]:
+    yield require_mount(container, ASSERTION_VOLUME, ASSERTION_DIRECTORY)
+    for name in ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+        yield _require_variable(container, name)
+
+
+def _require_variables(container: str, variables: Sequence[Variable]) -> Iterator[Entry]:
+    for variable in variables:
+        if not variable.optional:
+            yield _require_variable(container, variable.name)
+
+
+def _require_variable(container: str, name: str) -> Entry:
+    return ["variable", container, name, "", f"the variable {name} in the container {container}"]
