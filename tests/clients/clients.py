@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from tests.endpoint.endpoints import get_signer
+from tests.support.golang import find_program
 from tests.support.npm import find_packages, install
 from tests.support.processes import start
 
 _HERE: Final = Path(__file__).parent
 _JAVASCRIPT: Final = _HERE / "javascript"
-LANGUAGES: Final = ("python", "python-aio", "javascript")
+_GO: Final = _HERE / "go"
+LANGUAGES: Final = ("python", "python-aio", "javascript", "go")
 
 
 class Client:
@@ -22,6 +24,8 @@ class Client:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
+        self.login: str | None = None
+        """How it got its last token, if it tells: with a `key`, an `assertion` or an `endpoint`."""
 
     def ask(self, scope: str, *, new: bool = False) -> str:
         """Have it ask for a token; tells which certificate that was got with.
@@ -30,25 +34,35 @@ class Client:
             scope: The token's scope.
             new: Ask with a credential that has asked for nothing yet, and read no file.
         """
+        answer = self._ask(f"{'new ' if new else ''}{scope}")
+        assert "error" not in answer, answer["error"]
+        self.login = answer.get("login")
+        return get_signer(answer["token"])
+
+    def fail(self, scope: str) -> str:
+        """Have it ask for a token that it cannot get; tells why it got none."""
+        return self._ask(scope)["error"]
+
+    def _ask(self, question: str) -> dict[str, str]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{'new ' if new else ''}{scope}\n")
+        self._process.stdin.write(f"{question}\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
             _, err = self._process.communicate(timeout=10)
             raise AssertionError(f"the program has ended: {err}")
-        answer = json.loads(line)
-        assert "error" not in answer, answer["error"]
-        return get_signer(answer["token"])
+        answer: dict[str, str] = json.loads(line)
+        return answer
 
 
 @contextmanager
-def run_client(language: str, *, ca_file: Path, **environment: str) -> Iterator[Client]:
+def run_client(language: str, *arguments: str | Path, ca_file: Path, **environment: str) -> Iterator[Client]:
     """Run a program for the length of a block.
 
     Args:
         language: One of `LANGUAGES`.
+        arguments: Of the program; Go's knows some.
         ca_file: Whom it trusts.
         environment: All else that it is told.
     """
@@ -57,9 +71,11 @@ def run_client(language: str, *, ca_file: Path, **environment: str) -> Iterator[
         node, modules = find_packages(_JAVASCRIPT)
         command: list[str | Path] = [node, _JAVASCRIPT / "client.cjs"]
         environment["NODE_PATH"] = str(modules)
+    elif language == "go":
+        command = [find_program(_GO)]
     else:
         command = [sys.executable, _HERE / "client.py", "aio" if language == "python-aio" else "sync"]
-    with start(*command, stdin=subprocess.PIPE, env=trust | environment) as process:
+    with start(*command, *arguments, stdin=subprocess.PIPE, env=trust | environment) as process:
         yield Client(process)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err

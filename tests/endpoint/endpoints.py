@@ -30,11 +30,11 @@ VAULT = "https://vault.azure.net"
 class Identity:
     """A managed identity, which gets certificates, and a mount that they go to."""
 
-    def __init__(self, azure: LocalAzure, directory: Path, name: str) -> None:
+    def __init__(self, azure: LocalAzure, directory: Path, name: str, client_id: str | None = None) -> None:
         self.azure = azure
         self.mount = Mount(directory, name)
         self.name = name
-        self.client_id = str(uuid.uuid4())
+        self.client_id = client_id or str(uuid.uuid4())
 
     @property
     def path(self) -> Path:

@@ -3,11 +3,7 @@
 No CEL implementation in Python knows Kubernetes' libraries, `JSONPatch` and cost limits.
 """
 
-import functools
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.support.golang import find_program
 
 SOURCES = Path(__file__).with_name("go")
 
@@ -84,30 +80,8 @@ def start_api_server(policies: Sequence[Mapping[str, Any]], kubernetes: str = "1
 
     The test is skipped where Go is missing, or where it cannot get its modules.
     """
-    program = _build()
-    if isinstance(program, str):
-        pytest.skip(program)
+    program = find_program(SOURCES)
     with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield ApiServer(process, policies, kubernetes)
         assert process.stdin
         process.stdin.close()
-
-
-@functools.cache
-def _build() -> Path | str:
-    """Build the program once for all processes and runs, beside Go's own build cache; or tell why not."""
-    go = shutil.which("go")
-    if go is None:
-        return "the policies' expressions are evaluated by the API server's own library, which needs Go"
-    found = subprocess.run([go, "env", "GOCACHE"], capture_output=True, text=True, check=True)
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))).hexdigest()
-    program = Path(found.stdout.strip(), f"hcpcreds-policies-{digest[:16]}")
-    if not program.exists():
-        made = program.with_suffix(f".{os.getpid()}")
-        built = subprocess.run(
-            [go, "build", "-o", made, "."], cwd=SOURCES, capture_output=True, text=True, check=False
-        )
-        if built.returncode:
-            return f"Go cannot build the policies' evaluator: {built.stderr.strip()[-300:]}"
-        made.replace(program)
-    return program
