@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "token": "Get a token as a component would, and show its claims.",
     "serve": "Serve programs that cannot import hcpcreds: assertion files and a token endpoint.",
     "exec": "Run a program with what gives it tokens beside it; tell or restart it at each rotation.",
+    "explain": "Explain in a cluster why a pod has its credential or not: the broken link, and the fix.",
     "renew": "Renew the credentials in Key Vaults that are due, once or until stopped.",
     "up": "Run the whole chain on this machine: issue, store, mount, use, rotate.",
     "conform": "Find out whether a program, in any language, survives what happens to its credential.",

@@ -62,7 +62,20 @@ PODS: Final = Kind("", "v1", "pods", "Pod")
 EVENTS: Final = Kind("", "v1", "events", "Event")
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", "Deployment")
 STATEFUL_SETS: Final = Kind("apps", "v1", "statefulsets", "StatefulSet")
-REPLICA_SETS: Final = Kind("apps", "v1", "replicasets", "ReplicaSet")
+MUTATING_ADMISSION_POLICIES: Final = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "mutatingadmissionpolicies",
+    "MutatingAdmissionPolicy",
+    namespaced=False,
+)
+MUTATING_ADMISSION_POLICY_BINDINGS: Final = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "mutatingadmissionpolicybindings",
+    "MutatingAdmissionPolicyBinding",
+    namespaced=False,
+)
 HOSTED_CONTROL_PLANES: Final = Kind(
     "hypershift.openshift.io", "v1beta1", "hostedcontrolplanes", "HostedControlPlane"
 )

@@ -23,6 +23,8 @@ from hcpcreds.local.kubernetes.store import Object, Store, build_status, refuse
 from hcpcreds.local.service import Service, json_response
 from hcpcreds.local.serving import ServingThread, make_tls
 
+_MADE: Final = ("creationTimestamp", "managedFields", "uid")
+"""What an API server fills in, and `put` takes as it is given."""
 _USER: Final = "system:serviceaccount:{}:default"
 
 
@@ -86,7 +88,8 @@ class KubernetesApi(Service):
                 ]
                 self._store.update(kind, namespace, name, item)
             else:
-                self._store.create(kind, namespace, item)
+                made = self._store.create(kind, namespace, item)["metadata"]
+                made.update({key: given for key in _MADE if (given := each["metadata"].get(key))})
 
     def find_all(self, plural: str, namespace: str | None = None) -> dict[str, Object]:
         """Return the stored objects of a kind by name, to be changed at will.
