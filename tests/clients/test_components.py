@@ -142,6 +142,7 @@ def test_component_gets_every_token_through_three_rotations_when_it_is_keyless(
 ):
     pod, identity = control_plane.keyless[name], control_plane.identities[name]
     [used] = identity.certificates
+    control_plane.seen.clear()
     with control_plane.run(pod, RULES[name], tmp_path, root=tmp_path) as program:
         assert program.ask(SCOPE) == used
         for _ in range(3):
