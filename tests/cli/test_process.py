@@ -1,11 +1,15 @@
 """How a command that runs until it is stopped ends: by signals, in a process of its own."""
 
+import os
 import signal
+import subprocess
 import sys
 import textwrap
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from tests.support.processes import start
+from tests.support.processes import list_children, start
 
 CODE = """
     import asyncio, sys
@@ -56,3 +60,22 @@ def test_process_is_stopped_when_interrupts_were_ignored_at_its_start():
         process.send_signal(signal.SIGINT)
         process.communicate()
     assert process.returncode == 0
+
+
+def test_first_process_of_a_container_heeds_a_stop_while_it_is_being_loaded(tmp_path: Path):
+    apart = ("unshare", "--map-root-user", "--pid", "--fork", "--kill-child")
+    with suppress(FileNotFoundError):
+        if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode == 0:
+            command = (sys.executable, "-m", "hcpcreds", "serve", "--credential", tmp_path / "none")
+            options = ("--assertion-directory", tmp_path)
+            with start(*apart, *command, *options, env={"PYTHONPROFILEIMPORTTIME": "1"}) as process:
+                assert process.stderr is not None
+                while "click" not in process.stderr.readline():
+                    pass
+                (first,) = list_children(process.pid)
+                os.kill(first, signal.SIGTERM)
+                _, err = process.communicate(timeout=30)
+            assert process.returncode == 128 + signal.SIGTERM
+            assert "hcpcreds.endpoint.service" not in err, "it came too late to be early"
+            return
+    pytest.skip("no process of this user can be the first one of its own")

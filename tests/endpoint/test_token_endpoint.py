@@ -477,6 +477,24 @@ def test_secret_is_made_once_for_its_owner_alone(tmp_path: Path):
     assert open_secret(file) == secret == file.read_text()
 
 
+def test_secret_is_the_same_for_all_that_want_to_make_it_at_the_same_time(tmp_path: Path):
+    for number in range(10):
+        begin = threading.Barrier(8)
+        found: list[str] = []
+
+        def run(number: int = number, begin: threading.Barrier = begin, found: list[str] = found) -> None:
+            begin.wait()
+            found.append(open_secret(tmp_path / f"secret-{number}"))
+
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(found), len(set(found))) == (8, 1)
+    assert len(list(tmp_path.iterdir())) == 10, "no draft is left"
+
+
 def test_secret_of_a_file_may_end_with_a_newline(tmp_path: Path):
     (tmp_path / "secret").write_text("given\n")
     (tmp_path / "secret").chmod(0o400)

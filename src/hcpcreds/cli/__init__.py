@@ -4,10 +4,16 @@ Exit status: 0 done; 1 found problems or failed on the way; 2 wrong usage or unu
 was started or written. Results go to standard output, everything else to standard error.
 """
 
+import os
+import signal
 import sys
 
 COMPLETE_VARIABLE = "_HCPCREDS_COMPLETE"
 """Environment variable with which a shell requests completions."""
+
+_FIRST = 1
+"""Process of a container, which the kernel does not end by a signal without a handler. Without ours, a
+SIGTERM at the start would be lost, and the pod would wait for SIGKILL."""
 
 
 def main() -> None:
@@ -16,6 +22,8 @@ def main() -> None:
         from hcpcreds.exec import signals
 
         signals.block()  # what comes while everything else is imported counts too
+    elif os.getpid() == _FIRST:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         from hcpcreds.cli.root import hcpcreds
     except ModuleNotFoundError as error:

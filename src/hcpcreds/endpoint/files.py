@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,24 @@ def replace_file(path: Path, content: bytes, *, mode: int, group: int | None = N
 
     Blocks on the file system, without syncing it: such files are in memory.
     """
+    with _write_draft(path, content, mode=mode, group=group) as draft:
+        draft.rename(path)
+
+
+def create_file(path: Path, content: bytes, *, mode: int) -> None:
+    """Put a whole new file where there is none; see `replace_file`.
+
+    Raises:
+        FileExistsError: There is one, perhaps of another process that was faster.
+        OSError: It cannot be written.
+    """
+    with _write_draft(path, content, mode=mode) as draft:
+        path.hardlink_to(draft)
+
+
+@contextmanager
+def _write_draft(path: Path, content: bytes, *, mode: int, group: int | None = None) -> Iterator[Path]:
+    """Write a file beside another, which is removed at the end of the context if it is there still."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_DRAFT}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -30,10 +50,9 @@ def replace_file(path: Path, content: bytes, *, mode: int, group: int | None = N
             if group is not None:
                 os.fchown(file.fileno(), -1, group)
             os.fchmod(file.fileno(), mode)
-        draft.rename(path)
-    except BaseException:
+        yield draft
+    finally:
         draft.unlink(missing_ok=True)
-        raise
 
 
 def remove_drafts(path: Path) -> None:

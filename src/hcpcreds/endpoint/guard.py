@@ -5,11 +5,12 @@ import logging
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from hcpcreds.clouds import LOOPBACK
-from hcpcreds.endpoint.files import replace_file
+from hcpcreds.endpoint.files import create_file
 from hcpcreds.endpoint.refusals import build_refusal
 from hcpcreds.errors import InputError
 from hcpcreds.serving import ListenAddress, Request
@@ -102,12 +103,12 @@ def open_secret(file: Path) -> str:
     try:
         found = _read(file)
         if found is None:
-            secret = make_secret()
-            replace_file(file, secret.encode(), mode=0o400)
-            return secret
+            with suppress(FileExistsError):  # of another process that was faster
+                create_file(file, make_secret().encode(), mode=0o400)
+            found = _read(file)
     except OSError as error:
         raise InputError(where, [f"cannot be read or made: {error.strerror}"]) from None
-    content, mode = found
+    content, mode = found or (b"", 0)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise InputError(
             where, [f"others may change it (mode {mode:04o})"], hint="Give it mode 0400 or 0440."

@@ -2,6 +2,7 @@ import copy
 import json
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.manifests.check_examples import codes
@@ -161,6 +162,27 @@ def test_sidecar_does_not_take_a_proxy_of_the_pod_itself_which_starts_later(host
     proxy = [{"name": "HTTPS_PROXY", "value": f"socks5://{host}:8090"}]
     spec = inject_spec(make(containers=[{"name": "app", "env": proxy}]))
     assert "HTTPS_PROXY" not in {each["name"] for each in spec["initContainers"][0]["env"]}
+
+
+def read_yaml(workload):
+    [document] = parse_documents(yaml.safe_dump(workload), where="")
+    return document
+
+
+def test_endpoint_is_refused_when_every_process_of_the_node_could_ask_it():
+    workload = make(hostNetwork=True)
+    for each in (workload, read_yaml(workload)):
+        assert "spec.template.spec.hostNetwork: every process on the node" in refuse(each, ENDPOINT)
+        assert inject_spec(each)["initContainers"]
+
+
+@pytest.mark.parametrize("options", [OPTIONS, ENDPOINT])
+def test_sidecar_is_refused_when_the_pod_runs_as_root(options):
+    workload = make(securityContext={"runAsUser": 0})
+    for each in (workload, read_yaml(workload)):
+        text = refuse(each, options)
+        assert "spec.template.spec.securityContext.runAsUser: the sidecar does not run as root" in text
+    assert inject_spec(make(securityContext={"runAsUser": 1000}), options)["initContainers"]
 
 
 @given(workloads(), st.booleans(), st.sampled_from([SIDECAR, ENDPOINT.sidecar]))

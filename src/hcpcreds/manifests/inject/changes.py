@@ -141,7 +141,7 @@ def _compare_volumes(found: Entry, wanted: Entry) -> str | None:
     found_class = there.get(MANAGED_AZURE_SECRET_PROVIDER_CLASS) if isinstance(there, Mapping) else None
     if found_class != attributes[MANAGED_AZURE_SECRET_PROVIDER_CLASS]:
         return f"{name} is of the SecretProviderClass {describe(found_class)}, {expected}"
-    return "" if _is_true(csi.get("readOnly")) else f"{name} is not read-only, expected readOnly: true"
+    return "" if is_true(csi.get("readOnly")) else f"{name} is not read-only, expected readOnly: true"
 
 
 def _compare_assertion_volumes(found: Entry, wanted: Entry) -> str:
@@ -168,7 +168,7 @@ def _compare_mounts(found: Entry, wanted: Entry) -> str | None:
     for key in ("subPath", "subPathExpr"):
         if found.get(key):
             return f"{path} mounts a {key} ({describe(found[key])}), which never rotates; expected none"
-    if not wanted.get("readOnly") or _is_true(found.get("readOnly")):
+    if not wanted.get("readOnly") or is_true(found.get("readOnly")):
         return ""
     return f"{path} is mounted writable, expected readOnly: true"
 
@@ -217,7 +217,8 @@ def _is_text(item: Entry, key: str) -> bool:
     return isinstance(item.get(key), str)
 
 
-def _is_true(value: object) -> bool:
+def is_true(value: object) -> bool:
+    """Whether a value means true, as it stands in YAML or JSON."""
     if isinstance(value, PlainScalar):
         return value.kind == "boolean" and value.text.lower() in _TRUE
     return value is True

@@ -9,8 +9,8 @@ from hcpcreds.clouds import get_cloud
 from hcpcreds.components import WORKLOADS
 from hcpcreds.constants import ARO_HCP_CLIENT_CREDENTIALS_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
 from hcpcreds.errors import InputError
-from hcpcreds.kubernetes.objects import Path, VolumeMount
-from hcpcreds.manifests.inject.changes import Entry, ListDiff, diff_list, render_path
+from hcpcreds.kubernetes.objects import Path, VolumeMount, is_same
+from hcpcreds.manifests.inject.changes import Entry, ListDiff, diff_list, is_true, render_path
 from hcpcreds.manifests.inject.identify import find_row, find_secret_name
 from hcpcreds.manifests.inject.no_proxy import diff_no_proxy
 from hcpcreds.manifests.inject.options import InjectOptions, Sidecar
@@ -206,7 +206,8 @@ def diff_keyless(
         ],
     )
     diffs.append(_diff(workload, (*spec, "initContainers"), [sidecar]))
-    diffs.append(ListDiff(problems=tuple(_find_problems(workload, list(added)))))
+    problems = _find_problems(workload, list(added), endpoint=settings.endpoint)
+    diffs.append(ListDiff(problems=tuple(problems)))
     return diffs
 
 
@@ -256,8 +257,16 @@ def _is_loopback(entry: Entry) -> bool:
         return False
 
 
-def _find_problems(workload: Workload, users: Sequence[Path]) -> Iterator[str]:
-    """Find why the sidecar cannot be where it has to be."""
+def _find_problems(workload: Workload, users: Sequence[Path], *, endpoint: bool) -> Iterator[str]:
+    """Find why the sidecar cannot be where it has to be, or as it has to be."""
+    spec = workload.pod_spec
+    if endpoint and is_true(workload.get(spec).get("hostNetwork")):
+        found = render_path((*spec, "hostNetwork"))
+        yield f"{found}: every process on the node could ask the token endpoint; use assertions"
+    context = (*spec, "securityContext")
+    if is_same(0, workload.get(context).get("runAsUser")):
+        found = render_path((*context, "runAsUser"))
+        yield f"{found}: the sidecar does not run as root; set it in the containers that have to"
     for name, path in workload.get_containers():
         if name == SIDECAR:
             yield f"{render_path(path)}: the container {name!r} has the name of the sidecar; rename it"
