@@ -26,6 +26,7 @@ from azure.keyvault.secrets import KeyVaultSecret, SecretProperties
 import hcpcreds
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds import aio as hcpcreds_aio
+from hcpcreds.cluster.facts import Listing
 from hcpcreds.credential.authority import Attempt, Moment, Token
 from hcpcreds.credential.state import Snapshot
 from hcpcreds.credential_file.certificate import parse_certificate
@@ -44,6 +45,7 @@ from hcpcreds.endpoint.service import TokenSettings
 from hcpcreds.errors import HcpCredsError
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.nodes import Node
+from hcpcreds.kubernetes.reading import PODS
 from hcpcreds.local.azure.identity_certificates import IssuedCertificate
 from hcpcreds.local.azure.vault import _NewSecret
 from hcpcreds.local.azure.vault_store import SecretVersion
@@ -72,8 +74,11 @@ HARMLESS = {
     "Challenge": "token: what a server asks for, in the open",
     "ExtraObject": "content: which object a component needs",
     "Fact": "value: something that the page shows",
+    "Row": "secret: its name in the vault",
     "Served": "token: what keeps one ready, and holds none",
+    "Login": "key: the path of a file",
     "Pod": "token: which volume a service account token is in",
+    "Use": "secret: its name in the vault",
     "Variable": "value: a template in the component table",
     "_Vault": "credentials: dates, by the names of secrets",
 }
@@ -142,6 +147,7 @@ def make_values(content: bytes) -> dict[str, Any]:
         ServicePrincipal(tenant_id="t", client_id="c", authority="https://a", password=pem),
         _NewSecret(value=content.decode()),
         Document({"kind": "Secret", "stringData": {"ingress": content.decode()}}),
+        Listing(PODS, ({"spec": {"containers": [{"env": [{"name": "KEY", "value": content.decode()}]}]}},)),
         Flag(Node(Document(None), (), content.decode()), content.decode()),
     ]
     return {type(value).__name__: value for value in values}

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from typing_extensions import override
 
 from hcpcreds.kubernetes.documents import Document
 from hcpcreds.kubernetes.nodes import Node
@@ -24,6 +25,11 @@ class Listing(msgspec.Struct, frozen=True):
     fix: str = ""
     is_served: bool = True
     """Whether the cluster knows the kind at all."""
+
+    @override
+    def __repr__(self) -> str:
+        # What a pod's variables hold is never shown.
+        return f"Listing({self.kind.resource}, {len(self.items)} items)"
 
     def __iter__(self) -> Iterator[Node]:
         return map(view, self.items)
