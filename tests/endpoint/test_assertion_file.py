@@ -6,6 +6,7 @@ import grp
 import logging
 import math
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -252,6 +253,20 @@ def test_unwritable_place_is_told_and_written_to_when_it_can_be(
     assert sum("cannot be written" in record.message for record in caplog.records) == 1
     (directory / "ingress").rmdir()
     wait_until_ready(running)
+
+
+def test_file_stays_whole_and_nothing_is_left_behind_when_the_disk_is_full(tmp_path: Path):
+    file = tmp_path / "file"
+    replace_file(file, b"before", mode=0o440)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # like a disk with space for 100 bytes
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            replace_file(file, bytes(3000), mode=0o440)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_log_and_readiness_hold_no_assertion(
