@@ -35,10 +35,12 @@ def build_entries(*, key_vault_user_client_id: str, managed_service: str) -> dic
         InputError: A workload needs the client id, and there is none.
     """
     known = {"key_vault_user": key_vault_user_client_id, "managed_service": managed_service}
-    return {
+    entries = {
         workload: [entry for component, pod in rows for entry in _build_entries(component, pod, known)]
         for workload, rows in WORKLOADS.items()
     }
+    # An empty list has no type, and the API server refuses a table of several types.
+    return {workload: found for workload, found in entries.items() if found}
 
 
 def build_keys() -> dict[str, Entry]:
