@@ -185,5 +185,5 @@ def _is_ready(server: ApiServer) -> bool:
     try:
         with server.open_session() as session:
             return session.get(f"{server.url}/readyz", timeout=5).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False

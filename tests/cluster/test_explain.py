@@ -48,6 +48,8 @@ def namespace() -> str:
 
 
 Explain = Callable[..., Result]
+Row = tuple[Callable[[Scene], Any], str, str, str]
+"""What breaks a scene, the link that is then named, and pieces of what is said and of the fix."""
 
 
 @pytest.fixture
@@ -134,7 +136,8 @@ def run_again_and_again(scene: Scene) -> None:
 
 
 def stop_before_sidecar(scene: Scene) -> None:
-    scene.spec["initContainers"][0].pop("restartPolicy")
+    for key in ("restartPolicy", "startupProbe", "readinessProbe", "livenessProbe"):
+        scene.spec["initContainers"][0].pop(key)
 
 
 def be_silent(scene: Scene) -> None:
@@ -145,7 +148,7 @@ def be_silent(scene: Scene) -> None:
 WAITING: dict[str, Any] = {"ready": False, "started": False}
 PULL = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": 'image "x" not found'}}, **WAITING}
 
-BROKEN: dict[str, tuple[Callable[[Scene], Any], str, str, str]] = {
+BROKEN: dict[str, Row] = {
     "no node takes it": (unschedule, "pod", "Unschedulable: 0/3 nodes", "scheduler"),
     "the guard refuses it": (refuse_pods, "pod", "denied: no volume ingress-cert", "tries again"),
     "unknown component": (
@@ -295,7 +298,7 @@ BROKEN: dict[str, tuple[Callable[[Scene], Any], str, str, str]] = {
         "kubectl describe pod",
     ),
 }
-BROKEN_SIDECAR: dict[str, tuple[Callable[[Scene], Any], str, str, str]] = {
+BROKEN_SIDECAR: dict[str, Row] = {
     "image": (lambda scene: scene.set_state("hcpcreds", **PULL), "sidecar", "cannot be pulled", "the image"),
     "not ready": (
         lambda scene: scene.set_state("hcpcreds", ready=False, restartCount=3),
@@ -313,7 +316,7 @@ BROKEN_SIDECAR: dict[str, tuple[Callable[[Scene], Any], str, str, str]] = {
 }
 
 
-def check_broken(explain: Explain, scene: Scene, row: tuple[Callable[[Scene], Any], str, str, str]) -> None:
+def check_broken(explain: Explain, scene: Scene, row: Row) -> None:
     break_it, link, what, fix = row
     break_it(scene)
     target = f"pod/{scene.pod['metadata']['name']}" if scene.pod else "deployment/ingress-operator"
@@ -326,15 +329,13 @@ def check_broken(explain: Explain, scene: Scene, row: tuple[Callable[[Scene], An
 
 
 @pytest.mark.parametrize("row", BROKEN.values(), ids=BROKEN)
-def test_explain_names_the_link_that_is_broken(
-    explain: Explain, namespace: str, row: tuple[Callable[[Scene], Any], str, str, str]
-):
+def test_explain_names_the_link_that_is_broken(explain: Explain, namespace: str, row: Row):
     check_broken(explain, Scene(namespace), row)
 
 
 @pytest.mark.parametrize("row", BROKEN_SIDECAR.values(), ids=BROKEN_SIDECAR)
 def test_explain_names_the_link_that_is_broken_when_the_pod_is_keyless(
-    explain: Explain, namespace: str, row: tuple[Callable[[Scene], Any], str, str, str]
+    explain: Explain, namespace: str, row: Row
 ):
     labels = {"hcpcreds.io/component": "ingress-operator", "hcpcreds.io/credential": "keyless"}
     check_broken(explain, Scene(namespace, sidecar=True, labels=labels), row)
