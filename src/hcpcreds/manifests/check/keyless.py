@@ -1,4 +1,4 @@
-"""HC123 to HC127, HC201 and HC214: pods whose programs log in through a sidecar that alone has the key.
+"""HC123 to HC128, HC201 and HC214: pods whose programs log in through a sidecar that alone has the key.
 
 Sources: Kubernetes (concepts/workloads/pods/sidecar-containers); the Azure SDKs, which prefer different ways
 if several are set (azure-identity for Python, @azure/identity, azidentity);
@@ -14,6 +14,7 @@ from hcpcreds.kubernetes.placeholders import is_placeholder
 from hcpcreds.manifests.check.rules import Finding, report
 from hcpcreds.manifests.check.subjects import (
     ASSERTION_VARIABLE,
+    TOKEN_ADDRESSES,
     Container,
     Pod,
     Subjects,
@@ -51,6 +52,7 @@ def check_keyless(subjects: Subjects) -> Iterator[Finding]:
             continue
         yield from _check_sidecar(sidecar)
         yield from _check_processes(sidecar, pod)
+        yield from _check_network(sidecar, pod)
         for container in users:
             yield from _check_key(container, sidecar, pod)
             if pod.is_keyless(container):
@@ -158,6 +160,17 @@ def _check_processes(sidecar: Container, pod: Pod) -> Iterator[Finding]:
                     f"the ephemeral container {name!r} mounts the key",
                     "Delete the pod when you are done: an ephemeral container cannot be removed.",
                 )
+
+
+def _check_network(sidecar: Container, pod: Pod) -> Iterator[Finding]:
+    gives_tokens = any(sidecar.get_variable(name) for name in TOKEN_ADDRESSES)
+    if gives_tokens and pod.node["hostNetwork"].boolean:
+        yield report(
+            "HC128",
+            pod.node["hostNetwork"],
+            f"every process on the node's network reaches the token endpoint of {sidecar.name!r}",
+            "Remove hostNetwork, or give the programs assertions, as hcpcreds inject --keyless does.",
+        )
 
 
 def _find_keys(sidecar: Container, pod: Pod) -> set[str]:

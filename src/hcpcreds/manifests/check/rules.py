@@ -48,6 +48,7 @@ RULES: Final = {
     "HC125": Rule("warning", "Sidecar without a probe"),
     "HC126": Rule("error", "Sidecar that does not run beside the other containers"),
     "HC127": Rule("warning", "Sidecar whose key others see through its processes"),
+    "HC128": Rule("warning", "Token endpoint on the network of the node"),
     # 2xx: environment
     "HC201": Rule("error", "Variable names a path that no mount provides"),
     "HC202": Rule("error", "Variable names a file that the SecretProviderClass does not mount"),

@@ -33,11 +33,9 @@ COMPONENT_BY_VOLUME: Final = {
 ASSERTION_VARIABLE: Final = "AZURE_FEDERATED_TOKEN_FILE"
 """Variable with which a program logs in with an assertion instead of a key."""
 
-_SERVE_VARIABLES: Final = (
-    "HCPCREDS_ASSERTION_DIRECTORY",
-    "HCPCREDS_APP_SERVICE_ADDRESS",
-    "HCPCREDS_IMDS_ADDRESS",
-)
+TOKEN_ADDRESSES: Final = ("HCPCREDS_APP_SERVICE_ADDRESS", "HCPCREDS_IMDS_ADDRESS")
+"""Variables of `hcpcreds serve`: where it gives tokens."""
+_SERVE_VARIABLES: Final = ("HCPCREDS_ASSERTION_DIRECTORY", *TOKEN_ADDRESSES)
 """Variables of `hcpcreds serve`, which needs at least one of them."""
 _KMS_CONFIG: Final = "azure-kms-config"
 _MOST_DIGITS: Final = 3
