@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak mutants docs image release format lock help clean
+.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak conform mutants docs image release format lock help clean
 
 demo: $(VENV)/.made ## Run the whole chain on this machine until Ctrl-C, or with ARGS="--rotations 3" for three rotations
 	@$(BIN)/hcpcreds up $(ARGS)
@@ -42,6 +42,9 @@ fuzz: $(VENV)/.made ## Look for inputs that break a parser; ARGS="--seconds 600"
 
 soak: $(VENV)/.made ## Run a component under load, with faults everywhere around it; ARGS="--minutes 30"
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+conform: $(VENV)/.made ## Judge programs of several languages, and write the scoreboard into docs/conform.md
+	@$(BIN)/python -m benchmarks.conform $(ARGS)
 
 mutants: $(VENV)/.made ## Find changes of the code that no test notices; ARGS="--room credential --sample 40 --seed 1"
 	@$(BIN)/python -m tests.mutants $(ARGS)

@@ -32,6 +32,7 @@ def conform(*arguments: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, {row["fault"]: row for row in document["rows"]} | {"all": document}
 
 
+@pytest.mark.timeout(120)
 def test_our_credential_survives_everything():
     status, rows = conform("--hold", "1s", "--", *EXE, conform_programs.OURS)
     document = rows.pop("all")

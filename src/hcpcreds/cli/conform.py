@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     It ends at SIGTERM.
 
     The exit status is 0 when it has passed everything, 1 when it has failed, 2 when nothing could be started.
-    A run takes 40 to 90 seconds. For development only.
+    A run takes one to two minutes. For development only.
     """
     from hcpcreds.up.conform.program import Provision
     from hcpcreds.up.conform.run import Conform, ConformSettings

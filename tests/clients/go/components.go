@@ -32,6 +32,9 @@ func find(rule, file string, keys *keys) (login, error) {
 		if path := os.Getenv("MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH"); path != "" {
 			return keys.use(path)
 		}
+		if path := os.Getenv("AZURE_CLIENT_CERTIFICATE_PATH"); path != "" {
+			return useCertificate(path)
+		}
 		return useEndpoint()
 
 	// hypershift, control-plane-operator/main.go: for private links. What validates identities keeps the key.
@@ -164,6 +167,23 @@ func (k *keys) use(path string) (login, error) {
 	}
 	made, err := dataplane.NewUserAssignedIdentityCredential(context.Background(), k.root+path, options...)
 	return login{"key", made}, err
+}
+
+// useCertificate reads the certificate and key of a service principal, as EnvironmentCredential does.
+func useCertificate(path string) (login, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return login{}, err
+	}
+	certificates, key, err := azidentity.ParseCertificates(content, nil)
+	if err != nil {
+		return login{}, err
+	}
+	made, err := azidentity.NewClientCertificateCredential(
+		os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID"), certificates, key,
+		&azidentity.ClientCertificateCredentialOptions{DisableInstanceDiscovery: true},
+	)
+	return login{"certificate", made}, err
 }
 
 func useEndpoint() (login, error) {

@@ -10,6 +10,8 @@ from hcpcreds.up.conform.launch import CALLS
 from hcpcreds.up.conform.mounted import Mounted
 from hcpcreds.up.conform.program import Provision
 
+TOKEN_SECONDS: Final = 2.0
+"""How long a token lives. Azure's SDKs ask again at each call when less than five minutes are left."""
 _RETRY_AFTER: Final = 2.0
 """Seconds: short, so that waiting as told is no failure."""
 
@@ -22,7 +24,12 @@ class World:
     mounted: Mounted
     provision: Provision
     hold: float
-    """How long a fault lasts, in seconds."""
+    """How long a program is left without what it needs, in seconds."""
+
+    @property
+    def longer(self) -> float:
+        """The same for a program that has a token in memory."""
+        return self.hold + TOKEN_SECONDS
 
 
 def _nothing(_: World) -> None:
@@ -87,7 +94,7 @@ FAULTS: Final = (
     Fault(
         name="unknown",
         what="a new certificate is mounted that Entra ID does not know yet",
-        begin=lambda world: world.mounted.rotate(registration_delay=world.hold),
+        begin=lambda world: world.mounted.rotate(registration_delay=world.longer),
         steady=True,
         recovers=True,  # when a program tries the new one again is its own affair
     ),

@@ -134,6 +134,7 @@ def judge(incident: Incident, history: History, *, shortest: float, deadline: fl
     problems = [incident.death] if incident.death else []
     used = history.find_use(incident.wanted, incident.ended)
     seconds = None if used is None else used - incident.ended
+    who = " by the sidecar" if history.has_sidecar and not history.must_call else ""
     expects_use = incident.wanted is not None or incident.recovers
     if not incident.death:
         gap = find_longest_gap((each.at for each in history.list_successes()), incident.began, incident.over)
@@ -145,17 +146,17 @@ def judge(incident: Incident, history: History, *, shortest: float, deadline: fl
     return Row(
         fault=incident.fault,
         passed=not problems,
-        seen=_describe("; ".join(problems) or _praise(incident, seconds), refused),
-        seconds=seconds if expects_use else None,
+        seen=_describe("; ".join(problems) or _praise(incident, seconds, who), refused),
+        seconds=seconds if incident.wanted or (incident.recovers and not incident.steady) else None,
         requests=len(asked),
         refused=len(refused),
     )
 
 
-def _praise(incident: Incident, seconds: float | None) -> str:
+def _praise(incident: Incident, seconds: float | None, who: str) -> str:
     parts = ["tokens all the time"] if incident.steady else []
     if seconds is not None and incident.wanted:
-        parts.append(f"new certificate in use after {seconds:.1f} s")
+        parts.append(f"new certificate in use{who} after {seconds:.1f} s")
     elif seconds is not None and incident.recovers and not incident.steady:
         parts.append(f"a token after {seconds:.1f} s")
     return ", ".join(parts)

@@ -15,15 +15,13 @@ from hcpcreds.errors import InputError
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.faults import SeenRequest
 from hcpcreds.local.azure.settings import AzureSettings
-from hcpcreds.up.conform.faults import FAULTS, Fault, World
+from hcpcreds.up.conform.faults import FAULTS, TOKEN_SECONDS, Fault, World
 from hcpcreds.up.conform.judge import History, Incident, Row, judge
 from hcpcreds.up.conform.mounted import Mounted
 from hcpcreds.up.conform.program import URL_VARIABLE, Program, Provision, build_command, build_environment
 
 START_SECONDS: Final = 60.0
 """How long the program may take from its start to its first token."""
-TOKEN_SECONDS: Final = 2.0
-"""How long a token lives. Azure's SDKs ask again at each call when less than five minutes are left."""
 _LONGEST_PAUSE: Final = 2.0
 """Seconds from one token of the program to the next: one a second, and some patience."""
 _FIRST_TOKENS: Final = 3
@@ -146,7 +144,7 @@ class Conform:
         began = time.monotonic()
         fault.begin(self._world)
         if fault.lasts:
-            self._wait(lambda: False, self._world.hold)
+            self._wait(lambda: False, self._world.longer if fault.steady else self._world.hold)
         ended = time.monotonic()
         fault.end(self._world)
         wanted = self._world.mounted.thumbprint if fault.renews else None
