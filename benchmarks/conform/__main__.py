@@ -20,6 +20,11 @@ from hcpcreds.up.conform.faults import FAULTS
 PAGE: Final = Path(__file__).parents[2] / "docs/conform.md"
 HEADING: Final = "\n## Scoreboard\n"
 _LONGEST_SECONDS: Final = 300
+_LEGEND: Final = """\
+A number is the seconds until the new certificate was in use, or until there was a token again after a fault of the authority.
+**not used**: the new certificate was not in use within 10 s. With an assertion, it is the sidecar that uses the new certificate
+at once; the program follows when its SDK reads the file again, after 5 to 10 minutes, and until then the old certificate serves.
+"""
 _BESIDE: Final = {"keyless": "`hcpcreds exec`, assertion", "endpoint": "`hcpcreds exec`, endpoint"}
 
 
@@ -90,10 +95,7 @@ def _render_lines(judged: list[tuple[Entry, dict[str, Any] | str]]) -> Iterator[
         f"Written by `make conform` on {datetime.now(UTC):%d %B %Y}, on Linux {platform.release().partition('-')[0]} with "
         f"{os.cpu_count()} cores."
     )
-    yield (
-        "A number is the seconds until the new certificate was in use, or until there was a token again after a fault of the "
-        "authority. **not used**: the new certificate was not in use within 10 s."
-    )
+    yield from _LEGEND.splitlines()
     yield ""
     names = [fault.name for fault in FAULTS]
     yield f"| program | reads the key | {' | '.join(names)} |"
