@@ -1,12 +1,14 @@
 """The way to a cluster's API server, as the environment says, and what it says when it refuses."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 from lightkube import AsyncClient, Client, KubeConfig
+from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
@@ -41,6 +43,21 @@ def open_sync_client(*, context: str | None = None, service_account: str = SERVI
     return _open(Client, service_account, context)
 
 
+def open_http_client(*, context: str | None = None, service_account: str = SERVICE_ACCOUNT) -> Any:  # noqa: ANN401 (as below)
+    """Open an asyncio HTTP client of the API server, for what is not an object; as `open_sync_client`.
+
+    Raises:
+        InputError: There is no way to a cluster.
+    """
+
+    def make(config: SingleConfig | None, *, trust_env: bool) -> Any:  # noqa: ANN401 (as below)
+        if config is None:
+            raise ConfigError("the kubeconfig has no such context")
+        return client_adapter.AsyncClient(config, client_adapter.ConnectionParams(trust_env=trust_env))
+
+    return _open(make, service_account, context)
+
+
 def find_response(error: Exception) -> Any:  # noqa: ANN401 (of whichever HTTP library lightkube has)
     """Find the answer that an exception is about: its own, or that of what lightkube failed to read."""
     for each in (error, error.__context__):
@@ -52,13 +69,18 @@ def find_response(error: Exception) -> Any:  # noqa: ANN401 (of whichever HTTP l
 
 def read_message(response: Any) -> str:  # noqa: ANN401 (as above)
     """Read what an API server says when it refuses, safe to show."""
+    return read_status(response.content) or (
+        "no Status of Kubernetes, so a proxy or another server may have answered"
+    )
+
+
+def read_status(content: bytes) -> str | None:
+    """Read the message of a Status of Kubernetes, safe to show; None when it is something else."""
     try:
-        status = msgspec.json.decode(response.content, type=_Status)
+        status = msgspec.json.decode(content, type=_Status)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        status = _Status()
-    if status.kind != "Status":
-        return "no Status of Kubernetes, so a proxy or another server may have answered"
-    return make_safe(status.message).rstrip(".")
+        return None
+    return make_safe(status.message).rstrip(".") if status.kind == "Status" else None
 
 
 class _Status(msgspec.Struct):
@@ -68,10 +90,10 @@ class _Status(msgspec.Struct):
     message: str | None = None
 
 
-_Client = TypeVar("_Client", AsyncClient, Client)
+_Client = TypeVar("_Client")
 
 
-def _open(make: type[_Client], service_account: str, context: str | None) -> _Client:
+def _open(make: Callable[..., _Client], service_account: str, context: str | None) -> _Client:
     hint = "Set KUBECONFIG, or run it in a pod."
     try:
         # The API server's own address needs no proxy in a cluster.

@@ -94,7 +94,7 @@ class Use:
     namespace: str
     pod: str
     owner: str
-    """What to restart: `deployment/ingress-operator`, or the pod itself."""
+    """What to restart: `deployment/ingress-operator`, or a pod that its controller replaces; else empty."""
     key: SecretKey
     secret: str
     version: str | None

@@ -111,26 +111,22 @@ def find_unused(secret: StoredSecret, rows: Iterable[Row]) -> list[Version]:
 
 
 def _judge(use: Use, secret: StoredSecret | None) -> _Verdict:
-    if secret is None:
-        return _Verdict(State.UNKNOWN, "the vault was not asked for this secret")
+    if use.problem or secret is None:
+        return _Verdict(State.UNKNOWN, use.problem or "the vault was not asked for this secret")
     newest = secret.newest
     if newest is None or newest.thumbprint is None:
         return _Verdict(State.UNKNOWN, secret.problem or "the newest version is not known")
     verdict = _judge_pod(use, secret, newest)
-    if verdict.state is not State.NEW:
+    if verdict.state is not State.NEW or (secret.refusal is None and secret.unproven is None):
         return verdict
     if secret.refusal is not None:
         reason = f"the authority gives no token for the newest certificate: {secret.refusal}"
         return _Verdict(State.REFUSED, reason, "Do not revoke the earlier one.", verdict.in_use)
-    if secret.unproven is not None:
-        reason = f"whether the authority accepts the newest certificate is not known: {secret.unproven}"
-        return _Verdict(State.UNKNOWN, reason, None, verdict.in_use)
-    return verdict
+    reason = f"whether the authority accepts the newest certificate is not known: {secret.unproven}"
+    return _Verdict(State.UNKNOWN, reason, None, verdict.in_use)
 
 
 def _judge_pod(use: Use, secret: StoredSecret, newest: Version) -> _Verdict:
-    if use.problem:
-        return _Verdict(State.UNKNOWN, use.problem)
     if use.is_waiting:
         return _Verdict(
             State.WAITING,
@@ -243,6 +239,8 @@ def _find_own(program: Program, secret: StoredSecret) -> list[Seen]:
 
 def _render_restart(use: Use) -> str:
     """Render the command that replaces a pod, and so mounts the newest version."""
+    if not use.owner:
+        return "it has no controller, so replace it by hand"
     if use.owner.startswith("pod/"):
         return f"kubectl delete {use.owner} --namespace {use.namespace}"
     return f"kubectl rollout restart {use.owner} --namespace {use.namespace}"
