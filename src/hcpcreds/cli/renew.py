@@ -1,13 +1,11 @@
 """`hcpcreds renew`: renews the credentials that are due in Key Vaults."""
 
 import asyncio
-import re
 import sys
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,16 +18,13 @@ from hcpcreds.cli.options import (
     tls_options,
 )
 from hcpcreds.cli.process import run_until_stopped
-from hcpcreds.clouds import CLOUDS, DEFAULT_CLOUD, get_cloud
-from hcpcreds.errors import InputError
+from hcpcreds.cli.vault_options import cloud_option, parse_secret_names, parse_vault
 
 if TYPE_CHECKING:
     from hcpcreds.cli.renew_report import RenewalReport
     from hcpcreds.renewal.service import Access
     from hcpcreds.renewal.walk import RenewalSettings
     from hcpcreds.serving import ListenAddress, ServingCertificate
-
-_VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
 
 
 @click.command(
@@ -101,7 +96,7 @@ _VAULT_NAME: Final = re.compile(r"[A-Za-z0-9-]{3,24}")
     type=click.Path(),
     help="Credential file of the application that renews.  [default: DefaultAzureCredential]",
 )
-@click.option("--cloud", default=DEFAULT_CLOUD, show_default=True, type=click.Choice(list(CLOUDS)))
+@cloud_option
 @ca_file_option
 @click.option(
     "--lease-namespace",
@@ -176,7 +171,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
         if not vaults or not audience:
             raise click.UsageError("Give at least one --vault and the --audience of the data plane.")
         access = Access(
-            vault_urls=tuple(dict.fromkeys(_parse_vault(text, cloud) for text in vaults)),
+            vault_urls=tuple(dict.fromkeys(parse_vault(text, cloud) for text in vaults)),
             audience=audience,
             data_plane_hosts=data_plane_hosts or None,
             credential_file=credential_file,
@@ -186,7 +181,7 @@ def command(  # noqa: PLR0913 (click passes each option by its name)
     if secrets and len(access.vault_urls) > 1:
         raise click.UsageError("--now needs exactly one --vault: that of the secret.")
     settings = RenewalSettings(
-        before=before, dry_run=dry_run, concurrency=concurrency, now=_check_names(secrets)
+        before=before, dry_run=dry_run, concurrency=concurrency, now=parse_secret_names(secrets, "--now")
     )
     with ExitStack() as stack:
         certificate = open_certificate(tls_certificate, tls_key)
@@ -251,36 +246,3 @@ async def _run(  # noqa: PLR0913 (the options of the command)
             report.replaced(walk)
         return replaced
     return all(walk.complete and not walk.count(Result.FAILED) for walk in walks)
-
-
-def _check_names(secrets: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names without repetitions.
-
-    Raises:
-        InputError: Key Vault does not allow a name.
-    """
-    from hcpcreds.vault.naming import is_secret_name
-
-    if problems := [
-        f"{name}: expected 1 to 127 of [a-zA-Z0-9-]" for name in secrets if not is_secret_name(name)
-    ]:
-        raise InputError("--now", problems)
-    return tuple({name.lower(): name for name in secrets}.values())
-
-
-def _parse_vault(text: str, cloud: str) -> str:
-    """Return the URL of a vault, given its name or URL.
-
-    Raises:
-        InputError: It is neither.
-    """
-    if _VAULT_NAME.fullmatch(text):
-        return f"https://{text.lower()}.{get_cloud(cloud).key_vault_suffix}"
-    with suppress(ValueError):  # brackets without an IPv6 address, an invalid port
-        url = urlsplit(text)
-        bare = not (url.path.strip("/") or url.query or url.fragment or url.username)
-        if url.scheme == "https" and url.hostname and url.port != 0 and bare:
-            return f"https://{url.netloc.lower()}"
-    raise InputError(
-        "--vault", [f"{text}: expected a vault's name (3 to 24 of [A-Za-z0-9-]) or https://HOST"]
-    )

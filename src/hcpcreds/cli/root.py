@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "exec": "Run a program with what gives it tokens beside it; tell or restart it at each rotation.",
     "explain": "Explain in a cluster why a pod has its credential or not: the broken link, and the fix.",
     "renew": "Renew the credentials in Key Vaults that are due, once or until stopped.",
+    "rollout": "Show who still uses which certificate, and when the earlier one may be revoked.",
     "up": "Run the whole chain on this machine: issue, store, mount, use, rotate.",
     "conform": "Find out whether a program, in any language, survives what happens to its credential.",
     "completion": "Print a script with which the shell completes commands, options and files.",

@@ -44,7 +44,7 @@ async def follow(  # noqa: PLR0913 (each by its name)
     *,
     stop: asyncio.Event,
     interval: float,
-    timeout: float | None,
+    within: float | None,
     on_problem: Callable[[HcpCredsError], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float, asyncio.Event], Awaitable[None]] = pause,
@@ -56,7 +56,7 @@ async def follow(  # noqa: PLR0913 (each by its name)
         show: Called with each report.
         stop: Ends it.
         interval: Seconds from the end of one reading to the next.
-        timeout: Seconds after which it ends; None means never.
+        within: Seconds after which it ends; None means never.
         on_problem: Called with a failure that may pass; it goes on.
         clock: A monotonic clock, in seconds.
         wait: Waits so many seconds of it, or until an event is set.
@@ -67,7 +67,7 @@ async def follow(  # noqa: PLR0913 (each by its name)
     Raises:
         HcpCredsError: A failure that does not pass by itself.
     """
-    until = None if timeout is None else clock() + timeout
+    until = None if within is None else clock() + within
     while not stop.is_set():
         try:
             report = await read()

@@ -1,8 +1,8 @@
 """Reads which pods mount which secret of which vault, in which version, and which containers read it.
 
-Source: kubernetes-sigs/secrets-store-csi-driver v1.6, pkg/secrets-store (nodeserver.go, utils.go): a status is
-written after the files, only when it differs, for the pod that owns it; what a pod's volume sets takes
-precedence over its class. The API server counts a custom resource's `generation` up with every change.
+Source: kubernetes-sigs/secrets-store-csi-driver v1.6, pkg/secrets-store (nodeserver.go, utils.go): a status
+is written after the files, for the pod that owns it; what a pod's volume sets takes precedence over its
+class. The API server counts a custom resource's `generation` up with every change, and only then.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -175,7 +175,7 @@ class _Mount:
         status = statuses.by_name.get((self._namespace, name))
         owners = status.at("metadata", "ownerReferences").items() if status else []
         uid = self._pod.at("metadata", "uid").text
-        return status if uid in [owner["uid"].text for owner in owners] else None
+        return status if uid and uid in [owner["uid"].text for owner in owners] else None
 
     def list_uses(self, vaults: VaultNames) -> Iterator[FoundUse]:
         """List the secrets that it mounts from the vaults, and those that may be from them."""
@@ -183,9 +183,8 @@ class _Mount:
         provider = self._class.at("spec", "provider").text if self._class else _PROVIDER
         if provider.lower() != _PROVIDER or (vault and not vaults.has(vault)):
             return
-        hidden = (
-            self._class_problem or f"the SecretProviderClass {self._class_name} names no vault, or is absent"
-        )
+        absent = f"SecretProviderClass {self._class_name} is absent, or names no vault"
+        hidden = self._class_problem or absent
         containers = tuple(self._list_containers())
         base = self._build_use()
         for each in self._list_objects():
