@@ -38,9 +38,9 @@ class RolloutReport:
 
     def show(self, report: Report, at: datetime) -> None:
         """Show a report, unless nothing has changed."""
-        if report == self._shown:
+        if (report.rows, report.missing) == self._shown:
             return
-        self._shown = report
+        self._shown = report.rows, report.missing
         if self._output == "json":
             click.echo(json.dumps(build_document(report, at)))
         else:
@@ -128,20 +128,19 @@ def render_report(report: Report) -> str:
 
 def _list_cells(row: Row) -> tuple[str, ...]:
     newest = row.newest.thumbprint if row.newest else None
+    mounted = row.mounted or row.mounted_version  # of a version that the vault does not list
     return (
         make_printable(row.secret or "?"),
         make_printable(f"{row.namespace}/{row.pod}"),
         _show(newest),
-        _show(row.mounted)
-        if row.mounted or not row.mounted_version
-        else make_printable(row.mounted_version[:12]),
+        _show(mounted),
         ",".join(map(shorten, row.in_use)) or "?",
         row.state.value,
     )
 
 
 def _show(thumbprint: str | None) -> str:
-    return "?" if thumbprint is None else shorten(thumbprint)
+    return "?" if thumbprint is None else make_printable(shorten(thumbprint))
 
 
 def _render_end(report: Report) -> Iterator[str]:
@@ -162,6 +161,6 @@ def _render_end(report: Report) -> Iterator[str]:
             f"(version {make_printable(version.version)})."
         )
     if unused:
-        yield "It may be revoked, unless something else uses it: another cluster or namespace, or a program outside."
+        yield "It may be revoked, unless it is used elsewhere: in another cluster or namespace, or outside."
     else:
         yield "The vault holds no earlier certificate that has not expired: there is nothing to revoke."

@@ -1,6 +1,6 @@
 """A small Kubernetes API server over HTTPS. For development and tests only.
 
-It answers get, list, create, update and delete; it neither watches nor patches.
+It answers get, list, create, update and delete, and asks pods as a proxy; it neither watches nor patches.
 It serves the kinds in `kinds`, and those that are registered. It has one user, by default allowed to do
 everything. Nothing acts on its objects: no controller, no admission.
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import msgspec
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, web
 from typing_extensions import override
 
 from hcpcreds.local.azure.faults import Faults, RequestLog
@@ -129,7 +129,8 @@ class KubernetesApi(Service):
 
     @override
     def routes(self) -> list[web.RouteDef]:
-        routes: list[web.RouteDef] = []
+        pods = "/api/{version}/namespaces/{namespace}/{plural:pods}"
+        routes = [web.get(pods + "/{target}/proxy{path:/.*}", self._proxy)]
         for group in ("/api/{version}", "/apis/{group}/{version}"):
             for within in ("", "/namespaces/{namespace}"):
                 path = f"{group}{within}/{{plural}}"
@@ -145,6 +146,23 @@ class KubernetesApi(Service):
     async def _get(self, request: web.Request) -> web.Response:
         kind, namespace = self._authorize(request, "get")
         return json_response(self._store.get(kind, namespace or "", request.match_info["name"]))
+
+    async def _proxy(self, request: web.Request) -> web.Response:
+        """Ask a pod at its own address, by plain HTTP."""
+        kind, namespace = self._authorize(request, "get")
+        name, _, port = request.match_info["target"].partition(":")
+        address = self._store.get(kind, namespace or "", name)["status"]["podIP"]
+        url = f"http://{address}:{port or 80}{request.match_info['path']}"
+        try:
+            async with ClientSession() as session, session.get(url, allow_redirects=False) as answer:
+                headers = {
+                    "Content-Type": answer.headers.get("Content-Type", ""),
+                    "Date": answer.headers["Date"],
+                }
+                return web.Response(status=answer.status, body=await answer.read(), headers=headers)
+        except ClientError:
+            message = f"error trying to reach service: dial tcp {address}:{port}: connect: connection refused"
+            raise refuse(503, "ServiceUnavailable", message) from None
 
     async def _list(self, request: web.Request) -> web.Response:
         kind, namespace = self._authorize(request, "list")
@@ -200,11 +218,12 @@ class KubernetesApi(Service):
         path = request.match_info
         group, plural, namespace = path.get("group", ""), path["plural"], path.get("namespace")
         name = path.get("name", "")
-        if not self._is_allowed(group, plural, verb, name):
+        resource = f"{plural}/proxy" if "target" in path else plural
+        if not self._is_allowed(group, resource, verb, name):
             # As the authorizer comes first, this is also what is said of a kind that does not exist.
             message = f'{plural}.{group} "{name}"' if group else f'{plural} "{name}"'
             message = message.replace(' ""', "") + f' is forbidden: User "{_USER.format(self._namespace)}" '
-            message += f'cannot {verb} resource "{plural}" in API group "{group}" '
+            message += f'cannot {verb} resource "{resource}" in API group "{group}" '
             scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
             raise refuse(403, "Forbidden", message + scope)
         kind = self._kinds.get((group, path["version"], plural))
