@@ -1,4 +1,4 @@
-"""The incident drill: a certificate leaks, and is revoked without a failed request (docs/incident.md)."""
+"""The incident drill: a certificate leaks, and is revoked without a failed request (docs/rollout.md)."""
 
 import base64
 import json

@@ -159,17 +159,17 @@ def _judge_program(program: Program, use: Use, secret: StoredSecret, newest: Ver
     """Judge a container whose mount has the newest certificate, by each credential that it shows."""
     own = _find_own(program, secret)
     if program.started_at is None or not own:
-        yield _judge_unseen(program, use)
+        yield _judge_unseen(program, use, newest)
         return
     for seen in own:
         yield _judge_seen(program.name, seen, use, newest)
 
 
-def _judge_unseen(program: Program, use: Use) -> _Verdict:
+def _judge_unseen(program: Program, use: Use, newest: Version) -> _Verdict:
     """Judge it by what it must have read when it started."""
-    name = program.name
+    name, read = program.name, tuple(filter(None, [newest.thumbprint]))
     if use.is_first:
-        return _Verdict(State.NEW, f"the pod of {name} has had it from its start")
+        return _Verdict(State.NEW, f"the pod of {name} has had it from its start", None, read)
     if program.started_at is None:
         if program.keeps_assertions:
             reason = f"{name} does not run, and programs may use the last assertion that it wrote"
@@ -180,7 +180,7 @@ def _judge_unseen(program: Program, use: Use) -> _Verdict:
         and use.changed_at is not None
         and program.started_at >= use.changed_at + CLOCK_TOLERANCE
     ):
-        return _Verdict(State.NEW, f"{name} has started after it was mounted")
+        return _Verdict(State.NEW, f"{name} has started after it was mounted", None, read)
     why = program.problem or "it shows no certificate of this secret"
     return _Verdict(
         State.UNKNOWN,
