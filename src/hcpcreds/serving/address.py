@@ -69,8 +69,10 @@ def open_listener(address: ListenAddress, *, backlog: int) -> socket.socket:
     """
     try:
         return _listen_unix(address.path, backlog) if address.path else _listen_tcp(address, backlog)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a label of the host name is too long
-        reason = getattr(error, "strerror", None) or "this is not a host name"
+    except (OSError, UnicodeError) as error:
+        # The system says nothing when the path is too long, or a label of the host name.
+        unknown = "this is not a host name" if address.path is None else "the path is too long"
+        reason = getattr(error, "strerror", None) or unknown
         raise InputError(
             "listen address",
             [f"cannot listen on {address}: {reason}"],
