@@ -83,10 +83,11 @@ def test_program_that_ends_is_reported_without_its_secrets():
     [
         (["--fault", "torm", "--", "true"], "torm: no such fault; expected one of rotation, "),
         (["--", "/missing/program"], "/missing/program: not found, or not executable"),
+        (["--log", "/missing/log", "--", "true"], "/missing/log: its directory does not exist"),
         (["--with", "paper", "--", "true"], "'paper' is not one of 'file', 'pem', 'keyless', 'endpoint'"),
         ([], "Missing argument"),
     ],
-    ids=["fault", "program", "provision", "nothing"],
+    ids=["fault", "program", "log", "provision", "nothing"],
 )
 def test_conform_starts_nothing_when_it_is_used_wrongly(arguments: list[str], message: str):
     done = run("conform", *arguments)

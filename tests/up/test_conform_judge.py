@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hcpcreds.local.azure.faults import SeenRequest
-from hcpcreds.up.conform.judge import History, Incident, Row, find_longest_gap, judge
+from hcpcreds.up.conform.judge import History, Incident, Row, find_longest_gap, find_pause, judge
 
 OLD, NEW = "a" * 64, "b" * 64
 PROGRAM, SIDECAR = "azsdk-python-identity/1.27", "azsdk-python-hcpcreds/0.1 Python/3.13"
@@ -77,7 +77,13 @@ def test_program_that_calls_is_judged_by_its_calls():
 
 
 def test_tokens_do_not_count_when_the_program_has_to_call():
-    assert not judge_rotation(see(11, NEW), must_call=True).passed
+    row = judge_rotation(see(11, NEW), must_call=True)
+    assert row.seen == "no call with a token for 10.0 s; the new certificate is not in use after 10 s"
+
+
+@pytest.mark.parametrize(("times", "pause"), [([1, 2, 4], 2), ([1, 2, 4.1], None), ([1], None), ([], None)])
+def test_program_that_asks_too_seldom_cannot_be_judged(times: list[float], pause: float | None):
+    assert find_pause(times) == pause
 
 
 def test_program_that_must_recover_passes_with_any_certificate_but_not_too_late():

@@ -1,5 +1,6 @@
 """Judges a program by the requests that arrived at the local Azure while something was wrong. Pure."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,8 @@ from typing import Any, Final, Self
 from hcpcreds.local.azure.faults import SeenRequest
 
 _OK: Final = 200
+LONGEST_PAUSE: Final = 2.0
+"""Seconds from one token of a program to the next: it has to ask every second, and this has some patience."""
 _SIDECAR: Final = "python-hcpcreds/"
 """What the User-Agent of this library holds."""
 _CODE: Final = re.compile("AADSTS[0-9]+")
@@ -86,6 +89,11 @@ class History:
     has_sidecar: bool = False
     must_call: bool = False
 
+    @property
+    def success(self) -> str:
+        """What shows that the program has a token, for people."""
+        return "call with a token" if self.must_call else "token"
+
     def list_successes(self) -> list[SeenRequest]:
         """List what shows that the program had a token.
 
@@ -105,6 +113,12 @@ class History:
         return next(
             (each.at for each in found if each.at >= since and thumbprint in (None, each.certificate)), None
         )
+
+
+def find_pause(times: Sequence[float]) -> float | None:
+    """Find the longest pause of a program between two tokens; None if it asks too seldom to be judged."""
+    pause = max((later - earlier for earlier, later in pairwise(times)), default=math.inf)
+    return pause if pause <= LONGEST_PAUSE else None
 
 
 def find_longest_gap(times: Iterable[float], began: float, over: float) -> float:
@@ -139,9 +153,9 @@ def judge(incident: Incident, history: History, *, shortest: float, deadline: fl
     if not incident.death:
         gap = find_longest_gap((each.at for each in history.list_successes()), incident.began, incident.over)
         if incident.steady and gap >= _SHORTEST_GAP * shortest:
-            problems.append(f"no token for {gap:.1f} s")
+            problems.append(f"no {history.success} for {gap:.1f} s")
         if expects_use and (seconds is None or seconds > deadline):
-            what = "the new certificate is not in use" if incident.wanted else "no token"
+            what = "the new certificate is not in use" if incident.wanted else f"no {history.success}"
             problems.append(f"{what} after {deadline:g} s")
     return Row(
         fault=incident.fault,

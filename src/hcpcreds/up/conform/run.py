@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -16,14 +15,12 @@ from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.faults import SeenRequest
 from hcpcreds.local.azure.settings import AzureSettings
 from hcpcreds.up.conform.faults import FAULTS, TOKEN_SECONDS, Fault, World
-from hcpcreds.up.conform.judge import History, Incident, Row, judge
+from hcpcreds.up.conform.judge import LONGEST_PAUSE, History, Incident, Row, find_pause, judge
 from hcpcreds.up.conform.mounted import Mounted
-from hcpcreds.up.conform.program import URL_VARIABLE, Program, Provision, build_command, build_environment
+from hcpcreds.up.conform.program import Program, Provision, build_command, build_environment
 
 START_SECONDS: Final = 60.0
 """How long the program may take from its start to its first token."""
-_LONGEST_PAUSE: Final = 2.0
-"""Seconds from one token of the program to the next: one a second, and some patience."""
 _FIRST_TOKENS: Final = 3
 _PAUSES: Final = 3
 """A fault lasts at least this many times as long as the program pauses, so that its end is not missed."""
@@ -101,6 +98,8 @@ class Conform:
             raise InputError("faults", problems, options=["fault"])
         if shutil.which(self._command[0]) is None:
             raise InputError(self._command[0], ["not found, or not executable"])
+        if settings.log is not None and not settings.log.absolute().parent.is_dir():
+            raise InputError(str(settings.log), ["its directory does not exist"], options=["log"])
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hcpcreds-conform-")))
         # SDKs send an assertion again and again, and generating keys would take time of the program.
         azure_settings = AzureSettings(
@@ -174,7 +173,7 @@ class Conform:
             return [each.at for each in self._history().list_successes() if each.at >= began]
 
         self._wait(list_times, START_SECONDS)
-        self._wait(lambda: len(list_times()) >= _FIRST_TOKENS, _FIRST_TOKENS * _LONGEST_PAUSE)
+        self._wait(lambda: len(list_times()) >= _FIRST_TOKENS, _FIRST_TOKENS * LONGEST_PAUSE)
         times, death = list_times(), self._note_death()
         incident = Incident(
             fault="start", began=began, ended=began, over=time.monotonic(), recovers=True, death=death
@@ -182,12 +181,11 @@ class Conform:
         row = judge(incident, self._history(), shortest=self._world.hold, deadline=START_SECONDS)
         if death or not times:
             return row
-        pause = max((later - earlier for earlier, later in pairwise(times)), default=START_SECONDS)
-        self._world = replace(self._world, hold=max(self._settings.hold, _PAUSES * pause))
-        if pause > _LONGEST_PAUSE:
-            what = f"calls of {URL_VARIABLE}" if self._history().must_call else "requests for tokens"
-            reason = f"fewer than one {what} a second, so that nothing can be judged"
+        pause = find_pause(times)
+        if pause is None:
+            reason = f"less than one {self._history().success} a second: nothing can be judged"
             return Row(fault="start", passed=False, seen=reason, requests=row.requests, refused=row.refused)
+        self._world = replace(self._world, hold=max(self._settings.hold, _PAUSES * pause))
         return row
 
     def _recover(self) -> bool:
