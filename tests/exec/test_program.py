@@ -281,6 +281,21 @@ def test_assertion_is_gone_when_the_program_has_ended(identity: Identity):
     assert "eyJ" not in out + err
 
 
+def test_assertion_of_a_killed_process_is_removed_by_the_next_one(identity: Identity):
+    program = ("--provide", "file", "--", "sh", "-c", "echo $AZURE_FEDERATED_TOKEN_FILE; exec sleep 60")
+    with running(identity, *program) as killed, running(identity, *program) as other:
+        left, kept = (Path(read_line(process)).parent for process in (killed, other))
+        killed.kill()
+        killed.wait()
+        assert left.exists()
+        with running(identity, *program) as process:
+            read_line(process)
+            assert (left.exists(), kept.exists()) == (False, True)
+            for each in (process, other):
+                each.terminate()
+                each.wait()
+
+
 def test_settings_come_from_the_environment(identity: Identity):
     with start(
         *(sys.executable, "-m", "hcpcreds", "exec", "--", "sh", "-c", "exit 5"),

@@ -3,13 +3,10 @@
 import asyncio
 import functools
 import logging
-import os
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from hcpcreds.credential.aio import call_in_thread
@@ -24,11 +21,11 @@ from hcpcreds.endpoint.guard import make_secret
 from hcpcreds.endpoint.protocols import APP_SERVICE_PATH
 from hcpcreds.endpoint.service import Access, Endpoint, Served, TokenSettings, open_endpoint
 from hcpcreds.errors import InputError
+from hcpcreds.exec.directory import open_directory
 from hcpcreds.serving import ListenAddress
 
 _LOOK_SECONDS: Final = 0.05
 """How often it is looked whether everything is ready, at the start only."""
-_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (a directory with a name of its own is made in it)
 _OTHER_WAYS: Final = (
     *("AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "AZURE_POD_IDENTITY_AUTHORITY_HOST"),
     *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD"),
@@ -171,12 +168,8 @@ async def open_beside(
             sources[name] = source
         endpoint, secret, files, tokens = None, make_secret(), None, None
         if provision is Provision.FILE:
-            directory = stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix="hcpcreds-", dir=_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-                )
-            )
-            files = FileSettings(directory=Path(directory), mode=0o400)
+            directory = stack.enter_context(open_directory())
+            files = FileSettings(directory=directory, mode=0o400)
         if provision is Provision.ENDPOINT:
             tokens = TokenSettings(app_service=ListenAddress("127.0.0.1", 0), secret=secret)
         if provision is not Provision.NOTHING:
