@@ -607,6 +607,30 @@ def test_explain_says_that_there_is_no_such_thing(explain: Explain, namespace: s
     found = read(result)
     assert (found["broken"], result.exit_code) == ("pod", 1)
     assert what in found["links"]["pod"]["what"]
+    assert list(found["links"]) == ["pod"], "nothing else is known of it"
+
+
+def test_explain_tells_a_pod_that_starts_from_one_that_runs(explain: Explain, namespace: str):
+    scene = Scene(namespace)
+    scene.pod = make_pending(scene.pod)
+    scene.pod["metadata"].pop("creationTimestamp")
+    scene.statuses.clear()
+    result = explain(scene, output="text")
+    assert result.exit_code == 0
+    assert ": nothing broken, but its program does not run\n" in result.stdout
+
+
+def test_explain_fails_when_the_api_server_cannot_be_asked(
+    api: KubernetesApi, explain: Explain, namespace: str
+):
+    api.put(*Scene(namespace).objects)
+    api.faults.add("kubernetes", match="/events", status=503)
+    try:
+        result = explain(None)
+    finally:
+        api.faults.clear()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the API server answered 503 to list" in result.stderr
 
 
 @pytest.mark.parametrize("target", ["pod", "pod/", "service/a", "pod/A_b", "/a", "po/a/b"])

@@ -91,7 +91,8 @@ def _build(explanation: "Explanation") -> dict[str, object]:
 def _render(explanation: "Explanation", *, is_long: bool) -> str:
     broken = explanation.broken
     title = click.style(explanation.title, bold=True)
-    verdict = click.style(f"broken at {broken.name}", fg="red") if broken else click.style("ok", fg="green")
+    color = "red" if broken else "green" if explanation.links[-1].state == "ok" else "yellow"
+    verdict = click.style(explanation.verdict, fg=color)
     shown = explanation.links if is_long else tuple(filter(None, (broken,)))
     unknown = sum(link.state == "unknown" for link in explanation.links)
     note = f", {unknown} not known" if unknown and not is_long else ""

@@ -26,7 +26,7 @@ from hcpcreds.cluster.injection import (
 from hcpcreds.cluster.links import Explanation, Link, broken
 from hcpcreds.cluster.mounting import explain_mounting
 from hcpcreds.cluster.reading import Target
-from hcpcreds.cluster.running import explain_pod, explain_program, explain_sidecar
+from hcpcreds.cluster.running import explain_missing, explain_pod, explain_program, explain_sidecar
 from hcpcreds.components import COMPONENTS, find_workload
 from hcpcreds.errors import InputError
 from hcpcreds.hosted_cluster import parse_hosted_cluster
@@ -52,11 +52,10 @@ def explain(facts: Facts, target: Target | None) -> list[Explanation]:
 
 def _explain(subject: Subject, facts: Facts) -> Explanation:
     part = identify(subject)
-    if part is None or (subject.pod is None and subject.workload is None):
-        links: tuple[Link, ...] = (explain_pod(subject),)
-        if part is None:
-            links += (_explain_no_component(subject),)
-        return _make(subject, part, links)
+    if subject.pod is None and subject.workload is None:
+        return _make(subject, part, (explain_missing(subject, part),))
+    if part is None:
+        return _make(subject, part, (explain_pod(subject), _explain_no_component(subject)))
     case = make_case(subject, facts, part)
     return _make(
         subject,

@@ -43,6 +43,13 @@ class Explanation(msgspec.Struct, frozen=True):
         """The first broken link; those behind it may be broken only because of it."""
         return next((link for link in self.links if link.state == "broken"), None)
 
+    @property
+    def verdict(self) -> str:
+        """The state of the chain, in a few words."""
+        if self.broken is not None:
+            return f"broken at {self.broken.name}"
+        return "ok" if self.links[-1].state == "ok" else "nothing broken, but its program does not run"
+
 
 def ok(name: str, what: str) -> Link:
     """Make a link that holds."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from hcpcreds.cluster.case import Case, describe_notes, find_error
+from hcpcreds.cluster.case import Case, Part, describe_notes, find_error
 from hcpcreds.cluster.events import is_started
 from hcpcreds.cluster.facts import Subject
 from hcpcreds.cluster.links import Link, absent, broken, ok, unknown
@@ -16,10 +16,21 @@ _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 _IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 
 
+def explain_missing(subject: Subject, part: Part | None) -> Link:
+    """Say that there is no such pod or workload."""
+    kind, where = subject.kind.lower(), subject.namespace
+    fix = f"kubectl get {kind}s -n {where} shows what there is."
+    if part is not None and subject.kind != "Pod":
+        fix = f"HyperShift's control-plane-operator deploys it; its log says why it has not. {fix}"
+    return broken(POD, f"there is no {kind} {subject.name} in the namespace {where}", fix)
+
+
 def explain_pod(subject: Subject) -> Link:
     """Say how the pod is, or why the workload has none."""
+    if subject.workload is not None:
+        return _explain_no_pod(subject, subject.workload)
     if subject.pod is None:
-        return _explain_no_pod(subject)
+        return explain_missing(subject, None)
     pod, status = subject.pod, subject.pod["status"]
     phase = status["phase"].text or "Unknown"
     scheduled = _find_condition(status, "PodScheduled")
@@ -39,15 +50,7 @@ def explain_pod(subject: Subject) -> Link:
     return ok(POD, f"{phase}, on the node {node}" if node else phase)
 
 
-def _explain_no_pod(subject: Subject) -> Link:
-    workload = subject.workload
-    if workload is None:
-        return broken(
-            POD,
-            f"there is no {subject.kind.lower()} {subject.name} in the namespace {subject.namespace}",
-            f"kubectl get {subject.kind.lower()}s -n {subject.namespace} shows what there is; HyperShift's "
-            "own are deployed by its control-plane-operator, whose log says why one is not.",
-        )
+def _explain_no_pod(subject: Subject, workload: Node) -> Link:
     failed = _find_condition(workload["status"], "ReplicaFailure")
     if failed is not None and failed["status"].text == "True":
         return broken(
