@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := python -m pytest --numprocesses auto --dist worksteal
+# Hundreds of processes start in the tests: each would compile every module that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak conform mutants docs image release format lock help clean
 

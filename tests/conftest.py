@@ -1,13 +1,15 @@
 """What tests of every room share: a local Azure, and an environment that is the same wherever they run."""
 
+import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 from azure.keyvault.secrets._shared import http_challenge_cache
 from hypothesis import settings
 from tests.support.logs import restored_logging
+from tests.support.measuring import measuring
 from tests.support.processes import end_children, let_children_be_interrupted, list_children
 
 from hcpcreds.local.azure.azure import LocalAzure
@@ -29,10 +31,31 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave the half a million objects that all tests share out of each look through the heap."""
+    measuring.leave_out(session.config)
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name binary and long values by what they are: what is made at import differs in each worker."""
     is_made = isinstance(val, bytes) and not val.isascii()
     return argname if is_made or (isinstance(val, str | bytes) and len(val) > 80) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure the coverage of the test's processes, or not: see `tests.support.measuring`."""
+    with measuring.of_processes(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure the coverage of the test itself, or not."""
+    with measuring.of_call(item):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +82,10 @@ def _no_challenge_outlives_its_vault() -> None:
 @pytest.fixture(scope="session")
 def _session_azure() -> Iterator[LocalAzure]:
     # MSAL keeps one assertion for nine minutes; tests of the replay check make an Azure of their own.
-    with LocalAzure(AzureSettings(refuse_replayed_assertions=False)) as azure:
-        yield azure
+    with measuring.unmeasured():
+        azure = LocalAzure(AzureSettings(refuse_replayed_assertions=False)).start()
+    yield azure
+    azure.close()
 
 
 @pytest.fixture

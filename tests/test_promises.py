@@ -30,6 +30,7 @@ def find_tests(file: Path) -> Iterator[str]:
             yield node.targets[0].id
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("page", PAGES)
 def test_every_test_that_a_page_names_is_there(page: str):
     named = _NAMED.findall((ROOT / page).read_text())

@@ -223,6 +223,7 @@ def test_renew_finishes_renewals_in_progress_when_it_gets_a_signal(region: Regio
     assert sorted(versions) == [1, 1, 1, 1, 2, 2]
 
 
+@pytest.mark.measured_processes
 def test_renew_stops_immediately_when_it_gets_a_second_signal(region: Region):
     name = region.store(1, due=True)
     fault = region.azure.faults.add("data_plane", method="GET", hang=True)
@@ -238,6 +239,7 @@ def test_renew_stops_immediately_when_it_gets_a_second_signal(region: Region):
     assert region.count_versions(name) == 1
 
 
+@pytest.mark.measured_processes
 def test_renew_repeats_walks_and_serves_metrics_when_given_an_interval(region: Region):
     region.store(1, due=True)
     with region.start("--interval", "0.2s", "--metrics-address", "127.0.0.1:0") as process:

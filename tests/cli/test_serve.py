@@ -99,6 +99,7 @@ def test_serve_keeps_an_assertion_that_its_environment_asks_for_until_it_is_stop
     assert "eyJ" not in err
 
 
+@pytest.mark.measured_processes
 def test_serve_keeps_the_assertion_of_a_service_principal(identity: Identity, tmp_path: Path):
     azure = identity.azure
     content, thumbprint = identity.issue()
@@ -124,6 +125,7 @@ def test_serve_keeps_the_assertion_of_a_service_principal(identity: Identity, tm
     assert process.returncode == 0
 
 
+@pytest.mark.measured_processes
 def test_serve_gives_tokens_until_programs_that_end_with_it_have_ended(identity: Identity, tmp_path: Path):
     with serve(
         HCPCREDS_CREDENTIAL=str(identity.path),

@@ -146,6 +146,7 @@ def test_up_ends_every_process_and_removes_its_files_when_it_gets_a_signal(tmp_p
     assert_nothing_is_left(tmp_path, pids)
 
 
+@pytest.mark.measured_processes
 @pytest.mark.timeout(120)
 def test_up_shows_a_live_table_on_a_terminal_and_leaves_it_usable(tmp_path):
     terminal, end = pty.openpty()
@@ -198,6 +199,7 @@ def renewed(tmp_path_factory) -> dict[str, Any]:
     return {component["component"]: component for component in json.loads(out)["components"]}
 
 
+@pytest.mark.measured_processes
 @pytest.mark.timeout(120)
 def test_up_lets_a_renewer_renew_what_becomes_due(renewed):
     for component in renewed.values():
@@ -209,6 +211,7 @@ def test_up_lets_a_renewer_renew_what_becomes_due(renewed):
         assert all(5 <= (after - before).total_seconds() <= 12 for before, after in pairwise(lives))
 
 
+@pytest.mark.measured_processes
 @pytest.mark.timeout(120)
 def test_up_lets_components_share_one_identity_and_leaves_out_those_that_the_cluster_has_not(renewed):
     assert len(renewed) == 8
@@ -359,6 +362,7 @@ def read_reachable(pid: int, root: Path) -> str:
     return "".join(texts)
 
 
+@pytest.mark.measured_processes
 @pytest.mark.timeout(180)
 def test_up_keyless_takes_every_component_through_rotations_as_its_row_says(tmp_path):
     scratch = tmp_path / "scratch"
@@ -422,6 +426,7 @@ def test_up_keyless_takes_every_component_through_rotations_as_its_row_says(tmp_
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.measured_processes
 @pytest.mark.timeout(120)
 def test_up_serves_a_page_that_follows_each_component_through_a_rotation(tmp_path: Path):
     with running(tmp_path, "--rotate-every", "4", "--web") as process:

@@ -11,6 +11,7 @@ import jwt
 import pytest
 from tests.credential.files import Clock, make_key
 from tests.credential.subjects import AioSubject, Loop, Subject
+from tests.support.measuring import measuring
 from tests.support.volume import Mount
 
 import hcpcreds.aio
@@ -43,8 +44,10 @@ def clock(shared_clock: Clock) -> Iterator[Clock]:
 @pytest.fixture(scope="session")
 def shared_azure(shared_clock: Clock) -> Iterator[LocalAzure]:
     settings = AzureSettings(tenant_ids=(str(uuid.uuid4()), str(uuid.uuid4())))
-    with LocalAzure(settings, now=shared_clock.now) as azure:
-        yield azure
+    with measuring.unmeasured():
+        azure = LocalAzure(settings, now=shared_clock.now).start()
+    yield azure
+    azure.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.credential.conftest import SCOPE, Identity, get_signer
 from tests.support.waiting import wait_until
 
@@ -20,6 +21,7 @@ ROTATIONS = 1000
 CHALLENGE = '{"access_token": {}}'
 
 
+@pytest.mark.unmeasured
 def test_no_call_fails_when_the_file_rotates_a_thousand_times_under_load(
     identity: Identity, azure: LocalAzure
 ):

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import ChainedTokenCredential, CredentialUnavailableError
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make, get_signer
 from tests.credential.files import Clock, make_key, wait_for_generation
+from tests.credential.subjects import Subject
 from tests.support.waiting import wait_until
 
 from hcpcreds.credential import UserAssignedIdentityCredential
@@ -219,16 +221,32 @@ def test_tokens_are_forgotten_when_they_have_expired(
 
 
 def test_cached_tokens_are_limited_when_each_has_another_scope(
-    identity: Identity, make: Make, azure: LocalAzure
+    identity: Identity, make: Make, azure: LocalAzure, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("hcpcreds.credential.base._MAX_TOKENS", 20)
     identity.rotate()
-    credential = make()
-    answer_with(azure, "of-1050")
-    for number in range(1_050):
+    assert_limited(make(), 20, identity, azure)
+
+
+@pytest.mark.unmeasured
+def test_cached_tokens_are_a_thousand_when_each_has_another_scope(identity: Identity, azure: LocalAzure):
+    identity.rotate()
+    with (
+        RequestsTransport(connection_verify=str(azure.ca_file)) as transport,  # it keeps its connection
+        UserAssignedIdentityCredential(identity.mount.path, transport=transport) as credential,
+    ):
+        assert_limited(credential, 1_000, identity, azure)
+
+
+def assert_limited(credential: Subject, limit: int, identity: Identity, azure: LocalAzure) -> None:
+    """Assert that the latest tokens are kept, and no more than the limit."""
+    count = limit + limit // 20
+    answer_with(azure, f"of-{count}")
+    for number in range(count):
         credential.get_token(f"https://{number}.example/.default")
-    assert count_tokens("of-1050") <= 1_001
+    assert limit - 1 <= count_tokens(f"of-{count}") <= limit + 1
     asked = identity.count_requests()
-    credential.get_token("https://1049.example/.default")
+    credential.get_token(f"https://{count - 1}.example/.default")
     assert identity.count_requests() == asked, "the latest are kept"
     credential.get_token("https://0.example/.default")
     assert identity.count_requests() == asked + 1

@@ -72,6 +72,7 @@ def test_exit_status_is_a_shells_when_the_program_cannot_be_started(identity: Id
         assert err.endswith(f"hcpcreds exec: {program}: {reason}\n")
 
 
+@pytest.mark.measured_processes
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"])
 def test_signal_is_passed_on_once(identity: Identity, name: str):
     with running(identity, *NOTHING, *PYTHON, CATCH) as process:
@@ -150,6 +151,7 @@ time.sleep(60)
     assert process.returncode == 143
 
 
+@pytest.mark.measured_processes
 def test_stop_ends_the_wait_when_the_program_was_not_started(identity: Identity):
     identity.path.unlink()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -209,6 +211,7 @@ def test_program_gets_tokens_without_a_key(identity: Identity, provision: str, k
     assert [get_signer(token) for token in out.split()] == list(identity.certificates) * 2
 
 
+@pytest.mark.measured_processes
 def test_program_gets_tokens_with_the_certificate_of_a_service_principal(identity: Identity, tmp_path: Path):
     azure = identity.azure
     secret = base64.b64decode(json.loads(identity.path.read_bytes())["client_secret"])

@@ -71,6 +71,7 @@ def test_program_is_not_told_when_a_file_is_refused(identity: Identity):
     assert "sent SIGHUP" not in err
 
 
+@pytest.mark.measured_processes
 def test_program_is_restarted_once_for_each_rotation(identity: Identity):
     program = (*PYTHON, READER, identity.path)
     with running(identity, *NOTHING, "--restart-on-rotation", "--", *program) as process:
@@ -122,6 +123,7 @@ def test_program_is_restarted_when_any_of_its_credentials_rotates(identity: Iden
         assert read_line(process) == f"0 {read_version(other)}"
 
 
+@pytest.mark.measured_processes
 def test_command_is_called_once_for_each_rotation_until_it_succeeds(identity: Identity, tmp_path: Path):
     script = tmp_path / "hook"
     calls = tmp_path / "calls"

@@ -64,6 +64,7 @@ def test_every_target_is_fuzzed_here(targets: dict[str, Target]):
     assert set(targets) == set(NAMES)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", NAMES)
 def test_parser_stands_what_was_found_before(targets: dict[str, Target], name: str):
     for file in sorted((CORPUS / name).glob("*")):
@@ -71,6 +72,7 @@ def test_parser_stands_what_was_found_before(targets: dict[str, Target], name: s
         judge(targets[name], file.read_bytes(), measure_memory=True)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", NAMES)
 def test_parser_takes_time_and_memory_in_proportion_when_inputs_grow(targets: dict[str, Target], name: str):
     for unit in GROWING:
@@ -78,6 +80,7 @@ def test_parser_takes_time_and_memory_in_proportion_when_inputs_grow(targets: di
             judge(targets[name], beginning + b"@300000*%b@" % unit)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", NAMES)
 def test_parser_stands_what_is_nearly_right(targets: dict[str, Target], name: str):
     @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

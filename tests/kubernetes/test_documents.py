@@ -161,6 +161,7 @@ def test_objects_before_one_that_is_too_large_are_read_when_they_are_in_a_large_
     ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "text", [render_yaml([{**POD, "data": "x" * 5000}]), json.dumps({**POD, "data": "x" * 5000})]
 )

@@ -81,6 +81,7 @@ def read_both(volume: Path) -> list[bytes]:
         os.close(descriptor)
 
 
+@pytest.mark.unmeasured
 def test_write_payload_never_shows_a_mixed_state_when_readers_race_it(tmp_path: Path):
     stop = threading.Event()
     wrong: list[Any] = []

@@ -71,6 +71,7 @@ def read_ready(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return ready
 
 
+@pytest.mark.measured_processes
 def test_process_says_where_everything_is_and_that_it_is_for_development(tmp_path: Path):
     certificate = make_certificate("caller").public_bytes(Encoding.PEM).decode()
     config = write_config(

@@ -97,6 +97,7 @@ def store(secrets: SecretClient, value: str, name: str | None = None) -> tuple[s
     return name, str(secrets.set_secret(name, value).properties.version)
 
 
+@pytest.mark.measured_processes
 def test_process_tells_when_each_version_became_visible(
     secrets: SecretClient, start: Callable[..., NodeProcess], tmp_path: Path
 ):
@@ -127,6 +128,7 @@ def test_process_tells_when_each_version_became_visible(
     assert stored_at - 0.1 < rotated["at"] <= data.lstat().st_ctime + 0.01
 
 
+@pytest.mark.measured_processes
 def test_process_reports_a_failure_and_stays_ready_for_the_next_poll(
     secrets: SecretClient, start: Callable[..., NodeProcess]
 ):

@@ -105,6 +105,7 @@ def test_pod_is_passed_over_when_it_has_finished(phase):
     assert codes([{**pod, "status": {"phase": phase}}]) == []
 
 
+@pytest.mark.unmeasured
 def test_memory_stays_small_when_the_stream_is_large_and_not_about_credentials():
     spec = {
         "containers": [

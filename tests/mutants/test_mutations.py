@@ -1,5 +1,6 @@
 """The sampler itself: it finds what it should, and what it lists as equivalent is still there."""
 
+import pytest
 from tests.mutants.mutations import find_mutations
 from tests.mutants.rooms import ROOMS, ROOT, describe, read_equivalent
 
@@ -40,6 +41,7 @@ def test_mutations_are_one_of_each_kind_when_the_source_has_them():
     assert {mutation.within for mutation in found} == {"f"}
 
 
+@pytest.mark.unmeasured
 def test_mutated_source_is_python_and_not_what_it_was():
     for room in ROOMS.values():
         for file in room.list_files():

@@ -35,7 +35,6 @@ from azure.core.pipeline.policies import (
     UserAgentPolicy,
 )
 from azure.core.rest import HttpRequest, HttpResponse
-from azure.identity import WorkloadIdentityCredential
 
 from hcpcreds.constants import (
     ARO_HCP_CLIENT_CREDENTIALS_PATH,
@@ -44,7 +43,6 @@ from hcpcreds.constants import (
 )
 from hcpcreds.credential import Status, UserAssignedIdentityCredential
 from hcpcreds.errors import HcpCredsError, InputError
-from hcpcreds.hosted_cluster import read_hosted_cluster
 
 _PATH_SETTING: Final = "aadMSIDataPlaneIdentityPath"
 _DEFAULT_ASSERTION: Final = "/var/run/secrets/azure/tokens/azure-identity-token"
@@ -101,6 +99,8 @@ def find_login(options: argparse.Namespace, environment: Mapping[str, str]) -> L
     if (
         options.hosted_control_plane is not None
     ):  # the credential file for its checks, the SDK for other calls
+        from hcpcreds.hosted_cluster import read_hosted_cluster  # noqa: PLC0415 (only one component reads it)
+
         cluster = read_hosted_cluster(Path(options.root + options.hosted_control_plane))
         operator = cluster.identities.control_plane_operator
         key = MANAGED_AZURE_CERTIFICATE_PATH + operator.credentials_secret_name if operator else None
@@ -159,6 +159,8 @@ def _open_with_assertion(
     The SDK keeps an assertion for ten minutes. So every other call is made with a credential of its own, as
     by a program that has just started: both have to get through a rotation.
     """
+    from azure.identity import WorkloadIdentityCredential  # noqa: PLC0415 (a third of the start-up time)
+
     seen: set[str] = set()
 
     def make() -> WorkloadIdentityCredential:

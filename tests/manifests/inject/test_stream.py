@@ -395,6 +395,7 @@ def test_list_that_aliases_make_large_is_refused_when_it_would_be_written_out(le
     assert "written out, it would be larger than 3 MiB" in message
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("levels", [4, 5, 20])
 def test_lists_in_lists_are_refused_in_short_when_aliases_make_them_many(levels):
     pod = json.dumps(make_workload("Pod"))
