@@ -176,8 +176,8 @@ class Program:
 
 def _trust_java(ca_file: str, folder: Path) -> str:
     """Make a trust store, and return the options with which Java takes it."""
-    store, password = folder / "trust.p12", "changeit"
+    store = folder / "trust.p12"
     certificates = x509.load_pem_x509_certificates(Path(ca_file).read_bytes())
     trusted = [PKCS12Certificate(each, b"hcpcreds local") for each in certificates]
     store.write_bytes(serialize_java_truststore(trusted, NoEncryption()))
-    return f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword={password}"
+    return f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStoreType=PKCS12"
