@@ -365,7 +365,7 @@ def read_reachable(pid: int, root: Path) -> str:
 @pytest.mark.measured_processes
 @pytest.mark.timeout(180)
 def test_up_keyless_takes_every_component_through_rotations_as_its_row_says(tmp_path):
-    scratch = tmp_path / "scratch"
+    scratch = tmp_path / "with a blank"
     scratch.mkdir()
     rotations = ("--keyless", "--rotations", "3", "--rotate-every", "2", "--output", "json")
     modules = install_javascript()
@@ -384,7 +384,7 @@ def test_up_keyless_takes_every_component_through_rotations_as_its_row_says(tmp_
         for pid, command in children(process).items():
             if "--resource-manager" not in command:
                 continue
-            root = Path(command.split("--root ")[1].split()[0])
+            root = Path(command.split("--root ")[1].partition(" --resource-manager")[0])
             workload = next(
                 name for name in rows if root.name == name or root.parent.name.endswith(f"_{name}")
             )

@@ -93,17 +93,16 @@ class KeylessPod:
             "AZURE_AUTHORITY_HOST": azure["authority"],
         }
 
-    def _build_sidecar_environment(self, azure: Event) -> dict[str, str]:
-        """Build the variables of the sidecar: those of the manifest, on this machine."""
+    def _build_sidecar(self, azure: Event) -> tuple[list[str], dict[str, str]]:
+        """Build the sidecar's command and its variables: those of the manifest, on this machine."""
         variables = read_environment(self.sidecar)
         del variables["HCPCREDS_CLOUD"]  # which has another authority
         del variables["HCPCREDS_METRICS_ADDRESS"]  # of which every pod has one, but not this machine
-        credential, directory = (
-            self.sidecar_root / variables[name].lstrip("/")
-            for name in ("HCPCREDS_CREDENTIAL", "HCPCREDS_ASSERTION_DIRECTORY")
-        )
-        return variables | {
-            "HCPCREDS_CREDENTIAL": f"{credential.name}={credential}",
+        credential = self.sidecar_root / variables.pop("HCPCREDS_CREDENTIAL").lstrip("/")
+        directory = self.sidecar_root / variables["HCPCREDS_ASSERTION_DIRECTORY"].lstrip("/")
+        # An option, because blanks separate the credentials in the variable.
+        command = [*self.sidecar["command"], "--credential", f"{credential.name}={credential}"]
+        return command, variables | {
             "HCPCREDS_ASSERTION_DIRECTORY": str(directory),
             "HCPCREDS_AUTHORITY": azure["authority"],
             "HCPCREDS_CA_FILE": azure["ca_file"],
@@ -120,10 +119,11 @@ class KeylessPod:
             on_end: Called with the reason when it ends without `stop`.
         """
         name = f"{self.pod.name}'s sidecar"
+        command, variables = self._build_sidecar(azure)
         child = await ChildProcess.start(
             name,
-            ["hcpcreds.up.tether", *self.sidecar["command"]],
-            environment=base_environment() | self._build_sidecar_environment(azure),
+            ["hcpcreds.up.tether", *command],
+            environment=base_environment() | variables,
             on_event=lambda _: None,
             on_end=on_end,
         )
