@@ -129,7 +129,7 @@ def test_renew_now_renews_only_the_named_secret_whatever_its_dates(region: Regio
     done = region.run("--now", leaked, "--now", leaked.upper())
     assert (done.exit_code, "1 credentials, 1 renewed" in done.stdout) == (0, True), done.output
     assert [region.count_versions(each) for each in (leaked, other, due)] == [2, 1, 1]
-    assert f"revoke it then: hcpcreds rollout --watch --vault {region.azure.vault_url()} " in done.stderr
+    assert "revoke it then: hcpcreds rollout --watch --all-namespaces --vault https://" in done.stderr
 
 
 def test_renew_now_exits_with_1_when_a_secret_does_not_exist(region: Region):

@@ -12,6 +12,7 @@ from tests.cluster.api_server import ApiServer
 from tests.cluster.crds import complete
 from tests.cluster.pods import Object, Scene
 from tests.cluster.test_explain import BROKEN, BROKEN_SIDECAR, ROLES, Explain, check_broken, read
+from tests.cluster.users import make_user
 
 from hcpcreds.cli.root import hcpcreds
 
@@ -22,33 +23,8 @@ OLD = {"older than the policy", "silence"}
 @pytest.fixture(scope="module")
 def kubeconfig(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That of a service account with the roles that are shipped."""
-    account = {"kind": "ServiceAccount", "name": "explain", "namespace": "default"}
-    roles = list(yaml.safe_load_all(ROLES.read_text()))
-    bindings = [
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": role["metadata"]["name"]},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": role["metadata"]["name"],
-            },
-            "subjects": [account],
-        }
-        for role in roles
-    ]
-    metadata = {"name": "explain", "namespace": "default"}
-    api_server.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}, *roles, *bindings)
-    with api_server.open_session() as session:
-        path = f"{api_server.url}/api/v1/namespaces/default/serviceaccounts/explain/token"
-        request: Object = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        answer = session.post(path, json=request, timeout=10).json()
-    config = yaml.safe_load(api_server.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": answer["status"]["token"]}
-    file = tmp_path_factory.mktemp("explain") / "kubeconfig"
-    file.write_text(yaml.safe_dump(config))
-    return file
+    roles = yaml.safe_load_all(ROLES.read_text())
+    return make_user(api_server, "explain", *roles, folder=tmp_path_factory.mktemp("explain"))
 
 
 @pytest.fixture

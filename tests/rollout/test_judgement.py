@@ -163,6 +163,10 @@ def test_earlier_certificates_are_unused_only_when_every_pod_is_done():
     assert find_unused(SECRET, [done]) == list(SECRET.earlier)
     assert find_unused(SECRET, [done, old]) == []
     assert find_unused(SECRET, []) == [], "nothing was seen"
+    shared = replace(done, secret="copy", newest=Version(version="v9", thumbprint=OLD))
+    assert find_unused(SECRET, [done, shared]) == [], "another secret has it"
+    newest = Version(version="v2", thumbprint=NEW)
+    assert find_unused(SECRET, [replace(done, newest=newest)]) == list(SECRET.earlier)
     twice = replace(SECRET, earlier=(Version(version="v1", thumbprint=NEW), Version(version="v0")))
     assert find_unused(twice, [done]) == [], "the certificate in use, and one that is not known"
 

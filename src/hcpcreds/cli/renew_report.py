@@ -53,7 +53,7 @@ class RenewalReport(Observer):
         names = " ".join(outcome.credential.name for outcome in walk.outcomes)
         self._say(
             "The earlier certificate is still valid, and may be in use. See when no pod uses it any more, "
-            f"and revoke it then: hcpcreds rollout --watch --vault {walk.vault_url} {names}"
+            f"and revoke it then: hcpcreds rollout --watch --all-namespaces --vault {walk.vault_url} {names}"
         )
 
     def _say(self, text: str) -> None:

@@ -4,7 +4,7 @@ The question behind it is whether an earlier certificate may be revoked. So a po
 follows from what was seen; what is not known counts as in use.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -98,16 +98,19 @@ def judge_rollout(facts: Facts) -> list[Row]:
     return rows
 
 
-def find_unused(secret: StoredSecret, rows: Iterable[Row]) -> list[Version]:
-    """Find the earlier versions whose certificate no pod uses any more; none as long as a pod is not done."""
+def find_unused(secret: StoredSecret, rows: Sequence[Row]) -> list[Version]:
+    """Find the earlier versions whose certificate no pod uses any more; none as long as a pod is not done.
+
+    Args:
+        secret: The secret.
+        rows: Every row, also those of other secrets, which may hold the same certificate.
+    """
     own = [row for row in rows if (row.vault, row.secret.lower()) == (secret.vault, secret.name.lower())]
-    if secret.newest is None or not own or not all(row.is_done for row in own):
+    if not own or not all(row.is_done for row in own):
         return []
-    return [
-        each
-        for each in secret.earlier
-        if each.thumbprint is not None and each.thumbprint != secret.newest.thumbprint
-    ]
+    used = {row.newest.thumbprint for row in rows if row.newest is not None}
+    used |= {thumbprint for row in rows for thumbprint in (row.mounted, *row.in_use)}
+    return [each for each in secret.earlier if each.thumbprint is not None and each.thumbprint not in used]
 
 
 def _judge(use: Use, secret: StoredSecret | None) -> _Verdict:

@@ -55,7 +55,6 @@ class RolloutReader:
         pages = dict(zip(targets, await asyncio.gather(*map(read_page, targets)), strict=True))
         names = {each.use.key: each.use.secret for each in found if each.use.key[0] and each.use.key[1]}
         stored = await asyncio.gather(*(read_secret(*each) for each in names.items()))
-        return Facts(
-            secrets=dict(zip(names, stored, strict=True)),
-            uses=tuple(each.complete(pages) for each in found),
-        )
+        # In a thread: a page may be large.
+        uses = await asyncio.to_thread(lambda: tuple(each.complete(pages) for each in found))
+        return Facts(secrets=dict(zip(names, stored, strict=True)), uses=uses)

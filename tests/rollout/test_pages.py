@@ -1,0 +1,67 @@
+"""Pages of metrics: read directly in a cluster, and of a program that uses the library or serves others."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.rollout.fleet import serving_page
+
+from hcpcreds.cluster.rollout.facts import Assertions
+from hcpcreds.cluster.rollout.pages import Page, Target, open_pages, read_seen
+
+OLD, NEW = "1" * 64, "2" * 64
+PAGE = f"""
+# HELP hcpcreds_certificate_info The current certificate.
+# TYPE hcpcreds_certificate_info gauge
+hcpcreds_certificate_info{{credential="ingress",thumbprint="{NEW}"}} 1.0
+hcpcreds_certificate_info{{credential="kms",thumbprint="{OLD}"}} 1.0
+hcpcreds_certificate_refused{{credential="ingress"}} 0.0
+hcpcreds_certificate_refused{{credential="kms"}} 1.0
+hcpcreds_assertion_writes_total{{credential="ingress"}} 3.0
+hcpcreds_assertion_certificate_info{{credential="ingress",thumbprint="{OLD}"}} 1.0
+hcpcreds_assertion_certificate_timestamp_seconds{{credential="ingress"}} 1.7e+09
+another_metric{{credential="other"}} 1.0
+"""
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch):
+    """Read a page as a pod does."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
+
+    async def ask(port: int, ip: str) -> Page:
+        async with open_pages(None) as read_page:
+            return await read_page(Target("a", "b", ip, port))
+
+    return lambda port, ip="127.0.0.1": asyncio.run(ask(port, ip))
+
+
+def test_page_is_read_directly_in_a_cluster(read):
+    with serving_page(PAGE.encode, ahead=lambda: timedelta(hours=1)) as port:
+        page = read(port)
+    assert (page.text, page.problem) == (PAGE, "")
+    assert timedelta(minutes=59) < page.at - datetime.now(UTC) < timedelta(minutes=61), "the program's clock"
+
+
+def test_page_has_a_problem_when_the_pod_does_not_answer_with_one(read):
+    with serving_page(lambda: b"", status=302) as port:
+        assert read(port).problem == f"port {port} of the pod answered 302"
+    assert read(port).problem.startswith(f"port {port} of the pod cannot be read: Client")
+    assert read(port, "::1").problem.startswith(f"port {port} of the pod cannot be read: Client")
+    with serving_page(lambda: b"x" * 5_000_000) as port:
+        assert "larger than" in read(port).problem
+
+
+def test_page_tells_of_each_credential():
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    (ingress, kms), problem = read_seen(Page(text=PAGE, at=at))
+    assert problem == ""
+    assert (ingress.thumbprint, ingress.is_refused, ingress.keeps_assertions) == (NEW, False, True)
+    assert ingress.assertions == Assertions(thumbprint=OLD, since=datetime.fromtimestamp(1_700_000_000, UTC))
+    assert (kms.thumbprint, kms.is_refused, kms.keeps_assertions, kms.assertions) == (
+        "1" * 64,
+        True,
+        False,
+        None,
+    )
+    assert ingress.at == kms.at == at
