@@ -19,6 +19,8 @@ ASSERTION_DIRECTORY: Final = "/var/run/hcpcreds"
 KEEP_MOUNT: Final = "HCPCREDS_KEEP_MOUNT"
 """Variable of the sidecar which says to people and to `check`, not to the sidecar itself, that the programs
 mount the key too, on purpose."""
+SHARED_PROCESSES: Final = ("shareProcessNamespace", "hostPID")
+"""What makes the processes of a pod's containers visible to each other, and so the sidecar's files."""
 PORT: Final = 9469
 """Of the probes and metrics. All containers of a pod share its ports; 9464 is OpenTelemetry's."""
 ENDPOINT: Final = "127.0.0.1:9470"

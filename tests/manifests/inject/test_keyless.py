@@ -176,6 +176,14 @@ def test_endpoint_is_refused_when_every_process_of_the_node_could_ask_it():
         assert inject_spec(each)["initContainers"]
 
 
+def test_plan_says_that_the_key_can_be_read_when_the_pod_shares_its_processes():
+    for name in ("shareProcessNamespace", "hostPID"):
+        [[plan]] = make_plans([make(**{name: True})], OPTIONS, where="")
+        assert plan.remark == f"its programs may read the key through /proc: remove {name}"
+    [[plan]] = make_plans([make(shareProcessNamespace=False)], OPTIONS, where="")
+    assert plan.remark is None
+
+
 @pytest.mark.parametrize("options", [OPTIONS, ENDPOINT])
 def test_sidecar_is_refused_when_the_pod_runs_as_root(options):
     workload = make(securityContext={"runAsUser": 0})

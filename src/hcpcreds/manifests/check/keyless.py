@@ -22,7 +22,7 @@ from hcpcreds.manifests.check.subjects import (
     normalize_path,
     path_of,
 )
-from hcpcreds.manifests.sidecar import KEEP_MOUNT
+from hcpcreds.manifests.sidecar import KEEP_MOUNT, SHARED_PROCESSES
 
 _ENDPOINT: Final = "IDENTITY_ENDPOINT"
 _OTHER_WAYS: Final = (
@@ -37,8 +37,6 @@ _PROBES: Final = {
     "readinessProbe": "nobody learns that it has nothing to log in with",
     "livenessProbe": "one that hangs is not restarted",
 }
-_SHARED: Final = ("shareProcessNamespace", "hostPID")
-"""What makes the processes of a pod's containers visible to each other."""
 
 
 def check_keyless(subjects: Subjects) -> Iterator[Finding]:
@@ -133,7 +131,7 @@ def _check_processes(sidecar: Container, pod: Pod) -> Iterator[Finding]:
     keys = _find_keys(sidecar, pod)
     if not keys:
         return
-    for key in _SHARED:
+    for key in SHARED_PROCESSES:
         if pod.node[key].boolean:
             yield report(
                 "HC127",

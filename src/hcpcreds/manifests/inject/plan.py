@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from hcpcreds.errors import InputError
 from hcpcreds.kubernetes.objects import Path
-from hcpcreds.manifests.inject.changes import Change, ListDiff, apply_change, diff_list
+from hcpcreds.manifests.inject.changes import Change, ListDiff, apply_change, diff_list, is_true
 from hcpcreds.manifests.inject.identify import find_suspect, identify
 from hcpcreds.manifests.inject.keyless import Kept, Key, diff_keyless, find_key
 from hcpcreds.manifests.inject.options import InjectOptions
 from hcpcreds.manifests.inject.workloads import Workload, find_workloads
-from hcpcreds.manifests.sidecar import SIDECAR
+from hcpcreds.manifests.sidecar import SHARED_PROCESSES, SIDECAR
 from hcpcreds.manifests.workload import ContainerAdditions, PodAdditions
 from hcpcreds.text import make_safe
 
@@ -221,7 +221,7 @@ def _make_plan(workload: Workload, options: InjectOptions) -> Plan | None:
         workload,
         tuple(change for diff in diffs for change in diff.changes),
         tuple(conflict for diff in diffs for conflict in diff.conflicts),
-        remark=_describe(key),
+        remark="; ".join(_describe(workload, key)) or None,
     )
 
 
@@ -235,10 +235,15 @@ def _is_keyless(workload: Workload, additions: PodAdditions) -> bool:
     return False
 
 
-def _describe(key: Key | Kept | None) -> str | None:
+def _describe(workload: Workload, key: Key | Kept | None) -> Iterator[str]:
     if isinstance(key, Kept):
-        return f"it keeps its key: {key.reason}"
-    return f"it needs beside it {key.beside}" if key and key.beside else None
+        yield f"it keeps its key: {key.reason}"
+    elif key is not None:
+        if key.beside:
+            yield f"it needs beside it {key.beside}"
+        for name in SHARED_PROCESSES:
+            if is_true(workload.get(workload.pod_spec).get(name)):
+                yield f"its programs may read the key through /proc: remove {name}"
 
 
 def _diff(workload: Workload, path: Path, key: str, wanted: Sequence[Any]) -> ListDiff:
