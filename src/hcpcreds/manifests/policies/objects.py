@@ -29,7 +29,7 @@ def build_policy(
             "matchConstraints": {"resourceRules": RULES},
             "matchConditions": [*CONDITIONS, *_list("expression", conditions)],
             "failurePolicy": "Fail",
-            "reinvocationPolicy": "IfNeeded",
+            "reinvocationPolicy": "Never",
             "variables": _list("expression", variables),
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": str(MUTATION)}}],
         },
