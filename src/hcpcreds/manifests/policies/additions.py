@@ -16,6 +16,7 @@ from hcpcreds.constants import (
     MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
 )
 from hcpcreds.manifests.inject.keyless import OTHER_WAYS, PROXIES
+from hcpcreds.manifests.inject.no_proxy import HOSTS, NO_PROXY, WITH_PROXY
 from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.sidecar import (
     ASSERTION_DIRECTORY,
@@ -76,7 +77,7 @@ def build_variables(image: str) -> dict[str, Expression]:
         "envLists": _build_env_lists(),
         "newMountLists": _NEW_MOUNT_LISTS,
         "newEnvLists": _build_new_env_lists(),
-        "conflict": Expression(f"{_VOLUME_CONFLICT} ||\n{_MOUNT_CONFLICT} ||\n{_SIDECAR_CONFLICT}"),
+        "conflict": Expression(" ||\n".join(_CONFLICTS)),
         "proxies": _PROXY_ENV,
         "sidecar": fill(
             "variables.key.endpoint == '' ?\n$assertions :\n$tokens",
@@ -150,7 +151,9 @@ def _build_env_lists() -> Expression:
               .map(e, {'name': e.name, 'value': e.value})) +
             dyn(!variables.keyless ? dyn([]) : variables.key.endpoint == '' ?
               dyn($client) :
-              dyn($endpoint) + dyn(variables.key.client_id == '' ? [] : $client_id))
+              dyn($endpoint) + dyn(variables.key.client_id == '' ? [] : $client_id) +
+              dyn(t.it.?env.orValue([]).exists(e, e.name in $with_proxy) &&
+                !t.it.?env.orValue([]).exists(e, e.name in $no_proxy) ? [$exceptions] : []))
         })
         """,
         other_ways=sorted(OTHER_WAYS),
@@ -162,6 +165,9 @@ def _build_env_lists() -> Expression:
         ),
         endpoint=build_endpoint_env(None),
         client_id=[{"name": "AZURE_CLIENT_ID", "value": client_id}],
+        with_proxy=sorted(WITH_PROXY),
+        no_proxy=NO_PROXY,
+        exceptions={"name": NO_PROXY[0], "value": ",".join(HOSTS)},
     )
 
 
@@ -175,12 +181,22 @@ def _build_new_env_lists() -> Expression:
           'after':
             dyn(t.before
               .filter(e, !(variables.keyless && e.name in $others && !t.wanted.exists(w, w.name == e.name)))
-              .map(e, variables.keyless && e.name in $paths ? dyn({'name': e.name}) : dyn(e))) +
+              .map(e,
+                variables.keyless && e.name in $paths ? dyn({'name': e.name}) :
+                variables.keyless && variables.key.endpoint != '' && e.name in $no_proxy &&
+                    t.before.exists(p, p.name in $with_proxy) &&
+                    !('*' in $found) && !$hosts.all(h, h in $found) ?
+                  dyn({'name': e.name, 'value': dyn(($found + $hosts.filter(h, !(h in $found))).join(','))}) :
+                dyn(e))) +
             dyn(t.wanted.filter(w, !t.before.exists(e, e.name == w.name)))
         })
         """,
         others=sorted(OTHER_WAYS - set(_PATHS)),
         paths=_PATHS,
+        with_proxy=sorted(WITH_PROXY),
+        no_proxy=NO_PROXY,
+        hosts=HOSTS,
+        found=Expression("e.?value.orValue('').split(',').map(h, h.trim()).filter(h, h != '')"),
     )
 
 
@@ -231,6 +247,19 @@ _SIDECAR_CONFLICT: Final = fill(
     sidecar=SIDECAR,
 )
 """Another container has the sidecar's name, or it starts too late, or a pod would get a key back."""
+
+_NO_PROXY_CONFLICT: Final = fill(
+    """
+    (variables.keyless && variables.key.endpoint != '' && variables.envLists.exists(t,
+      t.before.exists(p, p.name in $with_proxy) &&
+      t.before.exists(e, e.name in $no_proxy && has(e.valueFrom))))
+    """,
+    with_proxy=sorted(WITH_PROXY),
+    no_proxy=NO_PROXY,
+)
+"""A proxy's exceptions have to name the endpoint, but are not written out."""
+
+_CONFLICTS: Final = (_VOLUME_CONFLICT, _MOUNT_CONFLICT, _SIDECAR_CONFLICT, _NO_PROXY_CONFLICT)
 
 _PROXY_ENV: Final = fill(
     """

@@ -7,7 +7,7 @@ from hcpcreds.hosted_cluster.forms import API_VERSION
 from hcpcreds.manifests.policies import selection
 from hcpcreds.manifests.policies.additions import build_variables
 from hcpcreds.manifests.policies.cel import Expression, fill
-from hcpcreds.manifests.policies.objects import build_binding, build_policy
+from hcpcreds.manifests.policies.objects import build_mutating_binding, build_mutating_policy
 from hcpcreds.manifests.policies.selection import get_annotation, get_label
 from hcpcreds.manifests.policies.tables import (
     ALIASES,
@@ -63,10 +63,7 @@ def build_hosted_mutation(
         **build_variables(image or ""),
         "refused": _build_refusal(image),
     }
-    annotation = get_annotation(selection.SECRET_PROVIDER_CLASS)
-    policy = build_policy(
-        HOSTED, variables, {"not-a-custom-component": fill("$annotation == ''", annotation=annotation)}
-    )
+    policy = build_mutating_policy(HOSTED, variables)
     policy["spec"]["paramKind"] = {"apiVersion": API_VERSION, "kind": "HostedControlPlane"}
     own = {
         "namespaceSelector": {"matchLabels": {selection.NAMESPACE_LABEL: selection.KEYLESS}},
@@ -76,8 +73,8 @@ def build_hosted_mutation(
     params = {"selector": {}, "parameterNotFoundAction": "Allow"}
     return [
         policy,
-        build_binding(HOSTED, HOSTED, selection.has_label(selection.COMPONENT_LABEL), params),
-        build_binding(HYPERSHIFT, HOSTED, own, params),
+        build_mutating_binding(HOSTED, HOSTED, selection.has_label(selection.COMPONENT_LABEL), params),
+        build_mutating_binding(HYPERSHIFT, HOSTED, own, params),
     ]
 
 
@@ -146,6 +143,8 @@ def _build_refusal(image: str | None) -> Expression:
     """Whether the pod stays as it is; the guard tells why."""
     return fill(
         """
+        !($is_linux && $is_ordinary) ||
+        $custom != '' ||
         !(variables.mode in $modes) ||
         (variables.mode == $endpoint && variables.mounts.exists(m, m['class'] != '')) ||
         (variables.key.volume != '' &&
@@ -155,6 +154,9 @@ def _build_refusal(image: str | None) -> Expression:
           variables.envLists.exists(t, t.before.exists(e, t.wanted.exists(w, w.name == e.name && w != e)))
         ))
         """,
+        is_linux=selection.IS_LINUX,
+        is_ordinary=selection.IS_ORDINARY,
+        custom=get_annotation(selection.SECRET_PROVIDER_CLASS),
         modes=["", selection.KEYLESS, selection.ENDPOINT],
         endpoint=selection.ENDPOINT,
         has_no_image=not image,

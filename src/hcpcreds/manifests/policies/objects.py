@@ -5,21 +5,20 @@ from typing import Any, Final
 
 from hcpcreds.manifests.policies.additions import MUTATION
 from hcpcreds.manifests.policies.cel import Expression
-from hcpcreds.manifests.policies.selection import CONDITIONS, RULES
+from hcpcreds.manifests.policies.selection import RULES
 
 API_VERSION: Final = "admissionregistration.k8s.io/v1"
 LABELS: Final = {"app.kubernetes.io/managed-by": "hcpcreds", "app.kubernetes.io/part-of": "hcpcreds-policies"}
 
 
-def build_policy(
-    name: str, variables: Mapping[str, Expression], conditions: Mapping[str, Expression]
-) -> dict[str, Any]:
+def build_mutating_policy(name: str, variables: Mapping[str, Expression]) -> dict[str, Any]:
     """Build a MutatingAdmissionPolicy.
+
+    It has no matchConditions, which would convert each pod and its HostedControlPlane once more.
 
     Args:
         name: Its name.
         variables: Expressions by name; each may use those before it.
-        conditions: Expressions by name, in addition to those of all policies.
     """
     return {
         "apiVersion": API_VERSION,
@@ -27,20 +26,17 @@ def build_policy(
         "metadata": {"name": name, "labels": LABELS},
         "spec": {
             "matchConstraints": {"resourceRules": RULES},
-            "matchConditions": [*CONDITIONS, *_list("expression", conditions)],
             "failurePolicy": "Fail",
             "reinvocationPolicy": "Never",
-            "variables": _list("expression", variables),
+            "variables": [
+                {"name": name, "expression": str(expression)} for name, expression in variables.items()
+            ],
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": str(MUTATION)}}],
         },
     }
 
 
-def _list(key: str, expressions: Mapping[str, Expression]) -> list[dict[str, str]]:
-    return [{"name": name, key: str(expression)} for name, expression in expressions.items()]
-
-
-def build_binding(
+def build_mutating_binding(
     name: str, policy: str, resources: dict[str, Any], params: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Build the binding of a MutatingAdmissionPolicy.

@@ -33,22 +33,24 @@ NAMESPACE_LABEL: Final = "hcpcreds.io/hypershift"
 GUARD_LABEL: Final = "hcpcreds.io/guard"
 """Label of a namespace: what the guard does there."""
 
+_MIRROR: Final = "kubernetes.io/config.mirror"
 RULES: Final[list[dict[str, Any]]] = [
     {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
 ]
 """Later, nearly nothing in a pod can be changed."""
+IS_LINUX: Final = fill(
+    """
+    object.spec.?os.?name.orValue('linux') != 'windows' &&
+    object.spec.?nodeSelector[?'kubernetes.io/os'].orValue('linux') != 'windows'
+    """
+)
+IS_ORDINARY: Final = fill("!($mirror in object.metadata.?annotations.orValue({}))", mirror=_MIRROR)
+"""Whether it is not a mirror of a file on a node: the kubelet refuses those if somebody has changed them."""
 CONDITIONS: Final = [
-    {
-        "name": "not-windows",
-        "expression": "object.spec.?os.?name.orValue('linux') != 'windows' && "
-        "object.spec.?nodeSelector[?'kubernetes.io/os'].orValue('linux') != 'windows'",
-    },
-    {
-        "name": "not-a-mirror-pod",  # the kubelet refuses its own pods if somebody has changed them
-        "expression": "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))",
-    },
+    {"name": "linux", "expression": str(IS_LINUX)},
+    {"name": "not-a-mirror-pod", "expression": str(IS_ORDINARY)},
 ]
-"""matchConditions: pods that no policy touches."""
+"""matchConditions: no policy is for other pods."""
 
 
 def get_label(key: str) -> Expression:

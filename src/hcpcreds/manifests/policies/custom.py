@@ -1,0 +1,119 @@
+"""The MutatingAdmissionPolicy for components of one's own, on any cluster, by annotations of the pod."""
+
+from typing import Any, Final
+
+from hcpcreds.clouds import DEFAULT_CLOUD
+from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
+from hcpcreds.manifests.policies import selection
+from hcpcreds.manifests.policies.additions import build_variables
+from hcpcreds.manifests.policies.cel import Expression, fill
+from hcpcreds.manifests.policies.objects import build_mutating_binding, build_mutating_policy
+from hcpcreds.manifests.policies.selection import get_annotation, get_label
+from hcpcreds.manifests.policies.tables import AUTHORITIES, CLOUD_NAMES
+
+CUSTOM: Final = "hcpcreds-custom-components"
+"""Name of the policy and of its binding."""
+
+
+def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
+    """Build the policy for components of one's own, and its binding.
+
+    Args:
+        image: The sidecar's image; without one, no pod becomes keyless.
+    """
+    variables = {
+        "mode": get_label(selection.CREDENTIAL_LABEL),
+        "container": fill(
+            "$container != '' ? $container :\n"
+            "object.spec.containers.size() == 1 ? string(object.spec.containers[0].name) : ''",
+            container=get_annotation(selection.CONTAINER),
+        ),
+        "path": get_annotation(selection.MOUNT_PATH, MANAGED_AZURE_CERTIFICATE_MOUNT_PATH),
+        "volume": get_annotation(selection.VOLUME_NAME, selection.DEFAULT_VOLUME_NAME),
+        "file": get_annotation(selection.SECRET_NAME),
+        "filePath": Expression(
+            "string(variables.path) + (variables.path.endsWith('/') ? '' : '/') + string(variables.file)"
+        ),
+        "mounts": fill(
+            """
+            [{
+              'container': variables.container,
+              'volume': string(variables.volume),
+              'class': string($class_name),
+              'path': string(variables.path),
+              'readOnly': 'true',
+              'medium': ''
+            }]
+            """,
+            class_name=get_annotation(selection.SECRET_PROVIDER_CLASS),
+        ),
+        "env": fill(
+            "variables.file == '' ? [] :\n"
+            "[{'container': variables.container, 'name': $name, 'value': variables.filePath}]",
+            name=MANAGED_AZURE_CREDENTIALS_FILE_PATH,
+        ),
+        "key": _build_key(),
+        **build_variables(image or ""),
+        "refused": _build_refusal(image),
+    }
+    return [
+        build_mutating_policy(CUSTOM, variables),
+        build_mutating_binding(CUSTOM, CUSTOM, selection.has_label(selection.COMPONENT_LABEL)),
+    ]
+
+
+def _build_key() -> Expression:
+    return fill(
+        """
+        !(variables.mode in $modes) ? {'volume': ''} : {
+          'volume': string(variables.volume),
+          'path': string(variables.path),
+          'keep': '',
+          'endpoint': variables.mode == $endpoint ? 'true' : '',
+          'file': string(variables.file),
+          'credential': variables.filePath + ($is_service_principal ?
+            ',tenant_id=' + string($tenant_id) + ',client_id=' + string($client_id) : ''),
+          'client_id': string($client_id),
+          'tenant_id': string($tenant_id),
+          'cloud': $clouds[?$cloud].orValue(''),
+          'authority': $authorities[?$cloud].orValue('')
+        }
+        """,
+        modes=[selection.KEYLESS, selection.ENDPOINT],
+        endpoint=selection.ENDPOINT,
+        is_service_principal=_IS_SERVICE_PRINCIPAL,
+        client_id=get_annotation(selection.CLIENT_ID),
+        tenant_id=get_annotation(selection.TENANT_ID),
+        cloud=get_annotation(selection.CLOUD, DEFAULT_CLOUD),
+        clouds=CLOUD_NAMES,
+        authorities=AUTHORITIES,
+    )
+
+
+_IS_SERVICE_PRINCIPAL: Final = fill(
+    "$annotation == 'true'", annotation=get_annotation(selection.SERVICE_PRINCIPAL)
+)
+
+
+def _build_refusal(image: str | None) -> Expression:
+    """Whether the pod stays as it is; the guard tells why."""
+    return fill(
+        """
+        !($is_linux && $is_ordinary) ||
+        $class_name == '' ||
+        !(variables.mode in $modes) ||
+        !object.spec.containers.exists(c, c.name == variables.container) ||
+        (variables.keyless && (
+          $has_no_image || variables.file == '' || variables.key.authority == '' ||
+          variables.key.path.matches('[ ,=]') ||
+          ((variables.key.endpoint == '' || $is_service_principal) &&
+            (variables.key.client_id == '' || variables.key.tenant_id == ''))
+        ))
+        """,
+        is_linux=selection.IS_LINUX,
+        is_ordinary=selection.IS_ORDINARY,
+        class_name=get_annotation(selection.SECRET_PROVIDER_CLASS),
+        modes=["", selection.KEYLESS, selection.ENDPOINT],
+        has_no_image=not image,
+        is_service_principal=_IS_SERVICE_PRINCIPAL,
+    )
