@@ -22,7 +22,7 @@ from hcpcreds.components import WORKLOADS
 
 CLIENTS: Final = 4
 PODS: Final = 1_000
-ROUNDS: Final = 5
+ROUNDS: Final = 3
 
 
 def run() -> None:

@@ -3,8 +3,11 @@
 A policy says first, in variables of its own,
 - `mounts`: a list of maps of texts: container, volume, class, path, readOnly, medium;
 - `env`: a list of maps of texts: container, name, value;
-- `key`: a map of texts about the key that only the sidecar mounts: volume, path, keep, endpoint, credential,
-  file, client_id, tenant_id, cloud, authority; without a key, `volume` is empty.
+- for pods without a key, `key`: a map of texts about the key that only the sidecar mounts: volume, path,
+  keep, endpoint, credential, file, client_id, tenant_id, cloud, authority; `volume` is empty if the pod keeps
+  it.
+
+Each variable of a policy costs the API server some microseconds a pod, so there are few.
 """
 
 from typing import Final
@@ -18,6 +21,7 @@ from hcpcreds.constants import (
 from hcpcreds.manifests.inject.keyless import OTHER_WAYS, PROXIES
 from hcpcreds.manifests.inject.no_proxy import HOSTS, NO_PROXY, WITH_PROXY
 from hcpcreds.manifests.policies.cel import Expression, fill
+from hcpcreds.manifests.policies.selection import IS_LINUX, IS_ORDINARY
 from hcpcreds.manifests.sidecar import (
     ASSERTION_DIRECTORY,
     ASSERTION_VOLUME,
@@ -36,293 +40,322 @@ _LOOPBACK: Final = (
 )
 """A proxy on the pod's own address is a container that starts after the sidecar."""
 
-_VOLUMES: Final = Expression("object.spec.?volumes.orValue([])")
+_IS_KEYLESS: Final = Expression("variables.key.volume != ''")
+_HAS_ASSERTION: Final = Expression("variables.key.volume != '' && variables.key.endpoint == ''")
 _INIT_CONTAINERS: Final = Expression("object.spec.?initContainers.orValue([])")
-_IS_GONE: Final = fill(
-    """
-    variables.keyless && (
-      (m.name == variables.key.volume && variables.key.keep == '') ||
-      (m.name == $assertion_volume && variables.key.endpoint != '')
-    )
-    """,
-    assertion_volume=ASSERTION_VOLUME,
-)
-"""Whether a keyless pod's container loses the mount `m`."""
 _SAME_PATH: Final = Expression(
     "m.mountPath.split('/').filter(s, s != '' && s != '.') == "
     "w.mountPath.split('/').filter(s, s != '' && s != '.')"
 )
-
-
-def build_variables(image: str) -> dict[str, Expression]:
-    """Build the variables that make of the policy's own ones what `MUTATION` needs, in their order.
-
-    Args:
-        image: The sidecar's.
+_GETS_SOMETHING: Final = Expression(
+    "variables.mounts.exists(m, m.container == c.name) || variables.env.exists(e, e.container == c.name)"
+)
+_MOUNTS_KEY: Final = Expression("c.?volumeMounts.orValue([]).exists(m, m.name == variables.key.volume)")
+_IS_GONE: Final = fill(
     """
-    volume = build_assertion_volume()
-    return {
-        "keyless": Expression("variables.key.volume != ''"),
-        "placed": Expression("variables.mounts.map(m, m.container) + variables.env.map(e, e.container)"),
-        "volumes": fill(
-            """
-            variables.mounts
-              .map(m, {'name': m.volume, 'class': m['class'], 'medium': m.medium, 'size': ''}).distinct() +
-            (variables.keyless && variables.key.endpoint == '' ? [$assertion] : [])
-            """,
-            assertion={"name": volume["name"], "class": "", **_ASSERTION_SOURCE},
-        ),
-        "targets": _TARGETS,
-        "mountLists": _MOUNT_LISTS,
-        "envLists": _build_env_lists(),
-        "newMountLists": _NEW_MOUNT_LISTS,
-        "newEnvLists": _build_new_env_lists(),
-        "conflict": Expression(" ||\n".join(_CONFLICTS)),
-        "proxies": _PROXY_ENV,
-        "sidecar": fill(
-            "variables.key.endpoint == '' ?\n$assertions :\n$tokens",
-            assertions=_build_sidecar(image, endpoint=False),
-            tokens=_build_sidecar(image, endpoint=True),
-        ),
-    }
-
-
-_ASSERTION_SOURCE: Final = {"medium": "Memory", "size": "1Mi"}
-
-_TARGETS: Final = fill(
-    """
-    (object.spec.containers
-        .transformList(i, c, {'path': dyn('/spec/containers/' + string(i)), 'it': dyn(c)}) +
-      (variables.keyless ? $init_containers : [])
-        .transformList(i, c, {'path': dyn('/spec/initContainers/' + string(i)), 'it': dyn(c)})
-    ).filter(t, t.it.name in variables.placed || (
-      variables.keyless && t.it.name != $sidecar &&
-      t.it.?volumeMounts.orValue([]).exists(m, m.name == variables.key.volume)
+    ($is_keyless && (
+      (m.name == variables.key.volume && variables.key.keep == '') ||
+      (m.name == $assertion_volume && variables.key.endpoint != '')
     ))
     """,
-    init_containers=_INIT_CONTAINERS,
-    sidecar=SIDECAR,
+    is_keyless=_IS_KEYLESS,
+    assertion_volume=ASSERTION_VOLUME,
 )
-"""The containers that get something."""
+"""Whether a keyless pod's container loses the mount `m`."""
 
-_MOUNT_LISTS: Final = fill(
+CLIENT_ENV: Final = build_client_env(
+    client_id=Expression("variables.key.client_id"),
+    tenant_id=Expression("variables.key.tenant_id"),
+    token_file=fill("$directory + variables.key.file", directory=f"{ASSERTION_DIRECTORY}/"),
+    authority=Expression("variables.key.authority"),
+)
+"""The variables of a program that sends assertions."""
+
+
+def build_variables(*, keyless: bool, image: str = "") -> dict[str, Expression]:
+    """Build the variables that `build_mutation` needs, in their order.
+
+    Args:
+        keyless: Whether pods may be without a key.
+        image: The sidecar's.
     """
-    variables.targets.map(t, {
-      'path': dyn(t.path),
-      'before': dyn(t.it.?volumeMounts.orValue([])),
-      'wanted':
-        dyn(variables.mounts
-          .filter(m, m.container == t.it.name)
-          .filter(m, m.volume != variables.key.volume || variables.key.keep != '')
-          .map(m, m.readOnly != '' ?
-            {'name': dyn(m.volume), 'mountPath': dyn(m.path), 'readOnly': dyn(true)} :
-            {'name': dyn(m.volume), 'mountPath': dyn(m.path)})) +
-        dyn(variables.keyless && variables.key.endpoint == '' ? [$assertion] : [])
-    })
-    """,
-    assertion=build_assertion_mount(),
-)
-
-_NEW_MOUNT_LISTS: Final = fill(
-    """
-    variables.mountLists.map(t, {
-      'path': t.path,
-      'before': t.before,
-      'after': dyn(t.before.filter(m, !($is_gone))) +
-        dyn(t.wanted.filter(w, !t.before.exists(m, $same_path)))
-    })
-    """,
-    is_gone=_IS_GONE,
-    same_path=_SAME_PATH,
-)
+    variables = {"targets": _build_targets(keyless=keyless)}
+    if keyless:
+        variables["sidecar"] = _build_sidecar(image)
+    return variables
 
 
-def _build_env_lists() -> Expression:
-    client_id = Expression("variables.key.client_id")
+def _build_targets(*, keyless: bool) -> Expression:
+    """The containers that get something, with their mounts, those wanted, and their future variables."""
+    if not keyless:
+        return fill(
+            "object.spec.containers.transformList(i, c, $gets_something, $target)",
+            gets_something=_GETS_SOMETHING,
+            target=_build_target("/spec/containers/", keyless=False),
+        )
     return fill(
         """
-        variables.targets.map(t, {
-          'path': dyn(t.path),
-          'name': dyn(t.it.name),
-          'before': dyn(t.it.?env.orValue([])),
-          'wanted':
-            dyn(variables.env
-              .filter(e, e.container == t.it.name && !(variables.keyless && e.name in $other_ways))
-              .map(e, {'name': e.name, 'value': e.value})) +
-            dyn(!variables.keyless ? dyn([]) : variables.key.endpoint == '' ?
-              dyn($client) :
-              dyn($endpoint) + dyn(variables.key.client_id == '' ? [] : $client_id) +
-              dyn(t.it.?env.orValue([]).exists(e, e.name in $with_proxy) &&
-                !t.it.?env.orValue([]).exists(e, e.name in $no_proxy) ? [$exceptions] : []))
-        })
+        object.spec.containers.transformList(i, c, $gets_something || $mounts_key, $target) +
+        (!$is_keyless ? [] :
+          $init_containers.transformList(i, c, c.name != $sidecar && $mounts_key, $init_target))
         """,
-        other_ways=sorted(OTHER_WAYS),
-        client=build_client_env(
-            client_id=client_id,
-            tenant_id=Expression("variables.key.tenant_id"),
-            token_file=fill("$directory + variables.key.file", directory=f"{ASSERTION_DIRECTORY}/"),
-            authority=Expression("variables.key.authority"),
+        gets_something=_GETS_SOMETHING,
+        mounts_key=fill("($is_keyless && $mounts_key)", is_keyless=_IS_KEYLESS, mounts_key=_MOUNTS_KEY),
+        target=_build_target("/spec/containers/", keyless=True),
+        is_keyless=Expression(f"({_IS_KEYLESS})"),
+        init_containers=_INIT_CONTAINERS,
+        sidecar=SIDECAR,
+        init_target=_build_target("/spec/initContainers/", keyless=True),
+    )
+
+
+def _build_target(path: str, *, keyless: bool) -> Expression:
+    return fill(
+        """
+        {
+          'path': dyn($path + string(i)),
+          'name': dyn(c.name),
+          'mounts': dyn(c.?volumeMounts.orValue([])),
+          'wantedMounts': dyn($mounts),
+          'env': dyn($env)
+        }
+        """,
+        path=path,
+        mounts=_build_wanted_mounts(keyless=keyless),
+        env=_build_env(keyless=keyless),
+    )
+
+
+def _build_wanted_mounts(*, keyless: bool) -> Expression:
+    plain = """
+      .map(m, m.readOnly != '' ?
+        {'name': dyn(m.volume), 'mountPath': dyn(m.path), 'readOnly': dyn(true)} :
+        {'name': dyn(m.volume), 'mountPath': dyn(m.path)})"""
+    if not keyless:
+        return Expression(f"variables.mounts.filter(m, m.container == c.name){plain}")
+    return fill(
+        f"""
+        dyn(variables.mounts
+          .filter(m, m.container == c.name && (m.volume != variables.key.volume || variables.key.keep != ''))
+          {plain}) +
+        dyn($has_assertion ? [$assertion] : [])
+        """,
+        has_assertion=_HAS_ASSERTION,
+        assertion=build_assertion_mount(),
+    )
+
+
+def _build_env(*, keyless: bool) -> Expression:
+    """The variables that a container will have: its own, kept as they are, and the missing ones."""
+    if not keyless:
+        return Expression(
+            "c.?env.orValue([]) + variables.env\n"
+            "  .filter(w, w.container == c.name && !c.?env.orValue([]).exists(e, e.name == w.name))\n"
+            "  .map(w, {'name': w.name, 'value': w.value})"
+        )
+    client_id = {"name": "AZURE_CLIENT_ID", "value": Expression("variables.key.client_id")}
+    return fill(
+        """
+        dyn(c.?env.orValue([])
+          .filter(e, !($is_keyless && e.name in (variables.key.endpoint == '' ? $others : $endpoint_others)))
+          .map(e,
+            $is_keyless && e.name in $paths ? dyn({'name': e.name}) :
+            $is_keyless && variables.key.endpoint != '' && e.name in $no_proxy && $has_proxy &&
+                !('*' in $found) && !$hosts.all(h, h in $found) ?
+              dyn({'name': e.name, 'value': dyn(($found + $hosts.filter(h, !(h in $found))).join(','))}) :
+            dyn(e))) +
+        dyn((
+          dyn(variables.env
+            .filter(e, e.container == c.name && !($is_keyless && e.name in $other_ways))
+            .map(e, {'name': e.name, 'value': e.value})) +
+          dyn(!($is_keyless) ? dyn([]) : variables.key.endpoint == '' ? dyn($client) :
+            dyn($endpoint) + dyn(variables.key.client_id == '' ? [] : [$client_id]) +
+            dyn($has_proxy && !c.?env.orValue([]).exists(e, e.name in $no_proxy) ? [$exceptions] : []))
+        ).filter(w, !c.?env.orValue([]).exists(e, e.name == w.name)))
+        """,
+        is_keyless=_IS_KEYLESS,
+        others=sorted(OTHER_WAYS - set(_PATHS) - {entry["name"] for entry in CLIENT_ENV}),
+        endpoint_others=sorted(
+            OTHER_WAYS - set(_PATHS) - {entry["name"] for entry in build_endpoint_env(None)}
         ),
-        endpoint=build_endpoint_env(None),
-        client_id=[{"name": "AZURE_CLIENT_ID", "value": client_id}],
-        with_proxy=sorted(WITH_PROXY),
+        other_ways=sorted(OTHER_WAYS),
+        paths=_PATHS,
         no_proxy=NO_PROXY,
+        has_proxy=fill("c.?env.orValue([]).exists(p, p.name in $names)", names=sorted(WITH_PROXY)),
+        hosts=HOSTS,
+        found=Expression("e.?value.orValue('').split(',').map(h, h.trim()).filter(h, h != '')"),
+        client=CLIENT_ENV,
+        endpoint=build_endpoint_env(None),
+        client_id=client_id,
         exceptions={"name": NO_PROXY[0], "value": ",".join(HOSTS)},
     )
 
 
-def _build_new_env_lists() -> Expression:
-    return fill(
+def _build_sidecar(image: str) -> Expression:
+    def build(*, endpoint: bool) -> dict[str, object]:
+        sidecar = build_sidecar(
+            image,
+            Expression("variables.key.credential"),
+            {
+                "name": Expression("variables.key.volume"),
+                "mountPath": Expression("variables.key.path"),
+                "readOnly": True,
+            },
+            cloud=Expression("variables.key.cloud"),
+            endpoint=endpoint,
+        )
+        return {**sidecar, "env": fill("dyn($env) + $proxies", env=sidecar["env"], proxies=proxies)}
+
+    # The proxy of the first container that gets something, which the sidecar needs too.
+    proxies = fill(
         """
-        variables.envLists.map(t, {
-          'path': t.path,
-          'name': t.name,
-          'before': t.before,
-          'after':
-            dyn(t.before
-              .filter(e, !(variables.keyless && e.name in $others && !t.wanted.exists(w, w.name == e.name)))
-              .map(e,
-                variables.keyless && e.name in $paths ? dyn({'name': e.name}) :
-                variables.keyless && variables.key.endpoint != '' && e.name in $no_proxy &&
-                    t.before.exists(p, p.name in $with_proxy) &&
-                    !('*' in $found) && !$hosts.all(h, h in $found) ?
-                  dyn({'name': e.name, 'value': dyn(($found + $hosts.filter(h, !(h in $found))).join(','))}) :
-                dyn(e))) +
-            dyn(t.wanted.filter(w, !t.before.exists(e, e.name == w.name)))
-        })
+        variables.targets
+          .filter(t, variables.mounts.exists(m, m.container == t.name) ||
+            variables.env.exists(e, e.container == t.name))
+          .map(t, t.env.filter(e, e.name.upperAscii() in $proxies))
+          .filter(env, !env.exists(e, e.?value.orValue('').matches($loopback)))[?0].orValue([])
         """,
-        others=sorted(OTHER_WAYS - set(_PATHS)),
-        paths=_PATHS,
-        with_proxy=sorted(WITH_PROXY),
-        no_proxy=NO_PROXY,
-        hosts=HOSTS,
-        found=Expression("e.?value.orValue('').split(',').map(h, h.trim()).filter(h, h != '')"),
+        proxies=sorted(PROXIES),
+        loopback=_LOOPBACK,
+    )
+    return fill(
+        "variables.key.endpoint == '' ?\n$assertions :\n$tokens",
+        assertions=build(endpoint=False),
+        tokens=build(endpoint=True),
     )
 
 
 _VOLUME_CONFLICT: Final = fill(
     """
-    $volumes.exists(v, variables.volumes.exists(w, v.name == w.name && !(
+    object.spec.?volumes.orValue([]).exists(v, variables.mounts.exists(w, v.name == w.volume && !(
       w['class'] != '' ?
         v.?csi.?driver.orValue('') == $driver && v.csi.?readOnly.orValue(false) &&
         v.csi.?volumeAttributes[?$attribute].orValue('') == w['class'] :
-      w.size != '' ?
-        v.?emptyDir.?medium.orValue('') == w.medium && v.?emptyDir.?sizeLimit.orValue('') == w.size :
       has(v.emptyDir) || has(v.projected)
     )))
     """,
-    volumes=_VOLUMES,
     driver=MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
     attribute=MANAGED_AZURE_SECRET_PROVIDER_CLASS,
 )
 
-_MOUNT_CONFLICT: Final = fill(
-    """
-    variables.mountLists.exists(t, t.before.exists(m, !($is_gone) && t.wanted.exists(w, $same_path && !(
-      m.name == w.name && m.?subPath.orValue('') == '' && m.?subPathExpr.orValue('') == '' &&
-      (!w.?readOnly.orValue(false) || m.?readOnly.orValue(false))
-    ))))
-    """,
-    is_gone=_IS_GONE,
-    same_path=_SAME_PATH,
-)
 
-_SIDECAR_CONFLICT: Final = fill(
+def _build_mount_conflict(*, keyless: bool) -> Expression:
+    return fill(
+        """
+        variables.targets.exists(t, t.mounts.exists(m, $is_kept t.wantedMounts.exists(w, $same_path && !(
+          m.name == w.name && m.?subPath.orValue('') == '' && m.?subPathExpr.orValue('') == '' &&
+          (!w.?readOnly.orValue(false) || m.?readOnly.orValue(false))
+        ))))
+        """,
+        is_kept=Expression(f"!{_IS_GONE} &&") if keyless else Expression(""),
+        same_path=_SAME_PATH,
+    )
+
+
+_SIDECAR_HAS_KEY: Final = fill(
     """
-    (variables.keyless ?
-      !object.spec.containers.exists(c, c.name in variables.placed) ||
+    object.spec.?initContainers.orValue([]).exists(c, c.name == $sidecar &&
+      c.?volumeMounts.orValue([]).exists(m, variables.mounts.exists(w, w.volume == m.name)))
+    """,
+    sidecar=SIDECAR,
+)
+"""The programs would get back a key that only the sidecar has."""
+
+_KEYLESS_CONFLICT: Final = fill(
+    """
+    ($is_keyless ?
+      !object.spec.containers.exists(c, $gets_something) ||
       object.spec.containers.exists(c, c.name == $sidecar) ||
       $init_containers.exists(c, c.name == $sidecar && !(
-        c.?restartPolicy.orValue('') == 'Always' &&
-        c.?volumeMounts.orValue([]).exists(m, m.name == variables.key.volume) &&
+        c.?restartPolicy.orValue('') == 'Always' && $mounts_key &&
         c.?env.orValue([]).exists(e,
           e.name == 'HCPCREDS_CREDENTIAL' && e.?value.orValue('') == variables.key.credential)
       )) ||
-      $init_containers.exists(i, c, c.name == $sidecar && $init_containers.exists(j, d,
-        j < i && d.?volumeMounts.orValue([]).exists(m, m.name == variables.key.volume))) :
-      $init_containers.exists(c, c.name == $sidecar && c.?volumeMounts.orValue([]).exists(m,
-        variables.mounts.exists(w, w.volume == m.name))))
+      $init_containers.exists(i, s, s.name == $sidecar &&
+        $init_containers.exists(j, c, j < i && $mounts_key)) ||
+      object.spec.?volumes.orValue([]).exists(v, v.name == $assertion_volume && !(
+        v.?emptyDir.?medium.orValue('') == $medium && v.?emptyDir.?sizeLimit.orValue('') == $size)) ||
+      (variables.key.endpoint != '' && object.spec.containers.exists(c, ($gets_something || $mounts_key) &&
+        c.?env.orValue([]).exists(p, p.name in $with_proxy) &&
+        c.?env.orValue([]).exists(e, e.name in $no_proxy && has(e.valueFrom)))) :
+      $sidecar_has_key)
     """,
+    is_keyless=_IS_KEYLESS,
+    gets_something=_GETS_SOMETHING,
+    init_containers=_INIT_CONTAINERS,
+    sidecar=SIDECAR,
+    mounts_key=_MOUNTS_KEY,
+    assertion_volume=ASSERTION_VOLUME,
+    medium=build_assertion_volume()["emptyDir"]["medium"],
+    size=build_assertion_volume()["emptyDir"]["sizeLimit"],
+    with_proxy=sorted(WITH_PROXY),
+    no_proxy=NO_PROXY,
+    sidecar_has_key=_SIDECAR_HAS_KEY,
+)
+"""A container or volume has a name of ours, the sidecar starts too late, or a proxy's exceptions have to name
+the endpoint, but are not written out."""
+
+
+def build_mutation(refused: Expression, *, keyless: bool) -> Expression:
+    """Build the mutation.
+
+    It is a JSONPatch, because merging can neither set the lists of a sidecar nor take a mount away. Its lists
+    are written whole; the sidecar comes last, since it moves the other init containers.
+
+    Args:
+        refused: The policy's own reasons why a pod stays as it is, as an expression.
+        keyless: Whether pods may be without a key.
+    """
+    name = Expression("w.volume")
+    attributes = {MANAGED_AZURE_SECRET_PROVIDER_CLASS: Expression("w['class']")}
+    csi = {"driver": MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER, "readOnly": True, "volumeAttributes": attributes}
+    mutation = fill(
+        """
+        !($is_linux && $is_ordinary) ||
+        $refused ||
+        $volume_conflict ||
+        $mount_conflict ||
+        $other_conflict ? [] :
+        (has(object.spec.volumes) || variables.mounts.size() == 0 ? [] :
+          [JSONPatch{op: 'add', path: '/spec/volumes', value: []}]) +
+        variables.mounts.transformList(i, w,
+          !object.spec.?volumes.orValue([]).exists(v, v.name == w.volume) &&
+            !variables.mounts.exists(j, m, j < i && m.volume == w.volume),
+          JSONPatch{op: 'add', path: '/spec/volumes/-', value:
+            w['class'] != '' ? dyn($csi) :
+            w.medium != '' ? dyn($memory) : dyn($disk)}) +
+        variables.targets.map(t, JSONPatch{op: 'add', path: t.path + '/env', value: t.env}) +
+        variables.targets.map(t, JSONPatch{op: 'add', path: t.path + '/volumeMounts', value:
+          dyn($kept_mounts) + t.wantedMounts.filter(w, !t.mounts.exists(m, $same_path))})
+        """,
+        is_linux=IS_LINUX,
+        is_ordinary=IS_ORDINARY,
+        refused=refused,
+        volume_conflict=_VOLUME_CONFLICT,
+        mount_conflict=_build_mount_conflict(keyless=keyless),
+        other_conflict=_KEYLESS_CONFLICT if keyless else _SIDECAR_HAS_KEY,
+        csi={"name": name, "csi": csi},
+        memory={"name": name, "emptyDir": {"medium": Expression("w.medium")}},
+        disk={"name": name, "emptyDir": Expression("{}")},
+        kept_mounts=Expression(f"t.mounts.filter(m, !{_IS_GONE})" if keyless else "t.mounts"),
+        same_path=_SAME_PATH,
+    )
+    return mutation if not keyless else Expression(f"{mutation} +\n{_SIDECAR_PATCHES}")
+
+
+_SIDECAR_PATCHES: Final = fill(
+    """
+    (!($has_assertion) || object.spec.?volumes.orValue([]).exists(v, v.name == $assertion_volume) ? [] :
+      [JSONPatch{op: 'add', path: '/spec/volumes/-', value: $assertion}]) +
+    (!($is_keyless) || $init_containers.exists(c, c.name == $sidecar) ? [] :
+      has(object.spec.initContainers) ?
+        [JSONPatch{op: 'add', path: '/spec/initContainers/0', value: variables.sidecar}] :
+        [JSONPatch{op: 'add', path: '/spec/initContainers', value: [variables.sidecar]}])
+    """,
+    has_assertion=_HAS_ASSERTION,
+    assertion_volume=ASSERTION_VOLUME,
+    assertion=build_assertion_volume(),
+    is_keyless=_IS_KEYLESS,
     init_containers=_INIT_CONTAINERS,
     sidecar=SIDECAR,
 )
-"""Another container has the sidecar's name, or it starts too late, or a pod would get a key back."""
-
-_NO_PROXY_CONFLICT: Final = fill(
-    """
-    (variables.keyless && variables.key.endpoint != '' && variables.envLists.exists(t,
-      t.before.exists(p, p.name in $with_proxy) &&
-      t.before.exists(e, e.name in $no_proxy && has(e.valueFrom))))
-    """,
-    with_proxy=sorted(WITH_PROXY),
-    no_proxy=NO_PROXY,
-)
-"""A proxy's exceptions have to name the endpoint, but are not written out."""
-
-_CONFLICTS: Final = (_VOLUME_CONFLICT, _MOUNT_CONFLICT, _SIDECAR_CONFLICT, _NO_PROXY_CONFLICT)
-
-_PROXY_ENV: Final = fill(
-    """
-    variables.newEnvLists.filter(t, t.name in variables.placed)
-      .map(t, t.after.filter(e, e.name.upperAscii() in $proxies))
-      .filter(env, !env.exists(e, e.?value.orValue('').matches($loopback)))[?0].orValue([])
-    """,
-    proxies=sorted(PROXIES),
-    loopback=_LOOPBACK,
-)
-"""The proxy of the first container that gets something, which the sidecar needs too."""
-
-
-def _build_sidecar(image: str, *, endpoint: bool) -> dict[str, object]:
-    sidecar = build_sidecar(
-        image,
-        Expression("variables.key.credential"),
-        {
-            "name": Expression("variables.key.volume"),
-            "mountPath": Expression("variables.key.path"),
-            "readOnly": True,
-        },
-        cloud=Expression("variables.key.cloud"),
-        endpoint=endpoint,
-    )
-    return {**sidecar, "env": fill("dyn($env) + variables.proxies", env=sidecar["env"])}
-
-
-def _build_mutation() -> Expression:
-    name = Expression("w.name")
-    attributes = {MANAGED_AZURE_SECRET_PROVIDER_CLASS: Expression("w['class']")}
-    csi = {"driver": MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER, "readOnly": True, "volumeAttributes": attributes}
-    return fill(
-        """
-        variables.refused || variables.conflict ? [] :
-        (has(object.spec.volumes) || variables.volumes.size() == 0 ? [] :
-          [JSONPatch{op: 'add', path: '/spec/volumes', value: []}]) +
-        variables.volumes.filter(w, !$volumes.exists(v, v.name == w.name)).map(w,
-          JSONPatch{op: 'add', path: '/spec/volumes/-', value:
-            w['class'] != '' ? dyn($csi) :
-            w.size != '' ? dyn($assertion) :
-            w.medium != '' ? dyn($memory) : dyn($disk)}) +
-        variables.newMountLists.filter(t, t.after != t.before).map(t,
-          JSONPatch{op: 'add', path: t.path + '/volumeMounts', value: t.after}) +
-        variables.newEnvLists.filter(t, t.after != t.before).map(t,
-          JSONPatch{op: 'add', path: t.path + '/env', value: t.after}) +
-        (!variables.keyless || $init_containers.exists(c, c.name == $sidecar) ? [] :
-          has(object.spec.initContainers) ?
-            [JSONPatch{op: 'add', path: '/spec/initContainers/0', value: variables.sidecar}] :
-            [JSONPatch{op: 'add', path: '/spec/initContainers', value: [variables.sidecar]}])
-        """,
-        volumes=_VOLUMES,
-        csi={"name": name, "csi": csi},
-        assertion=build_assertion_volume(),
-        memory={"name": name, "emptyDir": {"medium": Expression("w.medium")}},
-        disk={"name": name, "emptyDir": Expression("{}")},
-        init_containers=_INIT_CONTAINERS,
-        sidecar=SIDECAR,
-    )
-
-
-MUTATION: Final = _build_mutation()
-"""A JSONPatch, because merging can neither set the lists of a sidecar nor take a mount away.
-
-Its lists are written whole; the sidecar comes last, since it moves the other init containers.
-"""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from hcpcreds.manifests.policies.custom import build_custom_mutation
-from hcpcreds.manifests.policies.mutation import build_hosted_mutation
+from hcpcreds.manifests.policies.mutation import build_hosted_mutations
 
 
 def build_policies(
@@ -22,7 +22,7 @@ def build_policies(
     Raises:
         InputError: An argument is outside its alphabet.
     """
-    hosted = build_hosted_mutation(
+    hosted = build_hosted_mutations(
         key_vault_user_client_id=key_vault_user_client_id, managed_service=managed_service, image=image
     )
     return [*hosted, *build_custom_mutation(image=image)]

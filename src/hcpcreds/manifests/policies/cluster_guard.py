@@ -9,7 +9,6 @@ from hcpcreds.manifests.policies.pod_guard import WHAT, Validation
 from hcpcreds.manifests.policies.requirements import (
     HAS_TOKEN,
     KEY,
-    LABELS,
     Entry,
     build_requirements,
     find_keeping_labels,
@@ -21,7 +20,7 @@ from hcpcreds.manifests.policies.requirements import (
     require_mount,
 )
 from hcpcreds.manifests.policies.selection import KEYLESS, get_label
-from hcpcreds.manifests.policies.tables import find_identity
+from hcpcreds.manifests.policies.tables import LABELS, find_identity
 from hcpcreds.manifests.sidecar import ASSERTION_DIRECTORY
 
 CLUSTER: Final = {

@@ -5,7 +5,7 @@ from typing import Any, Final
 from hcpcreds.clouds import DEFAULT_CLOUD
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
 from hcpcreds.manifests.policies import selection
-from hcpcreds.manifests.policies.additions import build_variables
+from hcpcreds.manifests.policies.additions import build_mutation, build_variables
 from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.objects import build_mutating_binding, build_mutating_policy
 from hcpcreds.manifests.policies.selection import get_annotation, get_label
@@ -21,31 +21,29 @@ def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
     Args:
         image: The sidecar's image; without one, no pod becomes keyless.
     """
+    path = get_annotation(selection.MOUNT_PATH, MANAGED_AZURE_CERTIFICATE_MOUNT_PATH)
     variables = {
-        "mode": get_label(selection.CREDENTIAL_LABEL),
         "container": fill(
-            "$container != '' ? $container :\n"
+            "$container != '' ? string($container) :\n"
             "object.spec.containers.size() == 1 ? string(object.spec.containers[0].name) : ''",
             container=get_annotation(selection.CONTAINER),
         ),
-        "path": get_annotation(selection.MOUNT_PATH, MANAGED_AZURE_CERTIFICATE_MOUNT_PATH),
-        "volume": get_annotation(selection.VOLUME_NAME, selection.DEFAULT_VOLUME_NAME),
-        "file": get_annotation(selection.SECRET_NAME),
-        "filePath": Expression(
-            "string(variables.path) + (variables.path.endsWith('/') ? '' : '/') + string(variables.file)"
-        ),
+        "file": fill("string($annotation)", annotation=get_annotation(selection.SECRET_NAME)),
+        "filePath": fill("string($path) + ($path.endsWith('/') ? '' : '/') + variables.file", path=path),
         "mounts": fill(
             """
             [{
               'container': variables.container,
-              'volume': string(variables.volume),
+              'volume': string($volume),
               'class': string($class_name),
-              'path': string(variables.path),
+              'path': string($path),
               'readOnly': 'true',
               'medium': ''
             }]
             """,
+            volume=get_annotation(selection.VOLUME_NAME, selection.DEFAULT_VOLUME_NAME),
             class_name=get_annotation(selection.SECRET_PROVIDER_CLASS),
+            path=path,
         ),
         "env": fill(
             "variables.file == '' ? [] :\n"
@@ -53,24 +51,27 @@ def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
             name=MANAGED_AZURE_CREDENTIALS_FILE_PATH,
         ),
         "key": _build_key(),
-        **build_variables(image or ""),
-        "refused": _build_refusal(image),
+        **build_variables(keyless=True, image=image or ""),
     }
+    pods = selection.select(
+        selection.exists(selection.COMPONENT_LABEL),
+        selection.is_not_in(selection.COMPONENT_LABEL, selection.COMPONENTS),
+    )
     return [
-        build_mutating_policy(CUSTOM, variables),
-        build_mutating_binding(CUSTOM, CUSTOM, selection.has_label(selection.COMPONENT_LABEL)),
+        build_mutating_policy(CUSTOM, variables, build_mutation(_build_refusal(image), keyless=True)),
+        build_mutating_binding(CUSTOM, pods),
     ]
 
 
 def _build_key() -> Expression:
     return fill(
         """
-        !(variables.mode in $modes) ? {'volume': ''} : {
-          'volume': string(variables.volume),
-          'path': string(variables.path),
+        !($mode in $modes) ? {'volume': ''} : {
+          'volume': variables.mounts[0].volume,
+          'path': variables.mounts[0].path,
           'keep': '',
-          'endpoint': variables.mode == $endpoint ? 'true' : '',
-          'file': string(variables.file),
+          'endpoint': $mode == $endpoint ? 'true' : '',
+          'file': variables.file,
           'credential': variables.filePath + ($is_service_principal ?
             ',tenant_id=' + string($tenant_id) + ',client_id=' + string($client_id) : ''),
           'client_id': string($client_id),
@@ -79,6 +80,7 @@ def _build_key() -> Expression:
           'authority': $authorities[?$cloud].orValue('')
         }
         """,
+        mode=get_label(selection.CREDENTIAL_LABEL),
         modes=[selection.KEYLESS, selection.ENDPOINT],
         endpoint=selection.ENDPOINT,
         is_service_principal=_IS_SERVICE_PRINCIPAL,
@@ -99,20 +101,18 @@ def _build_refusal(image: str | None) -> Expression:
     """Whether the pod stays as it is; the guard tells why."""
     return fill(
         """
-        !($is_linux && $is_ordinary) ||
         $class_name == '' ||
-        !(variables.mode in $modes) ||
+        !($mode in $modes) ||
         !object.spec.containers.exists(c, c.name == variables.container) ||
-        (variables.keyless && (
+        (variables.key.volume != '' && (
           $has_no_image || variables.file == '' || variables.key.authority == '' ||
           variables.key.path.matches('[ ,=]') ||
           ((variables.key.endpoint == '' || $is_service_principal) &&
             (variables.key.client_id == '' || variables.key.tenant_id == ''))
         ))
         """,
-        is_linux=selection.IS_LINUX,
-        is_ordinary=selection.IS_ORDINARY,
         class_name=get_annotation(selection.SECRET_PROVIDER_CLASS),
+        mode=get_label(selection.CREDENTIAL_LABEL),
         modes=["", selection.KEYLESS, selection.ENDPOINT],
         has_no_image=not image,
         is_service_principal=_IS_SERVICE_PRINCIPAL,

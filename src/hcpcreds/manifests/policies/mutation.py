@@ -1,141 +1,163 @@
-"""The MutatingAdmissionPolicy for the components of a HostedControlPlane."""
+"""MutatingAdmissionPolicies for the components of a HostedControlPlane, which is their parameter."""
 
 from typing import Any, Final
 
 from hcpcreds.clouds import DEFAULT_CLOUD
 from hcpcreds.hosted_cluster.forms import API_VERSION
 from hcpcreds.manifests.policies import selection
-from hcpcreds.manifests.policies.additions import build_variables
+from hcpcreds.manifests.policies.additions import CLIENT_ENV, build_mutation, build_variables
 from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.objects import build_mutating_binding, build_mutating_policy
-from hcpcreds.manifests.policies.selection import get_annotation, get_label
 from hcpcreds.manifests.policies.tables import (
-    ALIASES,
     AUTHORITIES,
     CLOUD_NAMES,
-    build_entries,
+    Entry,
+    build_env,
     build_keys,
+    build_mounts,
 )
 
-HOSTED: Final = "hcpcreds-components"
-"""Name of the policy, and of its binding for pods with a label of ours."""
+WITH_KEY: Final = "hcpcreds-components"
+"""Name of the policy for pods that mount their key, and of its binding."""
+KEYLESS: Final = "hcpcreds-keyless-components"
+"""For pods whose label asks for a sidecar."""
 HYPERSHIFT: Final = "hcpcreds-hypershift"
-"""Name of its binding for HyperShift's own pods."""
+"""For HyperShift's own pods, in namespaces that somebody has labelled."""
+
+# With Deny, no pod at all could start in a namespace while there is no HostedControlPlane.
+_PARAMS: Final = {"selector": {}, "parameterNotFoundAction": "Allow"}
+_AZURE: Final = Expression("params.spec.?platform.?azure")
+_IDENTITIES: Final = Expression(
+    "(e.source == 'managed' ? variables.managed :\n"
+    "  e.source == 'workload' ? variables.workload : variables.kms)"
+)
+_IS_THERE: Final = fill(
+    """
+    e.identity in $identities && object.spec.containers.exists(c, c.name == e.container) &&
+    (e.capability == '' || !(e.capability in params.spec.?capabilities.?disabled.orValue([])))
+    """,
+    identities=_IDENTITIES,
+)
+"""Whether the cluster has the component of the table's entry `e`, and the pod its container."""
 
 
-def build_hosted_mutation(
+def build_hosted_mutations(
     *, key_vault_user_client_id: str, managed_service: str | None, image: str | None
 ) -> list[dict[str, Any]]:
-    """Build the policy for the components of a HostedControlPlane, and its two bindings.
-
-    The HostedControlPlane of the pod's own namespace is its parameter.
+    """Build the policies for the components of a HostedControlPlane, and their bindings.
 
     Raises:
         InputError: A component needs the client id, and there is none.
     """
-    entries = build_entries(
-        key_vault_user_client_id=key_vault_user_client_id, managed_service=managed_service or ""
+    env = build_env(key_vault_user_client_id=key_vault_user_client_id, managed_service=managed_service or "")
+    ours = selection.select(
+        selection.is_in(selection.COMPONENT_LABEL, selection.COMPONENTS),
+        selection.exists(selection.CREDENTIAL_LABEL),
     )
-    variables = {
-        **_build_identity(),
-        "entries": fill(
-            """
-            variables.workloads.map(w, $entries[?w].orValue([])).flatten().filter(e,
-              e.container in variables.containerNames && e.identity in variables.identities[e.source] &&
-              !(e.capability in params.spec.?capabilities.?disabled.orValue([])))
-            """,
-            entries=entries,
-        ),
-        "mounts": Expression("variables.entries.filter(e, 'volume' in e)"),
-        "env": Expression(
-            "variables.entries.filter(e, 'variable' in e).map(e, {\n"
-            "  'container': e.container,\n"
-            "  'name': e.variable,\n"
-            "  'value': e.value\n"
-            "    .replace('{secret}', string(variables.identities[e.source][e.identity]"
-            ".?credentialsSecretName.orValue('')))\n"
-            "    .replace('{client_id}', string(variables.identities[e.source][e.identity]"
-            ".?clientID.orValue('')))\n"
-            "    .replace('{tenant_id}', variables.tenant)\n"
-            "})"
-        ),
-        "key": _build_key(),
-        **build_variables(image or ""),
-        "refused": _build_refusal(image),
-    }
-    policy = build_mutating_policy(HOSTED, variables)
-    policy["spec"]["paramKind"] = {"apiVersion": API_VERSION, "kind": "HostedControlPlane"}
-    own = {
+    plain = selection.select(
+        selection.is_in(selection.COMPONENT_LABEL, selection.COMPONENTS),
+        selection.is_missing(selection.CREDENTIAL_LABEL),
+    )
+    theirs = {
         "namespaceSelector": {"matchLabels": {selection.NAMESPACE_LABEL: selection.KEYLESS}},
-        **selection.has_label(selection.HYPERSHIFT_LABEL),
+        **selection.select(
+            selection.is_in(selection.HYPERSHIFT_LABEL, selection.COMPONENTS),
+            selection.is_missing(selection.COMPONENT_LABEL),
+        ),
     }
-    # With Deny, no pod at all could start in a namespace while there is no HostedControlPlane.
-    params = {"selector": {}, "parameterNotFoundAction": "Allow"}
+    of_ours = _build_variables(selection.COMPONENT_LABEL, env)
+    of_theirs = _build_variables(selection.HYPERSHIFT_LABEL, env)
+    sidecar = build_variables(keyless=True, image=image or "")
     return [
-        policy,
-        build_mutating_binding(HOSTED, HOSTED, selection.has_label(selection.COMPONENT_LABEL), params),
-        build_mutating_binding(HYPERSHIFT, HOSTED, own, params),
+        *_build(
+            WITH_KEY,
+            plain,
+            {**of_ours, **build_variables(keyless=False)},
+            build_mutation(Expression("false"), keyless=False),
+        ),
+        *_build(
+            KEYLESS,
+            ours,
+            {**of_ours, "key": _build_key(selection.COMPONENT_LABEL), **sidecar},
+            build_mutation(_build_refusal(image), keyless=True),
+        ),
+        *_build(
+            HYPERSHIFT,
+            theirs,
+            {**of_theirs, "key": _build_key(selection.HYPERSHIFT_LABEL), **sidecar},
+            build_mutation(_build_refusal_of_theirs(image), keyless=True),
+        ),
     ]
 
 
-def _build_identity() -> dict[str, Expression]:
+def _build(
+    name: str, resources: dict[str, Any], variables: dict[str, Expression], mutation: Expression
+) -> list[dict[str, Any]]:
+    policy = build_mutating_policy(name, variables, mutation)
+    policy["spec"]["paramKind"] = {"apiVersion": API_VERSION, "kind": "HostedControlPlane"}
+    return [policy, build_mutating_binding(name, resources, _PARAMS)]
+
+
+def _build_variables(label: str, env: dict[str, list[Entry]]) -> dict[str, Expression]:
+    component = fill("object.metadata.labels[$label]", label=label)
     return {
-        # A pod of HyperShift's own is made keyless; one with a label of ours, as it says.
-        "own": fill("!($label in object.metadata.?labels.orValue({}))", label=selection.COMPONENT_LABEL),
-        "mode": fill(
-            "variables.own ? $keyless : $label",
-            keyless=selection.KEYLESS,
-            label=get_label(selection.CREDENTIAL_LABEL),
+        "managed": fill(
+            "$azure.?azureAuthenticationConfig.?managedIdentities.?controlPlane.orValue({})", azure=_AZURE
         ),
-        "component": fill(
-            "variables.own ? $theirs : $ours",
-            theirs=get_label(selection.HYPERSHIFT_LABEL),
-            ours=get_label(selection.COMPONENT_LABEL),
+        "workload": fill("$azure.?azureAuthenticationConfig.?workloadIdentities.orValue({})", azure=_AZURE),
+        "kms": Expression("params.spec.?secretEncryption.?kms.?azure.orValue({})"),
+        "mounts": fill(
+            "$mounts[?$component].orValue([]).filter(e,\n$is_there)",
+            mounts=build_mounts(),
+            component=component,
+            is_there=_IS_THERE,
         ),
-        "workloads": fill(
-            "$aliases[?variables.component].orValue([variables.component])",
-            aliases=ALIASES,
+        "env": fill(
+            """
+            $env[?$component].orValue([]).filter(e,
+              $is_there
+            ).map(e, {
+              'container': e.container,
+              'name': e.name,
+              'value': e.field == '' ? e.value : e.value + string(e.field == 'tenantID' ?
+                $azure.?tenantID.orValue('') : $identities[e.identity][?e.field].orValue(''))
+            })
+            """,
+            env=env,
+            component=component,
+            is_there=_IS_THERE,
+            azure=_AZURE,
+            identities=_IDENTITIES,
         ),
-        "azure": Expression("params.spec.?platform.?azure.orValue({})"),
-        "identities": Expression(
-            "{\n"
-            "  'managed': dyn(variables.azure.?azureAuthenticationConfig.?managedIdentities.?controlPlane"
-            ".orValue({})),\n"
-            "  'workload': dyn(variables.azure.?azureAuthenticationConfig.?workloadIdentities.orValue({})),\n"
-            "  'kms': dyn(params.spec.?secretEncryption.?kms.?azure.orValue({}))\n"
-            "}"
-        ),
-        "tenant": Expression("string(variables.azure.?tenantID.orValue(''))"),
-        "cloud": fill("string(variables.azure.?cloud.orValue($default))", default=DEFAULT_CLOUD),
-        "containerNames": Expression("object.spec.containers.map(c, c.name)"),
     }
 
 
-def _build_key() -> Expression:
+def _build_key(label: str) -> Expression:
     return fill(
         """
-        (variables.mode == $keyless ? variables.workloads.map(w, $keys[?w]) : [])
-          .filter(k, k.hasValue()).map(k, k.value())
-          .filter(k, variables.mounts.exists(m, m.volume == k.volume))
-          .map(k, {
-            'volume': k.volume,
-            'path': k.path,
-            'keep': k.keep,
-            'alone': k.alone,
+        $keys[?$component].orValue([])
+          .filter(e, variables.mounts.exists(m, m.volume == e.volume && m.container == e.container))
+          .map(e, {
+            'volume': e.volume,
+            'path': e.path,
+            'keep': e.keep,
+            'alone': e.alone,
             'endpoint': '',
-            'file': string(variables.identities[k.source][k.identity].credentialsSecretName),
-            'credential':
-              k.path + '/' + string(variables.identities[k.source][k.identity].credentialsSecretName),
-            'client_id': string(variables.identities[k.source][k.identity].?clientID.orValue('')),
-            'tenant_id': variables.tenant,
-            'cloud': $clouds[?variables.cloud].orValue(''),
-            'authority': $authorities[?variables.cloud].orValue('')
+            'file': string($identities[e.identity].credentialsSecretName),
+            'credential': e.path + '/' + string($identities[e.identity].credentialsSecretName),
+            'client_id': string($identities[e.identity].?clientID.orValue('')),
+            'tenant_id': string($azure.?tenantID.orValue('')),
+            'cloud': $clouds[?string($cloud)].orValue(''),
+            'authority': $authorities[?string($cloud)].orValue('')
           })[?0].orValue({'volume': ''})
         """,
-        keyless=selection.KEYLESS,
         keys=build_keys(),
+        component=fill("object.metadata.labels[$label]", label=label),
+        identities=_IDENTITIES,
+        azure=_AZURE,
         clouds=CLOUD_NAMES,
         authorities=AUTHORITIES,
+        cloud=fill("$azure.?cloud.orValue($default)", azure=_AZURE, default=DEFAULT_CLOUD),
     )
 
 
@@ -143,21 +165,27 @@ def _build_refusal(image: str | None) -> Expression:
     """Whether the pod stays as it is; the guard tells why."""
     return fill(
         """
-        !($is_linux && $is_ordinary) ||
-        $custom != '' ||
-        !(variables.mode in $modes) ||
-        (variables.mode == $endpoint && variables.mounts.exists(m, m['class'] != '')) ||
+        !($mode in $modes) ||
+        ($mode == $endpoint && variables.mounts.exists(m, m['class'] != '')) ||
         (variables.key.volume != '' &&
-          ($has_no_image || variables.key.client_id == '' || variables.key.authority == '')) ||
-        (variables.own && (
-          variables.key.volume == '' || variables.key.alone == '' ||
-          variables.envLists.exists(t, t.before.exists(e, t.wanted.exists(w, w.name == e.name && w != e)))
-        ))
+          ($has_no_image || variables.key.client_id == '' || variables.key.authority == ''))
         """,
-        is_linux=selection.IS_LINUX,
-        is_ordinary=selection.IS_ORDINARY,
-        custom=get_annotation(selection.SECRET_PROVIDER_CLASS),
-        modes=["", selection.KEYLESS, selection.ENDPOINT],
+        mode=fill("object.metadata.labels[$label]", label=selection.CREDENTIAL_LABEL),
+        modes=[selection.KEYLESS, selection.ENDPOINT],
         endpoint=selection.ENDPOINT,
+        has_no_image=not image,
+    )
+
+
+def _build_refusal_of_theirs(image: str | None) -> Expression:
+    """Whether a pod of HyperShift's own keeps its key: nothing that works today may break."""
+    return fill(
+        """
+        variables.key.volume == '' || variables.key.alone == '' ||
+        $has_no_image || variables.key.client_id == '' || variables.key.authority == '' ||
+        object.spec.containers.exists(c, c.?env.orValue([]).exists(e,
+          $client.exists(w, w.name == e.name && w.value != e.?value.orValue(''))))
+        """,
+        client=CLIENT_ENV,
         has_no_image=not image,
     )

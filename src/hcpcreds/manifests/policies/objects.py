@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hcpcreds.manifests.policies.additions import MUTATION
 from hcpcreds.manifests.policies.cel import Expression
 from hcpcreds.manifests.policies.selection import RULES
 
@@ -11,7 +10,9 @@ API_VERSION: Final = "admissionregistration.k8s.io/v1"
 LABELS: Final = {"app.kubernetes.io/managed-by": "hcpcreds", "app.kubernetes.io/part-of": "hcpcreds-policies"}
 
 
-def build_mutating_policy(name: str, variables: Mapping[str, Expression]) -> dict[str, Any]:
+def build_mutating_policy(
+    name: str, variables: Mapping[str, Expression], mutation: Expression
+) -> dict[str, Any]:
     """Build a MutatingAdmissionPolicy.
 
     It has no matchConditions, which would convert each pod and its HostedControlPlane once more.
@@ -19,6 +20,7 @@ def build_mutating_policy(name: str, variables: Mapping[str, Expression]) -> dic
     Args:
         name: Its name.
         variables: Expressions by name; each may use those before it.
+        mutation: The expression of its JSONPatch.
     """
     return {
         "apiVersion": API_VERSION,
@@ -31,19 +33,18 @@ def build_mutating_policy(name: str, variables: Mapping[str, Expression]) -> dic
             "variables": [
                 {"name": name, "expression": str(expression)} for name, expression in variables.items()
             ],
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": str(MUTATION)}}],
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": str(mutation)}}],
         },
     }
 
 
 def build_mutating_binding(
-    name: str, policy: str, resources: dict[str, Any], params: dict[str, Any] | None = None
+    name: str, resources: dict[str, Any], params: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Build the binding of a MutatingAdmissionPolicy.
 
     Args:
-        name: Its name.
-        policy: That of the policy.
+        name: Its name, and the policy's.
         resources: Which pods it is for.
         params: The policy's `paramRef`.
     """
@@ -52,7 +53,7 @@ def build_mutating_binding(
         "kind": "MutatingAdmissionPolicyBinding",
         "metadata": {"name": name, "labels": LABELS},
         "spec": {
-            "policyName": policy,
+            "policyName": name,
             **({"paramRef": params} if params else {}),
             "matchResources": resources,
         },

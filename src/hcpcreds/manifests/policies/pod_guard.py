@@ -16,7 +16,6 @@ from hcpcreds.manifests.policies.requirements import (
     CONTAINERS,
     HAS_TOKEN,
     KEY,
-    LABELS,
     TOKEN,
     build_custom_requirements,
     build_requirements,
@@ -33,6 +32,7 @@ from hcpcreds.manifests.policies.selection import (
     get_annotation,
     get_label,
 )
+from hcpcreds.manifests.policies.tables import LABELS
 from hcpcreds.manifests.sidecar import ASSERTION_VOLUME, SIDECAR
 
 Validation = tuple[Expression, Expression]

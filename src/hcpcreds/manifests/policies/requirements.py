@@ -20,7 +20,7 @@ from hcpcreds.constants import (
 )
 from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.selection import ENDPOINT, KEYLESS
-from hcpcreds.manifests.policies.tables import ALIASES
+from hcpcreds.manifests.policies.tables import LABELS
 from hcpcreds.manifests.sidecar import ASSERTION_DIRECTORY, ASSERTION_VOLUME, SIDECAR
 
 Entry = list[str]
@@ -29,9 +29,6 @@ KEY: Final = "key"
 """A way to log in: with the key that is mounted. The others are those of the label, and the next one."""
 TOKEN: Final = "token"  # noqa: S105 (a way to log in, not a password)
 """With a token of the guest cluster, in clusters with workload identities."""
-
-LABELS: Final = {**ALIASES, **{workload: [workload] for workload in WORKLOADS}}
-"""Each value that the label may have, with the workloads that it may stand for."""
 
 CONTAINERS: Final = {
     "containers": Expression("object.spec.containers"),

@@ -1,14 +1,18 @@
 """How people and policies select pods: labels, annotations, and the conditions that all policies share."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from hcpcreds.manifests.inject.options import COMPONENT_KEY, CREDENTIALS_SECRET_NAME_KEY
 from hcpcreds.manifests.policies.cel import Expression, fill
+from hcpcreds.manifests.policies.tables import LABELS
 
 COMPONENT_LABEL: Final = COMPONENT_KEY
 """Label of a pod: a component or workload of the table, or any name for a component of one's own."""
 CREDENTIAL_LABEL: Final = "hcpcreds.io/credential"
 """Label of such a pod without a key: `keyless` for assertions, `endpoint` for a token endpoint."""
+COMPONENTS: Final = tuple(LABELS)
+"""Values of that label which are in the table."""
 KEYLESS: Final = "keyless"
 ENDPOINT: Final = "endpoint"
 
@@ -63,6 +67,26 @@ def get_annotation(key: str, default: str = "") -> Expression:
     return fill("object.metadata.?annotations[?$key].orValue($default)", key=key, default=default)
 
 
-def has_label(key: str) -> dict[str, Any]:
-    """The part of a policy or binding that selects pods with a label."""
-    return {"objectSelector": {"matchExpressions": [{"key": key, "operator": "Exists"}]}}
+def select(*requirements: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a policy or binding that selects pods by their labels."""
+    return {"objectSelector": {"matchExpressions": list(requirements)}}
+
+
+def exists(label: str) -> dict[str, Any]:
+    """Require a label."""
+    return {"key": label, "operator": "Exists"}
+
+
+def is_missing(label: str) -> dict[str, Any]:
+    """Require that there is no such label."""
+    return {"key": label, "operator": "DoesNotExist"}
+
+
+def is_in(label: str, values: Sequence[str]) -> dict[str, Any]:
+    """Require a label with one of these values."""
+    return {"key": label, "operator": "In", "values": list(values)}
+
+
+def is_not_in(label: str, values: Sequence[str]) -> dict[str, Any]:
+    """Require that a label, if there is one, has none of these values."""
+    return {"key": label, "operator": "NotIn", "values": list(values)}
