@@ -22,7 +22,7 @@ from hcpcreds.components import WORKLOADS
 
 CLIENTS: Final = 4
 PODS: Final = 1_000
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 
 
 def run() -> None:

@@ -44,8 +44,8 @@ _IS_KEYLESS: Final = Expression("variables.key.volume != ''")
 _HAS_ASSERTION: Final = Expression("variables.key.volume != '' && variables.key.endpoint == ''")
 _INIT_CONTAINERS: Final = Expression("object.spec.?initContainers.orValue([])")
 _SAME_PATH: Final = Expression(
-    "m.mountPath.split('/').filter(s, s != '' && s != '.') == "
-    "w.mountPath.split('/').filter(s, s != '' && s != '.')"
+    "m.mountPath.split('/').filter(s, s != '' && s != '.') ==\n"
+    "    w.path.split('/').filter(s, s != '' && s != '.')"
 )
 _GETS_SOMETHING: Final = Expression(
     "variables.mounts.exists(m, m.container == c.name) || variables.env.exists(e, e.container == c.name)"
@@ -72,76 +72,54 @@ CLIENT_ENV: Final = build_client_env(
 """The variables of a program that sends assertions."""
 
 
-def build_variables(*, keyless: bool, image: str = "") -> dict[str, Expression]:
-    """Build the variables that `build_mutation` needs, in their order.
+def build_variables(image: str) -> dict[str, Expression]:
+    """Build the variables that the mutation of pods without a key needs.
 
     Args:
-        keyless: Whether pods may be without a key.
         image: The sidecar's.
     """
-    variables = {"targets": _build_targets(keyless=keyless)}
-    if keyless:
-        variables["sidecar"] = _build_sidecar(image)
-    return variables
-
-
-def _build_targets(*, keyless: bool) -> Expression:
-    """The containers that get something, with their mounts, those wanted, and their future variables."""
-    if not keyless:
-        return fill(
-            "object.spec.containers.transformList(i, c, $gets_something, $target)",
-            gets_something=_GETS_SOMETHING,
-            target=_build_target("/spec/containers/", keyless=False),
-        )
-    return fill(
-        """
-        object.spec.containers.transformList(i, c, $gets_something || $mounts_key, $target) +
-        (!$is_keyless ? [] :
-          $init_containers.transformList(i, c, c.name != $sidecar && $mounts_key, $init_target))
-        """,
-        gets_something=_GETS_SOMETHING,
-        mounts_key=fill("($is_keyless && $mounts_key)", is_keyless=_IS_KEYLESS, mounts_key=_MOUNTS_KEY),
-        target=_build_target("/spec/containers/", keyless=True),
-        is_keyless=Expression(f"({_IS_KEYLESS})"),
-        init_containers=_INIT_CONTAINERS,
-        sidecar=SIDECAR,
-        init_target=_build_target("/spec/initContainers/", keyless=True),
-    )
-
-
-def _build_target(path: str, *, keyless: bool) -> Expression:
-    return fill(
-        """
-        {
-          'path': dyn($path + string(i)),
-          'name': dyn(c.name),
-          'mounts': dyn(c.?volumeMounts.orValue([])),
-          'wantedMounts': dyn($mounts),
-          'env': dyn($env)
-        }
-        """,
-        path=path,
-        mounts=_build_wanted_mounts(keyless=keyless),
-        env=_build_env(keyless=keyless),
-    )
+    return {"sidecar": _build_sidecar(image)}
 
 
 def _build_wanted_mounts(*, keyless: bool) -> Expression:
-    plain = """
-      .map(m, m.readOnly != '' ?
-        {'name': dyn(m.volume), 'mountPath': dyn(m.path), 'readOnly': dyn(true)} :
-        {'name': dyn(m.volume), 'mountPath': dyn(m.path)})"""
+    """The mounts that a container `c` has to have, as the policy writes them in `mounts`."""
     if not keyless:
-        return Expression(f"variables.mounts.filter(m, m.container == c.name){plain}")
+        return Expression("variables.mounts.filter(w, w.container == c.name)")
+    mount = build_assertion_mount()
+    assertion = {
+        "volume": mount["name"],
+        "class": "",
+        "path": mount["mountPath"],
+        "readOnly": "true",
+        "medium": "",
+    }
     return fill(
-        f"""
-        dyn(variables.mounts
-          .filter(m, m.container == c.name && (m.volume != variables.key.volume || variables.key.keep != ''))
-          {plain}) +
-        dyn($has_assertion ? [$assertion] : [])
+        """
+        (variables.mounts.filter(w, w.container == c.name &&
+            (w.volume != variables.key.volume || variables.key.keep != '')) +
+          ($has_assertion ? [$assertion] : []))
         """,
         has_assertion=_HAS_ASSERTION,
-        assertion=build_assertion_mount(),
+        assertion={"container": "", **assertion},
+    )
+
+
+def _build_mounts(*, keyless: bool) -> Expression:
+    """The mounts that a container `c` will have: its own as they are, and the missing ones."""
+    return fill(
+        """
+        $kept + $wanted.filter(w, !c.?volumeMounts.orValue([]).exists(m, $same_path))
+          .map(w, w.readOnly != '' ?
+            {'name': dyn(w.volume), 'mountPath': dyn(w.path), 'readOnly': dyn(true)} :
+            {'name': dyn(w.volume), 'mountPath': dyn(w.path)})
+        """,
+        kept=Expression(
+            f"dyn(c.?volumeMounts.orValue([]).filter(m, !{_IS_GONE}))"
+            if keyless
+            else "c.?volumeMounts.orValue([])"
+        ),
+        wanted=_build_wanted_mounts(keyless=keyless),
+        same_path=_SAME_PATH,
     )
 
 
@@ -209,12 +187,12 @@ def _build_sidecar(image: str) -> Expression:
     # The proxy of the first container that gets something, which the sidecar needs too.
     proxies = fill(
         """
-        variables.targets
-          .filter(t, variables.mounts.exists(m, m.container == t.name) ||
-            variables.env.exists(e, e.container == t.name))
-          .map(t, t.env.filter(e, e.name.upperAscii() in $proxies))
+        object.spec.containers.filter(c, $gets_something)
+          .map(c, ($env).filter(e, e.name.upperAscii() in $proxies))
           .filter(env, !env.exists(e, e.?value.orValue('').matches($loopback)))[?0].orValue([])
         """,
+        gets_something=_GETS_SOMETHING,
+        env=_build_env(keyless=True),
         proxies=sorted(PROXIES),
         loopback=_LOOPBACK,
     )
@@ -239,16 +217,34 @@ _VOLUME_CONFLICT: Final = fill(
 )
 
 
-def _build_mount_conflict(*, keyless: bool) -> Expression:
+def _build_mount_conflict(kind: str, *, keyless: bool) -> Expression:
     return fill(
         """
-        variables.targets.exists(t, t.mounts.exists(m, $is_kept t.wantedMounts.exists(w, $same_path && !(
-          m.name == w.name && m.?subPath.orValue('') == '' && m.?subPathExpr.orValue('') == '' &&
-          (!w.?readOnly.orValue(false) || m.?readOnly.orValue(false))
-        ))))
+        $containers.exists(c, $concerned && c.?volumeMounts.orValue([]).exists(m, $is_kept
+          $wanted.exists(w, $same_path && !(
+            m.name == w.volume && m.?subPath.orValue('') == '' && m.?subPathExpr.orValue('') == '' &&
+            (w.readOnly == '' || m.?readOnly.orValue(false))
+          ))))
         """,
+        containers=Expression(f"object.spec.?{kind}.orValue([])"),
+        concerned=_choose_containers(kind, keyless=keyless),
         is_kept=Expression(f"!{_IS_GONE} &&") if keyless else Expression(""),
+        wanted=_build_wanted_mounts(keyless=keyless),
         same_path=_SAME_PATH,
+    )
+
+
+def _choose_containers(kind: str, *, keyless: bool) -> Expression:
+    """Whether a container `c` gets something."""
+    if not keyless:
+        return Expression(f"({_GETS_SOMETHING})")
+    if kind == "containers":
+        return Expression(f"({_GETS_SOMETHING} || ({_IS_KEYLESS} && {_MOUNTS_KEY}))")
+    return fill(
+        "($is_keyless && c.name != $sidecar && $mounts_key)",
+        is_keyless=_IS_KEYLESS,
+        sidecar=SIDECAR,
+        mounts_key=_MOUNTS_KEY,
     )
 
 
@@ -306,42 +302,64 @@ def build_mutation(refused: Expression, *, keyless: bool) -> Expression:
         refused: The policy's own reasons why a pod stays as it is, as an expression.
         keyless: Whether pods may be without a key.
     """
-    name = Expression("w.volume")
-    attributes = {MANAGED_AZURE_SECRET_PROVIDER_CLASS: Expression("w['class']")}
-    csi = {"driver": MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER, "readOnly": True, "volumeAttributes": attributes}
-    mutation = fill(
+    kinds = ("containers", "initContainers") if keyless else ("containers",)
+    conflicts = [
+        _VOLUME_CONFLICT,
+        *(_build_mount_conflict(kind, keyless=keyless) for kind in kinds),
+        _KEYLESS_CONFLICT if keyless else _SIDECAR_HAS_KEY,
+    ]
+    patches = [_VOLUME_PATCHES, *(_build_patches(kind, keyless=keyless) for kind in kinds)]
+    return fill(
         """
         !($is_linux && $is_ordinary) ||
         $refused ||
-        $volume_conflict ||
-        $mount_conflict ||
-        $other_conflict ? [] :
-        (has(object.spec.volumes) || variables.mounts.size() == 0 ? [] :
-          [JSONPatch{op: 'add', path: '/spec/volumes', value: []}]) +
-        variables.mounts.transformList(i, w,
-          !object.spec.?volumes.orValue([]).exists(v, v.name == w.volume) &&
-            !variables.mounts.exists(j, m, j < i && m.volume == w.volume),
-          JSONPatch{op: 'add', path: '/spec/volumes/-', value:
-            w['class'] != '' ? dyn($csi) :
-            w.medium != '' ? dyn($memory) : dyn($disk)}) +
-        variables.targets.map(t, JSONPatch{op: 'add', path: t.path + '/env', value: t.env}) +
-        variables.targets.map(t, JSONPatch{op: 'add', path: t.path + '/volumeMounts', value:
-          dyn($kept_mounts) + t.wantedMounts.filter(w, !t.mounts.exists(m, $same_path))})
+        $conflicts ? [] :
+        $patches
         """,
         is_linux=IS_LINUX,
         is_ordinary=IS_ORDINARY,
         refused=refused,
-        volume_conflict=_VOLUME_CONFLICT,
-        mount_conflict=_build_mount_conflict(keyless=keyless),
-        other_conflict=_KEYLESS_CONFLICT if keyless else _SIDECAR_HAS_KEY,
-        csi={"name": name, "csi": csi},
-        memory={"name": name, "emptyDir": {"medium": Expression("w.medium")}},
-        disk={"name": name, "emptyDir": Expression("{}")},
-        kept_mounts=Expression(f"t.mounts.filter(m, !{_IS_GONE})" if keyless else "t.mounts"),
-        same_path=_SAME_PATH,
+        conflicts=Expression(" ||\n".join(conflicts)),
+        patches=Expression(" +\n".join([*patches, _SIDECAR_PATCHES] if keyless else patches)),
     )
-    return mutation if not keyless else Expression(f"{mutation} +\n{_SIDECAR_PATCHES}")
 
+
+def _build_patches(kind: str, *, keyless: bool) -> Expression:
+    return fill(
+        """
+        object.spec.?$kind.orValue([]).transformList(i, c, $concerned,
+          JSONPatch{op: 'add', path: $path + string(i) + '/env', value: $env}) +
+        object.spec.?$kind.orValue([]).transformList(i, c, $concerned,
+          JSONPatch{op: 'add', path: $path + string(i) + '/volumeMounts', value: $mounts})
+        """,
+        kind=Expression(kind),
+        concerned=_choose_containers(kind, keyless=keyless),
+        path=f"/spec/{kind}/",
+        env=_build_env(keyless=keyless),
+        mounts=_build_mounts(keyless=keyless),
+    )
+
+
+_CLASS_SOURCE: Final = {
+    "driver": MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
+    "readOnly": True,
+    "volumeAttributes": {MANAGED_AZURE_SECRET_PROVIDER_CLASS: Expression("w['class']")},
+}
+_VOLUME_PATCHES: Final = fill(
+    """
+    (has(object.spec.volumes) || variables.mounts.size() == 0 ? [] :
+      [JSONPatch{op: 'add', path: '/spec/volumes', value: []}]) +
+    variables.mounts.transformList(i, w,
+      !object.spec.?volumes.orValue([]).exists(v, v.name == w.volume) &&
+        !variables.mounts.exists(j, m, j < i && m.volume == w.volume),
+      JSONPatch{op: 'add', path: '/spec/volumes/-', value:
+        w['class'] != '' ? dyn($csi) :
+        w.medium != '' ? dyn($memory) : dyn($disk)})
+    """,
+    csi={"name": Expression("w.volume"), "csi": _CLASS_SOURCE},
+    memory={"name": Expression("w.volume"), "emptyDir": {"medium": Expression("w.medium")}},
+    disk={"name": Expression("w.volume"), "emptyDir": Expression("{}")},
+)
 
 _SIDECAR_PATCHES: Final = fill(
     """

@@ -51,7 +51,7 @@ def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
             name=MANAGED_AZURE_CREDENTIALS_FILE_PATH,
         ),
         "key": _build_key(),
-        **build_variables(keyless=True, image=image or ""),
+        **build_variables(image or ""),
     }
     pods = selection.select(
         selection.exists(selection.COMPONENT_LABEL),

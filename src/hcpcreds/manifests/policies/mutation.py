@@ -67,12 +67,12 @@ def build_hosted_mutations(
     }
     of_ours = _build_variables(selection.COMPONENT_LABEL, env)
     of_theirs = _build_variables(selection.HYPERSHIFT_LABEL, env)
-    sidecar = build_variables(keyless=True, image=image or "")
+    sidecar = build_variables(image or "")
     return [
         *_build(
             WITH_KEY,
             plain,
-            {**of_ours, **build_variables(keyless=False)},
+            of_ours,
             build_mutation(Expression("false"), keyless=False),
         ),
         *_build(
