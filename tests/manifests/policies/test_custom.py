@@ -18,7 +18,10 @@ PLACE = {
     "hcpcreds.io/mount-path": "/etc/shop/",
     "hcpcreds.io/container": "shop",
 }
-PROXY = [{"name": "HTTP_PROXY", "value": "http://proxy:3128"}, {"name": "HTTPS_PROXY", "value": "http://proxy"}]
+PROXY = [
+    {"name": "HTTP_PROXY", "value": "http://proxy:3128"},
+    {"name": "HTTPS_PROXY", "value": "http://proxy"},
+]
 TWO = [{"name": "shop", "image": "shop"}, {"name": "other", "image": "other"}]
 CASES = {
     "class": (None, CLASS, {}),
@@ -41,7 +44,10 @@ CASES = {
                         {"name": "own", "mountPath": "/own"},
                     ],
                     "env": [
-                        {"name": "MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH", "value": "/mnt/certs/shop-secret"},
+                        {
+                            "name": "MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH",
+                            "value": "/mnt/certs/shop-secret",
+                        },
                         {"name": "AZURE_CLIENT_CERTIFICATE_PATH", "value": "/mnt/certs/shop-secret"},
                         {"name": "OWN", "value": "1"},
                     ],
