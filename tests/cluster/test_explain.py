@@ -538,6 +538,8 @@ def make_custom(namespace: str, **annotations: str) -> Object:
     deployment["spec"]["template"]["metadata"]["annotations"] = {
         f"hcpcreds.io/{key.replace('_', '-')}": value for key, value in annotations.items()
     }
+    if annotations:
+        deployment["spec"]["template"]["metadata"]["labels"]["hcpcreds.io/component"] = "billing"
     return deployment
 
 
@@ -573,6 +575,7 @@ def test_explain_follows_a_component_of_ones_own_in_plain_aks(
 def test_explain_misses_the_volume_of_the_class_that_is_annotated(explain: Explain, namespace: str):
     scene = Scene(namespace)
     scene.policies.clear()
+    scene.pod["metadata"]["labels"]["hcpcreds.io/component"] = "billing"
     scene.pod["metadata"]["annotations"] = {"hcpcreds.io/secret-provider-class": "billing"}
     found = read(explain(scene))
     assert found["broken"] == "policy"

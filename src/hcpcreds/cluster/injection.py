@@ -12,10 +12,12 @@ from hcpcreds.manifests.check import Finding
 from hcpcreds.manifests.policies.objects import LABELS
 from hcpcreds.manifests.policies.selection import (
     COMPONENT_LABEL,
+    CREDENTIAL_LABEL,
     HYPERSHIFT_LABEL,
     KEYLESS,
     NAMESPACE_LABEL,
     SECRET_PROVIDER_CLASS,
+    name_policy,
 )
 
 CONTROL_PLANE, POLICY, MOUNT = "hosted control plane", "policy", "mount"
@@ -108,8 +110,11 @@ def explain_policy(case: Case) -> Link:
         return absent(POLICY, "the cluster has no MutatingAdmissionPolicies (Kubernetes 1.36)")
     if reason := _find_why_not(case):
         return absent(POLICY, reason)
+    wanted = name_policy(case.subject.get_label(COMPONENT_LABEL), case.subject.get_label(CREDENTIAL_LABEL))
     ours = [
-        name_of(node) for node in policies if node.at("metadata", "labels", _PART_OF).text == LABELS[_PART_OF]
+        name_of(node)
+        for node in policies
+        if node.at("metadata", "labels", _PART_OF).text == LABELS[_PART_OF] and name_of(node) == wanted
     ]
     missing = find_gap(case)
     if not ours:
@@ -122,7 +127,7 @@ def explain_policy(case: Case) -> Link:
 def _find_why_not(case: Case) -> str:
     """Find why no policy is for the pod; empty if one is."""
     subject = case.subject
-    if subject.get_label(COMPONENT_LABEL) or subject.get_annotation(SECRET_PROVIDER_CLASS):
+    if subject.get_label(COMPONENT_LABEL):
         return ""
     if not subject.get_label(HYPERSHIFT_LABEL):
         return f"the pod has no label {COMPONENT_LABEL}, and so no policy is for it"

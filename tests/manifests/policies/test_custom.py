@@ -1,6 +1,7 @@
 """Components of one's own: the policy reads from annotations what `inject` is given as options."""
 
 import copy
+from typing import Any
 
 import pytest
 from tests.manifests.policies.api_server import start_api_server
@@ -23,7 +24,7 @@ PROXY = [
     {"name": "HTTPS_PROXY", "value": "http://proxy"},
 ]
 TWO = [{"name": "shop", "image": "shop"}, {"name": "other", "image": "other"}]
-CASES = {
+CASES: dict[str, tuple[str | None, dict[str, str], dict[str, Any]]] = {
     "class": (None, CLASS, {}),
     "file": (None, FILE, {}),
     "place": (None, {**FILE, **PLACE}, {"containers": TWO}),
@@ -117,7 +118,7 @@ def server():
         yield found
 
 
-def inject_custom(pod, credential, annotations):
+def inject_custom(pod: dict[str, Any], credential: str | None, annotations: dict[str, str]) -> dict[str, Any]:
     """What `inject` makes of a pod with the options that the annotations stand for."""
     get = {key.removeprefix("hcpcreds.io/"): value for key, value in annotations.items()}.get
     sidecar = Sidecar(
@@ -129,7 +130,7 @@ def inject_custom(pod, credential, annotations):
         service_principal=get("service-principal") == "true",
     )
     custom = CustomComponent(
-        secret_provider_class=get("secret-provider-class"),
+        secret_provider_class=get("secret-provider-class", ""),
         volume_name=get("volume-name", "hcpcreds-credential"),
         mount_path=get("mount-path", "/mnt/certs"),
         credentials_secret_name=get("credentials-secret-name"),

@@ -11,9 +11,6 @@ from hcpcreds.manifests.policies.objects import build_mutating_binding, build_mu
 from hcpcreds.manifests.policies.selection import get_annotation, get_label
 from hcpcreds.manifests.policies.tables import AUTHORITIES, CLOUD_NAMES
 
-CUSTOM: Final = "hcpcreds-custom-components"
-"""Name of the policy and of its binding."""
-
 
 def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
     """Build the policy for components of one's own, and its binding.
@@ -58,8 +55,10 @@ def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
         selection.is_not_in(selection.COMPONENT_LABEL, selection.COMPONENTS),
     )
     return [
-        build_mutating_policy(CUSTOM, variables, build_mutation(_build_refusal(image), keyless=True)),
-        build_mutating_binding(CUSTOM, pods),
+        build_mutating_policy(
+            selection.CUSTOM_POLICY, variables, build_mutation(_build_refusal(image), keyless=True)
+        ),
+        build_mutating_binding(selection.CUSTOM_POLICY, pods),
     ]
 
 

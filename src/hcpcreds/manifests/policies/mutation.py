@@ -17,13 +17,6 @@ from hcpcreds.manifests.policies.tables import (
     build_mounts,
 )
 
-WITH_KEY: Final = "hcpcreds-components"
-"""Name of the policy for pods that mount their key, and of its binding."""
-KEYLESS: Final = "hcpcreds-keyless-components"
-"""For pods whose label asks for a sidecar."""
-HYPERSHIFT: Final = "hcpcreds-hypershift"
-"""For HyperShift's own pods, in namespaces that somebody has labelled."""
-
 # With Deny, no pod at all could start in a namespace while there is no HostedControlPlane.
 _PARAMS: Final = {"selector": {}, "parameterNotFoundAction": "Allow"}
 _AZURE: Final = Expression("params.spec.?platform.?azure")
@@ -70,19 +63,19 @@ def build_hosted_mutations(
     sidecar = build_variables(image or "")
     return [
         *_build(
-            WITH_KEY,
+            selection.WITH_KEY_POLICY,
             plain,
             of_ours,
             build_mutation(Expression("false"), keyless=False),
         ),
         *_build(
-            KEYLESS,
+            selection.KEYLESS_POLICY,
             ours,
             {**of_ours, "key": _build_key(selection.COMPONENT_LABEL), **sidecar},
             build_mutation(_build_refusal(image), keyless=True),
         ),
         *_build(
-            HYPERSHIFT,
+            selection.HYPERSHIFT_POLICY,
             theirs,
             {**of_theirs, "key": _build_key(selection.HYPERSHIFT_LABEL), **sidecar},
             build_mutation(_build_refusal_of_theirs(image), keyless=True),

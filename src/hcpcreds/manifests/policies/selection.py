@@ -37,6 +37,15 @@ NAMESPACE_LABEL: Final = "hcpcreds.io/hypershift"
 GUARD_LABEL: Final = "hcpcreds.io/guard"
 """Label of a namespace: what the guard does there."""
 
+WITH_KEY_POLICY: Final = "hcpcreds-components"
+"""Name of the policy, and of its binding, for components of the table that mount their key."""
+KEYLESS_POLICY: Final = "hcpcreds-keyless-components"
+"""For those with a sidecar."""
+HYPERSHIFT_POLICY: Final = "hcpcreds-hypershift"
+"""For HyperShift's own pods, in namespaces with the label for it."""
+CUSTOM_POLICY: Final = "hcpcreds-custom-components"
+"""For components of one's own."""
+
 _MIRROR: Final = "kubernetes.io/config.mirror"
 RULES: Final[list[dict[str, Any]]] = [
     {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
@@ -90,3 +99,17 @@ def is_in(label: str, values: Sequence[str]) -> dict[str, Any]:
 def is_not_in(label: str, values: Sequence[str]) -> dict[str, Any]:
     """Require that a label, if there is one, has none of these values."""
     return {"key": label, "operator": "NotIn", "values": list(values)}
+
+
+def name_policy(component: str, credential: str) -> str:
+    """Name the policy for a pod.
+
+    Args:
+        component: The value of `COMPONENT_LABEL`; empty for a pod of HyperShift's own.
+        credential: That of `CREDENTIAL_LABEL`; empty if there is no such label.
+    """
+    if not component:
+        return HYPERSHIFT_POLICY
+    if component not in COMPONENTS:
+        return CUSTOM_POLICY
+    return KEYLESS_POLICY if credential else WITH_KEY_POLICY
