@@ -17,6 +17,9 @@ from tests.exec.conftest import PYTHON, read_line, running, wait_for_log
 from tests.support.waiting import wait_until
 from typing_extensions import override
 
+from hcpcreds.errors import InputError
+from hcpcreds.exec.hook import Hook
+
 NOTHING = ("--provide", "nothing")
 READER = """
 import json, signal, sys
@@ -146,6 +149,13 @@ def test_command_is_called_once_for_each_rotation_until_it_succeeds(identity: Id
         process.terminate()
         process.communicate(timeout=30)
     assert calls.read_text().split("\n") == [f"app {first}", f"app {second}", f"app {second}", ""]
+
+
+@pytest.mark.parametrize("url", ["http://[::1/", "https://user:sentinel@host:99999/", "HTTP:///path"])
+def test_hook_is_refused_when_its_url_is_not_one(url: str):
+    with pytest.raises(InputError, match="hook: expected http://HOST/ or a command") as caught:
+        Hook(url, {})
+    assert "sentinel" not in str(caught.value)
 
 
 @pytest.fixture

@@ -39,9 +39,7 @@ class Hook:
     def __init__(self, target: str, environment: Mapping[str, str]) -> None:
         self.child: Child | None = None
         """The command while it runs."""
-        self._url = target if urlsplit(target).scheme.lower() in ("http", "https") else None
-        if self._url is not None and not urlsplit(self._url).hostname:
-            raise InputError("hook", ["expected http://HOST/ or a command"], options=["hook"])
+        self._url = _find_url(target)
         try:
             self._command = shlex.split(target)
         except ValueError as error:
@@ -122,5 +120,26 @@ class Hook:
                 session.post(url, json=rotation, timeout=timeout, allow_redirects=False) as response,
             ):
                 return f"has answered HTTP {response.status}" if response.status >= 300 else None  # noqa: PLR2004 (errors and redirects)
+        except aiohttp.InvalidURL:
+            return "cannot be reached: it is not a URL"  # the error repeats it, and it may hold a password
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return f"cannot be reached: {type(error).__name__}: {make_safe(error)}"
+
+
+def _find_url(target: str) -> str | None:
+    """Return the URL that a target is; None if it is a command.
+
+    Raises:
+        InputError: It begins as a URL, and is not one.
+    """
+    scheme, colon, _ = target.partition(":")
+    if not colon or scheme.lower() not in ("http", "https"):
+        return None
+    try:
+        parts = urlsplit(target)
+        is_url = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address that is not one
+        is_url = False
+    if not is_url:
+        raise InputError("hook", ["expected http://HOST/ or a command"], options=["hook"])
+    return target
