@@ -1,6 +1,7 @@
 """Pages of metrics: read directly in a cluster, and of a program that uses the library or serves others."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -29,11 +30,11 @@ def read(monkeypatch: pytest.MonkeyPatch):
     """Read a page as a pod does."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
 
-    async def ask(port: int, ip: str) -> Page:
-        async with open_pages(None) as read_page:
+    async def ask(port: int, ip: str, **options: float) -> Page:
+        async with open_pages(None, **options) as read_page:
             return await read_page(Target("a", "b", ip, port))
 
-    return lambda port, ip="127.0.0.1": asyncio.run(ask(port, ip))
+    return lambda port, ip="127.0.0.1", **options: asyncio.run(ask(port, ip, **options))
 
 
 def test_page_is_read_directly_in_a_cluster(read):
@@ -50,6 +51,18 @@ def test_page_has_a_problem_when_the_pod_does_not_answer_with_one(read):
     assert read(port, "::1").problem.startswith(f"port {port} of the pod cannot be read: Client")
     with serving_page(lambda: b"x" * 5_000_000) as port:
         assert "larger than" in read(port).problem
+
+
+def test_page_has_a_problem_when_the_pod_takes_too_long(read):
+    ended = threading.Event()
+
+    def wait() -> bytes:
+        ended.wait(30)
+        return b""
+
+    with serving_page(wait) as port:
+        assert read(port, seconds=0.05).problem == f"port {port} of the pod did not answer within 0.05 s"
+        ended.set()
 
 
 def test_page_tells_of_each_credential():

@@ -46,21 +46,22 @@ ReadPage = Callable[[Target], Awaitable[Page]]
 
 
 @asynccontextmanager
-async def open_pages(context: str | None) -> AsyncIterator[ReadPage]:
+async def open_pages(context: str | None, *, seconds: float = _SECONDS) -> AsyncIterator[ReadPage]:
     """Open the way to pods: in a cluster directly, else through the API server's proxy.
 
     Args:
         context: The kubeconfig's context; None means the current one.
+        seconds: How long a page may take, in all: a pod may answer a byte at a time.
 
     Raises:
         InputError: There is no way to a cluster.
     """
     if "KUBERNETES_SERVICE_HOST" in os.environ and context is None:
         async with aiohttp.ClientSession(trust_env=False) as session:
-            yield partial(_read_page, partial(_ask, session))
+            yield partial(_read_page, partial(_ask, session), seconds)
     else:
         async with PodProxy.open(context=context) as proxy:
-            yield partial(_read_page, partial(_ask_through, proxy))
+            yield partial(_read_page, partial(_ask_through, proxy), seconds)
 
 
 _Answer = tuple[bytes, Mapping[str, str]]
@@ -84,14 +85,14 @@ async def _ask_through(proxy: PodProxy, target: Target) -> _Answer:
     return await proxy.get(target.namespace, target.pod, target.port, "/metrics", largest=_LARGEST + 1)
 
 
-async def _read_page(ask: Callable[[Target], Awaitable[_Answer]], target: Target) -> Page:
+async def _read_page(ask: Callable[[Target], Awaitable[_Answer]], seconds: float, target: Target) -> Page:
     try:
-        async with asyncio.timeout(_SECONDS):  # in all: a pod may answer a byte at a time
+        async with asyncio.timeout(seconds):
             return _build_page(*await ask(target))
     except HcpCredsError as error:
         return Page(problem=str(error))
     except TimeoutError:
-        return Page(problem=f"port {target.port} of the pod did not answer within {_SECONDS:.0f} s")
+        return Page(problem=f"port {target.port} of the pod did not answer within {seconds:g} s")
     except Exception as error:  # noqa: BLE001 (of the HTTP library's many kinds)
         return Page(problem=f"port {target.port} of the pod cannot be read: {type(error).__name__}")
 

@@ -29,6 +29,7 @@ from hcpcreds.vault.secret import parse_time
 METRICS_PORT: Final = 9469
 """Of the sidecar."""
 METRICS_PORT_NAMES: Final = ("hcpcreds", "metrics")
+_NO_PORT: Final = f"it declares no port {' or '.join(METRICS_PORT_NAMES)} for its metrics"
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _PROVIDER: Final = "azure"
 _ENDED: Final = ("Succeeded", "Failed")
@@ -63,10 +64,7 @@ class FoundUse:
 
 
 def _complete(container: Container, pages: Mapping[Target, Page]) -> Program:
-    if container.target is None:
-        names = " or ".join(METRICS_PORT_NAMES)
-        return replace(container.program, problem=f"it declares no port {names} for its metrics")
-    if container.target not in pages:
+    if container.target is None or container.target not in pages:
         return container.program
     seen, problem = read_seen(pages[container.target])
     return replace(container.program, seen=seen, problem=problem)
@@ -246,14 +244,14 @@ class _Mount:
         started_at = status and parse_time(status.at("state", "running", "startedAt").text)
         words = [each.text for key in ("command", "args") for each in container[key].items()]
         variables = [each["name"].text for each in container["env"].items()]
+        port, ip = _find_port(container), self._pod.at("status", "podIP").text
         program = Program(
             name=container["name"].text,
             started_at=(started_at or _LONG_AGO) if is_running else None,
             keeps_assertions=_ASSERTIONS in variables
             or any(word.split("=")[0] == _ASSERTIONS_OPTION for word in words),
+            problem="the pod has no address" if port else _NO_PORT,
         )
-        port = _find_port(container)
-        ip = self._pod.at("status", "podIP").text
         return Container(program, Target(self._namespace, self._name, ip, port) if port and ip else None)
 
     def _find_owner(self) -> str:
