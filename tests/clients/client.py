@@ -16,6 +16,9 @@ SDK: Any = azure.identity.aio if sys.argv[1] == "aio" else azure.identity
 def make_credential() -> Any:
     if os.environ.get("AZURE_FEDERATED_TOKEN_FILE"):
         return SDK.WorkloadIdentityCredential()
+    if certificate := os.environ.get("AZURE_CLIENT_CERTIFICATE_PATH"):
+        tenant, client = (os.environ[name] for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID"))
+        return SDK.CertificateCredential(tenant, client, certificate, disable_instance_discovery=True)
     return SDK.ManagedIdentityCredential(client_id=os.environ.get("AZURE_CLIENT_ID"))
 
 

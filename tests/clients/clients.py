@@ -10,13 +10,15 @@ from typing import Final
 
 from tests.endpoint.endpoints import get_signer
 from tests.support.golang import find_program
+from tests.support.java import find_command, write_trust
 from tests.support.npm import find_packages, install
 from tests.support.processes import start
 
 _HERE: Final = Path(__file__).parent
 _JAVASCRIPT: Final = _HERE / "javascript"
 _GO: Final = _HERE / "go"
-LANGUAGES: Final = ("python", "python-aio", "javascript", "go")
+_JAVA: Final = _HERE / "java"
+LANGUAGES: Final = ("python", "python-aio", "javascript", "go", "java")
 
 
 class Client:
@@ -73,6 +75,9 @@ def run_client(language: str, *arguments: str | Path, ca_file: Path, **environme
         environment["NODE_PATH"] = str(modules)
     elif language == "go":
         command = [find_program(_GO)]
+    elif language == "java":
+        command = [*find_command(_JAVA)]
+        environment["JAVA_TOOL_OPTIONS"] = write_trust(ca_file, ca_file.with_name("trust.p12"))
     else:
         command = [sys.executable, _HERE / "client.py", "aio" if language == "python-aio" else "sync"]
     with start(*command, *arguments, stdin=subprocess.PIPE, env=trust | environment) as process:

@@ -1,14 +1,12 @@
-"""Programs in Go for tests, built once for all runs; their modules stay in Go's own caches."""
+"""Programs in Go for tests, built once for all runs; their modules stay in Go's own cache."""
 
-import fcntl
 import functools
-import hashlib
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.caches import open_cache
 
 
 def find_program(project: Path) -> Path:
@@ -25,7 +23,7 @@ def find_program(project: Path) -> Path:
 
 @functools.cache
 def build(project: Path) -> Path | str:
-    """Build the program of a module once for all processes and runs, beside Go's own build cache.
+    """Build the program of a module.
 
     Returns:
         The program, or why there is none.
@@ -33,18 +31,14 @@ def build(project: Path) -> Path | str:
     go = shutil.which("go")
     if go is None:
         return "Go is needed for this test"
-    found = subprocess.run([go, "env", "GOCACHE"], capture_output=True, text=True, check=True)
     sources = sorted(path for path in project.iterdir() if path.suffix in (".go", ".mod", ".sum"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    program = Path(found.stdout.strip(), f"hcpcreds-{project.parent.name}-{digest[:16]}")
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with program.with_suffix(".lock").open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)  # the tests' other processes want it too
+    with open_cache("go", sources) as directory:
+        program = directory / "program"
         if not program.exists():
-            made = program.with_suffix(f".{os.getpid()}")
+            made = directory / "made"
             command = [go, "build", "-o", str(made), "."]
             built = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
             if built.returncode:
                 return f"Go cannot build {project.parent.name}'s program: {built.stderr.strip()[-300:]}"
-            made.replace(program)
+            made.rename(program)
     return program

@@ -1,8 +1,5 @@
 """Packages of npm for tests, installed into a cache outside of the clone."""
 
-import fcntl
-import hashlib
-import os
 import shutil
 import subprocess
 from functools import cache
@@ -10,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.support.caches import open_cache
 
 _INSTALL_SECONDS: Final = 45
 
@@ -36,13 +34,8 @@ def install(project: Path) -> tuple[str, str | Path]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return "", "node and npm are needed for this test"
-    lock = (project / "package-lock.json").read_bytes()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = caches / "hcpcreds-tests" / f"{project.name}-{hashlib.sha256(lock).hexdigest()[:16]}"
-    directory.mkdir(parents=True, exist_ok=True)
-    done = directory / ".done"
-    with (directory / ".lock").open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)  # the tests' other processes want it too
+    with open_cache(project.name, [project / "package-lock.json"]) as directory:
+        done = directory / ".done"
         if not done.exists():
             for name in ("package.json", "package-lock.json", ".npmrc"):
                 shutil.copy(project / name, directory)

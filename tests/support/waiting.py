@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-def wait_until(true: Callable[[], object], *, seconds: float = 8) -> None:
-    """Wait for something that another thread does."""
+def wait_until(true: Callable[[], object], *, seconds: float = 8, every: float = 0.002) -> None:
+    """Wait for something that another thread does.
+
+    Args:
+        true: Whether it has happened.
+        seconds: How long it may take.
+        every: Seconds between two looks; more where a look costs much.
+    """
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
+        time.sleep(every)
 
 
 @contextmanager
