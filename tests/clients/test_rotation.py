@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from tests.clients.clients import LANGUAGES, Client, run_client
+from tests.docs.snippets import read_blocks
 from tests.endpoint.endpoints import ARM, SECRET, VAULT, Identity
+from tests.support.golang import find_program
+from tests.support.java import find_command, write_trust
 from tests.support.processes import start
 from tests.support.waiting import wait_until
 
@@ -157,6 +161,21 @@ def test_program_with_a_certificate_uses_a_new_one_only_when_it_makes_a_new_cred
         second = rotate()
         assert {client.ask(scope) for scope in SCOPES} == {first}
         assert client.ask(SCOPES[0], new=True) == second
+
+
+@pytest.mark.parametrize(("language", "name"), [("go", "main.go"), ("java", "Shop.java")])
+def test_program_on_the_page_gets_tokens(language: str, name: str, sidecar: Sidecar, tmp_path: Path):
+    [program] = read_blocks("docs/keyless.md", language)
+    (tmp_path / name).write_text(program)
+    for needed in ("go.mod", "go.sum") if language == "go" else ("pom.xml",):
+        shutil.copy(Path(__file__).with_name(language) / needed, tmp_path)
+    ca_file = sidecar.identity.azure.ca_file
+    command = find_command(tmp_path) if language == "java" else [find_program(tmp_path)]
+    trust = {"SSL_CERT_FILE": str(ca_file), "JAVA_TOOL_OPTIONS": write_trust(ca_file, tmp_path / "trust.p12")}
+    with start(*command, env=trust | sidecar.environments["assertion"]) as process:
+        assert process.stdout is not None
+        expires = process.stdout.readline()
+        assert re.match(r"\d{4}-\d\d-\d\d", expires), expires
 
 
 def test_library_of_the_components_uses_a_new_key_only_when_it_reads_the_file_by_itself(sidecar: Sidecar):
