@@ -20,9 +20,9 @@ VERSION: Final = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 INGRESS: Final = next(each for each in COMPONENTS if each.name == "ingress-operator")
 
 
-def make_control_plane(namespace: str, name: str = "otter") -> Object:
-    """A HostedControlPlane whose identities have client ids."""
-    manifest = make_manifest(WITH_CLIENT_IDS)
+def make_control_plane(namespace: str, name: str = "otter", changes: Object | None = None) -> Object:
+    """A HostedControlPlane, unless it is changed one whose identities have client ids."""
+    manifest = make_manifest(WITH_CLIENT_IDS if changes is None else changes)
     manifest["kind"] = "HostedControlPlane"
     manifest["metadata"] = {"name": name, "namespace": namespace}
     return manifest

@@ -20,6 +20,7 @@ from tests.cluster.pods import (
     make_pod,
     make_status,
 )
+from tests.manifests.examples import SELF_MANAGED
 
 from hcpcreds.cli.root import hcpcreds
 from hcpcreds.local.kubernetes.api import KubernetesApi
@@ -495,6 +496,15 @@ def test_explain_takes_a_failure_as_over_once_the_pod_has_started_or_rotated(
     assert found["links"]["driver"]["state"] == "ok"
 
 
+def test_explain_takes_the_last_time_of_an_event_that_recurs(explain: Explain, namespace: str):
+    scene = Scene(namespace)
+    failing = make_event(scene.pod, "disabled secret", reason="MountRotationFailed", name="failed")
+    failing["series"] = {"count": 9, "lastObservedTime": "2026-11-25T12:00:00.000000Z"}
+    done = make_event(scene.pod, "", reason="MountRotationComplete", at="2026-11-25T11:00:00Z", name="done")
+    scene.events = [failing, done]
+    assert read(explain(scene))["broken"] == "vault"
+
+
 def test_explain_is_told_why_when_the_newest_event_says_nothing(explain: Explain, namespace: str):
     scene = Scene(namespace)
     scene.fail(MOUNT_FAILED + NOT_FOUND)
@@ -526,6 +536,51 @@ def test_explain_shows_other_versions_and_programs_that_are_older(explain: Expla
         "Pod/ingress-operator-5d8f9c-x7k2p": None,
         "Pod/ingress-operator-5d8f9c-z9y8x": None,
     }
+
+
+def test_explain_judges_a_workload_of_another_name_by_its_label(explain: Explain, namespace: str):
+    scene = Scene(namespace, labels={"hcpcreds.io/component": "ingress-operator"})
+    scene.deployment["metadata"]["name"] = "router"
+    scene.pod = make_pod(scene.deployment)
+    scene.container.pop("env")
+    found = read(explain(scene, "deployment/router"))
+    assert (found["component"], found["broken"]) == ("ingress-operator", "mount")
+    assert "HC206" in found["links"]["mount"]["what"]
+
+
+def test_explain_knows_the_operator_that_only_passes_names_on(explain: Explain, namespace: str):
+    scene = Scene(namespace)
+    scene.deployment = make_deployment(
+        namespace, "cluster-network-operator", labels={"hcpcreds.io/component": "cluster-network-operator"}
+    )
+    scene.pod = make_pod(scene.deployment)
+    scene.statuses.clear()
+    found = read(explain(scene))
+    assert found["broken"] is None
+    assert found["links"]["mount"] == {
+        "name": "mount",
+        "state": "absent",
+        "what": "it mounts no credential itself",
+        "fix": "",
+    }
+    assert found["links"]["class"]["state"] == "absent"
+    assert "cluster-network-operator runs since" in found["links"]["program"]["what"]
+
+
+def test_explain_knows_that_a_workload_identity_has_no_file(explain: Explain, namespace: str):
+    scene = Scene(namespace)
+    scene.control_planes[0] = make_control_plane(namespace, changes=SELF_MANAGED)
+    scene.drop_volume()
+    token = {"name": "cloud-token", "mountPath": "/var/run/secrets/openshift/serviceaccount"}
+    scene.container["volumeMounts"] = [token]
+    scene.spec["volumes"] = [{"name": "cloud-token", "emptyDir": {"medium": "Memory"}}]
+    found = read(explain(scene, f"pod/{scene.pod['metadata']['name']}"))
+    assert found["broken"] is None, found
+    assert "a workload identity, without a file" in found["links"]["hosted control plane"]["what"]
+    assert found["links"]["vault"]["state"] == "absent"
+    scene.container["volumeMounts"] = []
+    found = read(explain(scene, f"pod/{scene.pod['metadata']['name']}"))
+    assert "HC122" in found["links"]["mount"]["what"]
 
 
 def make_custom(namespace: str, **annotations: str) -> Object:

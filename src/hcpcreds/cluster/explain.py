@@ -89,20 +89,19 @@ def _explain_no_component(subject: Subject) -> Link:
 
 
 def _find_subjects(facts: Facts, target: Target | None) -> list[Subject]:
-    pods = [pod for pod in facts.pods if target is not None or not is_over({**pod.value, "kind": "Pod"})]
     if target is None:
         return _list_relevant(facts)
     match target.kind:
         case "pod":
-            found = [make_pod_subject(pod, is_asked=True) for pod in pods if name_of(pod) == target.name]
+            found = [make_pod_subject(pod) for pod in facts.pods if name_of(pod) == target.name]
             return found or [_make_missing("Pod", target.name, facts)]
         case "hostedcontrolplane":
             return _list_hosted(facts, target.name)
     kind = _KINDS[target.kind]
-    found = [make_pod_subject(pod, is_asked=True) for pod in pods if find_owner(pod) == (kind, target.name)]
+    found = [make_pod_subject(pod) for pod in facts.pods if find_owner(pod) == (kind, target.name)]
     workload = _get_workloads(facts)[kind].find(target.name)
     if not found and workload is not None:
-        return [make_workload_subject(workload, kind, is_asked=True)]
+        return [make_workload_subject(workload, kind)]
     return found or [_make_missing(kind, target.name, facts)]
 
 
@@ -111,7 +110,7 @@ def _get_workloads(facts: Facts) -> dict[str, Listing]:
 
 
 def _make_missing(kind: str, name: str, facts: Facts) -> Subject:
-    return Subject(kind, name, facts.namespace, name, view({}), is_asked=True)
+    return Subject(kind, name, facts.namespace, name, view({}))
 
 
 def _list_relevant(facts: Facts) -> list[Subject]:

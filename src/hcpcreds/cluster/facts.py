@@ -68,8 +68,6 @@ class Subject(msgspec.Struct, frozen=True):
     """With the metadata and the spec of the pod."""
     pod: Node | None = None
     workload: Node | None = None
-    is_asked: bool = False
-    """Whether the user has named it."""
 
     @property
     def manifest(self) -> Object:
@@ -114,17 +112,17 @@ def read_time(text: str) -> datetime | None:
     return time if time.tzinfo is not None else None
 
 
-def make_pod_subject(pod: Node, *, is_asked: bool = False) -> Subject:
+def make_pod_subject(pod: Node) -> Subject:
     """Make the subject of a pod."""
     namespace = pod.at("metadata", "namespace").text
-    return Subject("Pod", name_of(pod), namespace, find_owner(pod)[1], pod, pod=pod, is_asked=is_asked)
+    return Subject("Pod", name_of(pod), namespace, find_owner(pod)[1], pod, pod=pod)
 
 
-def make_workload_subject(workload: Node, kind: str, *, is_asked: bool = False) -> Subject:
+def make_workload_subject(workload: Node, kind: str) -> Subject:
     """Make the subject of a workload that has no pods."""
     name, template = name_of(workload), workload.at("spec", "template")
     namespace = workload.at("metadata", "namespace").text
-    return Subject(kind, name, namespace, name, template, workload=workload, is_asked=is_asked)
+    return Subject(kind, name, namespace, name, template, workload=workload)
 
 
 def find_owner(pod: Node) -> tuple[str, str]:
