@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from hcpcreds.cli.source import open_file_or_stdin
-from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID
+from hcpcreds.constants import ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID, MANAGED_SERVICE
 from hcpcreds.errors import HcpCredsError, InputError
 from hcpcreds.text import make_printable
 
@@ -59,9 +59,11 @@ Examples:
   hcpcreds render - --component ingress-operator --output json < hosted-cluster.yaml
   hcpcreds render --guest hosted-cluster.yaml | kubectl --kubeconfig guest.kubeconfig apply -f -
   hcpcreds render --roles hosted-cluster.yaml
+  hcpcreds render --admission-policy --image registry.example/hcpcreds:1 | kubectl apply -f -
+  hcpcreds render --admission-policy --without-hypershift --kubernetes-version 1.33
 """,
 )
-@click.argument("file", type=click.Path(allow_dash=True), metavar="FILE|-")
+@click.argument("file", required=False, type=click.Path(allow_dash=True), metavar="FILE|-")
 @click.option(
     "--key-vault-user-client-id",
     envvar=ARO_HCP_KEY_VAULT_MANAGED_IDENTITY_CLIENT_ID,
@@ -126,6 +128,41 @@ Examples:
     help="With --roles: resource group of the public DNS zone.  [default: that of spec.dns.publicZoneID]",
 )
 @click.option(
+    "--admission-policy",
+    is_flag=True,
+    help="Print instead the policies with which an API server adds to labelled pods what hcpcreds inject"
+    " adds, and the guard that tells what a pod lacks. They are for every hosted cluster: there is no FILE.",
+)
+@click.option(
+    "--image",
+    envvar="HCPCREDS_IMAGE",
+    metavar="IMAGE",
+    help="With --admission-policy: the sidecar's, which contains hcpcreds. Without it, no pod is keyless.",
+)
+@click.option(
+    "--managed-service",
+    envvar=MANAGED_SERVICE,
+    metavar="NAME",
+    help="With --admission-policy: the value of MANAGED_SERVICE that pods pass on. Also taken from the"
+    " environment.",
+)
+@click.option(
+    "--without-hypershift",
+    is_flag=True,
+    help="With --admission-policy: for clusters without HyperShift, whose pods name their class in"
+    " annotations.",
+)
+@click.option(
+    "--kubernetes-version",
+    metavar="VERSION",
+    help="With --admission-policy: the cluster's. Before 1.36, there is only the guard.  [default: 1.36]",
+)
+@click.option(
+    "--guard",
+    type=click.Choice(["deny", "warn", "audit"]),
+    help="With --admission-policy: what the guard does in namespaces that do not say.  [default: deny]",
+)
+@click.option(
     "--output",
     default="yaml",
     show_default=True,
@@ -137,7 +174,7 @@ Examples:
 )
 def command(  # noqa: PLR0913 (one parameter for each option)
     *,
-    file: str,
+    file: str | None,
     key_vault_user_client_id: str,
     components: tuple[str, ...],
     kinds: tuple[str, ...],
@@ -148,22 +185,27 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     rbac: bool,
     roles: bool,
     dns_zone_resource_group: str | None,
+    admission_policy: bool,
+    image: str | None,
+    managed_service: str | None,
+    without_hypershift: bool,
+    kubernetes_version: str | None,
+    guard: str | None,
     output: str,
 ) -> None:
     """Print every object that the hosted cluster in FILE needs for its credentials, ready to be applied.
 
     FILE is a HostedCluster or HostedControlPlane with managed or workload identities, as YAML or JSON;
-    - is standard input. The same input always gives the same bytes. The Secrets among the objects name
-    identities and credential files, and contain nothing secret: credentials stay in the vault until the CSI
-    driver mounts them.
+    - is standard input. With --admission-policy there is no FILE. The same input always gives the same bytes.
+    The Secrets among the objects name identities and credential files, and contain nothing secret:
+    credentials stay in the vault until the CSI driver mounts them.
     """
     from hcpcreds.hosted_cluster import parse_hosted_cluster
-    from hcpcreds.kubernetes.writing import render_json, render_yaml
     from hcpcreds.manifests.rbac import build_rbac
     from hcpcreds.manifests.render import describe_keyless, render, render_guest
 
     _check_combination(
-        {"guest": guest, "rbac": rbac, "roles": roles},
+        {"guest": guest, "rbac": rbac, "roles": roles, "admission-policy": admission_policy},
         {
             "component": bool(components) and not guest,
             "kind": bool(kinds),
@@ -174,6 +216,27 @@ def command(  # noqa: PLR0913 (one parameter for each option)
         },
         dns_zone_resource_group,
     )
+    if admission_policy:
+        if file is not None:
+            raise click.UsageError(
+                "--admission-policy takes no FILE: the policies are for every hosted cluster."
+            )
+        objects = _build_policies(
+            kubernetes_version,
+            key_vault_user_client_id=key_vault_user_client_id,
+            managed_service=managed_service,
+            image=image,
+            hypershift=not without_hypershift,
+            action=(guard or "deny").capitalize(),
+        )
+        _print(objects, output)
+        return
+    if without_hypershift or kubernetes_version is not None or guard is not None:
+        raise click.UsageError(
+            "--without-hypershift, --kubernetes-version and --guard need --admission-policy."
+        )
+    if file is None:
+        raise click.UsageError("Missing argument 'FILE|-': a HostedCluster, or - for standard input.")
     with open_file_or_stdin(file) as (source, where):
         cluster = parse_hosted_cluster(source, where=where)
     if roles:
@@ -195,12 +258,36 @@ def command(  # noqa: PLR0913 (one parameter for each option)
         )
     for text in describe_keyless(cluster, components=components) if keyless else ():
         click.echo(text, err=True)
+    _print(objects, output)
+
+
+def _print(objects: Sequence[Mapping[str, Any]], output: str) -> None:
+    """Print objects, or write each to its file and print the names."""
+    from hcpcreds.kubernetes.writing import render_json, render_yaml
+
     if output.startswith(_TO_FILES):
         for path in _write_files(objects, Path(output.removeprefix(_TO_FILES)).expanduser()):
             click.echo(make_printable(path))
     else:
         text = render_json(objects) if output == "json" else render_yaml(objects)
         click.echo(text.encode(), nl=False)
+
+
+def _build_policies(kubernetes_version: str | None, **arguments: Any) -> list[dict[str, Any]]:
+    """Build the policies; report on standard error what they are without."""
+    from hcpcreds.manifests.policies.build import KUBERNETES_VERSION, build_policies
+
+    kubernetes_version = kubernetes_version or KUBERNETES_VERSION
+    objects = build_policies(kubernetes_version=kubernetes_version, **arguments)
+    if not any(item["kind"] == "MutatingAdmissionPolicy" for item in objects):
+        click.echo(
+            f"Kubernetes {make_printable(kubernetes_version)} has no MutatingAdmissionPolicies: these are the"
+            " guard alone. Inject with hcpcreds inject before manifests are applied.",
+            err=True,
+        )
+    elif arguments["image"] is None:
+        click.echo("without --image, pods that ask to be keyless stay as they are", err=True)
+    return objects
 
 
 def _check_combination(

@@ -29,7 +29,7 @@ _CLASS_NAME: Final = Form(
 _MOUNT_PATH: Final = Form(
     re.compile(r"/[^:\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*"), "an absolute path without ':'"
 )
-_IMAGE: Final = Form(re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:/@]{0,511}"), "the name of a container image")
+IMAGE: Final = Form(re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:/@]{0,511}"), "the name of a container image")
 COMPONENT_WORKLOADS: Final = {
     **{component.name: tuple(pod.workload for pod in component.pods) for component in COMPONENTS},
     **{workload: (workload,) for workload in WORKLOADS},
@@ -118,7 +118,7 @@ class InjectOptions:
             ]
         if self.sidecar is not None:
             forms += [
-                ("image", self.sidecar.image, _IMAGE),
+                ("image", self.sidecar.image, IMAGE),
                 ("client id", self.sidecar.client_id, UUID),
                 ("tenant id", self.sidecar.tenant_id, TENANT),
             ]
