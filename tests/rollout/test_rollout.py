@@ -260,6 +260,16 @@ def test_rollout_shows_no_secret_and_no_foreign_text_as_it_is(fleet: Fleet, clie
     assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", done.output)
 
 
+def test_copies_are_named_because_their_readers_are_not_seen(fleet: Fleet, client_id: str):
+    fleet.store("copied", client_id)
+    fleet.add("pod", "copied")
+    spec = fleet.api.find_all("secretproviderclasses", NAMESPACE)["copied"]["spec"]
+    spec["secretObjects"] = [{"secretName": "a-copy", "type": "Opaque", "data": []}]
+    assert fleet.judge("copied")["copies"] == ["hcp/a-copy"]
+    shown = fleet.rollout("copied").stdout
+    assert "copies to Kubernetes Secrets, and who reads those is not seen: hcp/a-copy\n" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

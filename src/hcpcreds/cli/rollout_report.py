@@ -62,6 +62,7 @@ def build_document(report: Report, at: datetime) -> dict[str, Any]:
         "at": render_iso(at),
         "done": report.is_done,
         "not_mounted": report.missing,
+        "copies": report.copies,
         "rows": [_build_row(row) for row in report.rows],
         "no_longer_used": [
             {"vault": secret.vault, "secret": secret.name, **_build_version(version)}
@@ -148,6 +149,9 @@ def _render_end(report: Report) -> Iterator[str]:
     yield ""
     for name in report.missing:
         yield f"{name}: no pod that mounts it was found, which proves nothing. Is the namespace right?"
+    if report.copies:
+        names = ", ".join(map(make_printable, report.copies))
+        yield f"The driver also copies to Kubernetes Secrets, and who reads those is not seen: {names}"
     if not report.rows:
         yield "No pod mounts a secret of these vaults here."
         return

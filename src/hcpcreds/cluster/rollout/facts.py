@@ -108,6 +108,8 @@ class Use:
     changed_at: datetime | None = None
     """When the mounted version last changed, by the API server's clock."""
     programs: tuple[Program, ...] = ()
+    copies: tuple[str, ...] = ()
+    """The Kubernetes Secrets into which its class has the driver copy secrets; who reads them is not seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,7 +211,12 @@ class _Mount:
             is_waiting=is_waiting,
             is_first=status is not None and status.at("metadata", "generation").value == 1,
             changed_at=None if status is None else _find_change(status),
+            copies=tuple(self._list_copies()),
         )
+
+    def _list_copies(self) -> Iterator[str]:
+        for each in self._class.at("spec", "secretObjects").items() if self._class else ():
+            yield f"{self._namespace}/{each['secretName'].text}"
 
     def _list_objects(self) -> list[_Object]:
         """List the secrets: those that are mounted, else those that the class names."""
