@@ -172,6 +172,29 @@ def test_no_pod_is_new_when_the_authority_does_not_take_the_newest_certificate(f
     assert get_row(fleet, "refused")["state"] == "new"
 
 
+def test_no_pod_is_new_while_it_is_not_known_whether_the_authority_takes_its_certificate(
+    fleet: Fleet, client_id: str
+):
+    fleet.store("unproven", client_id)
+    pod = fleet.add("pod", "unproven")
+    fleet.azure.faults.add("entra", times=1)  # the login to the vault
+    fleet.azure.faults.add("entra", status=503, times=1)
+    row = get_row(fleet, "unproven")
+    assert row["state"] == "unknown"
+    assert "whether the authority accepts the newest certificate is not known: no token for" in row["reason"]
+    assert get_row(fleet, "unproven")["state"] == "new"
+
+    content = json.loads(pod.path.read_bytes())
+    content["authentication_endpoint"] = "https://login.example.test/"
+    fleet.azure.vault().put("unproven", json.dumps(content))
+    pod.poll()
+    report = fleet.judge("unproven")
+    (problem,), (row,) = report["problems"], report["rows"]
+    assert row["state"] == "unknown"
+    assert "neither a host of Entra ID nor the authority" in problem["problem"]
+    assert f"unproven: {problem['problem']}" in fleet.rollout("unproven").stdout
+
+
 def test_no_pod_is_new_when_the_vault_does_not_tell_the_certificate(fleet: Fleet, client_id: str):
     fleet.store("untold", client_id)
     fleet.add("pod", "untold")

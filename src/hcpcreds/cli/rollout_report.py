@@ -63,6 +63,11 @@ def build_document(report: Report, at: datetime) -> dict[str, Any]:
         "done": report.is_done,
         "not_mounted": report.missing,
         "copies": report.copies,
+        "problems": [
+            {"vault": each.vault, "secret": each.name, "problem": each.obstacle}
+            for each in report.facts.secrets.values()
+            if each.obstacle is not None
+        ],
         "rows": [_build_row(row) for row in report.rows],
         "no_longer_used": [
             {"vault": secret.vault, "secret": secret.name, **_build_version(version)}
@@ -149,6 +154,9 @@ def _render_end(report: Report) -> Iterator[str]:
     yield ""
     for name in report.missing:
         yield f"{name}: no pod that mounts it was found, which proves nothing. Is the namespace right?"
+    for secret in report.facts.secrets.values():
+        if secret.obstacle is not None:
+            yield make_printable(f"{secret.name}: {secret.obstacle}")
     if report.copies:
         names = ", ".join(map(make_printable, report.copies))
         yield f"The driver also copies to Kubernetes Secrets, and who reads those is not seen: {names}"

@@ -17,8 +17,6 @@ class Version:
     not_after: datetime | None = None
     thumbprint: str | None = None
     """SHA-256 of its certificate in lower-case hex; None when it is not known."""
-    problem: str | None = None
-    """Why it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +36,15 @@ class StoredSecret:
     """Why the authority gives no token for the newest certificate."""
     unproven: str | None = None
     """Why it is not known whether the authority gives a token for it."""
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no pod can be done, whatever it uses."""
+        if self.refusal is not None:
+            return f"the authority gives no token for the newest certificate: {self.refusal}"
+        if self.unproven is not None:
+            return f"whether the authority accepts the newest certificate is not known: {self.unproven}"
+        return self.problem
 
     def find(self, version: str) -> Version | None:
         """Find a version."""

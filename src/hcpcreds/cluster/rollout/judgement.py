@@ -120,13 +120,11 @@ def _judge(use: Use, secret: StoredSecret | None) -> _Verdict:
     if newest is None or newest.thumbprint is None:
         return _Verdict(State.UNKNOWN, secret.problem or "the newest version is not known")
     verdict = _judge_pod(use, secret, newest)
-    if verdict.state is not State.NEW or (secret.refusal is None and secret.unproven is None):
+    if verdict.state is not State.NEW or secret.obstacle is None:
         return verdict
     if secret.refusal is not None:
-        reason = f"the authority gives no token for the newest certificate: {secret.refusal}"
-        return _Verdict(State.REFUSED, reason, "Do not revoke the earlier one.", verdict.in_use)
-    reason = f"whether the authority accepts the newest certificate is not known: {secret.unproven}"
-    return _Verdict(State.UNKNOWN, reason, None, verdict.in_use)
+        return _Verdict(State.REFUSED, secret.obstacle, "Do not revoke the earlier one.", verdict.in_use)
+    return _Verdict(State.UNKNOWN, secret.obstacle, None, verdict.in_use)
 
 
 def _judge_pod(use: Use, secret: StoredSecret, newest: Version) -> _Verdict:

@@ -56,7 +56,7 @@ class VaultReader:
             file = await asyncio.to_thread(_parse, latest)
         except MountError as error:
             problem = f"{latest.where}: no pod can use it: {error.message}"
-            newest = Version(version=latest.version, problem=problem)
+            newest = Version(version=latest.version)
             return StoredSecret(vault=where, name=name, newest=newest, problem=problem)
         newest = _build(latest.version, latest.stored, file)
         self._known[name.lower(), latest.version] = newest
@@ -92,8 +92,7 @@ class VaultReader:
             loaded = await load(self._vault, name, version=version)
             found = _build(version, stored, await asyncio.to_thread(_parse, loaded))
         except (StoreError, MountError) as error:
-            problem = error.message
-            found = Version(version=version, created_on=stored.created_on, problem=problem)
+            found = Version(version=version, created_on=stored.created_on)
             if error.retryable:
                 return found
         self._known[key] = found
