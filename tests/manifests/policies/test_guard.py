@@ -30,8 +30,7 @@ MOUNTING = [workload for workload, rows in WORKLOADS.items() if any(pod.mount is
 PASSING_ON = ["cluster-network-operator", "cluster-storage-operator"]
 INJECT = (
     ". Complete its manifest with hcpcreds inject; where a policy does that, find out why it did not: "
-    "kubectl get "
-    "mutatingadmissionpolicybindings."
+    "kubectl get mutatingadmissionpolicybindings."
 )
 
 
@@ -99,8 +98,7 @@ def test_guard_refuses_an_operator_without_the_names_that_it_passes_on(refused, 
     assert refused(make_pod(workload)) == [
         (
             f"the HostedControlPlane otter has managed identities, and the pod lacks: {lacking}. Complete "
-            f"its "
-            f"manifest "
+            f"its manifest "
             "with hcpcreds inject --hosted-cluster."
         )
     ]
@@ -122,10 +120,9 @@ def test_guard_refuses_an_operator_without_the_key_of_etcd(refused):
     assert refused(pod) == [
         (
             "the HostedControlPlane otter encrypts etcd with a key of Azure, and the pod lacks: the volume "
-            "kms-cert (of "
-            "the SecretProviderClass managed-azure-kms); the mount of the volume kms-cert at /mnt/kms in the "
-            "container "
-            "control-plane-operator. Complete its manifest with hcpcreds inject --hosted-cluster."
+            "kms-cert (of the SecretProviderClass managed-azure-kms); the mount of the volume kms-cert at "
+            "/mnt/kms in the container control-plane-operator. Complete its manifest with hcpcreds inject "
+            "--hosted-cluster."
         )
     ]
 
@@ -141,8 +138,7 @@ def test_guard_says_why_the_policy_that_injects_left_a_pod_alone(refused):
         lacks(
             "ingress-operator",
             "the volume ingress-cert (of the SecretProviderClass managed-azure-ingress), because it has "
-            "another "
-            "volume of this name (rename that one)",
+            "another volume of this name (rename that one)",
             "the mount of the volume ingress-cert at /mnt/certs in the container ingress-operator, because "
             "something else is mounted there (mount that elsewhere)",
             "the variable MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH in the container ingress-operator",
@@ -173,8 +169,7 @@ def test_guard_refuses_a_volume_that_overrides_its_class(refused):
     volume["csi"]["volumeAttributes"]["keyvaultName"] = "somebody-elses"
     expected = (
         "volumeAttributes of the volume ingress-cert override its SecretProviderClass, and so could read any "
-        "secret "
-        "of any vault that the node may read: leave only secretProviderClass"
+        "secret of any vault that the node may read: leave only secretProviderClass"
     )
     assert refused(pod) == [expected]
     del pod["metadata"]["labels"]  # anybody's pod, not only a component's
@@ -185,9 +180,7 @@ def test_guard_refuses_labels_that_mean_nothing(refused):
     assert refused(make_pod("ingres-operator")) == [
         (
             "the pod is labelled hcpcreds.io/component=ingres-operator, which is not a component of "
-            "HyperShift: "
-            "correct "
-            "it, or for a component of your own name its class in the annotation "
+            "HyperShift: correct it, or for a component of your own name its class in the annotation "
             "hcpcreds.io/secret-provider-class"
         )
     ]
@@ -196,8 +189,7 @@ def test_guard_refuses_labels_that_mean_nothing(refused):
     assert refused(complete)[:1] == [
         (
             "the pod is labelled hcpcreds.io/component=ingress-operator and hcpcreds.io/credential=endpoint: "
-            "expected "
-            "keyless, or, for a component of your own, endpoint"
+            "expected keyless, or, for a component of your own, endpoint"
         )
     ]
 
@@ -225,9 +217,7 @@ def test_guard_refuses_a_keyless_pod_that_mounts_the_key_all_the_same(refused, k
     assert refused(pod) == [
         (
             "the pod ingress-operator is keyless, but mounts the key all the same in curious: only the "
-            "sidecar "
-            "hcpcreds "
-            "needs it; remove the mount"
+            "sidecar hcpcreds needs it; remove the mount"
         )
     ]
 
@@ -241,10 +231,8 @@ def test_guard_refuses_a_keyless_pod_that_prefers_a_key(refused):
     assert refused(pod) == [
         (
             "the pod ingress-operator is keyless, but names a key in MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH "
-            "or "
-            "ARO_HCP_CLIENT_CREDENTIALS_PATH, which its program prefers to the assertion: set it to the "
-            "empty "
-            "text"
+            "or ARO_HCP_CLIENT_CREDENTIALS_PATH, which its program prefers to the assertion: set it to the "
+            "empty text"
         )
     ]
 
@@ -280,8 +268,7 @@ def test_guard_refuses_a_pod_that_reaches_for_another_credential(refused, creden
     assert refused(pod) == [
         (
             f"the HostedControlPlane otter names other credentials: correct the variable {name} in the "
-            f"container "
-            f"ingress-operator (expected {expected})"
+            f"container ingress-operator (expected {expected})"
         )
     ]
 
@@ -291,8 +278,7 @@ def test_guard_refuses_a_token_where_identities_are_managed(refused):
     assert refused(pod, make_control_plane(SELF_MANAGED)) == []
     [message] = refused(pod)
     assert message.startswith(
-        "the HostedControlPlane otter has managed identities, and the pod lacks: the volume ingress-cert (of "
-        "the "
+        "the HostedControlPlane otter has managed identities, and the pod lacks: the volume ingress-cert"
     )
 
 
@@ -301,11 +287,8 @@ def test_guard_refuses_pods_beside_two_control_planes(refused):
     assert refused(pod, MANAGED, OTHER) == [
         (
             "the HostedControlPlane badger does not belong into the namespace clusters-otter, by its name "
-            "and "
-            "its "
-            "HostedCluster: nobody can tell whose credentials the pod gets; delete the one that is not the "
-            "namespace's "
-            "own"
+            "and its HostedCluster: nobody can tell whose credentials the pod gets; delete the one that is "
+            "not the namespace's own"
         )
     ]
     del pod["metadata"]["labels"]
@@ -338,9 +321,7 @@ def test_guard_refuses_a_second_control_plane(refused):
     assert refused(OTHER, MANAGED) == [
         (
             "the namespace clusters-otter has the HostedControlPlane otter already: with two, nobody can "
-            "tell "
-            "whose "
-            "credentials its pods get"
+            "tell whose credentials its pods get"
         )
     ]
     assert refused(MANAGED, MANAGED) == []
@@ -372,8 +353,7 @@ def test_guard_refuses_a_second_control_plane(refused):
             {"objects": "\narray:\n  - |\n    objectName: badger-ingress\n    objectType: secret\n"},
             (
                 "objects names the secret badger-ingress, but the HostedControlPlane otter has for this "
-                "class: "
-                "otter-ingress"
+                "class: otter-ingress"
             ),
         ),
         (
@@ -406,8 +386,7 @@ def test_guard_refuses_a_class_that_reaches_further(refused, parameters, expecte
 def test_guard_refuses_a_class_whose_names_it_cannot_read(refused, objects):
     assert refused(make_class(objects=objects))[0] == (
         "objects is not a list in the form that the guard can read: write each secret as objectName, "
-        "objectEncoding "
-        "and objectType: secret, one a line and without quotes, as hcpcreds render does"
+        "objectEncoding and objectType: secret, one a line and without quotes, as hcpcreds render does"
     )
 
 
@@ -485,6 +464,17 @@ def test_guard_watches_hypershifts_own_pods_when_the_namespace_is_opted_in(refus
     for kept in ("cluster-image-registry-operator", "kube-apiserver", "control-plane-operator"):
         labels = {"hypershift.openshift.io/control-plane-component": kept}
         assert refused(make_pod(kept, labels=labels), labels=OPTED_IN) == []
+
+
+def test_guard_asks_which_container_of_ones_own_gets_the_credential(refused):
+    containers = [{"name": name, "image": "example"} for name in ("one", "two")]
+    pod = make_pod("mine", annotations=NOTES, containers=containers)
+    [message] = refused(pod)
+    assert "in the container that the annotation hcpcreds.io/container has to name" in message
+    made = inject(pod, InjectOptions(custom=CUSTOM, container="two"))
+    assert refused(made) == []
+    made["metadata"]["annotations"]["hcpcreds.io/container"] = "one"
+    assert refused(made) != []
 
 
 @pytest.mark.parametrize("credential", [None, "keyless", "endpoint"])

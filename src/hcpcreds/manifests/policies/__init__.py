@@ -5,5 +5,6 @@ ValidatingAdmissionPolicies (1.30), tells which pods are incomplete.
 """
 
 from hcpcreds.manifests.policies.build import build_policies
+from hcpcreds.manifests.policies.guard import build_guard
 
-__all__ = ["build_policies"]
+__all__ = ["build_guard", "build_policies"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from hcpcreds.components import COMPONENTS
 from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.cluster_guard import CLUSTER, WHO
-from hcpcreds.manifests.policies.pod_guard import Validation
+from hcpcreds.manifests.policies.requirements import Validation
 from hcpcreds.manifests.policies.tables import find_identity
 
 RULES: Final[list[dict[str, Any]]] = [
@@ -64,9 +64,9 @@ def build_variables() -> dict[str, Expression]:
             classes=classes,
         ),
         "allowed": Expression(
-            "variables.own != '' ? [variables.own] :\n"
-            "  (variables.identities.map(k, variables.identities[k]) + [variables.kms])\n"
-            "    .map(i, string(i.?credentialsSecretName.orValue(''))).filter(s, s != '')"
+            "variables.own != '' ? [variables.own] :\n  (variables.identities.map(k, "
+            "variables.identities[k]) + [variables.kms])\n    .map(i, "
+            "string(i.?credentialsSecretName.orValue(''))).filter(s, s != '')"
         ),
     }
 
@@ -92,17 +92,15 @@ def build_validations(key_vault_user_client_id: str | None) -> list[Validation]:
             fill("!variables.applies || variables.objects.matches($form)", form=_OBJECTS),
             Expression(
                 "'objects is not a list in the form that the guard can read: write each secret as "
-                "objectName, "
-                "objectEncoding and objectType: secret, one a line and without quotes, as hcpcreds render "
-                "does'"
+                "objectName, objectEncoding and objectType: secret, one a line and without quotes, as "
+                "hcpcreds render does'"
             ),
         ),
         (
             Expression("!variables.applies || variables.named.all(n, n in variables.allowed)"),
             fill(
                 "'objects names the secret ' + variables.named.filter(n, !(n in variables.allowed)).join(', "
-                "') + "
-                "', but ' + $who + ' has for this class: ' + variables.allowed.join(', ')",
+                "') + ', but ' + $who + ' has for this class: ' + variables.allowed.join(', ')",
                 who=WHO,
             ),
         ),

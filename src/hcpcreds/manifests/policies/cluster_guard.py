@@ -5,14 +5,14 @@ from typing import Final
 from hcpcreds.components import WORKLOADS
 from hcpcreds.manifests.policies import selection
 from hcpcreds.manifests.policies.cel import Expression, fill
-from hcpcreds.manifests.policies.pod_guard import WHAT, Validation
 from hcpcreds.manifests.policies.requirements import (
     HAS_TOKEN,
     KEY,
+    NAMES,
     Entry,
+    Validation,
     build_requirements,
     find_keeping_labels,
-    find_keyless_workloads,
     find_missing,
     find_passing_labels,
     get_own_rows,
@@ -32,22 +32,14 @@ CLUSTER: Final = {
 """Variables: the managed identities of a HostedControlPlane."""
 WHO: Final = Expression("'the HostedControlPlane ' + params.metadata.name")
 
-IS_OF_A_COMPONENT: Final = fill(
-    "$label != '' || $own in $workloads",
-    label=get_label(selection.COMPONENT_LABEL),
-    own=get_label(selection.HYPERSHIFT_LABEL),
-    workloads=find_keyless_workloads(),
-)
-"""A match condition, which cannot ask for the namespace's labels: conditions do not see the namespace."""
-
 _CLUSTER_ANNOTATION: Final = "hypershift.openshift.io/cluster"
 """Namespace and name of the HostedCluster, with a slash between them.
 
 Source: openshift/hypershift, support/k8sutil/constants.go.
 """
 _SECRET: Final = Expression(
-    "string((e[2] == 'kms' ? variables.kms : variables.identities[?e[2]].orValue({}))"
-    ".?credentialsSecretName.orValue(''))"
+    "string((e[2] == 'kms' ? variables.kms : "
+    "variables.identities[?e[2]].orValue({})).?credentialsSecretName.orValue(''))"
 )
 _EXPECTED: Final = fill(
     "(e[4] == 'client' ? string(variables.identities[?e[2]].?clientID.orValue('')) : $secret)", secret=_SECRET
@@ -58,7 +50,9 @@ _EXPECTED: Final = fill(
 def build_variables() -> dict[str, Expression]:
     """Build the variables of the validations, in their order."""
     return {
-        **WHAT,
+        "label": fill("string($label)", label=get_label(selection.COMPONENT_LABEL)),
+        "credential": fill("string($credential)", credential=get_label(selection.CREDENTIAL_LABEL)),
+        **NAMES,
         **CLUSTER,
         "key": fill("$identities[?variables.label].orValue('')", identities=_map_identities()),
         # Not an optional: `.?` would not look into one that is kept in a variable.
@@ -68,10 +62,9 @@ def build_variables() -> dict[str, Expression]:
         "cluster": fill("params.metadata.?annotations[?$key].orValue('')", key=_CLUSTER_ANNOTATION),
         # The namespace of a control plane is named after the namespace and the name of its HostedCluster.
         "belongs": Expression(
-            "variables.cluster.contains('/') ?\n"
-            "  variables.cluster.endsWith('/' + params.metadata.name) &&\n"
-            "    variables.cluster.replace('/', '-').replace('.', '-') == request.namespace :\n"
-            "  request.namespace.endsWith('-' + params.metadata.name.replace('.', '-'))"
+            "variables.cluster.contains('/') ?\n  variables.cluster.endsWith('/' + params.metadata.name) "
+            "&&\n    variables.cluster.replace('/', '-').replace('.', '-') == request.namespace :\n  "
+            "request.namespace.endsWith('-' + params.metadata.name.replace('.', '-'))"
         ),
         "missingKms": find_missing(
             fill(
@@ -99,8 +92,8 @@ def build_variables() -> dict[str, Expression]:
             """
             $values[?variables.label].orValue([]).filter(e,
               (e[4] == '' || variables.credential == $keyless) && $expected != '' &&
-              variables.containers.exists(c, c.name == e[0] && c.?env.orValue([]).exists(v, v.name == e[1] &&
-                v.?value.orValue('') != '' && v.value != e[3] + $expected)))
+              object.spec.containers.exists(c, c.name == e[0] && c.?env.orValue([]).exists(v,
+                v.name == e[1] && v.?value.orValue('') != '' && v.value != e[3] + $expected)))
               .map(e, 'the variable ' + e[1] + ' in the container ' + e[0] +
                 ' (expected ' + e[3] + $expected + ')')
             """,
@@ -108,63 +101,44 @@ def build_variables() -> dict[str, Expression]:
             keyless=KEYLESS,
             expected=_EXPECTED,
         ),
+        "problem": _build_problem(),
     }
 
 
 def build_validations() -> list[Validation]:
-    """Build what has to be true of a pod beside a HostedControlPlane."""
-    return [
-        (
-            Expression("variables.label == '' || variables.belongs"),
-            fill(
-                "$who + ' does not belong into the namespace ' + request.namespace + ', by its name and its "
-                "HostedCluster: nobody can tell whose credentials the pod gets; delete the one that is not "
-                "the "
-                "namespace\\'s own'",
-                who=WHO,
-            ),
-        ),
-        (
-            Expression("variables.missingKms.size() == 0"),
-            fill(
-                "$who + ' encrypts etcd with a key of Azure, and the pod lacks: ' + "
-                "variables.missingKms.join('; ')"
-                " + '. Complete its manifest with hcpcreds inject --hosted-cluster.'",
-                who=WHO,
-            ),
-        ),
-        (
-            Expression("variables.missing.size() == 0"),
-            fill(
-                "$who + ' has managed identities, and the pod lacks: ' + variables.missing.join('; ') + "
-                "'. Complete its manifest with hcpcreds inject --hosted-cluster.'",
-                who=WHO,
-            ),
-        ),
-        (
-            Expression("variables.wrong.size() == 0"),
-            fill("$who + ' names other credentials: correct ' + variables.wrong.join('; ')", who=WHO),
-        ),
-        (
-            fill(
-                """
-                variables.credential != $keyless || variables.label in $keeping ||
-                  variables.identity.size() == 0 || variables.identity.?clientID.orValue('') != '' ||
-                  variables.containers.exists(c, c.?env.orValue([]).exists(v, v.name == 'AZURE_CLIENT_ID'))
-                """,
-                keyless=KEYLESS,
-                keeping=["", *find_keeping_labels()],
-            ),
-            fill(
-                "$who + ' does not name the client id that the keyless pod ' + variables.label + ' needs: "
-                "set ' + "
-                "(variables.key == 'kms' ? $kms_field : $field + variables.key) + '.clientID'",
-                who=WHO,
-                kms_field="spec.secretEncryption.kms.azure.kms",
-                field="spec.platform.azure.azureAuthenticationConfig.managedIdentities.controlPlane.",
-            ),
-        ),
-    ]
+    """Build what has to be true of a labelled pod beside a HostedControlPlane."""
+    return [(Expression("variables.problem == ''"), Expression("variables.problem"))]
+
+
+def _build_problem() -> Expression:
+    """Return the first problem of a pod; the empty text if there is none."""
+    return fill(
+        """
+        !variables.belongs ?
+          $who + ' does not belong into the namespace ' + request.namespace + ', by its name and its ' +
+          'HostedCluster: nobody can tell whose credentials the pod gets; delete the one that is not the ' +
+          'namespace\\'s own' :
+        variables.missingKms.size() > 0 ?
+          $who + ' encrypts etcd with a key of Azure, and the pod lacks: ' + variables.missingKms.join('; ') +
+          $fix :
+        variables.missing.size() > 0 ?
+          $who + ' has managed identities, and the pod lacks: ' + variables.missing.join('; ') + $fix :
+        variables.wrong.size() > 0 ?
+          $who + ' names other credentials: correct ' + variables.wrong.join('; ') :
+        variables.credential == $keyless && !(variables.label in $keeping) &&
+        variables.identity.size() > 0 && variables.identity.?clientID.orValue('') == '' &&
+        !object.spec.containers.exists(c, c.?env.orValue([]).exists(v, v.name == 'AZURE_CLIENT_ID')) ?
+          $who + ' does not name the client id that the keyless pod ' + variables.label + ' needs: set ' +
+          (variables.key == 'kms' ? $kms_field : $field + variables.key) + '.clientID' :
+        ''
+        """,
+        who=WHO,
+        fix=". Complete its manifest with hcpcreds inject --hosted-cluster.",
+        keyless=KEYLESS,
+        keeping=find_keeping_labels(),
+        kms_field="spec.secretEncryption.kms.azure.kms",
+        field="spec.platform.azure.azureAuthenticationConfig.managedIdentities.controlPlane.",
+    )
 
 
 def _map_identities() -> dict[str, str]:

@@ -16,8 +16,15 @@ from hcpcreds.hosted_cluster.forms import API_VERSION as HYPERSHIFT_API_VERSION
 from hcpcreds.manifests.policies import class_guard, cluster_guard, pod_guard
 from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.objects import API_VERSION, LABELS
-from hcpcreds.manifests.policies.pod_guard import Validation
-from hcpcreds.manifests.policies.selection import CONDITIONS, GUARD_LABEL, RULES
+from hcpcreds.manifests.policies.requirements import Validation
+from hcpcreds.manifests.policies.selection import (
+    COMPONENT_LABEL,
+    COMPONENTS,
+    GUARD_LABEL,
+    RULES,
+    is_in,
+    select,
+)
 
 Action = Literal["Deny", "Warn", "Audit"]
 """What happens to an object that the guard objects to: it is refused; its creator is warned, and the audit
@@ -74,7 +81,6 @@ def build_guard(
             RULES,
             cluster_guard.build_variables(),
             cluster_guard.build_validations(),
-            {"is-of-a-component": cluster_guard.IS_OF_A_COMPONENT},
             has_params=True,
         ),
         _build_policy(
@@ -115,7 +121,7 @@ def _build_policy(  # noqa: PLR0913 (each by its name)
                 else {}
             ),
             "matchConstraints": {"resourceRules": rules},
-            "matchConditions": [*(CONDITIONS if rules is RULES else []), *listed],
+            **({"matchConditions": listed} if listed else {}),
             "variables": [{"name": key, "expression": str(text)} for key, text in variables.items()],
             "validations": [
                 {"expression": str(expression), "messageExpression": str(message), "reason": "Forbidden"}
@@ -136,6 +142,7 @@ def _build_bindings(policy: Mapping[str, Any], action: Action) -> list[dict[str,
     chosen += [(each.lower(), each, {"matchLabels": {GUARD_LABEL: each.lower()}}) for each in ACTIONS]
     # With Deny, nothing could be created in a namespace while there is no HostedControlPlane.
     params = {"paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"}}
+    selected = select(is_in(COMPONENT_LABEL, COMPONENTS)) if policy["metadata"]["name"] == PODS_BESIDE else {}
     return [
         {
             "apiVersion": API_VERSION,
@@ -145,7 +152,7 @@ def _build_bindings(policy: Mapping[str, Any], action: Action) -> list[dict[str,
                 "policyName": policy["metadata"]["name"],
                 **(params if "paramKind" in policy["spec"] else {}),
                 "validationActions": _VALIDATION_ACTIONS[each],
-                "matchResources": {"namespaceSelector": namespaces},
+                "matchResources": {"namespaceSelector": namespaces, **selected},
             },
         }
         for name, each, namespaces in chosen

@@ -13,10 +13,12 @@ from hcpcreds.manifests.policies import selection
 from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.requirements import (
     CLASS,
-    CONTAINERS,
     HAS_TOKEN,
     KEY,
+    NAMES,
     TOKEN,
+    VOLUMES,
+    Validation,
     build_custom_requirements,
     build_requirements,
     find_keeping_labels,
@@ -35,9 +37,6 @@ from hcpcreds.manifests.policies.selection import (
 from hcpcreds.manifests.policies.tables import LABELS
 from hcpcreds.manifests.sidecar import ASSERTION_VOLUME, SIDECAR
 
-Validation = tuple[Expression, Expression]
-"""What has to be true, and the message if it is not."""
-
 _PATHS: Final = [MANAGED_AZURE_CREDENTIALS_FILE_PATH, ARO_HCP_CLIENT_CREDENTIALS_PATH]
 """Variables with the path of a key, which programs prefer to an assertion."""
 _IS_OPTED_IN: Final = fill(
@@ -47,36 +46,37 @@ _IS_OPTED_IN: Final = fill(
     key=selection.NAMESPACE_LABEL,
     keyless=KEYLESS,
 )
-WHAT: Final = {
-    "label": fill(
-        "string($label != '' ? $label : $is_opted_in ? $own : '')",
-        label=get_label(COMPONENT_LABEL),
-        is_opted_in=_IS_OPTED_IN,
-        own=get_label(selection.HYPERSHIFT_LABEL),
-    ),
-    "credential": fill(
-        "string($label == '' && $is_opted_in ? $keyless : $credential)",
-        label=get_label(COMPONENT_LABEL),
-        is_opted_in=_IS_OPTED_IN,
-        keyless=KEYLESS,
-        credential=get_label(CREDENTIAL_LABEL),
-    ),
-    **CONTAINERS,
-}
-"""Variables: what a pod is, by its labels (or by HyperShift's, in a namespace that is opted in)."""
 
 
 def build_variables() -> dict[str, Expression]:
     """Build the variables of the validations, in their order."""
     return {
-        **WHAT,
+        "label": fill(
+            """
+            ($label == '' && !($is_opted_in)) || !($is_linux && $is_ordinary) ? '' :
+              $label != '' ? string($label) : string($own)
+            """,
+            label=get_label(COMPONENT_LABEL),
+            is_opted_in=_IS_OPTED_IN,
+            # Not as matchConditions, for which the API server would convert each pod once more.
+            is_linux=selection.IS_LINUX,
+            is_ordinary=selection.IS_ORDINARY,
+            own=get_label(selection.HYPERSHIFT_LABEL),
+        ),
+        "credential": fill(
+            "$label == '' ? $keyless : string($credential)",
+            label=get_label(COMPONENT_LABEL),
+            keyless=KEYLESS,
+            credential=get_label(CREDENTIAL_LABEL),
+        ),
+        **NAMES,
         "itsClass": fill("string($annotation)", annotation=get_annotation(selection.SECRET_PROVIDER_CLASS)),
         "way": fill(
             """
             $has_token && !$has_sidecar ? $token :
               variables.credential in $labels ? variables.credential :
               !$has_sidecar ? $key :
-              variables.volumes.exists(v, v.name == $assertion) ? $keyless : $endpoint
+              $volumes.exists(v, v.name == $assertion) ? $keyless : $endpoint
             """,
             has_token=HAS_TOKEN,
             has_sidecar=fill(
@@ -85,6 +85,7 @@ def build_variables() -> dict[str, Expression]:
             token=TOKEN,
             labels=[KEYLESS, ENDPOINT],
             key=KEY,
+            volumes=VOLUMES,
             assertion=ASSERTION_VOLUME,
             keyless=KEYLESS,
             endpoint=ENDPOINT,
@@ -92,33 +93,31 @@ def build_variables() -> dict[str, Expression]:
         "ownEntries": _build_own_entries(),
         "entries": fill(
             """
-            variables.itsClass != '' ? variables.ownEntries :
+            !(variables.label in $labels) ? variables.ownEntries :
               variables.label in $passing ? [] :
               $requirements[?(variables.label + ' ' + variables.way)].orValue([])
             """,
+            labels=sorted(LABELS),
             passing=find_passing_labels(),
             requirements=build_requirements(KEY, TOKEN, KEYLESS),
         ),
         "missing": find_missing(Expression("variables.entries")),
-        "isKeyless": fill(
-            "variables.label != '' && variables.credential in $labels && !(variables.label in $keeping)",
-            labels=[KEYLESS, ENDPOINT],
-            keeping=find_keeping_labels(),
-        ),
         "keys": fill(
             """
-            variables.volumes.filter(v, variables.entries.exists(e,
+            $volumes.filter(v, variables.entries.exists(e,
               e[0].startsWith('class') && $its_class == e[3])).map(v, v.name)
             """,
+            volumes=VOLUMES,
             its_class=CLASS,
         ),
         "mounting": fill(
             """
-            (variables.containers + object.spec.?initContainers.orValue([]).filter(c, c.name != $sidecar))
+            (object.spec.containers + object.spec.?initContainers.orValue([]).filter(c, c.name != $sidecar))
               .filter(c, c.?volumeMounts.orValue([]).exists(m, m.name in variables.keys)).map(c, c.name)
             """,
             sidecar=SIDECAR,
         ),
+        "problem": _build_problem(),
     }
 
 
@@ -129,7 +128,8 @@ def _build_own_entries() -> Expression:
         $requirements[?variables.way].orValue([])
           .filter(e, e[2] != $path_variable || $secret != '')
           .map(e, e.map(t, t
-            .replace('{container}', string($container != '' ? $container : variables.containerNames[0]))
+            .replace('{container}', $container != '' ? string($container) :
+              variables.containerNames.size() == 1 ? variables.containerNames[0] : $unnamed)
             .replace('{volume}', string($volume))
             .replace('{class}', variables.itsClass)
             .replace('{path}', string($path))))
@@ -138,6 +138,7 @@ def _build_own_entries() -> Expression:
         path_variable=MANAGED_AZURE_CREDENTIALS_FILE_PATH,
         secret=get_annotation(selection.SECRET_NAME),
         container=get_annotation(selection.CONTAINER),
+        unnamed=f"that the annotation {selection.CONTAINER} has to name",
         volume=get_annotation(selection.VOLUME_NAME, selection.DEFAULT_VOLUME_NAME),
         path=get_annotation(selection.MOUNT_PATH, MANAGED_AZURE_CERTIFICATE_MOUNT_PATH),
     )
@@ -145,72 +146,48 @@ def _build_own_entries() -> Expression:
 
 def build_validations() -> list[Validation]:
     """Build what has to be true of a pod."""
-    named = fill("'the pod is labelled ' + $key + '=' + variables.label", key=COMPONENT_LABEL)
-    is_given = fill(
+    return [_refuse_override(), (Expression("variables.problem == ''"), Expression("variables.problem"))]
+
+
+def _build_problem() -> Expression:
+    """Return the first problem of a labelled pod; the empty text if there is none.
+
+    One text instead of a validation for each: the API server evaluates every message, even if all is well.
+    """
+    return fill(
         """
-        c.?env.orValue([]).exists(v, v.name in $names && (v.?value.orValue('') != '' || has(v.valueFrom)))
+        variables.label == '' ? '' :
+        !(variables.label in $labels) && variables.itsClass == '' ?
+          $named + ', which is not a component of HyperShift: correct it, or for a component of your own ' +
+          'name its class in the annotation ' + $annotation :
+        variables.credential != '' && variables.credential != $keyless &&
+        (variables.credential != $endpoint || variables.label in $labels) ?
+          $named + ' and ' + $key + '=' + variables.credential + ': expected ' + $keyless +
+          ', or, for a component of your own, ' + $endpoint :
+        variables.missing.size() > 0 ?
+          $named + ', but lacks: ' + variables.missing.join('; ') +
+          '. Complete its manifest with hcpcreds inject; where a policy does that, find out why it did ' +
+          'not: kubectl get mutatingadmissionpolicybindings.' :
+        !(variables.credential in [$keyless, $endpoint]) || variables.label in $keeping ? '' :
+        variables.mounting.size() > 0 ?
+          'the pod ' + variables.label + ' is keyless, but mounts the key all the same in ' +
+          variables.mounting.join(', ') + ': only the sidecar ' + $sidecar + ' needs it; remove the mount' :
+        object.spec.containers.exists(c, c.?env.orValue([]).exists(v, v.name in $paths &&
+          (v.?value.orValue('') != '' || has(v.valueFrom)))) ?
+          'the pod ' + variables.label + ' is keyless, but names a key in ' + $paths.join(' or ') +
+          ', which its program prefers to the assertion: set it to the empty text' :
+        ''
         """,
-        names=_PATHS,
+        labels=sorted(LABELS),
+        named=fill("'the pod is labelled ' + $key + '=' + variables.label", key=COMPONENT_LABEL),
+        annotation=selection.SECRET_PROVIDER_CLASS,
+        key=CREDENTIAL_LABEL,
+        keyless=KEYLESS,
+        endpoint=ENDPOINT,
+        keeping=find_keeping_labels(),
+        sidecar=SIDECAR,
+        paths=_PATHS,
     )
-    return [
-        _refuse_override(),
-        (
-            fill("variables.label in $labels || variables.itsClass != ''", labels=["", *sorted(LABELS)]),
-            fill(
-                "$named + ', which is not a component of HyperShift: correct it, or for a component of your "
-                "own "
-                "name its class in the annotation ' + $annotation",
-                named=named,
-                annotation=selection.SECRET_PROVIDER_CLASS,
-            ),
-        ),
-        (
-            fill(
-                "variables.label == '' || variables.credential in ['', $keyless] || "
-                "(variables.credential == $endpoint && variables.itsClass != '')",
-                keyless=KEYLESS,
-                endpoint=ENDPOINT,
-            ),
-            fill(
-                "$named + ' and ' + $key + '=' + variables.credential + ': expected ' + $keyless + "
-                "', or, for a component of your own, ' + $endpoint",
-                named=named,
-                key=CREDENTIAL_LABEL,
-                keyless=KEYLESS,
-                endpoint=ENDPOINT,
-            ),
-        ),
-        (
-            Expression("variables.label == '' || variables.missing.size() == 0"),
-            fill(
-                "$named + ', but lacks: ' + variables.missing.join('; ') + '. Complete its manifest with "
-                "hcpcreds inject; where a policy does that, find out why it did not: kubectl get "
-                "mutatingadmissionpolicybindings.'",
-                named=named,
-            ),
-        ),
-        (
-            Expression("!variables.isKeyless || variables.mounting.size() == 0"),
-            fill(
-                "'the pod ' + variables.label + ' is keyless, but mounts the key all the same in ' + "
-                "variables.mounting.join(', ') + ': only the sidecar ' + $sidecar + ' needs it; remove the "
-                "mount'",
-                sidecar=SIDECAR,
-            ),
-        ),
-        (
-            fill(
-                "!variables.isKeyless || !variables.containers.exists(c, $is_given)",
-                is_given=is_given,
-            ),
-            fill(
-                "'the pod ' + variables.label + ' is keyless, but names a key in ' + $names + ', which its "
-                "program "
-                "prefers to the assertion: set it to the empty text'",
-                names=" or ".join(_PATHS),
-            ),
-        ),
-    ]
 
 
 def _refuse_override() -> Validation:
@@ -218,7 +195,7 @@ def _refuse_override() -> Validation:
     values = {
         "driver": MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
         "key": MANAGED_AZURE_SECRET_PROVIDER_CLASS,
-        "volumes": Expression("object.spec.?volumes.orValue([])"),
+        "volumes": VOLUMES,
         "overrides": fill(
             "v.?csi.driver.orValue('') == $driver && !v.csi.?volumeAttributes.orValue({}).all(k, k == $key)",
             driver=MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
@@ -230,8 +207,7 @@ def _refuse_override() -> Validation:
         fill(
             "'volumeAttributes of the volume ' + $volumes.filter(v, $overrides)[0].name + ' override its "
             "SecretProviderClass, and so could read any secret of any vault that the node may read: leave "
-            "only ' "
-            "+ $key",
+            "only ' + $key",
             **values,
         ),
     )

@@ -24,51 +24,52 @@ from hcpcreds.manifests.policies.tables import LABELS
 from hcpcreds.manifests.sidecar import ASSERTION_DIRECTORY, ASSERTION_VOLUME, SIDECAR
 
 Entry = list[str]
+Validation = tuple[Expression, Expression]
+"""What has to be true, and the message if it is not."""
 
 KEY: Final = "key"
 """A way to log in: with the key that is mounted. The others are those of the label, and the next one."""
 TOKEN: Final = "token"  # noqa: S105 (a way to log in, not a password)
 """With a token of the guest cluster, in clusters with workload identities."""
 
-CONTAINERS: Final = {
-    "containers": Expression("object.spec.containers"),
-    "containerNames": Expression("object.spec.containers.map(c, c.name)"),
-    "volumes": Expression("object.spec.?volumes.orValue([])"),
-}
-"""Variables that the expressions below use."""
+NAMES: Final = {"containerNames": Expression("object.spec.containers.map(c, c.name)")}
+"""The variable that the expressions below use."""
+VOLUMES: Final = Expression("object.spec.?volumes.orValue([])")
 CLASS: Final = fill("v.?csi.volumeAttributes[?$key].orValue('')", key=MANAGED_AZURE_SECRET_PROVIDER_CLASS)
 """The SecretProviderClass of a volume `v`."""
 _IS_ITS: Final = Expression("(c.name == e[1] || !(e[1] in variables.containerNames))")
 IS_MISSING: Final = fill(
     """
     !(e[0].endsWith('?') && !(e[1] in variables.containerNames) ? true :
-      e[0].startsWith('class') ? variables.volumes.exists(v, v.name == e[2] &&
+      e[0].startsWith('class') ? $volumes.exists(v, v.name == e[2] &&
         v.?csi.driver.orValue('') == $driver && $its_class == e[3] && v.csi.?readOnly.orValue(false)) :
-      e[0].startsWith('memory') ? variables.volumes.exists(v, v.name == e[2] &&
+      e[0].startsWith('memory') ? $volumes.exists(v, v.name == e[2] &&
         (has(v.emptyDir) || has(v.projected))) :
       e[0].startsWith('sidecar') ? object.spec.?initContainers.orValue([]).exists(c, c.name == $sidecar &&
         c.?restartPolicy.orValue('') == 'Always' && c.?volumeMounts.orValue([]).exists(m, m.name == e[2])) :
-      e[0].startsWith('mount') ? variables.containers.exists(c, $is_its &&
+      e[0].startsWith('mount') ? object.spec.containers.exists(c, $is_its &&
         c.?volumeMounts.orValue([]).exists(m, m.name == e[2] && m.mountPath in [e[3], e[3] + '/'] &&
           !has(m.subPath) && !has(m.subPathExpr))) :
-      variables.containers.exists(c, $is_its && c.?env.orValue([]).exists(v, v.name == e[2] &&
+      object.spec.containers.exists(c, $is_its && c.?env.orValue([]).exists(v, v.name == e[2] &&
         (v.?value.orValue('') != '' || has(v.valueFrom)))))
     """,
     driver=MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
     its_class=CLASS,
     sidecar=SIDECAR,
+    volumes=VOLUMES,
     is_its=_IS_ITS,
 )
 """Whether a pod lacks an entry `e`."""
 DESCRIPTION: Final = fill(
     """
-    (e[0].startsWith('class') || e[0].startsWith('memory')) && variables.volumes.exists(v, v.name == e[2]) ?
+    (e[0].startsWith('class') || e[0].startsWith('memory')) && $volumes.exists(v, v.name == e[2]) ?
       e[4] + ', because it has another volume of this name (rename that one)' :
-    e[0].startsWith('mount') && variables.containers.exists(c, $is_its &&
+    e[0].startsWith('mount') && object.spec.containers.exists(c, $is_its &&
       c.?volumeMounts.orValue([]).exists(m, m.mountPath in [e[3], e[3] + '/'])) ?
       e[4] + ', because something else is mounted there (mount that elsewhere)' :
     e[4]
     """,
+    volumes=VOLUMES,
     is_its=_IS_ITS,
 )
 """What a message says about an entry `e` that a pod lacks."""
@@ -76,7 +77,8 @@ _TOKEN_VOLUMES: Final = sorted(
     {pod.token.volume_name for rows in WORKLOADS.values() for _, pod in rows if pod.token is not None}
 )
 HAS_TOKEN: Final = fill(
-    "variables.volumes.exists(v, v.name in $names && (has(v.emptyDir) || has(v.projected)))",
+    "$volumes.exists(v, v.name in $names && (has(v.emptyDir) || has(v.projected)))",
+    volumes=VOLUMES,
     names=_TOKEN_VOLUMES,
 )
 """Whether a pod has the volume of a token of the guest cluster."""

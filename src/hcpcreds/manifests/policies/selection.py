@@ -59,11 +59,6 @@ IS_LINUX: Final = fill(
 )
 IS_ORDINARY: Final = fill("!($mirror in object.metadata.?annotations.orValue({}))", mirror=_MIRROR)
 """Whether it is not a mirror of a file on a node: the kubelet refuses those if somebody has changed them."""
-CONDITIONS: Final = [
-    {"name": "linux", "expression": str(IS_LINUX)},
-    {"name": "not-a-mirror-pod", "expression": str(IS_ORDINARY)},
-]
-"""matchConditions: no policy is for other pods."""
 
 
 def get_label(key: str) -> Expression:
