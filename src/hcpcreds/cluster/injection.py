@@ -11,11 +11,13 @@ from hcpcreds.kubernetes.nodes import Node
 from hcpcreds.manifests.check import Finding
 from hcpcreds.manifests.policies.objects import LABELS
 from hcpcreds.manifests.policies.selection import (
+    APP_LABEL,
     COMPONENT_LABEL,
     CREDENTIAL_LABEL,
     HYPERSHIFT_LABEL,
     KEYLESS,
     NAMESPACE_LABEL,
+    OPERANDS,
     SECRET_PROVIDER_CLASS,
     name_policy,
 )
@@ -129,7 +131,7 @@ def _find_why_not(case: Case) -> str:
     subject = case.subject
     if subject.get_label(COMPONENT_LABEL):
         return ""
-    if not subject.get_label(HYPERSHIFT_LABEL):
+    if not subject.get_label(HYPERSHIFT_LABEL) and subject.get_label(APP_LABEL) not in OPERANDS:
         return f"the pod has no label {COMPONENT_LABEL}, and so no policy is for it"
     namespace = next(iter(case.facts.namespaces), None)
     if namespace is not None and namespace.at("metadata", "labels", NAMESPACE_LABEL).text == KEYLESS:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from tests.manifests.examples import KEY_VAULT_USER, WITH_CLIENT_IDS, make_manifest
+from tests.manifests.examples import KEY_VAULT_USER, REMOVED, WITH_CLIENT_IDS, make_manifest
 
 from hcpcreds.components import WORKLOADS
 from hcpcreds.hosted_cluster import parse_hosted_cluster
@@ -18,7 +18,9 @@ PATHS = {"MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH", "ARO_HCP_CLIENT_CREDENTIALS_
 
 def make_control_plane(changes: dict[str, Any] | None = None, name: str = "otter") -> dict[str, Any]:
     """A HostedControlPlane whose identities have client ids, with fields set or REMOVED."""
-    manifest = make_manifest({**WITH_CLIENT_IDS, **(changes or {})})
+    wanted = {**WITH_CLIENT_IDS, **(changes or {})}
+    without = {path for path in WITH_CLIENT_IDS if wanted[path] is REMOVED}
+    manifest = make_manifest({path: value for path, value in wanted.items() if path not in without})
     return {
         **manifest,
         "kind": "HostedControlPlane",
@@ -93,6 +95,8 @@ def _prune(value: Any) -> Any:
     if isinstance(value, Mapping):
         pruned = {key: _prune(item) for key, item in value.items()}
         return {
-            key: item for key, item in pruned.items() if item not in (None, "", [], {}) or key == "emptyDir"
+            key: item
+            for key, item in pruned.items()
+            if item not in (None, False, "", [], {}) or key == "emptyDir"
         }
     return [_prune(item) for item in value] if isinstance(value, list) else value

@@ -51,15 +51,20 @@ def build_hosted_mutations(
         selection.is_in(selection.COMPONENT_LABEL, selection.COMPONENTS),
         selection.is_missing(selection.CREDENTIAL_LABEL),
     )
-    theirs = {
-        "namespaceSelector": {"matchLabels": {selection.NAMESPACE_LABEL: selection.KEYLESS}},
-        **selection.select(
-            selection.is_in(selection.HYPERSHIFT_LABEL, selection.COMPONENTS),
-            selection.is_missing(selection.COMPONENT_LABEL),
-        ),
-    }
-    of_ours = _build_variables(selection.COMPONENT_LABEL, env)
-    of_theirs = _build_variables(selection.HYPERSHIFT_LABEL, env)
+    namespaces = {"namespaceSelector": {"matchLabels": {selection.NAMESPACE_LABEL: selection.KEYLESS}}}
+    theirs = selection.select(
+        selection.is_in(selection.HYPERSHIFT_LABEL, selection.COMPONENTS),
+        selection.is_missing(selection.COMPONENT_LABEL),
+    )
+    operands = selection.select(
+        selection.is_in(selection.APP_LABEL, selection.OPERANDS),
+        selection.exists(selection.CONTROL_PLANE_LABEL),
+        selection.is_missing(selection.HYPERSHIFT_LABEL),
+        selection.is_missing(selection.COMPONENT_LABEL),
+    )
+    our_component = fill("object.metadata.labels[$label]", label=selection.COMPONENT_LABEL)
+    of_ours = _build_variables(our_component, env)
+    of_theirs = _build_variables(selection.OWN_COMPONENT, env)
     sidecar = build_variables(image or "")
     return [
         *_build(
@@ -71,14 +76,20 @@ def build_hosted_mutations(
         *_build(
             selection.KEYLESS_POLICY,
             ours,
-            {**of_ours, "key": _build_key(selection.COMPONENT_LABEL), **sidecar},
+            {**of_ours, "key": _build_key(our_component), **sidecar},
             build_mutation(_build_refusal(image), keyless=True),
         ),
         *_build(
             selection.HYPERSHIFT_POLICY,
-            theirs,
-            {**of_theirs, "key": _build_key(selection.HYPERSHIFT_LABEL), **sidecar},
+            {**namespaces, **theirs},
+            {**of_theirs, "key": _build_key(selection.OWN_COMPONENT), **sidecar},
             build_mutation(_build_refusal_of_theirs(image), keyless=True),
+        ),
+        build_mutating_binding(
+            selection.OPERANDS_BINDING,
+            {**namespaces, **operands},
+            _PARAMS,
+            policy=selection.HYPERSHIFT_POLICY,
         ),
     ]
 
@@ -91,8 +102,7 @@ def _build(
     return [policy, build_mutating_binding(name, resources, _PARAMS)]
 
 
-def _build_variables(label: str, env: dict[str, list[Entry]]) -> dict[str, Expression]:
-    component = fill("object.metadata.labels[$label]", label=label)
+def _build_variables(component: Expression, env: dict[str, list[Entry]]) -> dict[str, Expression]:
     return {
         "managed": fill(
             "$azure.?azureAuthenticationConfig.?managedIdentities.?controlPlane.orValue({})", azure=_AZURE
@@ -125,7 +135,7 @@ def _build_variables(label: str, env: dict[str, list[Entry]]) -> dict[str, Expre
     }
 
 
-def _build_key(label: str) -> Expression:
+def _build_key(component: Expression) -> Expression:
     return fill(
         """
         $keys[?$component].orValue([])
@@ -145,7 +155,7 @@ def _build_key(label: str) -> Expression:
           })[?0].orValue({'volume': ''})
         """,
         keys=build_keys(),
-        component=fill("object.metadata.labels[$label]", label=label),
+        component=component,
         identities=_IDENTITIES,
         azure=_AZURE,
         clouds=CLOUD_NAMES,

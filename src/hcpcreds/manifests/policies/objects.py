@@ -39,21 +39,22 @@ def build_mutating_policy(
 
 
 def build_mutating_binding(
-    name: str, resources: dict[str, Any], params: dict[str, Any] | None = None
+    name: str, resources: dict[str, Any], params: dict[str, Any] | None = None, *, policy: str | None = None
 ) -> dict[str, Any]:
     """Build the binding of a MutatingAdmissionPolicy.
 
     Args:
-        name: Its name, and the policy's.
+        name: Its name.
         resources: Which pods it is for.
         params: The policy's `paramRef`.
+        policy: The policy's name, if it is another.
     """
     return {
         "apiVersion": API_VERSION,
         "kind": "MutatingAdmissionPolicyBinding",
         "metadata": {"name": name, "labels": LABELS},
         "spec": {
-            "policyName": name,
+            "policyName": policy or name,
             **({"paramRef": params} if params else {}),
             "matchResources": resources,
         },

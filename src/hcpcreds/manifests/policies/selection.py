@@ -32,6 +32,18 @@ SERVICE_PRINCIPAL: Final = "hcpcreds.io/service-principal"
 
 HYPERSHIFT_LABEL: Final = "hypershift.openshift.io/control-plane-component"
 """Label of HyperShift's own pods: the name of the workload."""
+APP_LABEL: Final = "app"
+"""The same in pods that an operator of HyperShift's deploys; these have the next one too.
+
+Source: openshift/csi-operator, assets/overlays, and openshift/cluster-network-operator, bindata.
+"""
+CONTROL_PLANE_LABEL: Final = "hypershift.openshift.io/hosted-control-plane"
+OPERANDS: Final = (
+    "azure-disk-csi-driver-controller",
+    "azure-file-csi-driver-controller",
+    "cloud-network-config-controller",
+)
+"""Values of `APP_LABEL`."""
 NAMESPACE_LABEL: Final = "hcpcreds.io/hypershift"
 """Label of a control plane's namespace: `keyless` if HyperShift's own pods in it are to be keyless."""
 GUARD_LABEL: Final = "hcpcreds.io/guard"
@@ -43,6 +55,8 @@ KEYLESS_POLICY: Final = "hcpcreds-keyless-components"
 """For those with a sidecar."""
 HYPERSHIFT_POLICY: Final = "hcpcreds-hypershift"
 """For HyperShift's own pods, in namespaces with the label for it."""
+OPERANDS_BINDING: Final = "hcpcreds-hypershift-operands"
+"""Its second binding, for the pods that HyperShift's operators deploy."""
 CUSTOM_POLICY: Final = "hcpcreds-custom-components"
 """For components of one's own."""
 
@@ -64,6 +78,14 @@ IS_ORDINARY: Final = fill("!($mirror in object.metadata.?annotations.orValue({})
 def get_label(key: str) -> Expression:
     """The CEL expression of a pod's label; the empty text if there is none."""
     return fill("object.metadata.?labels[?$key].orValue('')", key=key)
+
+
+OWN_COMPONENT: Final = fill(
+    "object.metadata.?labels[?$ours].orValue(object.metadata.?labels[?$app].orValue(''))",
+    ours=HYPERSHIFT_LABEL,
+    app=APP_LABEL,
+)
+"""The CEL expression of the workload's name of a pod of HyperShift's own."""
 
 
 def get_annotation(key: str, default: str = "") -> Expression:
