@@ -599,10 +599,13 @@ def make_custom(namespace: str, **annotations: str) -> Object:
 
 
 def make_custom_class(namespace: str) -> Object:
+    """A class of one's own, with a credential and a certificate authority."""
     item = make_class(namespace)
     item["metadata"] = {"name": "billing", "namespace": namespace}
-    item["spec"]["parameters"]["objects"] = item["spec"]["parameters"]["objects"].replace(
-        "otter-ingress", "bill"
+    parameters = item["spec"]["parameters"]
+    parameters["objects"] = (
+        parameters["objects"].replace("otter-ingress", "bill")
+        + "  - |\n    objectName: ca\n    objectType: cert\n    objectAlias: ca.pem\n"
     )
     return item
 
@@ -619,12 +622,14 @@ def test_explain_follows_a_component_of_ones_own_in_plain_aks(
     scene.pod = make_pod(scene.deployment)
     scene.classes = [make_custom_class(namespace)]
     scene.statuses = [make_status(scene.pod, "billing", "bill")]
+    scene.statuses[0]["status"]["objects"].append({"id": "cert/ca", "version": "9"})
     found = read(explain(scene))
     assert found["broken"] is None, found
     assert found["component"] == "billing"
     assert found["links"]["hosted control plane"]["state"] == "absent"
     assert found["links"]["policy"]["state"] == ("ok" if annotations else "absent")
-    assert "secret bill of the vault otter-vault" in found["links"]["vault"]["what"]
+    assert "secret bill, cert ca (file ca.pem) of the vault otter-vault" in found["links"]["vault"]["what"]
+    assert ", cert/ca at version 9" in found["links"]["version"]["what"]
 
 
 def test_explain_misses_the_volume_of_the_class_that_is_annotated(explain: Explain, namespace: str):
