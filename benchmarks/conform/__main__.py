@@ -25,6 +25,14 @@ A number is the seconds until the new certificate was in use, or until there was
 **not used**: the new certificate was not in use within 10 s. With an assertion, it is the sidecar that uses the new certificate
 at once; the program follows when its SDK reads the file again, after 5 to 10 minutes, and until then the old certificate serves.
 """
+_RESTART: Final = """\
+exec "$0" -m hcpcreds exec --authority "$AZURE_AUTHORITY_HOST" --ca-file "$SSL_CERT_FILE" --provide nothing \\
+    --restart-on-rotation --credential "{credential}" -- "$@"
+"""
+_CREDENTIALS: Final = {
+    "file": "$MANAGED_AZURE_HCP_CREDENTIALS_FILE_PATH",
+    "pem": "$AZURE_CLIENT_CERTIFICATE_PATH,tenant_id=$AZURE_TENANT_ID,client_id=$AZURE_CLIENT_ID",
+}
 _BESIDE: Final = {"keyless": "`hcpcreds exec`, assertion", "endpoint": "`hcpcreds exec`, endpoint"}
 
 
@@ -71,6 +79,8 @@ def judge(entry: Entry) -> dict[str, Any] | str:
         "json",
         "--",
     ]
+    if entry.restarted:
+        command += ["sh", "-c", _RESTART.format(credential=_CREDENTIALS[entry.provision]), sys.executable]
     done = subprocess.run(
         [*command, *language.command, *entry.arguments],
         capture_output=True,
@@ -83,6 +93,15 @@ def judge(entry: Entry) -> dict[str, Any] | str:
     report: dict[str, Any] = json.loads(done.stdout)
     print(f"{entry.provision:8}  {'passed' if report['passed'] else 'failed'}  {entry.name}", file=sys.stderr)
     return report
+
+
+def describe_reader(entry: Entry) -> str:
+    """Describe who reads the mounted key."""
+    return (
+        "the program, restarted by `hcpcreds exec`"
+        if entry.restarted
+        else _BESIDE.get(entry.provision, "the program")
+    )
 
 
 def render(entries: Iterable[Entry], results: Iterable[dict[str, Any] | str]) -> str:
@@ -109,7 +128,7 @@ def _render_lines(judged: list[tuple[Entry, dict[str, Any] | str]]) -> Iterator[
             yield f"| {entry.name} | not started: {rows['start']['seen']} |{'  |' * len(names)}"
             continue
         cells = [_render_cell(rows.get(name)) for name in names]
-        yield f"| {entry.name} | {_BESIDE.get(entry.provision, 'the program')} | {' | '.join(cells)} |"
+        yield f"| {entry.name} | {describe_reader(entry)} | {' | '.join(cells)} |"
     yield ""
     yield "Versions:"
     yield ""
@@ -123,9 +142,10 @@ def _render_lines(judged: list[tuple[Entry, dict[str, Any] | str]]) -> Iterator[
     reasons: dict[str, list[str]] = {}
     for entry, result in judged:
         if isinstance(result, dict) and not result["passed"]:
-            reasons.setdefault(entry.why, []).append(entry.name)
+            restarted = " that `hcpcreds exec` restarts" if entry.restarted else ""
+            reasons.setdefault(entry.why, []).append(f"{entry.name}{restarted}")
     for why, failing in reasons.items():
-        yield f"- {' and '.join(failing)} {why}"
+        yield f"- {'; '.join(failing)}: {why}"
     yield ""
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from tests.support import golang, npm
+from tests.support import golang, java, npm
 
 _HERE: Final = Path(__file__).parent / "programs"
 _CLIENTS: Final = Path(__file__).parents[2] / "tests/clients"
@@ -71,6 +71,26 @@ def find_go() -> Language:
     found = {name: re.search(rf"/{name} (v\S+)", text) for name in wanted}
     parts = [f"{name.rpartition('/')[2]} {match[1]}" for name, match in found.items() if match]
     return Language([str(program), "-every", "200ms"], ", ".join([_run("go", "env", "GOVERSION"), *parts]))
+
+
+@cache
+def find_java() -> Language:
+    """Compile the program in Java, with Azure's SDK.
+
+    Raises:
+        MissingError: There is no JDK or Maven, or it cannot get the packages.
+    """
+    folder = _CLIENTS / "java"
+    classpath = java.build(folder)
+    if isinstance(classpath, str):
+        raise MissingError(classpath)
+    jars = Path(classpath[1]).parent
+    parts = [path.stem for name in ("azure-identity-1", "msal4j-1") for path in jars.glob(f"{name}*.jar")]
+    runtime = _run("java", "--version").splitlines()[0]
+    command = ["java", "-cp", ":".join(classpath), "Client", "--every", "0.2"]
+    return Language(
+        command, ", ".join([runtime, *(part.replace("y-1", "y 1").replace("j-1", "j 1") for part in parts)])
+    )
 
 
 def _run(*command: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.conform.entries import ENTRIES
 from tests.support.commands import run
 from tests.support.processes import start
 from tests.support.waiting import wait_until
@@ -78,6 +79,11 @@ def test_program_that_ends_is_reported_without_its_secrets():
     assert not re.search("[A-Za-z0-9+/]{30}", done.stdout)
 
 
+def test_program_that_ends_without_a_word_is_reported():
+    done = run("conform", "--", "false")
+    assert done.stdout.endswith("\n\nthe program ended with exit status 1; it has printed nothing\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -93,6 +99,15 @@ def test_conform_starts_nothing_when_it_is_used_wrongly(arguments: list[str], me
     done = run("conform", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_scoreboard_has_a_row_for_each_program_and_says_why_it_fails():
+    page = (Path(__file__).parents[2] / "docs/conform.md").read_text()
+    rows = [line for line in page.partition("## Scoreboard")[2].splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == len(ENTRIES)
+    for row, entry in zip(rows, ENTRIES, strict=True):
+        assert row.startswith(f"| {entry.name} |")
+        assert "**" not in row or " ".join(entry.why.split()) in " ".join(page.split())
 
 
 def test_program_does_not_outlive_conform_and_leaves_nothing_when_that_is_stopped(tmp_path: Path):

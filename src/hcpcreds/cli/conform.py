@@ -120,6 +120,6 @@ def _render(row: "Row") -> str:
 
 def _echo_endings(report: "Report") -> None:
     for why, lines in report.endings:
-        click.echo(f"\n{why}; its last lines:")
+        click.echo(f"\n{why}; {'its last lines:' if lines else 'it has printed nothing'}")
         for line in lines:
             click.echo(f"    {line}")
