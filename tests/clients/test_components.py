@@ -17,7 +17,7 @@ import pytest
 from tests.clients.clients import Client, run_client
 from tests.endpoint.endpoints import ARM, VAULT, Identity
 from tests.manifests.examples import KEY_VAULT_USER, TENANT, WITH_CLIENT_IDS, make_manifest
-from tests.support.golang import find_program
+from tests.support.golang import MAY_BUILD, find_program
 from tests.support.processes import start
 from tests.support.waiting import wait_until
 
@@ -27,6 +27,8 @@ from hcpcreds.local.azure.faults import SeenRequest
 from hcpcreds.local.azure.settings import AzureSettings
 from hcpcreds.manifests.render import describe_keyless, render, render_guest
 from hcpcreds.up.pods import ComponentPod, build_pods, read_environment
+
+pytestmark = MAY_BUILD
 
 RULES = {
     "azure-cloud-controller-manager": "cloud-provider",

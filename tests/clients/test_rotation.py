@@ -13,7 +13,7 @@ import pytest
 from tests.clients.clients import LANGUAGES, Client, run_client
 from tests.docs.snippets import read_blocks
 from tests.endpoint.endpoints import ARM, SECRET, VAULT, Identity
-from tests.support.golang import find_program
+from tests.support.golang import MAY_BUILD, find_program
 from tests.support.java import find_command, write_trust
 from tests.support.processes import start
 from tests.support.waiting import wait_until
@@ -21,6 +21,8 @@ from tests.support.waiting import wait_until
 from hcpcreds.constants import MANAGED_AZURE_CREDENTIALS_FILE_PATH
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.settings import AzureSettings
+
+pytestmark = MAY_BUILD
 
 SCOPES = (f"{ARM}/.default", f"{VAULT}/.default")
 ENDPOINTS: dict[str, tuple[str, ...]] = {"app_service": (), "imds": ("go",)}

@@ -4,9 +4,13 @@ import functools
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Final
 
 import pytest
 from tests.support.caches import open_cache
+
+MAY_BUILD: Final = pytest.mark.timeout(600)
+"""Of tests whose program may have to be fetched and built before, by them or while they wait."""
 
 
 def find_program(project: Path) -> Path:
@@ -27,6 +31,9 @@ def build(project: Path) -> Path | str:
 
     Returns:
         The program, or why there is none.
+
+    Raises:
+        AssertionError: The sources are at fault.
     """
     go = shutil.which("go")
     if go is None:
@@ -35,10 +42,15 @@ def build(project: Path) -> Path | str:
     with open_cache("go", sources) as directory:
         program = directory / "program"
         if not program.exists():
+            fetched = _run(project, go, "mod", "download")
+            if fetched.returncode:
+                return f"Go cannot fetch the modules: {fetched.stderr.strip()[:300]}"
             made = directory / "made"
-            command = [go, "build", "-o", str(made), "."]
-            built = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-            if built.returncode:
-                return f"Go cannot build {project.parent.name}'s program: {built.stderr.strip()[-300:]}"
+            built = _run(project, go, "build", "-o", str(made), ".")
+            assert not built.returncode, built.stderr
             made.rename(program)
     return program
+
+
+def _run(project: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)

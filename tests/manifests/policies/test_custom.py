@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from tests.manifests.policies.api_server import start_api_server
 from tests.manifests.policies.policy_examples import IMAGE, POLICIES, make_control_plane, make_pod, simplify
+from tests.support.golang import MAY_BUILD
 
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, Sidecar, inject
+
+pytestmark = MAY_BUILD
 
 CLIENT_ID = "cccccccc-0000-4000-8000-0000000000aa"
 TENANT = "66666666-7777-4888-8999-aaaaaaaaaaaa"

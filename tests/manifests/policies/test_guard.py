@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 from tests.manifests.examples import CONTROL_PLANE, KEY_VAULT_USER, REMOVED, SELF_MANAGED
 from tests.manifests.policies.api_server import start_api_server
 from tests.manifests.policies.policy_examples import inject_into, make_control_plane, make_pod
+from tests.support.golang import MAY_BUILD
 
 from hcpcreds.components import COMPONENTS, WORKLOADS
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.manifests import render
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, Sidecar, inject
 from hcpcreds.manifests.policies.guard import build_guard
+
+pytestmark = MAY_BUILD
 
 HOSTED = {"hypershift.openshift.io/hosted-control-plane": "true"}
 OPTED_IN = {**HOSTED, "hcpcreds.io/hypershift": "keyless"}

@@ -10,8 +10,11 @@ from tests.manifests.policies.policy_examples import (
     make_pod,
     simplify,
 )
+from tests.support.golang import MAY_BUILD
 
 from hcpcreds.components import WORKLOADS
+
+pytestmark = MAY_BUILD
 
 CONTROL_PLANES = {"managed": make_control_plane(), "self-managed": make_control_plane(SELF_MANAGED)}
 
