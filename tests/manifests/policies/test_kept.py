@@ -347,3 +347,15 @@ def test_policy_does_to_any_pod_what_inject_does(server, pod, changes):
     expected = inject_into(given_pod, control_plane, keyless=keyless and changes is None)
     assert simplify(answer.object) == simplify(expected)
     assert server.create(answer.object, control_plane) == answer
+
+
+def test_policies_with_parameters_select_pods_themselves():
+    # Where nobody has defined the kind of the parameters, all that they select is refused.
+    with_parameters = [policy for policy in POLICIES if "paramKind" in policy["spec"]]
+    constraints = [
+        policy["spec"]["matchConstraints"]
+        for policy in with_parameters
+        if policy["kind"] == "MutatingAdmissionPolicy"
+    ]
+    assert len(constraints) == 3
+    assert all("objectSelector" in each for each in constraints)

@@ -56,9 +56,9 @@ def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
     )
     return [
         build_mutating_policy(
-            selection.CUSTOM_POLICY, variables, build_mutation(_build_refusal(image), keyless=True)
+            selection.CUSTOM_POLICY, pods, variables, build_mutation(_build_refusal(image), keyless=True)
         ),
-        build_mutating_binding(selection.CUSTOM_POLICY, pods),
+        build_mutating_binding(selection.CUSTOM_POLICY),
     ]
 
 

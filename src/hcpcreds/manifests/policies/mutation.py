@@ -17,8 +17,6 @@ from hcpcreds.manifests.policies.tables import (
     build_mounts,
 )
 
-# With Deny, no pod at all could start in a namespace while there is no HostedControlPlane.
-_PARAMS: Final = {"selector": {}, "parameterNotFoundAction": "Allow"}
 _AZURE: Final = Expression("params.spec.?platform.?azure")
 _IDENTITIES: Final = Expression(
     "(e.source == 'managed' ? variables.managed :\n"
@@ -43,63 +41,59 @@ def build_hosted_mutations(
         InputError: A component needs the client id, and there is none.
     """
     env = build_env(key_vault_user_client_id=key_vault_user_client_id, managed_service=managed_service or "")
-    ours = selection.select(
-        selection.is_in(selection.COMPONENT_LABEL, selection.COMPONENTS),
-        selection.exists(selection.CREDENTIAL_LABEL),
-    )
-    plain = selection.select(
-        selection.is_in(selection.COMPONENT_LABEL, selection.COMPONENTS),
-        selection.is_missing(selection.CREDENTIAL_LABEL),
-    )
-    namespaces = {"namespaceSelector": {"matchLabels": {selection.NAMESPACE_LABEL: selection.KEYLESS}}}
-    theirs = selection.select(
-        selection.is_in(selection.HYPERSHIFT_LABEL, selection.COMPONENTS),
-        selection.is_missing(selection.COMPONENT_LABEL),
-    )
-    operands = selection.select(
-        selection.is_in(selection.APP_LABEL, selection.OPERANDS),
-        selection.exists(selection.CONTROL_PLANE_LABEL),
-        selection.is_missing(selection.HYPERSHIFT_LABEL),
-        selection.is_missing(selection.COMPONENT_LABEL),
-    )
+    is_ours = selection.is_in(selection.COMPONENT_LABEL, selection.COMPONENTS)
     our_component = fill("object.metadata.labels[$label]", label=selection.COMPONENT_LABEL)
     of_ours = _build_variables(our_component, env)
-    of_theirs = _build_variables(selection.OWN_COMPONENT, env)
     sidecar = build_variables(image or "")
+    with_key = build_mutating_policy(
+        selection.WITH_KEY_POLICY,
+        selection.select(is_ours, selection.is_missing(selection.CREDENTIAL_LABEL)),
+        of_ours,
+        build_mutation(Expression("false"), keyless=False),
+    )
+    keyless = build_mutating_policy(
+        selection.KEYLESS_POLICY,
+        selection.select(is_ours, selection.exists(selection.CREDENTIAL_LABEL)),
+        {**of_ours, "key": _build_key(our_component), **sidecar},
+        build_mutation(_build_refusal(image), keyless=True),
+    )
+    theirs = build_mutating_policy(
+        selection.HYPERSHIFT_POLICY,
+        {
+            "namespaceSelector": {"matchLabels": {selection.NAMESPACE_LABEL: selection.KEYLESS}},
+            **selection.select(selection.is_missing(selection.COMPONENT_LABEL)),
+        },
+        {
+            **_build_variables(selection.OWN_COMPONENT, env),
+            "key": _build_key(selection.OWN_COMPONENT),
+            **sidecar,
+        },
+        build_mutation(_build_refusal_of_theirs(image), keyless=True),
+    )
+    for policy in (with_key, keyless, theirs):
+        policy["spec"]["paramKind"] = {"apiVersion": API_VERSION, "kind": "HostedControlPlane"}
     return [
-        *_build(
-            selection.WITH_KEY_POLICY,
-            plain,
-            of_ours,
-            build_mutation(Expression("false"), keyless=False),
-        ),
-        *_build(
-            selection.KEYLESS_POLICY,
-            ours,
-            {**of_ours, "key": _build_key(our_component), **sidecar},
-            build_mutation(_build_refusal(image), keyless=True),
-        ),
-        *_build(
+        with_key,
+        build_mutating_binding(selection.WITH_KEY_POLICY, params=True),
+        keyless,
+        build_mutating_binding(selection.KEYLESS_POLICY, params=True),
+        theirs,
+        build_mutating_binding(
             selection.HYPERSHIFT_POLICY,
-            {**namespaces, **theirs},
-            {**of_theirs, "key": _build_key(selection.OWN_COMPONENT), **sidecar},
-            build_mutation(_build_refusal_of_theirs(image), keyless=True),
+            params=True,
+            resources=selection.select(selection.is_in(selection.HYPERSHIFT_LABEL, selection.COMPONENTS)),
         ),
         build_mutating_binding(
-            selection.OPERANDS_BINDING,
-            {**namespaces, **operands},
-            _PARAMS,
-            policy=selection.HYPERSHIFT_POLICY,
+            selection.HYPERSHIFT_POLICY,
+            params=True,
+            name=selection.OPERANDS_BINDING,
+            resources=selection.select(
+                selection.is_in(selection.APP_LABEL, selection.OPERANDS),
+                selection.exists(selection.CONTROL_PLANE_LABEL),
+                selection.is_missing(selection.HYPERSHIFT_LABEL),
+            ),
         ),
     ]
-
-
-def _build(
-    name: str, resources: dict[str, Any], variables: dict[str, Expression], mutation: Expression
-) -> list[dict[str, Any]]:
-    policy = build_mutating_policy(name, variables, mutation)
-    policy["spec"]["paramKind"] = {"apiVersion": API_VERSION, "kind": "HostedControlPlane"}
-    return [policy, build_mutating_binding(name, resources, _PARAMS)]
 
 
 def _build_variables(component: Expression, env: dict[str, list[Entry]]) -> dict[str, Expression]:
