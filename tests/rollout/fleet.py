@@ -232,7 +232,8 @@ def serving_page(
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = read()
-            self.send_response(status)
+            self.send_response(status if self.path == "/metrics" else 200)
+            self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

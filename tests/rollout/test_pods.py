@@ -1,5 +1,6 @@
 """Which pods mount which secret, and which of their containers read it."""
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -9,7 +10,9 @@ import pytest
 from tests.rollout.fleet import NAMESPACE, Container, Fleet
 
 from hcpcreds.cluster.rollout.facts import Program
+from hcpcreds.cluster.rollout.pages import Page, Target
 from hcpcreds.cluster.rollout.pods import FoundUse, VaultNames, read_uses
+from hcpcreds.cluster.rollout.reading import RolloutReader
 from hcpcreds.kubernetes.reading import Cluster
 
 STARTED = "2026-11-25T12:00:00Z"
@@ -154,3 +157,25 @@ def test_secrets_are_those_of_the_class_when_nothing_is_mounted_yet(fleet: Fleet
     del statuses[pod.status_name]
     (found,) = read()
     assert (found.use.secret, found.use.version, found.use.is_waiting) == ("ingress", None, True)
+
+
+def test_vault_is_not_asked_when_it_is_not_known_which(fleet: Fleet, monkeypatch: pytest.MonkeyPatch):
+    fleet.store("hidden", str(uuid.uuid4()))
+    fleet.add("pod", "hidden")
+    fleet.api.find_all("secretproviderclasses", NAMESPACE).clear()
+    monkeypatch.setenv("KUBECONFIG", str(fleet.api.kubeconfig))
+
+    async def read_page(_: Target) -> Page:
+        raise AssertionError
+
+    with Cluster.open() as cluster:
+        reader = RolloutReader(
+            cluster=cluster,
+            namespace=NAMESPACE,
+            vaults=VaultNames({"hcpcreds-local": "https://hcpcreds-local"}),
+            readers={},
+            read_page=read_page,
+        )
+        facts = asyncio.run(reader.read())
+    assert facts.secrets == {}
+    assert [(use.secret, "is absent" in use.problem) for use in facts.uses] == [("hidden", True)]

@@ -96,7 +96,9 @@ def test_pod_is_new_when_it_has_started_after_the_rotation(fleet: Fleet, client_
         newest,
     )
     pod.write(Container(started=None))
-    assert get_row(fleet, "started")["state"] == "new"
+    heading, shown, *_ = fleet.rollout("started").stdout.splitlines()
+    assert heading.split() == ["secret", "pod", "vault", "mounted", "in", "use", "state"]
+    assert shown.split() == ["started", "hcp/pod", newest[:12], newest[:12], "?", "new"]
 
 
 def test_pod_is_unknown_when_its_containers_are_not_reported(fleet: Fleet, client_id: str):
