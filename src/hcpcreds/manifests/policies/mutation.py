@@ -41,7 +41,8 @@ def build_hosted_mutations(
         InputError: A component needs the client id, and there is none.
     """
     env = build_env(key_vault_user_client_id=key_vault_user_client_id, managed_service=managed_service or "")
-    is_ours = selection.is_in(selection.COMPONENT_LABEL, selection.COMPONENTS)
+    # The API server parses selectors anew for each pod of the cluster, so they are short.
+    is_ours = selection.exists(selection.COMPONENT_LABEL)
     our_component = fill("object.metadata.labels[$label]", label=selection.COMPONENT_LABEL)
     of_ours = _build_variables(our_component, env)
     sidecar = build_variables(image or "")
