@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 from hcpcreds.components import WORKLOADS
 from hcpcreds.hosted_cluster import parse_hosted_cluster
 from hcpcreds.manifests import render
-from hcpcreds.manifests.policies import build_guard
+from hcpcreds.manifests.policies import build_guard, build_policies
 
 CONTROL_PLANE = complete(make_control_plane())
 HOSTED = {"hypershift.openshift.io/hosted-control-plane": "true"}
@@ -50,6 +50,10 @@ def create(server, item):
     message = answer.json()["message"]
     assert answer.status_code == 403, message
     return message.partition(" denied request: ")[2]
+
+
+def is_refused(server, item, reason):
+    return reason in server.create(item, dry_run=True).text
 
 
 SECOND = complete(make_control_plane(name="badger"))
@@ -114,6 +118,28 @@ def test_guard_warns_where_the_namespace_says_so(server):
     answer = server.create(pod, dry_run=True)
     assert answer.ok
     assert "but lacks: the volume ingress-cert" in answer.headers["Warning"]
+
+
+def test_other_pods_start_when_the_kind_of_the_parameters_is_not_known(api_server):
+    policies = build_policies(key_vault_user_client_id=KEY_VAULT_USER, image="example")
+    # As long as HyperShift's definitions are not there, or gone.
+    text = (
+        json.dumps(policies).replace('"HostedControlPlane"', '"Unknown"').replace('"hcpcreds-', '"unknown-')
+    )
+    unknown = json.loads(text)
+    labelled = make_pod("ingress-operator")
+    api_server.apply(make_namespace("clusters-otter", HOSTED), *unknown)
+    try:
+        wait_until(lambda: is_refused(api_server, labelled, "paramKind"), seconds=30)
+        for namespace in ("clusters-otter", "kube-system"):
+            for labels in ({}, {"app": "shop"}, {"hypershift.openshift.io/control-plane-component": "etcd"}):
+                other = make_pod("shop", labels=labels)
+                other["metadata"]["namespace"] = namespace
+                answer = api_server.create(other, dry_run=True)
+                assert answer.ok, answer.text
+    finally:
+        api_server.delete(*unknown)
+        wait_until(lambda: not is_refused(api_server, labelled, "paramKind"), seconds=30)
 
 
 def test_guard_speaks_through_kubectl(server):

@@ -464,6 +464,10 @@ def test_guard_watches_hypershifts_own_pods_when_the_namespace_is_opted_in(refus
     assert message.startswith("the pod is labelled hcpcreds.io/component=ingress-operator, but lacks: ")
     done = inject_into(pod, MANAGED, keyless=True)
     assert refused(done, labels=OPTED_IN) == []
+    disk = "azure-disk-csi-driver-controller"
+    operand = make_pod(disk, labels={"app": disk, "hypershift.openshift.io/hosted-control-plane": "otter"})
+    assert len(refused(operand, labels=OPTED_IN)) == 1
+    assert refused(make_pod(disk, labels={"app": disk}), labels=OPTED_IN) == []
     for kept in ("cluster-image-registry-operator", "kube-apiserver", "control-plane-operator"):
         labels = {"hypershift.openshift.io/control-plane-component": kept}
         assert refused(make_pod(kept, labels=labels), labels=OPTED_IN) == []

@@ -20,6 +20,7 @@ from hcpcreds.manifests.policies.requirements import Validation
 from hcpcreds.manifests.policies.selection import (
     COMPONENT_LABEL,
     COMPONENTS,
+    CONTROL_PLANE_LABEL,
     GUARD_LABEL,
     RULES,
     is_in,
@@ -40,8 +41,11 @@ _VALIDATION_ACTIONS: Final[Mapping[Action, list[str]]] = {
     "Warn": ["Warn", "Audit"],
     "Audit": ["Audit"],
 }
-_CONTROL_PLANE_NAMESPACES: Final = {"hypershift.openshift.io/hosted-control-plane": "true"}
+_CONTROL_PLANE_NAMESPACES: Final = {CONTROL_PLANE_LABEL: "true"}
 """The label that HyperShift gives the namespaces of hosted control planes."""
+_IN_CONTROL_PLANES: Final = {"namespaceSelector": {"matchLabels": _CONTROL_PLANE_NAMESPACES}}
+"""Scope of policies with parameters. While the API server does not know their kind, it refuses whatever is in
+the scope of such a policy: without one, every pod of the cluster."""
 _CONTROL_PLANE_RULES: Final[list[dict[str, Any]]] = [
     {
         "apiGroups": ["hypershift.openshift.io"],
@@ -75,23 +79,25 @@ def build_guard(
     """
     failure = "Fail" if is_fail_closed else "Ignore"
     policies = [
-        _build_policy(PODS, RULES, pod_guard.build_variables(), pod_guard.build_validations()),
+        _build_policy(
+            PODS, {"resourceRules": RULES}, pod_guard.build_variables(), pod_guard.build_validations()
+        ),
         _build_policy(
             PODS_BESIDE,
-            RULES,
+            {"resourceRules": RULES, **_IN_CONTROL_PLANES, **select(is_in(COMPONENT_LABEL, COMPONENTS))},
             cluster_guard.build_variables(),
             cluster_guard.build_validations(),
             has_params=True,
         ),
         _build_policy(
             CLASSES,
-            class_guard.RULES,
+            {"resourceRules": class_guard.RULES, **_IN_CONTROL_PLANES},
             class_guard.build_variables(),
             class_guard.build_validations(key_vault_user_client_id),
             class_guard.CONDITIONS,
             has_params=True,
         ),
-        _build_policy(CONTROL_PLANES, _CONTROL_PLANE_RULES, {}, [_ALONE], has_params=True),
+        _build_policy(CONTROL_PLANES, {"resourceRules": _CONTROL_PLANE_RULES}, {}, [_ALONE], has_params=True),
     ]
     objects = []
     for policy in policies:
@@ -102,7 +108,7 @@ def build_guard(
 
 def _build_policy(  # noqa: PLR0913 (each by its name)
     name: str,
-    rules: list[dict[str, Any]],
+    scope: dict[str, Any],
     variables: Mapping[str, Expression],
     validations: Sequence[Validation],
     conditions: Mapping[str, Expression] | None = None,
@@ -120,7 +126,7 @@ def _build_policy(  # noqa: PLR0913 (each by its name)
                 if has_params
                 else {}
             ),
-            "matchConstraints": {"resourceRules": rules},
+            "matchConstraints": scope,
             **({"matchConditions": listed} if listed else {}),
             "variables": [{"name": key, "expression": str(text)} for key, text in variables.items()],
             "validations": [
@@ -142,7 +148,6 @@ def _build_bindings(policy: Mapping[str, Any], action: Action) -> list[dict[str,
     chosen += [(each.lower(), each, {"matchLabels": {GUARD_LABEL: each.lower()}}) for each in ACTIONS]
     # With Deny, nothing could be created in a namespace while there is no HostedControlPlane.
     params = {"paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"}}
-    selected = select(is_in(COMPONENT_LABEL, COMPONENTS)) if policy["metadata"]["name"] == PODS_BESIDE else {}
     return [
         {
             "apiVersion": API_VERSION,
@@ -152,7 +157,7 @@ def _build_bindings(policy: Mapping[str, Any], action: Action) -> list[dict[str,
                 "policyName": policy["metadata"]["name"],
                 **(params if "paramKind" in policy["spec"] else {}),
                 "validationActions": _VALIDATION_ACTIONS[each],
-                "matchResources": {"namespaceSelector": namespaces, **selected},
+                "matchResources": {"namespaceSelector": namespaces},
             },
         }
         for name, each, namespaces in chosen

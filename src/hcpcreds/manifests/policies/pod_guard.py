@@ -39,33 +39,46 @@ from hcpcreds.manifests.sidecar import ASSERTION_VOLUME, SIDECAR
 
 _PATHS: Final = [MANAGED_AZURE_CREDENTIALS_FILE_PATH, ARO_HCP_CLIENT_CREDENTIALS_PATH]
 """Variables with the path of a key, which programs prefer to an assertion."""
-_IS_OPTED_IN: Final = fill(
-    "$own in $workloads && namespaceObject.metadata.?labels[?$key].orValue('') == $keyless",
-    own=get_label(selection.HYPERSHIFT_LABEL),
-    workloads=find_keyless_workloads(),
-    key=selection.NAMESPACE_LABEL,
-    keyless=KEYLESS,
+_OWN: Final = fill(
+    """
+    $hypershift in object.metadata.?labels.orValue({}) ||
+      ($control_plane in object.metadata.?labels.orValue({}) && $app in $operands) ? string($own) : ''
+    """,
+    hypershift=selection.HYPERSHIFT_LABEL,
+    control_plane=selection.CONTROL_PLANE_LABEL,
+    app=get_label(selection.APP_LABEL),
+    operands=selection.OPERANDS,
+    own=selection.OWN_COMPONENT,
 )
+"""The workload's name of a pod of HyperShift's own; empty for other pods."""
 
 
 def build_variables() -> dict[str, Expression]:
     """Build the variables of the validations, in their order."""
     return {
+        "own": fill(
+            """
+            !($key in object.metadata.?labels.orValue({})) &&
+            namespaceObject.metadata.?labels[?$opted_in].orValue('') == $keyless ? ($own) : ''
+            """,
+            key=COMPONENT_LABEL,
+            opted_in=selection.NAMESPACE_LABEL,
+            keyless=KEYLESS,
+            own=_OWN,
+        ),
         "label": fill(
             """
-            ($label == '' && !($is_opted_in)) || !($is_linux && $is_ordinary) ? '' :
-              $label != '' ? string($label) : string($own)
+            !($is_linux && $is_ordinary) ? '' :
+              variables.own in $workloads ? variables.own : string($label)
             """,
-            label=get_label(COMPONENT_LABEL),
-            is_opted_in=_IS_OPTED_IN,
             # Not as matchConditions, for which the API server would convert each pod once more.
             is_linux=selection.IS_LINUX,
             is_ordinary=selection.IS_ORDINARY,
-            own=get_label(selection.HYPERSHIFT_LABEL),
+            workloads=find_keyless_workloads(),
+            label=get_label(COMPONENT_LABEL),
         ),
         "credential": fill(
-            "$label == '' ? $keyless : string($credential)",
-            label=get_label(COMPONENT_LABEL),
+            "variables.own != '' ? $keyless : string($credential)",
             keyless=KEYLESS,
             credential=get_label(CREDENTIAL_LABEL),
         ),
