@@ -7,7 +7,7 @@ PYTEST := python -m pytest --numprocesses auto --dist worksteal
 # Hundreds of processes start in the tests: each would compile every module that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak conform mutants docs image release format lock help clean
+.PHONY: demo test test-cluster test-lowest test-latest lint bench fuzz soak conform mutants policies docs image release format lock help clean
 
 demo: $(VENV)/.made ## Run the whole chain on this machine until Ctrl-C, or with ARGS="--rotations 3" for three rotations
 	@$(BIN)/hcpcreds up $(ARGS)
@@ -50,6 +50,10 @@ conform: $(VENV)/.made ## Judge programs of several languages, and write the sco
 
 mutants: $(VENV)/.made ## Find changes of the code that no test notices; ARGS="--room credential --sample 40 --seed 1"
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+policies: $(VENV)/.made ## Write deploy/policies/base, which is generated
+	$(BIN)/hcpcreds render --admission-policy --key-vault-user-client-id 00000000-0000-0000-0000-000000000000 \
+		--image registry.example/hcpcreds:1 --managed-service ARO-HCP > deploy/policies/base/policies.yaml
 
 docs: $(VENV)/.made ## Build the documentation into site/, strictly
 	@$(BIN)/uv tool run --quiet --with-requirements docs/requirements.txt --with-editable . --from sphinx \

@@ -320,6 +320,13 @@ def test_guard_tells_the_control_plane_of_a_namespace_by_its_name(refused, name,
     assert (refused(pod, control_plane) == []) == belongs
 
 
+def test_guard_refuses_no_control_plane_because_of_its_own_faults():
+    [policy] = [
+        item["spec"] for item in build_guard() if item["metadata"]["name"] == "hcpcreds-guard-control-planes"
+    ]
+    assert policy["failurePolicy"] == "Ignore"
+
+
 def test_guard_refuses_a_second_control_plane(refused):
     assert refused(OTHER, MANAGED) == [
         (

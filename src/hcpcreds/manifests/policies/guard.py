@@ -77,7 +77,6 @@ def build_guard(
         action: What it does in namespaces of hosted control planes that do not have the label.
         is_fail_closed: Whether an object is refused if a policy itself fails.
     """
-    failure = "Fail" if is_fail_closed else "Ignore"
     policies = [
         _build_policy(
             PODS, {"resourceRules": RULES}, pod_guard.build_variables(), pod_guard.build_validations()
@@ -101,7 +100,9 @@ def build_guard(
     ]
     objects = []
     for policy in policies:
-        policy["spec"]["failurePolicy"] = failure
+        # Even in the seconds before the API server knows HostedControlPlanes, the first can be created.
+        is_strict = is_fail_closed and policy["metadata"]["name"] != CONTROL_PLANES
+        policy["spec"]["failurePolicy"] = "Fail" if is_strict else "Ignore"
         objects += [policy, *_build_bindings(policy, action)]
     return objects
 
