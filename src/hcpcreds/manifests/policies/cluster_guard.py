@@ -114,6 +114,7 @@ def _build_problem() -> Expression:
     """Return the first problem of a pod; the empty text if there is none."""
     return fill(
         """
+        variables.key == '' ? '' :
         !variables.belongs ?
           $who + ' does not belong into the namespace ' + request.namespace + ', by its name and its ' +
           'HostedCluster: nobody can tell whose credentials the pod gets; delete the one that is not the ' +

@@ -19,11 +19,10 @@ from hcpcreds.manifests.policies.objects import API_VERSION, LABELS
 from hcpcreds.manifests.policies.requirements import Validation
 from hcpcreds.manifests.policies.selection import (
     COMPONENT_LABEL,
-    COMPONENTS,
     CONTROL_PLANE_LABEL,
     GUARD_LABEL,
     RULES,
-    is_in,
+    exists,
     select,
 )
 
@@ -83,7 +82,7 @@ def build_guard(
         ),
         _build_policy(
             PODS_BESIDE,
-            {"resourceRules": RULES, **_IN_CONTROL_PLANES, **select(is_in(COMPONENT_LABEL, COMPONENTS))},
+            {"resourceRules": RULES, **_IN_CONTROL_PLANES, **select(exists(COMPONENT_LABEL))},
             cluster_guard.build_variables(),
             cluster_guard.build_validations(),
             has_params=True,
