@@ -1,6 +1,8 @@
 """Admission policies as the API server evaluates them: with its own library, in a small Go program.
 
-No CEL implementation in Python knows Kubernetes' libraries, `JSONPatch` and cost limits.
+No package on PyPI evaluates their expressions (2026-11): cel-python 0.5 and common-expression-language 0.10
+do not parse optionals; cel-expr-python 0.1 has no comprehensions with two variables, none of Kubernetes'
+libraries and types, and no limits of cost.
 """
 
 import json
