@@ -35,7 +35,7 @@ def conform(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 @pytest.mark.timeout(120)
 def test_our_credential_survives_everything():
-    status, rows = conform("--hold", "1s", "--", *EXE, conform_programs.OURS)
+    status, rows = conform("--hold", "1.5s", "--", *EXE, conform_programs.OURS)
     document = rows.pop("all")
     assert [name for name, row in rows.items() if row["result"] != "passed"] == [], document
     assert list(rows) == ["start", *(fault.name for fault in FAULTS)]

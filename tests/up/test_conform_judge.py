@@ -41,11 +41,11 @@ def test_use_of_the_new_certificate_before_its_time_does_not_count():
     assert not judge_rotation(see(9, NEW), *(see(at) for at in range(10, 21))).passed
 
 
-@pytest.mark.parametrize(("next_token", "problem"), [(12.0, None), (12.2, "no token for 2.2 s")])
+@pytest.mark.parametrize(("next_token", "problem"), [(12.6, None), (12.8, "no token for 2.8 s")])
 def test_program_fails_when_it_is_without_a_token_for_most_of_a_fault(next_token: float, problem: str | None):
     row = judge_rotation(see(10), see(next_token, NEW), over=next_token)
     assert row.passed is (problem is None)
-    assert row.seen == (problem or "tokens all the time, new certificate in use after 2.0 s")
+    assert row.seen == (problem or "tokens all the time, new certificate in use after 2.6 s")
 
 
 def test_refusals_are_told_by_their_codes_and_nothing_else_of_them():

@@ -17,8 +17,9 @@ _SIDECAR: Final = "python-hcpcreds/"
 """What the User-Agent of this library holds."""
 _CODE: Final = re.compile("AADSTS[0-9]+")
 _SOME_CODES: Final = 2
-_SHORTEST_GAP: Final = 0.7
-"""The part of a fault's time for which a program has to be without a token to have failed."""
+_SHORTEST_GAP: Final = 0.9
+"""The part of a fault's time for which a program has to be without a token to have failed: a busy machine lets
+programs wait as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
