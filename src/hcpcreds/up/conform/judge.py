@@ -18,7 +18,7 @@ _SIDECAR: Final = "python-hcpcreds/"
 _CODE: Final = re.compile("AADSTS[0-9]+")
 _SOME_CODES: Final = 2
 _SHORTEST_GAP: Final = 0.9
-"""The part of a fault's time for which a program has to be without a token to have failed: a busy machine lets
+"""The part of a fault's time for which a program has to be without a token to have failed: on a busy machine,
 programs wait as well."""
 
 
