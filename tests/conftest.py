@@ -9,7 +9,7 @@ import pytest
 from azure.keyvault.secrets._shared import http_challenge_cache
 from hypothesis import settings
 from tests.support.logs import restored_logging
-from tests.support.measuring import measuring
+from tests.support.measuring import follow, is_left_out, measuring
 from tests.support.processes import end_children, let_children_be_interrupted, list_children
 
 from hcpcreds.local.azure.azure import LocalAzure
@@ -31,9 +31,20 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Leave the half a million objects that all tests share out of each look through the heap."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Do not measure what starts the workers, nor how they start."""
+    measuring.leave_out(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Measure only what tests and fixtures run: see `tests.support.measuring`."""
     measuring.leave_out(session.config)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the half a million objects that all tests share out of each look through the heap."""
     gc.collect()
     gc.freeze()
 
@@ -46,16 +57,41 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure the coverage of the test's processes, or not: see `tests.support.measuring`."""
+    """Measure the processes of a test, or not."""
     with measuring.of_processes(item):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure the coverage of the test itself, or not."""
-    with measuring.of_call(item):
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """Measure what a fixture runs."""
+    before = measuring.begin()
+    try:
         return (yield)
+    finally:
+        follow(*before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Measure what a test runs, or not."""
+    if is_left_out(pyfuncitem):
+        return (yield)
+    before = measuring.begin()
+    try:
+        return (yield)
+    finally:
+        follow(*before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """Measure what fixtures run at their ends."""
+    before = measuring.begin()
+    try:
+        return (yield)
+    finally:
+        follow(*before)
 
 
 @pytest.fixture(autouse=True)

@@ -41,6 +41,16 @@ def test_import_loads_only_what_is_needed(module, unwanted):
     assert [name for name in unwanted if name in loaded] == []
 
 
+@pytest.mark.measured_processes  # what modules run when they are imported is measured here only
+def test_every_module_can_be_imported():
+    run_python(
+        "import importlib, pkgutil, hcpcreds\n"
+        "for module in pkgutil.walk_packages(hcpcreds.__path__, 'hcpcreds.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)"
+    )
+
+
 def test_input_error_lists_every_problem_and_the_next_step():
     one = InputError("file.yaml", ["spec: missing"], hint="Add it.")
     two = InputError("file.yaml", ["a: missing", "b: missing"], hint="Add them.")

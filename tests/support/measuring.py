@@ -1,8 +1,9 @@
 """Where coverage is measured: following a line of Python costs about as much as running it.
 
-Property tests, and tests marked `unmeasured`, run again and again what others run once: they are left out. So
-are processes that tests start, unless the test is marked `measured_processes`. With `--cov-context`, which
-asks what tests run a line, everything is measured.
+Only what tests and fixtures run is followed, not pytest, nor what they import. Property tests, and tests
+marked `unmeasured`, run again and again what others run once: they are left out. So are processes that tests
+start, unless the test is marked `measured_processes`. With `--cov-context`, which asks what tests run a line,
+all is measured.
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -21,23 +23,34 @@ class Measuring:
     """What of the tests in this process is measured."""
 
     def __init__(self) -> None:
-        self._leaves_out = False
+        self._here: Any = None
+        self._threads: Any = None
         self._processes: str | None = None
 
     def leave_out(self, config: pytest.Config) -> None:
         """Begin to leave out what is described above; coverage.py must run already."""
-        self._leaves_out = not config.getoption("cov_context", None)
-        if self._leaves_out:
+        if not config.getoption("cov_context", None):
+            self._here, self._threads = sys.gettrace(), threading.gettrace()
             self._processes = os.environ.pop(_PROCESSES, None)
+            follow(None, None)
+
+    def begin(self) -> tuple[Any, Any]:
+        """Measure what follows, until `follow(*before)`; returns `before`."""
+        before = sys.gettrace(), threading.gettrace()
+        if self._here is not None:
+            follow(self._here, self._threads)
+        return before
 
     @contextmanager
-    def of_call(self, item: pytest.Item) -> Iterator[None]:
-        """Measure the call of a test, or leave it out."""
-        if item.get_closest_marker("hypothesis") or item.get_closest_marker("unmeasured"):
-            with self.unmeasured():
-                yield
-        else:
+    def unmeasured(self) -> Iterator[None]:
+        """Leave out a block, with the threads that it starts."""
+        before = sys.gettrace(), threading.gettrace()
+        if self._here is not None:
+            follow(None, None)
+        try:
             yield
+        finally:
+            follow(*before)
 
     @contextmanager
     def of_processes(self, item: pytest.Item) -> Iterator[None]:
@@ -51,20 +64,16 @@ class Measuring:
         finally:
             del os.environ[_PROCESSES]
 
-    @contextmanager
-    def unmeasured(self) -> Iterator[None]:
-        """Leave out a block, with the threads that it starts."""
-        if not self._leaves_out:
-            yield
-            return
-        here, threads = sys.gettrace(), threading.gettrace()
-        sys.settrace(None)
-        threading.settrace(None)
-        try:
-            yield
-        finally:
-            sys.settrace(here)
-            threading.settrace(threads)
+
+def follow(here: Any, threads: Any) -> None:
+    """Set the trace functions of this thread and of new ones."""
+    sys.settrace(here)
+    threading.settrace(threads)
+
+
+def is_left_out(item: pytest.Item) -> bool:
+    """Whether the coverage of a test is not measured."""
+    return bool(item.get_closest_marker("hypothesis") or item.get_closest_marker("unmeasured"))
 
 
 measuring = Measuring()
