@@ -15,6 +15,8 @@ from tests.support.processes import end_children, let_children_be_interrupted, l
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.settings import AzureSettings
 
+KEYS = 5
+"""How many keys certificates have in turn; a new one for each would take a tenth of the tests' time."""
 # Everything is on this machine: the proxy that a company's machine names must not be asked for it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 # A terminal has its own size; some shells, and pytest-xdist, tell everybody theirs.
@@ -119,7 +121,7 @@ def _no_challenge_outlives_its_vault() -> None:
 def _session_azure() -> Iterator[LocalAzure]:
     # MSAL keeps one assertion for nine minutes; tests of the replay check make an Azure of their own.
     with measuring.unmeasured():
-        azure = LocalAzure(AzureSettings(refuse_replayed_assertions=False)).start()
+        azure = LocalAzure(AzureSettings(refuse_replayed_assertions=False, key_pool=KEYS)).start()
     yield azure
     azure.close()
 
@@ -139,7 +141,8 @@ def make_azure() -> Iterator[Callable[..., LocalAzure]]:
     started: list[LocalAzure] = []
 
     def make(*, now: Any = None, **settings: Any) -> LocalAzure:
-        azure = LocalAzure(AzureSettings(**settings), **({} if now is None else {"now": now}))
+        of_tests = AzureSettings(**{"key_pool": KEYS, **settings})
+        azure = LocalAzure(of_tests, **({} if now is None else {"now": now}))
         started.append(azure.start())
         return azure
 

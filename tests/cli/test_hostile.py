@@ -189,6 +189,7 @@ def test_check_shows_nothing_as_it_is_when_manifest_and_name_are_hostile(run, tm
     assert_is_safe(shown)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("folder", sorted(FIXTURES.iterdir()), ids=lambda folder: folder.name)
 def test_finding_shows_nothing_as_it_is_when_any_text_in_the_manifest_is_hostile(folder):
     for file in folder.glob("failing*"):

@@ -91,7 +91,7 @@ _CHALLENGE: Final = b'Bearer authorization="https://login.microsoftonline.com/te
 @contextmanager
 def open_targets(folder: Path) -> Iterator[dict[str, Target]]:
     """Make every target, with what the slower ones need: a local Azure, a mounted credential."""
-    with LocalAzure(AzureSettings(refuse_replayed_assertions=False)) as azure:
+    with LocalAzure(AzureSettings(refuse_replayed_assertions=False, key_pool=5)) as azure:
         reader = _TokenReader(azure, folder)
         try:
             targets = [*_make_file_targets(folder), *_make_text_targets(), *_make_manifest_targets()]

@@ -10,5 +10,5 @@ from hcpcreds.local.azure.settings import AzureSettings
 
 @pytest.fixture(scope="session")
 def _session_azure() -> Iterator[LocalAzure]:
-    with LocalAzure(AzureSettings(refuse_replayed_assertions=False)) as azure:
+    with LocalAzure(AzureSettings(refuse_replayed_assertions=False, key_pool=5)) as azure:
         yield azure

@@ -262,7 +262,8 @@ def test_data_plane_url_names_the_identity_in_its_query(local_azure: LocalAzure)
     assert query["tid"] == [issued["tenant_id"]]
 
 
-def test_data_plane_lets_others_be_answered_while_it_makes_keys(local_azure: LocalAzure):
+def test_data_plane_lets_others_be_answered_while_it_makes_keys(make_azure: Callable[..., LocalAzure]):
+    local_azure = make_azure(key_pool=None)
     identities = [local_azure.add_identity(str(uuid.uuid4())) for _ in range(9)]
     done = threading.Event()
 

@@ -61,6 +61,7 @@ def count_new(before: dict[str, Held], after: dict[str, Held], name: str) -> int
     return len(after[name].versions) - len(before[name].versions)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("edge", EDGES)
 def test_walk_renews_everything_when_a_fault_passes(renewals: Renewals, edge: str, fault: str):

@@ -1,6 +1,7 @@
 """Certificates of managed identities, as the local data plane issues them. For development and tests only."""
 
 import base64
+import functools
 import itertools
 import threading
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class CertificateIssuer:
         self._now = now
         self.lifetime = lifetime
         self._backdate = backdate
-        self._keys = None if key_pool is None else itertools.cycle([_make_key() for _ in range(key_pool)])
+        self._keys = None if key_pool is None else itertools.cycle(list(map(_get_key, range(key_pool))))
         self._lock = threading.Lock()
         self._last_not_before: dict[str, datetime] = {}
         self._ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -138,6 +139,12 @@ class CertificateIssuer:
             not_before = wanted if last is None else max(wanted, last + _SECOND)
             self._last_not_before[client_id] = not_before
             return not_before
+
+
+@functools.cache
+def _get_key(_: int) -> rsa.RSAPrivateKey:
+    """Return a key of the pool, which all issuers of the process share."""
+    return _make_key()
 
 
 def _make_key() -> rsa.RSAPrivateKey:
