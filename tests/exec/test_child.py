@@ -5,8 +5,10 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
 import pytest
+from tests.support.processes import run_python
 
 from hcpcreds.exec.child import CannotStartError, Child
 
@@ -51,3 +53,27 @@ def test_no_process_is_left_when_there_is_no_descriptor_to_watch_it():
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     asyncio.run(run())
+
+
+def test_nothing_is_watched_in_the_child_before_it_is_the_program(tmp_path: Path):
+    # Whatever is registered last is called last.
+    threads = run_python(
+        """
+        import asyncio, os, sys, threading
+        from hcpcreds.exec.child import Child
+        from hcpcreds.watch.shared import shared_watcher
+
+        watch = shared_watcher.watch(sys.argv[1], lambda: 60.0)
+        os.register_at_fork(after_in_child=lambda: print(threading.active_count(), flush=True))
+
+        async def run():
+            await Child(["true"], os.environ).wait()
+
+        asyncio.run(run())
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        """,
+        tmp_path / "file",
+    )
+    assert threads.split() == ["1", "2"], "of the program, and of an ordinary child"

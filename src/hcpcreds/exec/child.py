@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from hcpcreds.errors import InputError
+from hcpcreds.fork_locks import becoming_another_program
 
 SIGNAL_BASE: Final = 128
 """A process that signal n has ended has the exit status 128 + n, as for a shell."""
@@ -50,12 +51,13 @@ class Child:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         try:
-            self._process = subprocess.Popen(  # noqa: S603 (the command that the user has given)
-                command,
-                env=environment,
-                close_fds=False,
-                preexec_fn=partial(_prepare, os.getpid()),  # noqa: PLW1509 (see there)
-            )
+            with becoming_another_program():
+                self._process = subprocess.Popen(  # noqa: S603 (the command that the user has given)
+                    command,
+                    env=environment,
+                    close_fds=False,
+                    preexec_fn=partial(_prepare, os.getpid()),  # noqa: PLW1509 (see there)
+                )
         except OSError as error:
             raise CannotStartError(command[0], error) from None
         self.pid: Final = self._process.pid

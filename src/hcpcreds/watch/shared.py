@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from hcpcreds.fork_locks import first_use
+from hcpcreds.fork_locks import becomes_another_program, first_use
 from hcpcreds.watch.watcher import Watch, Watcher
 
 shared_watcher: Final = Watcher()
@@ -38,7 +38,8 @@ def _continue_in_parent() -> None:
 
 def _restart_in_child() -> None:
     first_use.release()
-    shared_watcher.restart_in_child()
+    if not becomes_another_program():
+        shared_watcher.restart_in_child()
 
 
 os.register_at_fork(
