@@ -85,10 +85,11 @@ clean: ## Remove everything that the other targets created
 
 # Debian ships Python without ensurepip; its own pip then installs into the environment.
 $(VENV)/.made: pyproject.toml requirements-dev.txt
+	@test -e $@ || echo "making $(VENV), which takes a minute or two the first time" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "hcpcreds needs Python 3.11 or later; name one with: make PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
-	pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	@pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
 		$$pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt && \
 		$$pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -222,6 +222,8 @@ def test_in_place_writes_the_files_that_change_and_no_other(cluster, folder):
     link.symlink_to("c.yaml")
     result = run("--in-place", link, folder / "b.yml", folder / "a.json", "--hosted-cluster", cluster)
     assert (result.returncode, result.stdout) == (0, b"")
+    written = [line for line in result.stderr.decode().splitlines() if line.endswith(": written")]
+    assert written == [f"{file}: written" for file in (link, folder / "b.yml")]
     changed = {
         file.name for file, state in before.items() if (file.read_bytes(), file.stat().st_mtime_ns) != state
     }

@@ -127,7 +127,7 @@ def test_renew_once_renews_only_what_is_due(region: Region):
 def test_renew_now_renews_only_the_named_secret_whatever_its_dates(region: Region):
     leaked, other, due = (region.store(number, due=number == 3) for number in (1, 2, 3))
     done = region.run("--now", leaked, "--now", leaked.upper())
-    assert (done.exit_code, "1 credentials, 1 renewed" in done.stdout) == (0, True), done.output
+    assert (done.exit_code, "1 credential, 1 renewed" in done.stdout) == (0, True), done.output
     assert [region.count_versions(each) for each in (leaked, other, due)] == [2, 1, 1]
     assert "revoke it then: hcpcreds rollout --watch --all-namespaces --vault https://" in done.stderr
 

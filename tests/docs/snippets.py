@@ -29,10 +29,19 @@ def read_blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-def read_commands(page: str) -> list[str]:
-    """Read the command lines of a page: what follows a `$`, without the comment after it."""
-    lines = [line for block in read_blocks(page, "console") for line in block.splitlines()]
-    return [re.sub(r" +#.*", "", line[2:]) for line in lines if line.startswith("$ ")]
+def read_commands(page: str) -> list[tuple[str, list[str]]]:
+    """Read the command lines of a page: what follows a `$`, without the comment after it.
+
+    Returns:
+        Each with the lines that the page shows below it; `...` stands for some that it leaves out.
+    """
+    commands: list[tuple[str, list[str]]] = []
+    for line in "".join(read_blocks(page, "console")).splitlines():
+        if line.startswith("$ "):
+            commands.append((re.sub(r" +#.*", "", line[2:]), []))
+        elif commands and line != "...":
+            commands[-1][1].append(line)
+    return commands
 
 
 def split(command: str) -> Iterator[list[str]]:
@@ -52,22 +61,25 @@ def split(command: str) -> Iterator[list[str]]:
         yield words
 
 
-def run(arguments: list[str], stdin: str, places: dict[str, Path]) -> str:
+def run(arguments: list[str], stdin: str, places: dict[str, Path]) -> tuple[str, str]:
     """Run a command of hcpcreds to its end, or read its command line where it would not end.
 
     Args:
         arguments: Its words.
         stdin: What the command before it in the pipeline has written.
         places: Directories of a pod, and where they are here.
+
+    Returns:
+        Its standard output and its standard error.
     """
     words = [_place(word, places) for word in arguments]
     if words[0] not in _RUN_TO_THEIR_END or (words[0] != "inject" and _NEEDS_MORE & set(words)):
         _read(words)
-        return ""
+        return "", ""
     done = commands.run(*words, stdin=stdin)
     findings = words[0] in {"check", "inspect"} and done.returncode == 1  # what they are for
     assert done.returncode == 0 or findings, done.stderr
-    return str(done.stdout)
+    return done.stdout, done.stderr
 
 
 def _place(word: str, places: dict[str, Path]) -> str:

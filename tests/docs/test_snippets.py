@@ -16,6 +16,7 @@ MAKE = (snippets.ROOT / "Makefile").read_text()
 EXTRAS = (snippets.ROOT / "pyproject.toml").read_text()
 FOREIGN = {
     "apt-get",
+    "cp",
     "curl",
     "docker",
     "go",
@@ -69,21 +70,30 @@ def places(tmp_path, local_azure, monkeypatch):
 def test_commands_of_a_page_run_as_they_stand(page, places):
     for number, block in enumerate(snippets.read_blocks(page, "yaml")):
         Path("deployment.yaml" if number == 0 else f"{number}.yaml").write_text(block)
-    for command in snippets.read_commands(page):
-        written = ""
-        for words in snippets.split(command):
-            match words:
-                case ["kubectl", "hcpcreds", *rest] | ["hcpcreds", *rest]:
-                    written = snippets.run(rest, written, places)
-                case ["make", target, *_]:
-                    assert re.search(rf"^{target}:", MAKE, re.MULTILINE)
-                case ["pip", "install", package]:
-                    for extra in re.findall(r"\[(.+)\]", package):
-                        assert f"\n{extra} = [" in EXTRAS
-                case ["kustomize", "build", "."]:
-                    written = yaml.safe_dump(DEPLOYMENT)
-                case [foreign, *_]:
-                    assert foreign in FOREIGN
+    for command, shown in snippets.read_commands(page):
+        printed = run_pipeline(command, places)
+        if page == "docs/first-steps.md" and printed:
+            lines = iter(printed.splitlines())
+            assert [line for line in shown if line not in lines] == []  # in this order
+
+
+def run_pipeline(command: str, places: dict[str, Path]) -> str:
+    """Run what is hcpcreds in a command line, and look at the rest; answer what it has printed."""
+    written = said = ""
+    for words in snippets.split(command):
+        match words:
+            case ["kubectl", "hcpcreds", *rest] | ["hcpcreds", *rest]:
+                written, said = snippets.run(rest, written, places)
+            case ["make", target, *_]:
+                assert re.search(rf"^{target}:", MAKE, re.MULTILINE)
+            case ["pip", "install", package]:
+                for extra in re.findall(r"\[(.+)\]", package):
+                    assert f"\n{extra} = [" in EXTRAS
+            case ["kustomize", "build", "."]:
+                written = yaml.safe_dump(DEPLOYMENT)
+            case [foreign, *_]:
+                assert foreign in FOREIGN
+    return written + said
 
 
 # The program on conform's page does not end; the tests of conform run it.
@@ -122,7 +132,7 @@ def test_keyless_walk_through_makes_its_deployment_keyless(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     [manifest] = snippets.read_blocks("docs/keyless.md", "yaml")
     Path("deployment.yaml").write_text(manifest)
-    shown = [command.split()[1:] for command in snippets.read_commands("docs/keyless.md")]
+    shown = [command.split()[1:] for command, _ in snippets.read_commands("docs/keyless.md")]
     shown = [words for words in shown if words[-1] == "deployment.yaml" and words[0] in ("inject", "check")]
     assert [words[0] for words in shown] == ["inject", "check"]
     for words in shown:

@@ -24,7 +24,7 @@ _RESULTS: Final = {True: "passed", False: "FAILED", None: "skipped"}
     context_settings={"ignore_unknown_options": True},
     epilog="""\b
     Examples:
-      hcpcreds conform -- python operator.py
+      hcpcreds conform -- python controller.py
       hcpcreds conform --with pem --deadline 90s -- ./controller --once=false
       hcpcreds conform --with keyless --fault rotation --fault failing -- node server.cjs
     """,

@@ -105,6 +105,7 @@ def write_streams(streams: Sequence[InjectedStream]) -> None:
     for stream in streams:
         if stream.after != stream.before:
             _replace(Path(stream.where).resolve(), stream.encode(stream.after))
+            click.echo(f"{make_printable(stream.where)}: written", err=True)
 
 
 def _replace(file: Path, content: bytes) -> None:

@@ -152,7 +152,8 @@ def render_summary(walk: Walk) -> str:
     counts = ", ".join(f"{number} {result.value}" for result in Result if (number := walk.count(result)))
     end = "" if walk.complete else ", INCOMPLETE"
     number = len(walk.credentials)
-    lines = [f"{get_host(walk.vault_url)}: {number} credentials, {counts or 'none due'}, {took:.1f} s{end}"]
+    noun = "credential" if number == 1 else "credentials"
+    lines = [f"{get_host(walk.vault_url)}: {number} {noun}, {counts or 'none due'}, {took:.1f} s{end}"]
     due = [outcome.credential for outcome in walk.outcomes if outcome.result is Result.DUE]
     lines += [f"  due: {make_printable(each.name)}, {_render_expiry(each, walk.finished_at)}" for each in due]
     soonest = min((each.expires_on for each in walk.credentials.values() if each.expires_on), default=None)
