@@ -276,6 +276,32 @@ def test_guard_refuses_a_pod_that_reaches_for_another_credential(refused, creden
     ]
 
 
+def test_guard_refuses_a_keyless_pod_with_another_key_of_etcd(refused):
+    pod = make_keyless("kube-apiserver")
+    for name, expected in (
+        ("AZURE_CLIENT_ID", "cccccccc-0000-4000-8000-000000000009"),
+        ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/hcpcreds/otter-kms"),
+    ):
+        [variable] = [each for each in pod["spec"]["containers"][0]["env"] if each["name"] == name]
+        assert variable["value"] == expected
+        variable["value"] = "another"
+        assert f"{name} in the container azure-kms-provider-active (expected {expected})" in refused(pod)[0]
+        variable["value"] = expected
+
+
+def test_guard_lets_large_pods_pass(refused):
+    pod = make_pod("ingress-operator")
+    mounts = [{"name": f"v{each}", "mountPath": f"/v{each}"} for each in range(100)]
+    env = [{"name": f"E{each}", "value": "1"} for each in range(100)]
+    pod["spec"]["volumes"] = [{"name": mount["name"], "emptyDir": {}} for mount in mounts]
+    pod["spec"]["containers"] += [
+        {"name": f"c{each}", "image": "example", "volumeMounts": mounts, "env": env} for each in range(30)
+    ]
+    assert refused(inject_into(pod, MANAGED)) == []
+    pod["metadata"]["labels"]["hcpcreds.io/credential"] = "keyless"
+    assert refused(inject_into(pod, MANAGED, keyless=True)) == []
+
+
 def test_guard_refuses_a_token_where_identities_are_managed(refused):
     pod = inject_into(make_pod("ingress-operator"), make_control_plane(SELF_MANAGED))
     assert refused(pod, make_control_plane(SELF_MANAGED)) == []

@@ -37,14 +37,52 @@ _CLUSTER_ANNOTATION: Final = "hypershift.openshift.io/cluster"
 
 Source: openshift/hypershift, support/k8sutil/constants.go.
 """
-_SECRET: Final = Expression(
-    "string((e[2] == 'kms' ? variables.kms : "
-    "variables.identities[?e[2]].orValue({})).?credentialsSecretName.orValue(''))"
-)
-_EXPECTED: Final = fill(
-    "(e[4] == 'client' ? string(variables.identities[?e[2]].?clientID.orValue('')) : $secret)", secret=_SECRET
+_EXPECTED: Final = Expression(
+    "string((e[2] == 'kms' ? variables.kms : variables.identities[?e[2]].orValue({}))\n"
+    "  [?(e[4] == 'client' ? 'clientID' : 'credentialsSecretName')].orValue(''))"
 )
 """The value that an entry `e` of `_build_values` expects, without what stands before it."""
+_BELONGS: Final = fill(
+    """
+    [params.metadata.?annotations[?$key].orValue('')].all(cluster, cluster.contains('/') ?
+      cluster.endsWith('/' + params.metadata.name) &&
+        cluster.replace('/', '-').replace('.', '-') == request.namespace :
+      request.namespace.endsWith('-' + params.metadata.name.replace('.', '-')))
+    """,
+    key=_CLUSTER_ANNOTATION,
+)
+"""Whether it is the namespace's, which is named after the namespace and the name of the HostedCluster."""
+
+
+def build_condition() -> Expression:
+    """Build the match condition: whether a pod needs a closer look. It sees no variables."""
+    closer = [*find_passing_labels(), *_build_kms_requirements()]
+    return fill(
+        """
+        $credential in object.metadata.labels || $label in $closer || $has_token || !($belongs) ||
+        [$identities].exists(identities, $values[?$label].orValue([]).exists(e, e[4] == '' && $is_wrong))
+        """,
+        credential=selection.CREDENTIAL_LABEL,
+        label=get_label(selection.COMPONENT_LABEL),
+        closer=closer,
+        has_token=HAS_TOKEN,
+        belongs=_BELONGS,
+        identities=CLUSTER["identities"],
+        values=_build_values(),
+        is_wrong=_is_wrong(Expression("string(identities[?e[2]].?credentialsSecretName.orValue(''))")),
+    )
+
+
+def _is_wrong(expected: Expression) -> Expression:
+    """Return the expression of whether a pod has another value than an entry `e` of `_build_values`."""
+    return fill(
+        """
+        ($expected != '' && object.spec.containers.exists(c, c.name == e[0] &&
+          c.?env.orValue([]).exists(v, v.name == e[1] && v.?value.orValue('') != '' &&
+            v.value != e[3] + $expected)))
+        """,
+        expected=expected,
+    )
 
 
 def build_variables() -> dict[str, Expression]:
@@ -58,13 +96,6 @@ def build_variables() -> dict[str, Expression]:
         # Not an optional: `.?` would not look into one that is kept in a variable.
         "identity": Expression(
             "variables.key == 'kms' ? variables.kms : variables.identities[?variables.key].orValue({})"
-        ),
-        "cluster": fill("params.metadata.?annotations[?$key].orValue('')", key=_CLUSTER_ANNOTATION),
-        # The namespace of a control plane is named after the namespace and the name of its HostedCluster.
-        "belongs": Expression(
-            "variables.cluster.contains('/') ?\n  variables.cluster.endsWith('/' + params.metadata.name) "
-            "&&\n    variables.cluster.replace('/', '-').replace('.', '-') == request.namespace :\n  "
-            "request.namespace.endsWith('-' + params.metadata.name.replace('.', '-'))"
         ),
         "missingKms": find_missing(
             fill(
@@ -91,14 +122,13 @@ def build_variables() -> dict[str, Expression]:
         "wrong": fill(
             """
             $values[?variables.label].orValue([]).filter(e,
-              (e[4] == '' || variables.credential == $keyless) && $expected != '' &&
-              object.spec.containers.exists(c, c.name == e[0] && c.?env.orValue([]).exists(v,
-                v.name == e[1] && v.?value.orValue('') != '' && v.value != e[3] + $expected)))
-              .map(e, 'the variable ' + e[1] + ' in the container ' + e[0] +
-                ' (expected ' + e[3] + $expected + ')')
+              (e[4] == '' || variables.credential == $keyless) && $is_wrong
+            ).map(e, 'the variable ' + e[1] + ' in the container ' + e[0] +
+              ' (expected ' + e[3] + $expected + ')')
             """,
             values=_build_values(),
             keyless=KEYLESS,
+            is_wrong=_is_wrong(_EXPECTED),
             expected=_EXPECTED,
         ),
         "problem": _build_problem(),
@@ -115,7 +145,7 @@ def _build_problem() -> Expression:
     return fill(
         """
         variables.key == '' ? '' :
-        !variables.belongs ?
+        !($belongs) ?
           $who + ' does not belong into the namespace ' + request.namespace + ', by its name and its ' +
           'HostedCluster: nobody can tell whose credentials the pod gets; delete the one that is not the ' +
           'namespace\\'s own' :
@@ -133,6 +163,7 @@ def _build_problem() -> Expression:
           (variables.key == 'kms' ? $kms_field : $field + variables.key) + '.clientID' :
         ''
         """,
+        belongs=_BELONGS,
         who=WHO,
         fix=". Complete its manifest with hcpcreds inject --hosted-cluster.",
         keyless=KEYLESS,

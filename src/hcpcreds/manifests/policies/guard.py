@@ -78,13 +78,18 @@ def build_guard(
     """
     policies = [
         _build_policy(
-            PODS, {"resourceRules": RULES}, pod_guard.build_variables(), pod_guard.build_validations()
+            PODS,
+            {"resourceRules": RULES},
+            pod_guard.build_variables(),
+            pod_guard.build_validations(),
+            {"needs-a-closer-look": pod_guard.build_condition()},
         ),
         _build_policy(
             PODS_BESIDE,
             {"resourceRules": RULES, **_IN_CONTROL_PLANES, **select(exists(COMPONENT_LABEL))},
             cluster_guard.build_variables(),
             cluster_guard.build_validations(),
+            {"needs-a-closer-look": cluster_guard.build_condition()},
             has_params=True,
         ),
         _build_policy(

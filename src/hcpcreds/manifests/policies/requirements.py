@@ -33,46 +33,10 @@ TOKEN: Final = "token"  # noqa: S105 (a way to log in, not a password)
 """With a token of the guest cluster, in clusters with workload identities."""
 
 NAMES: Final = {"containerNames": Expression("object.spec.containers.map(c, c.name)")}
-"""The variable that the expressions below use."""
+"""The variable that `find_missing` uses."""
 VOLUMES: Final = Expression("object.spec.?volumes.orValue([])")
 CLASS: Final = fill("v.?csi.volumeAttributes[?$key].orValue('')", key=MANAGED_AZURE_SECRET_PROVIDER_CLASS)
 """The SecretProviderClass of a volume `v`."""
-_IS_ITS: Final = Expression("(c.name == e[1] || !(e[1] in variables.containerNames))")
-IS_MISSING: Final = fill(
-    """
-    !(e[0].endsWith('?') && !(e[1] in variables.containerNames) ? true :
-      e[0].startsWith('class') ? $volumes.exists(v, v.name == e[2] &&
-        v.?csi.driver.orValue('') == $driver && $its_class == e[3] && v.csi.?readOnly.orValue(false)) :
-      e[0].startsWith('memory') ? $volumes.exists(v, v.name == e[2] &&
-        (has(v.emptyDir) || has(v.projected))) :
-      e[0].startsWith('sidecar') ? object.spec.?initContainers.orValue([]).exists(c, c.name == $sidecar &&
-        c.?restartPolicy.orValue('') == 'Always' && c.?volumeMounts.orValue([]).exists(m, m.name == e[2])) :
-      e[0].startsWith('mount') ? object.spec.containers.exists(c, $is_its &&
-        c.?volumeMounts.orValue([]).exists(m, m.name == e[2] && m.mountPath in [e[3], e[3] + '/'] &&
-          !has(m.subPath) && !has(m.subPathExpr))) :
-      object.spec.containers.exists(c, $is_its && c.?env.orValue([]).exists(v, v.name == e[2] &&
-        (v.?value.orValue('') != '' || has(v.valueFrom)))))
-    """,
-    driver=MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
-    its_class=CLASS,
-    sidecar=SIDECAR,
-    volumes=VOLUMES,
-    is_its=_IS_ITS,
-)
-"""Whether a pod lacks an entry `e`."""
-DESCRIPTION: Final = fill(
-    """
-    (e[0].startsWith('class') || e[0].startsWith('memory')) && $volumes.exists(v, v.name == e[2]) ?
-      e[4] + ', because it has another volume of this name (rename that one)' :
-    e[0].startsWith('mount') && object.spec.containers.exists(c, $is_its &&
-      c.?volumeMounts.orValue([]).exists(m, m.mountPath in [e[3], e[3] + '/'])) ?
-      e[4] + ', because something else is mounted there (mount that elsewhere)' :
-    e[4]
-    """,
-    volumes=VOLUMES,
-    is_its=_IS_ITS,
-)
-"""What a message says about an entry `e` that a pod lacks."""
 _TOKEN_VOLUMES: Final = sorted(
     {pod.token.volume_name for rows in WORKLOADS.values() for _, pod in rows if pod.token is not None}
 )
@@ -87,11 +51,56 @@ HAS_TOKEN: Final = fill(
 def find_missing(entries: Expression) -> Expression:
     """Return the expression of the texts of those entries that a pod lacks."""
     return fill(
-        "$entries.filter(e, $is_missing).map(e, $description)",
+        """
+        $entries.filter(e, $is_missing).map(e,
+          (e[0].startsWith('class') || e[0].startsWith('memory')) && $volumes.exists(v, v.name == e[2]) ?
+            e[4] + ', because it has another volume of this name (rename that one)' :
+          e[0].startsWith('mount') && object.spec.containers.exists(c, $is_its &&
+            c.?volumeMounts.orValue([]).exists(m, m.mountPath in [e[3], e[3] + '/'])) ?
+            e[4] + ', because something else is mounted there (mount that elsewhere)' :
+          e[4])
+        """,
         entries=entries,
-        is_missing=IS_MISSING,
-        description=DESCRIPTION,
+        is_missing=is_missing(),
+        volumes=VOLUMES,
+        is_its=_is_its("variables.containerNames"),
     )
+
+
+def is_missing(names: str = "variables.containerNames") -> Expression:
+    """Return the expression of whether a pod lacks an entry `e`.
+
+    Args:
+        names: The expression of the names of the pod's containers.
+    """
+    return fill(
+        """
+        !(e[0].endsWith('?') && !(e[1] in $names) ? true :
+          e[0].startsWith('class') ? $volumes.exists(v, v.name == e[2] &&
+            v.?csi.driver.orValue('') == $driver && $its_class == e[3] && v.csi.?readOnly.orValue(false)) :
+          e[0].startsWith('memory') ? $volumes.exists(v, v.name == e[2] &&
+            (has(v.emptyDir) || has(v.projected))) :
+          e[0].startsWith('sidecar') ? object.spec.?initContainers.orValue([]).exists(c, c.name == $sidecar &&
+            c.?restartPolicy.orValue('') == 'Always' &&
+            c.?volumeMounts.orValue([]).exists(m, m.name == e[2])) :
+          e[0].startsWith('mount') ? object.spec.containers.exists(c, $is_its &&
+            c.?volumeMounts.orValue([]).exists(m, m.name == e[2] && m.mountPath in [e[3], e[3] + '/'] &&
+              !has(m.subPath) && !has(m.subPathExpr))) :
+          object.spec.containers.exists(c, $is_its && c.?env.orValue([]).exists(v, v.name == e[2] &&
+            (v.?value.orValue('') != '' || has(v.valueFrom)))))
+        """,
+        names=Expression(names),
+        driver=MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER,
+        its_class=CLASS,
+        sidecar=SIDECAR,
+        volumes=VOLUMES,
+        is_its=_is_its(names),
+    )
+
+
+def _is_its(names: str) -> Expression:
+    """Return the expression of whether a container `c` is that of an entry `e`."""
+    return Expression(f"(c.name == e[1] || !(e[1] in {names}))")
 
 
 def build_requirements(*ways: str) -> dict[str, list[Entry]]:
