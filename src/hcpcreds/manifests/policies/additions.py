@@ -47,9 +47,9 @@ _SAME_PATH: Final = Expression(
     "m.mountPath.split('/').filter(s, s != '' && s != '.') ==\n"
     "    w.path.split('/').filter(s, s != '' && s != '.')"
 )
-_GETS_SOMETHING: Final = Expression(
-    "variables.mounts.exists(m, m.container == c.name) || variables.env.exists(e, e.container == c.name)"
-)
+_GETS_MOUNTS: Final = Expression("variables.mounts.exists(m, m.container == c.name)")
+_GETS_ENV: Final = Expression("variables.env.exists(e, e.container == c.name)")
+_GETS_SOMETHING: Final = Expression(f"{_GETS_MOUNTS} || {_GETS_ENV}")
 _MOUNTS_KEY: Final = Expression("c.?volumeMounts.orValue([]).exists(m, m.name == variables.key.volume)")
 _IS_GONE: Final = fill(
     """
@@ -221,23 +221,22 @@ def _build_mount_conflict(kind: str, *, keyless: bool) -> Expression:
     return fill(
         """
         $containers.exists(c, $concerned && c.?volumeMounts.orValue([]).exists(m, $is_kept
-          $wanted.exists(w, $same_path && !(
+          $wanted.exists(w, $is_its && $same_path && !(
             m.name == w.volume && m.?subPath.orValue('') == '' && m.?subPathExpr.orValue('') == '' &&
             (w.readOnly == '' || m.?readOnly.orValue(false))
           ))))
         """,
         containers=Expression(f"object.spec.?{kind}.orValue([])"),
-        concerned=_choose_containers(kind, keyless=keyless),
+        concerned=_choose_containers(kind) if keyless else Expression("true"),
         is_kept=Expression(f"!{_IS_GONE} &&") if keyless else Expression(""),
-        wanted=_build_wanted_mounts(keyless=keyless),
+        wanted=_build_wanted_mounts(keyless=True) if keyless else Expression("variables.mounts"),
+        is_its=Expression("true" if keyless else "w.container == c.name"),
         same_path=_SAME_PATH,
     )
 
 
-def _choose_containers(kind: str, *, keyless: bool) -> Expression:
-    """Whether a container `c` gets something."""
-    if not keyless:
-        return Expression(f"({_GETS_SOMETHING})")
+def _choose_containers(kind: str) -> Expression:
+    """Whether a container `c` of a pod that may be without a key gets something, or loses the key."""
     if kind == "containers":
         return Expression(f"({_GETS_SOMETHING} || ({_IS_KEYLESS} && {_MOUNTS_KEY}))")
     return fill(
@@ -325,17 +324,19 @@ def build_mutation(refused: Expression, *, keyless: bool) -> Expression:
 
 
 def _build_patches(kind: str, *, keyless: bool) -> Expression:
+    concerned = _choose_containers(kind)
     return fill(
         """
-        object.spec.?$kind.orValue([]).transformList(i, c, $concerned,
+        object.spec.?$kind.orValue([]).transformList(i, c, $gets_env,
           JSONPatch{op: 'add', path: $path + string(i) + '/env', value: $env}) +
-        object.spec.?$kind.orValue([]).transformList(i, c, $concerned,
+        object.spec.?$kind.orValue([]).transformList(i, c, $gets_mounts,
           JSONPatch{op: 'add', path: $path + string(i) + '/volumeMounts', value: $mounts})
         """,
         kind=Expression(kind),
-        concerned=_choose_containers(kind, keyless=keyless),
         path=f"/spec/{kind}/",
+        gets_env=concerned if keyless else _GETS_ENV,
         env=_build_env(keyless=keyless),
+        gets_mounts=concerned if keyless else _GETS_MOUNTS,
         mounts=_build_mounts(keyless=keyless),
     )
 
