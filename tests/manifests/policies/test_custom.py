@@ -4,8 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from tests.manifests.policies.api_server import start_api_server
-from tests.manifests.policies.policy_examples import IMAGE, POLICIES, make_control_plane, make_pod, simplify
+from tests.manifests.policies.policy_examples import IMAGE, make_control_plane, make_pod, simplify
 from tests.support.golang import MAY_BUILD
 
 from hcpcreds.manifests.inject import CustomComponent, InjectOptions, Sidecar, inject
@@ -114,13 +113,6 @@ CASES: dict[str, tuple[str | None, dict[str, str], dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def server():
-    with start_api_server(POLICIES) as found:
-        assert found.problems == []
-        yield found
-
-
 def inject_custom(pod: dict[str, Any], credential: str | None, annotations: dict[str, str]) -> dict[str, Any]:
     """What `inject` makes of a pod with the options that the annotations stand for."""
     get = {key.removeprefix("hcpcreds.io/"): value for key, value in annotations.items()}.get
@@ -164,6 +156,10 @@ def test_policy_adds_what_inject_adds_to_a_component_of_ones_own(server, case):
         ("keyless", {**CLASS, **IDS}, {}),
         ("keyless", {**FILE, **IDS, "hcpcreds.io/cloud": "Cumulus"}, {}),
         ("keyless", {**FILE, **IDS, "hcpcreds.io/mount-path": "/a,b"}, {}),
+        ("keyless", {**FILE, **IDS, "hcpcreds.io/client-id": "shop"}, {}),
+        ("keyless", {**FILE, **IDS, "hcpcreds.io/tenant-id": "a,client_id=b"}, {}),
+        (None, {**FILE, "hcpcreds.io/credentials-secret-name": "../other"}, {}),
+        ("endpoint", {**FILE, "hcpcreds.io/client-id": "shop"}, {}),
         ("endpoint", {**FILE, "hcpcreds.io/service-principal": "true"}, {}),
         ("paperless", FILE, {}),
     ],

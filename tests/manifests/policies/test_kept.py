@@ -35,13 +35,6 @@ OPERANDS = ALONE - {"azure-cloud-controller-manager", "ingress-operator"}
 """Those of them that an operator deploys."""
 
 
-@pytest.fixture(scope="module")
-def server():
-    with start_api_server(POLICIES) as found:
-        assert found.problems == []
-        yield found
-
-
 def container(name: str = "ingress-operator", **fields: Any) -> dict[str, Any]:
     return {"name": name, "image": "example", **fields}
 

@@ -2,9 +2,7 @@
 
 import pytest
 from tests.manifests.examples import SELF_MANAGED
-from tests.manifests.policies.api_server import start_api_server
 from tests.manifests.policies.policy_examples import (
-    POLICIES,
     inject_into,
     make_control_plane,
     make_pod,
@@ -18,13 +16,6 @@ from hcpcreds.manifests.policies.tables import LABELS
 pytestmark = MAY_BUILD
 
 CONTROL_PLANES = {"managed": make_control_plane(), "self-managed": make_control_plane(SELF_MANAGED)}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with start_api_server(POLICIES) as found:
-        assert found.problems == []
-        yield found
 
 
 @pytest.mark.parametrize("credential", [None, "keyless"])

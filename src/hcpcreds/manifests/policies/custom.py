@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from hcpcreds.clouds import DEFAULT_CLOUD
 from hcpcreds.constants import MANAGED_AZURE_CERTIFICATE_MOUNT_PATH, MANAGED_AZURE_CREDENTIALS_FILE_PATH
+from hcpcreds.hosted_cluster.forms import UUID
 from hcpcreds.manifests.policies import selection
 from hcpcreds.manifests.policies.additions import build_mutation, build_variables
 from hcpcreds.manifests.policies.cel import Expression, fill
@@ -103,16 +104,21 @@ def _build_refusal(image: str | None) -> Expression:
         $class_name == '' ||
         !($mode in $modes) ||
         !object.spec.containers.exists(c, c.name == variables.container) ||
+        !(variables.file == '' || variables.file.matches($file)) ||
         (variables.key.volume != '' && (
           $has_no_image || variables.file == '' || variables.key.authority == '' ||
           variables.key.path.matches('[ ,=]') ||
-          ((variables.key.endpoint == '' || $is_service_principal) &&
-            (variables.key.client_id == '' || variables.key.tenant_id == ''))
+          (variables.key.endpoint == '' || $is_service_principal ?
+            !(variables.key.client_id.matches($client_id) && variables.key.tenant_id.matches($tenant_id)) :
+            !(variables.key.client_id == '' || variables.key.client_id.matches($client_id)))
         ))
         """,
         class_name=get_annotation(selection.SECRET_PROVIDER_CLASS),
         mode=get_label(selection.CREDENTIAL_LABEL),
         modes=["", selection.KEYLESS, selection.ENDPOINT],
         has_no_image=not image,
+        file="^[a-zA-Z0-9-]{1,127}$",
+        client_id=f"^{UUID.pattern.pattern}$",
+        tenant_id="^[a-zA-Z0-9][a-zA-Z0-9.-]{0,254}$",
         is_service_principal=_IS_SERVICE_PRINCIPAL,
     )
