@@ -118,7 +118,8 @@ class MountedPod:
             (self._root / f"secretproviderclasspodstatuses/{NAMESPACE}/{self.status_name}.json").read_bytes()
         )
         before = self._api.find_all("secretproviderclasspodstatuses", NAMESPACE).get(self.status_name)
-        metadata = {"generation": 1, "managedFields": [{"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}]}
+        at = LONG_AGO if before is None else datetime.now(UTC)
+        metadata = {"generation": 1, "managedFields": [{"time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}]}
         if before is not None:
             if before["status"] == written["status"]:
                 return

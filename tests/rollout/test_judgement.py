@@ -62,9 +62,18 @@ def judge(*programs: Program, secret: StoredSecret = SECRET, **changes: Any) -> 
         [make_sidecar(NEW)],
         [make_program(started=SWAPPED + 6 * MINUTE)],
         [make_program(started=None)],
+        [make_program(started=SWAPPED + 6 * MINUTE, has_ended=True)],
         [],
     ],
-    ids=["shows it", "shows others too", "signs with it", "started later", "does not run", "none mounts it"],
+    ids=[
+        "shows it",
+        "shows others too",
+        "signs with it",
+        "started later",
+        "does not run",
+        "has ended",
+        "none mounts it",
+    ],
 )
 def test_pod_is_done_when_every_program_uses_the_newest_certificate(programs: list[Program]):
     assert judge(*programs).is_done
@@ -72,7 +81,8 @@ def test_pod_is_done_when_every_program_uses_the_newest_certificate(programs: li
 
 def test_pod_is_done_when_it_has_had_the_newest_version_from_its_start():
     assert judge(make_program(started=SWAPPED), is_first=True).is_done
-    assert judge(make_sidecar(NEW, since=NOW), is_first=True).is_done, "it holds no earlier assertion"
+    sidecar = judge(make_sidecar(NEW, since=NOW), is_first=True, changed_at=SWAPPED - 60 * MINUTE)
+    assert sidecar.is_done, "it holds no earlier assertion"
 
 
 def test_pod_is_done_when_the_vault_holds_the_newest_certificate_twice():
@@ -125,6 +135,10 @@ def test_pod_is_draining_while_programs_may_send_an_earlier_assertion():
         ([make_program(started=NOW, keeps_assertions=True)], {}, "has run since before"),
         ([make_program(started=None, keeps_assertions=True)], {}, "the last assertion that it wrote"),
         ([make_sidecar(None)], {}, "has written no assertion since it started"),
+        ([make_program(make_seen(), keeps_assertions=True)], {}, "has written no assertion since it started"),
+        ([make_program()], {"is_first": True}, "has run since before"),
+        ([make_program(has_ended=True)], {}, "the init container main ended before"),
+        ([make_program(make_seen())], {"copies": ("hcp/a-copy",)}, "who reads those is not seen: hcp/a-copy"),
         ([make_program(make_seen())], {"problem": "pods is forbidden"}, "pods is forbidden"),
         ([make_program(make_seen())], {"key": ("harbour", "kms")}, "was not asked"),
     ],
@@ -172,7 +186,8 @@ def test_earlier_certificates_are_unused_only_when_every_pod_is_done():
 
 
 THUMBPRINTS = st.sampled_from([OLD, NEW, OTHER])
-TIMES = st.sampled_from([SWAPPED - 60 * MINUTE, SWAPPED, SWAPPED + MINUTE, NOW - MINUTE, NOW])
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+TIMES = st.sampled_from([SWAPPED - 60 * MINUTE, SWAPPED, SWAPPED + MINUTE, NOW - MINUTE, NOW, END_OF_TIME])
 ASSERTIONS = st.builds(Assertions, thumbprint=THUMBPRINTS, since=TIMES)
 SEEN = st.builds(
     make_seen,

@@ -110,11 +110,12 @@ def test_containers_of_every_kind_count_when_they_mount_it(fleet: Fleet, read: R
     started = datetime.fromisoformat(STARTED)
     assert {name: program.started_at for name, program in programs.items()} == {
         "sidecar": started,
-        "prober": None,
+        "prober": started,
         "main": started,
         "debug": datetime.min.replace(tzinfo=UTC),  # nothing is known of it
     }
     assert [name for name, program in programs.items() if program.keeps_assertions] == ["sidecar"]
+    assert [name for name, program in programs.items() if program.has_ended] == ["prober"]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,11 @@ def test_secrets_are_those_of_the_class_when_nothing_is_mounted_yet(fleet: Fleet
         {"id": "secret/kms/1", "version": "v1"},
     ]
     assert [(each.use.secret, each.use.version) for each in read()][1:] == [("kms", "v0")]
+    pod.write(Container())
+    status["status"]["objects"] = []
+    (found,) = read()
+    assert (found.use.secret, bool(found.use.problem)) == ("ingress", True), "it tells no version"
+    pod.write(Container(started=None), phase="Pending")
     del statuses[pod.status_name]
     (found,) = read()
     assert (found.use.secret, found.use.version, found.use.is_waiting) == ("ingress", None, True)

@@ -225,6 +225,20 @@ def test_earlier_versions_are_told_without_those_that_do_not_matter(fleet: Fleet
     report = fleet.judge("MANY")
     assert [each["thumbprint"] for each in report["no_longer_used"]] == [earlier]
     assert expired not in str(report)
+    assert "Nothing is known of these earlier versions, which are disabled" in fleet.rollout("many").stdout
+
+
+def test_versions_that_cannot_be_read_are_not_taken_for_none(fleet: Fleet, client_id: str):
+    fleet.store("disabled", client_id)
+    with fleet.open_vault() as client:
+        version = client.get_secret("disabled").properties.version
+        fleet.store("disabled", client_id)
+        fleet.add("pod", "disabled")
+        client.update_secret_properties("disabled", version, enabled=False)
+    done = fleet.rollout("disabled")
+    assert done.exit_code == 0
+    assert f"certificate another secret has, too: disabled {version}." in done.stdout
+    assert "nothing to revoke" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -234,11 +248,12 @@ def test_earlier_versions_are_told_without_those_that_do_not_matter(fleet: Fleet
         (b"<html>", 200, "its metrics are not readable"),
         (b'hcpcreds_certificate_info{credential="a",thumbprint="\x1b[2J"} 1\n', 200, "are not readable"),
         (b'hcpcreds_certificate_info{credential="a"} 1\n', 200, "are not readable"),
+        (show("a" * 64, "b" * 64).replace(b"c1", b"c0"), 200, "are not readable"),
         (show("f" * 64), 200, "it shows no certificate of this secret"),
         (b"x" * (4 * 2**20 + 1), 200, "its metrics are larger than"),
         (b"no", 404, "of the pod answered 404"),
     ],
-    ids=["empty", "page", "hostile", "no thumbprint", "another's", "large", "absent"],
+    ids=["empty", "page", "hostile", "no thumbprint", "two certificates", "another's", "large", "absent"],
 )
 def test_pod_is_unknown_when_its_metrics_do_not_tell(
     fleet: Fleet, client_id: str, page: bytes, status: int, reason: str
@@ -285,14 +300,14 @@ def test_rollout_shows_no_secret_and_no_foreign_text_as_it_is(fleet: Fleet, clie
     assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", done.output)
 
 
-def test_copies_are_named_because_their_readers_are_not_seen(fleet: Fleet, client_id: str):
+def test_pod_is_unknown_when_others_read_a_copy_of_its_secret(fleet: Fleet, client_id: str):
     fleet.store("copied", client_id)
     fleet.add("pod", "copied")
     spec = fleet.api.find_all("secretproviderclasses", NAMESPACE)["copied"]["spec"]
     spec["secretObjects"] = [{"secretName": "a-copy", "type": "Opaque", "data": []}]
-    assert fleet.judge("copied")["copies"] == ["hcp/a-copy"]
-    shown = fleet.rollout("copied").stdout
-    assert "copies to Kubernetes Secrets, and who reads those is not seen: hcp/a-copy\n" in shown
+    row = get_row(fleet, "copied")
+    assert row["state"] == "unknown"
+    assert "copies it to Kubernetes Secrets, and who reads those is not seen: hcp/a-copy" in row["reason"]
 
 
 @pytest.mark.parametrize(

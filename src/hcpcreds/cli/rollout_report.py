@@ -1,7 +1,7 @@
 """The output of `hcpcreds rollout`: a table for people, a line of JSON for programs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -62,7 +62,6 @@ def build_document(report: Report, at: datetime) -> dict[str, Any]:
         "at": render_iso(at),
         "done": report.is_done,
         "not_mounted": report.missing,
-        "copies": report.copies,
         "problems": [
             {"vault": each.vault, "secret": each.name, "problem": each.obstacle}
             for each in report.facts.secrets.values()
@@ -157,9 +156,6 @@ def _render_end(report: Report) -> Iterator[str]:
     for secret in report.facts.secrets.values():
         if secret.obstacle is not None:
             yield make_printable(f"{secret.name}: {secret.obstacle}")
-    if report.copies:
-        names = ", ".join(map(make_printable, report.copies))
-        yield f"The driver also copies to Kubernetes Secrets, and who reads those is not seen: {names}"
     if not report.rows:
         yield "No pod mounts a secret of these vaults here."
         return
@@ -174,5 +170,20 @@ def _render_end(report: Report) -> Iterator[str]:
         )
     if unused:
         yield "It may be revoked, unless it is used elsewhere: in another cluster or namespace, or outside."
-    else:
-        yield "The vault holds no earlier certificate that has not expired: there is nothing to revoke."
+    left = list(_list_left(report, {version.thumbprint for _, version in unused}))
+    if left:
+        yield (
+            "Nothing is known of these earlier versions, which are disabled or not credentials, or whose "
+            f"certificate another secret has, too: {', '.join(left)}."
+        )
+    elif not unused:
+        yield "The vault holds no other certificate that has not expired: there is nothing to revoke."
+
+
+def _list_left(report: Report, named: Collection[str | None]) -> Iterator[str]:
+    """List the earlier versions with other certificates than the newest one's, and than those named."""
+    for secret in report.facts.secrets.values():
+        newest = secret.newest.thumbprint if secret.newest else None
+        for version in secret.earlier:
+            if version.thumbprint is None or version.thumbprint not in {newest, *named}:
+                yield f"{secret.name} {make_printable(version.version)}"

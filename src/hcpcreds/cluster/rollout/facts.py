@@ -29,7 +29,7 @@ class StoredSecret:
     newest: Version | None = None
     """What the provider mounts; None when it is not known."""
     earlier: tuple[Version, ...] = ()
-    """The versions before it that have not expired, newest first."""
+    """The versions before it that have not expired, newest first, as far as they are looked at."""
     problem: str | None = None
     """Why the newest version, or its certificate, is not known."""
     refusal: str | None = None
@@ -85,13 +85,15 @@ class Program:
 
     name: str
     started_at: datetime | None
-    """None when it does not run."""
+    """When it was started; None when it does not run, unless it `has_ended`."""
     seen: tuple[Seen, ...] = ()
     """All credentials that it shows; which of them is the secret's is told by the certificates."""
     problem: str = ""
     """Why it shows none."""
     keeps_assertions: bool = False
     """Whether it is set up to keep an assertion file, which others may read when it does not run."""
+    has_ended: bool = False
+    """Whether it is an init container that has ended. It may have copied what it read for the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +113,12 @@ class Use:
     is_waiting: bool = False
     """Whether nothing is mounted yet, because the pod has not started."""
     is_first: bool = False
-    """Whether the pod has had this version from its start, and no other."""
+    """Whether the status has never changed; made anew, it forgets the versions before."""
     changed_at: datetime | None = None
     """When the mounted version last changed, by the API server's clock."""
     programs: tuple[Program, ...] = ()
     copies: tuple[str, ...] = ()
-    """The Kubernetes Secrets into which its class has the driver copy secrets; who reads them is not seen."""
+    """The Kubernetes Secrets into which its class has the driver copy secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,11 +21,6 @@ class Report:
     """The secrets that were asked about, and that no pod mounts."""
 
     @property
-    def copies(self) -> list[str]:
-        """The Kubernetes Secrets that hold copies."""
-        return sorted({copy for use in self.facts.uses for copy in use.copies})
-
-    @property
     def is_done(self) -> bool:
         """Whether every pod uses the newest certificate only. Without any pod it is not: nothing was seen."""
         return bool(self.rows) and not self.missing and all(row.is_done for row in self.rows)

@@ -120,8 +120,10 @@ def _judge(use: Use, secret: StoredSecret | None) -> _Verdict:
     if newest is None or newest.thumbprint is None:
         return _Verdict(State.UNKNOWN, secret.problem or "the newest version is not known")
     verdict = _judge_pod(use, secret, newest)
-    if verdict.state is not State.NEW or secret.obstacle is None:
+    if verdict.state is not State.NEW:
         return verdict
+    if secret.obstacle is None:
+        return _judge_copies(use, verdict) if use.copies else verdict
     if secret.refusal is not None:
         return _Verdict(State.REFUSED, secret.obstacle, "Do not revoke the earlier one.", verdict.in_use)
     return _Verdict(State.UNKNOWN, secret.obstacle, None, verdict.in_use)
@@ -156,6 +158,17 @@ def _judge_pod(use: Use, secret: StoredSecret, newest: Version) -> _Verdict:
     return _Verdict(State.NEW, reason, None, in_use)
 
 
+def _judge_copies(use: Use, verdict: _Verdict) -> _Verdict:
+    """Judge a pod that is done itself, but has the driver copy the secret for others."""
+    return _Verdict(
+        State.UNKNOWN,
+        f"the driver also copies it to Kubernetes Secrets, and who reads those is not seen: "
+        f"{', '.join(use.copies)}",
+        "Restart what reads them, and judge those by hand.",
+        verdict.in_use,
+    )
+
+
 def _judge_program(program: Program, use: Use, secret: StoredSecret, newest: Version) -> Iterator[_Verdict]:
     """Judge a container whose mount has the newest certificate, by each credential that it shows."""
     own = _find_own(program, secret)
@@ -163,25 +176,31 @@ def _judge_program(program: Program, use: Use, secret: StoredSecret, newest: Ver
         yield _judge_unseen(program, use, newest)
         return
     for seen in own:
-        yield _judge_seen(program.name, seen, use, newest)
+        yield _judge_seen(program, seen, use, newest)
 
 
 def _judge_unseen(program: Program, use: Use, newest: Version) -> _Verdict:
     """Judge it by what it must have read when it started."""
     name, read = program.name, tuple(filter(None, [newest.thumbprint]))
-    if use.is_first:
-        return _Verdict(State.NEW, f"the pod of {name} has had it from its start", None, read)
     if program.started_at is None:
         if program.keeps_assertions:
             reason = f"{name} does not run, and programs may use the last assertion that it wrote"
             return _Verdict(State.UNKNOWN, reason, f"See its log: kubectl logs {use.pod} {name}")
         return _Verdict(State.NEW, f"{name} does not run, and reads the mount when it starts")
+    if _is_first(program, use):
+        return _Verdict(State.NEW, f"the pod of {name} has had it from its start", None, read)
     if (
         not program.keeps_assertions  # others may still send what it wrote before it was started again
         and use.changed_at is not None
-        and program.started_at >= use.changed_at + CLOCK_TOLERANCE
+        and program.started_at - use.changed_at >= CLOCK_TOLERANCE
     ):
         return _Verdict(State.NEW, f"{name} has started after it was mounted", None, read)
+    if program.has_ended:
+        return _Verdict(
+            State.UNKNOWN,
+            f"the init container {name} ended before the newest one was mounted, and may have copied another",
+            f"If others use such a copy, restart it: {_render_restart(use)}",
+        )
     why = program.problem or "it shows no certificate of this secret"
     return _Verdict(
         State.UNKNOWN,
@@ -190,7 +209,21 @@ def _judge_unseen(program: Program, use: Use, newest: Version) -> _Verdict:
     )
 
 
-def _judge_seen(name: str, seen: Seen, use: Use, newest: Version) -> _Verdict:
+def _is_first(program: Program, use: Use) -> bool:
+    """Tell whether the newest version was mounted before a container was started, and no other ever was.
+
+    A status that was made later than the container may follow one that was deleted, and tells nothing.
+    """
+    return (
+        use.is_first
+        and use.changed_at is not None
+        and program.started_at is not None
+        and use.changed_at - program.started_at <= CLOCK_TOLERANCE
+    )
+
+
+def _judge_seen(program: Program, seen: Seen, use: Use, newest: Version) -> _Verdict:
+    name = program.name
     if seen.thumbprint != newest.thumbprint:
         return _Verdict(
             State.OLD,
@@ -201,13 +234,13 @@ def _judge_seen(name: str, seen: Seen, use: Use, newest: Version) -> _Verdict:
     if seen.is_refused:
         reason = f"the authority refuses the newest certificate of {name}, which uses the one before"
         return _Verdict(State.OLD, reason, "Do not revoke the earlier one.")
-    if not seen.keeps_assertions:
+    if not (seen.keeps_assertions or program.keeps_assertions):
         return _Verdict(State.NEW, f"{name} uses it", None, (seen.thumbprint,))
-    return _judge_assertions(name, seen, use, newest)
+    return _judge_assertions(program, seen, use, newest)
 
 
-def _judge_assertions(name: str, seen: Seen, use: Use, newest: Version) -> _Verdict:
-    assertions = seen.assertions
+def _judge_assertions(program: Program, seen: Seen, use: Use, newest: Version) -> _Verdict:
+    name, assertions = program.name, seen.assertions
     if assertions is None:
         reason = f"{name} has written no assertion since it started; an earlier one may be in the file"
         return _Verdict(State.UNKNOWN, reason, "See its log, and its page.", (seen.thumbprint,))
@@ -216,8 +249,8 @@ def _judge_assertions(name: str, seen: Seen, use: Use, newest: Version) -> _Verd
             f"{name} still signs assertions with an earlier certificate, {shorten(assertions.thumbprint)}"
         )
         return _Verdict(State.OLD, reason, "See its log, and its page.", (assertions.thumbprint,))
-    left = assertions.since + DRAIN - seen.at
-    if left > timedelta(0) and not use.is_first:
+    left = DRAIN - (seen.at - assertions.since)
+    if left > timedelta(0) and not _is_first(program, use):
         reason = f"programs may send an earlier assertion of {name} for {_render_minutes(left)} more"
         return _Verdict(State.DRAINING, reason, None, (seen.thumbprint,))
     return _Verdict(State.NEW, f"{name} signs assertions with it", None, (seen.thumbprint,))

@@ -42,6 +42,13 @@ class Page(NamedTuple):
     problem: str = ""
 
 
+class Shown(NamedTuple):
+    """The credentials that a page shows, and why there are none."""
+
+    seen: tuple[Seen, ...]
+    problem: str = ""
+
+
 ReadPage = Callable[[Target], Awaitable[Page]]
 
 
@@ -107,19 +114,20 @@ def _build_page(content: bytes, headers: Mapping[str, str]) -> Page:
     return Page(text=content.decode(errors="replace"), at=at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
-def read_seen(page: Page) -> tuple[tuple[Seen, ...], str]:
+def read_seen(page: Page) -> Shown:
     """Read the credentials that a page shows; returns also why there are none."""
     if page.problem:
-        return (), page.problem
+        return Shown((), page.problem)
     try:
-        shown = _Shown.read(page.text)
-        seen = tuple(shown.build(name, page.at or datetime.now(UTC)) for name in shown.thumbprints)
+        samples = _Samples.read(page.text)
+        seen = tuple(samples.build(name, page.at or datetime.now(UTC)) for name in samples.thumbprints)
     except Exception as error:  # noqa: BLE001 (a foreign text, and a parser that raises anything)
-        return (), f"its metrics are not readable: {type(error).__name__}"
-    return seen, "" if seen else "its metrics show no credential of hcpcreds (hcpcreds_certificate_info)"
+        return Shown((), f"its metrics are not readable: {type(error).__name__}")
+    problem = "" if seen else "its metrics show no credential of hcpcreds (hcpcreds_certificate_info)"
+    return Shown(seen, problem)
 
 
-class _Shown(NamedTuple):
+class _Samples(NamedTuple):
     """The samples that matter, by the name of the credential."""
 
     thumbprints: dict[str, str]
@@ -129,25 +137,25 @@ class _Shown(NamedTuple):
     since: dict[str, float]
 
     @classmethod
-    def read(cls, text: str) -> "_Shown":
-        shown = cls({}, set(), set(), {}, {})
+    def read(cls, text: str) -> "_Samples":
+        samples = cls({}, set(), set(), {}, {})
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 name = sample.labels.get("credential")
                 if name is not None:
-                    shown._add(sample.name, name, sample.labels, sample.value)
-        return shown
+                    samples._add(sample.name, name, sample.labels, sample.value)
+        return samples
 
     def _add(self, metric: str, name: str, labels: Mapping[str, str], value: float) -> None:
         match metric.removeprefix("hcpcreds_"):
             case "certificate_info":
-                self.thumbprints[name] = _check_thumbprint(labels)
+                _set_once(self.thumbprints, name, labels)
             case "certificate_refused" if value:
                 self.refused.add(name)
             case "assertion_writes_total":
                 self.keepers.add(name)
             case "assertion_certificate_info":
-                self.signers[name] = _check_thumbprint(labels)
+                _set_once(self.signers, name, labels)
             case "assertion_certificate_timestamp_seconds":
                 self.since[name] = value
 
@@ -165,13 +173,12 @@ class _Shown(NamedTuple):
         )
 
 
-def _check_thumbprint(labels: Mapping[str, str]) -> str:
-    """Return a thumbprint.
+def _set_once(thumbprints: dict[str, str], name: str, labels: Mapping[str, str]) -> None:
+    """Note the thumbprint of a credential.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not one, or the page shows another for the same credential.
     """
     thumbprint = labels.get("thumbprint", "")
-    if not _THUMBPRINT.fullmatch(thumbprint):
+    if not _THUMBPRINT.fullmatch(thumbprint) or thumbprints.setdefault(name, thumbprint) != thumbprint:
         raise ValueError(make_safe(thumbprint))
-    return thumbprint

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from hcpcreds.cluster.rollout.facts import Program, Use
-from hcpcreds.cluster.rollout.pages import Page, Target, read_seen
+from hcpcreds.cluster.rollout.pages import Shown, Target
 from hcpcreds.constants import MANAGED_AZURE_SECRET_PROVIDER_CLASS, MANAGED_AZURE_SECRETS_STORE_CSI_DRIVER
 from hcpcreds.errors import KubernetesRefusedError
 from hcpcreds.kubernetes.documents import Document
@@ -55,18 +55,19 @@ class FoundUse:
     def list_targets(self) -> Iterator[Target]:
         """List where its containers show their metrics."""
         for each in self.containers:
-            if each.target is not None and each.program.started_at is not None:
+            program = each.program
+            if each.target is not None and program.started_at is not None and not program.has_ended:
                 yield each.target
 
-    def complete(self, pages: Mapping[Target, Page]) -> Use:
+    def complete(self, shown: Mapping[Target, Shown]) -> Use:
         """Return the use with what its containers show."""
-        return replace(self.use, programs=tuple(_complete(each, pages) for each in self.containers))
+        return replace(self.use, programs=tuple(_complete(each, shown) for each in self.containers))
 
 
-def _complete(container: Container, pages: Mapping[Target, Page]) -> Program:
-    if container.target is None or container.target not in pages:
+def _complete(container: Container, shown: Mapping[Target, Shown]) -> Program:
+    if container.target is None or container.target not in shown:
         return container.program
-    seen, problem = read_seen(pages[container.target])
+    seen, problem = shown[container.target]
     return replace(container.program, seen=seen, problem=problem)
 
 
@@ -195,7 +196,11 @@ class _Mount:
         status, problem, is_waiting = self._status, "", False
         if self._status_problem:
             problem = self._status_problem
-        elif status is None or status.at("status", "mounted").boolean is not True:
+        elif (
+            status is None
+            or status.at("status", "mounted").boolean is not True
+            or not status.at("status", "objects").items()
+        ):
             is_waiting = self._pod.at("status", "phase").text == "Pending"
             problem = (
                 "" if is_waiting else "it has no SecretProviderClassPodStatus that tells what is mounted"
@@ -220,8 +225,8 @@ class _Mount:
 
     def _list_objects(self) -> list[_Object]:
         """List the secrets: those that are mounted, else those that the class names."""
-        if self._status is not None:
-            objects = self._status.at("status", "objects").items()
+        objects = self._status.at("status", "objects").items() if self._status else []
+        if objects:
             found = [(each["id"].text.split("/"), each["version"].text or None) for each in objects]
             # With objectVersionHistory an id has an index; 0 is the newest.
             return [
@@ -241,18 +246,23 @@ class _Mount:
             for container in self._pod.at("spec", kind).items():
                 mounts = [each["name"].text for each in container["volumeMounts"].items()]
                 if self._volume["name"].text in mounts:
-                    yield self._build_container(container, statuses.get(container["name"].text))
+                    yield self._build_container(
+                        container, statuses.get(container["name"].text), is_init=kind == "initContainers"
+                    )
 
-    def _build_container(self, container: Node, status: Node | None) -> Container:
+    def _build_container(self, container: Node, status: Node | None, *, is_init: bool) -> Container:
         is_pending = self._pod.at("status", "phase").text == "Pending"
         is_running = status.at("state", "running").value is not None if status else not is_pending
-        started_at = status and parse_time(status.at("state", "running", "startedAt").text)
+        has_ended = is_init and status is not None and status.at("state", "terminated").value is not None
+        state = "terminated" if has_ended else "running"
+        started_at = status and parse_time(status.at("state", state, "startedAt").text)
         words = [each.text for key in ("command", "args") for each in container[key].items()]
         variables = [each["name"].text for each in container["env"].items()]
         port, ip = _find_port(container), self._pod.at("status", "podIP").text
         program = Program(
             name=container["name"].text,
-            started_at=(started_at or _LONG_AGO) if is_running else None,
+            started_at=(started_at or _LONG_AGO) if is_running or has_ended else None,
+            has_ended=has_ended,
             keeps_assertions=_ASSERTIONS in variables
             or any(word.split("=")[0] == _ASSERTIONS_OPTION for word in words),
             problem="the pod has no address" if port else _NO_PORT,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hcpcreds.cluster.rollout.facts import Facts, SecretKey, StoredSecret
-from hcpcreds.cluster.rollout.pages import Page, ReadPage, Target
+from hcpcreds.cluster.rollout.pages import ReadPage, Shown, Target, read_seen
 from hcpcreds.cluster.rollout.pods import VaultNames, read_uses
 from hcpcreds.cluster.rollout.vault import VaultReader
 from hcpcreds.kubernetes.reading import Cluster
@@ -43,18 +43,18 @@ class RolloutReader:
         )
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def read_page(target: Target) -> Page:
+        async def read_shown(target: Target) -> Shown:
             async with gate:
-                return await self.read_page(target)
+                # In a thread, and before the next page is read: a page may be large.
+                return await asyncio.to_thread(read_seen, await self.read_page(target))
 
         async def read_secret(key: SecretKey, name: str) -> StoredSecret:
             async with gate:
                 return await self.readers[self.vaults.find_url(key[0])].read(name)
 
         targets = list(dict.fromkeys(target for each in found for target in each.list_targets()))
-        pages = dict(zip(targets, await asyncio.gather(*map(read_page, targets)), strict=True))
+        shown = dict(zip(targets, await asyncio.gather(*map(read_shown, targets)), strict=True))
         names = {each.use.key: each.use.secret for each in found if each.use.key[0] and each.use.key[1]}
         stored = await asyncio.gather(*(read_secret(*each) for each in names.items()))
-        # In a thread: a page may be large.
-        uses = await asyncio.to_thread(lambda: tuple(each.complete(pages) for each in found))
+        uses = tuple(each.complete(shown) for each in found)
         return Facts(secrets=dict(zip(names, stored, strict=True)), uses=uses)
