@@ -45,7 +45,7 @@ _RESULTS: Final = {True: "passed", False: "FAILED", None: "skipped"}
     multiple=True,
     metavar="NAME",
     help="Cause this fault only; may be repeated. By default all: rotation, unregistered, unknown, torn, "
-    "empty, deleted, failing, throttling, cut, inotify.",
+    "empty, deleted, failing, throttling, cut, inotify. unregistered comes with rotation.",
 )
 @click.option(
     "--hold",

@@ -37,7 +37,7 @@ class ConformSettings:
     deadline: float = 10.0
     """How long the program may take to use a new certificate, or to have a token again."""
     faults: tuple[str, ...] = ()
-    """Names of the faults; none means all."""
+    """Names of the faults; none means all. `unregistered` brings `rotation` along."""
     log: Path | None = None
     """File for what the program prints."""
 
@@ -98,8 +98,11 @@ class Conform:
             raise InputError("faults", problems, options=["fault"])
         if shutil.which(self._command[0]) is None:
             raise InputError(self._command[0], ["not found, or not executable"])
-        if settings.log is not None and not settings.log.absolute().parent.is_dir():
-            raise InputError(str(settings.log), ["its directory does not exist"], options=["log"])
+        if settings.log is not None:
+            try:
+                settings.log.touch(mode=0o600)
+            except OSError as error:
+                raise InputError(str(settings.log), [f"cannot be written: {error.strerror}"]) from None
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hcpcreds-conform-")))
         # SDKs send an assertion again and again, and generating keys would take time of the program.
         azure_settings = AzureSettings(
@@ -129,8 +132,11 @@ class Conform:
         yield first
         if not first.passed:
             return
+        chosen = set(self._settings.faults)
+        if "unregistered" in chosen:
+            chosen.add("rotation")  # without one, there is no earlier certificate to refuse
         for fault in FAULTS:
-            if self._settings.faults and fault.name not in self._settings.faults:
+            if chosen and fault.name not in chosen:
                 continue
             obstacle = fault.find_obstacle(self._settings.provision)
             yield Row.skip(fault.name, obstacle) if obstacle else self._judge(fault)
