@@ -35,10 +35,11 @@ def server(api_server):
     api_server.delete(*GUARD)
 
 
-def make_class(**parameters):
+def make_class(namespace="clusters-otter", **parameters):
     cluster = parse_hosted_cluster(CONTROL_PLANE)
     made = render(cluster, key_vault_user_client_id=KEY_VAULT_USER)
     [item] = [each for each in made if each["metadata"]["name"] == "managed-azure-ingress"]
+    item["metadata"]["namespace"] = namespace
     return {**item, "spec": {**item["spec"], "parameters": {**item["spec"]["parameters"], **parameters}}}
 
 
@@ -62,6 +63,7 @@ BAD = [
     make_pod("cluster-network-operator"),
     make_class(keyvaultName="somebody-elses"),
     SECOND,
+    make_class(namespace="default"),
 ]
 
 
@@ -85,6 +87,10 @@ def test_guard_tells_what_is_wrong(server):
         (
             "the namespace clusters-otter has the HostedControlPlane otter already: with two, nobody can "
             "tell whose credentials its pods get"
+        ),
+        (
+            "userAssignedIdentityID or clientID is the identity that reads the credentials of all hosted "
+            "control planes; only namespaces of hosted control planes may use it"
         ),
     ]
 

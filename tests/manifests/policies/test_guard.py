@@ -437,6 +437,28 @@ def test_guard_lets_a_class_of_any_name_use_the_control_planes_own_secrets(refus
     )
 
 
+def test_guard_refuses_the_vaults_reader_to_other_namespaces(refused):
+    elsewhere = {"team": "shop"}
+    expected = [
+        (
+            "userAssignedIdentityID or clientID is the identity that reads the credentials of all hosted "
+            "control planes; only namespaces of hosted control planes may use it"
+        )
+    ]
+    assert (
+        refused(make_class("mine", userAssignedIdentityID=f" {KEY_VAULT_USER.upper()}"), labels=elsewhere)
+        == expected
+    )
+    assert refused(make_class("mine", userAssignedIdentityID="another"), labels=elsewhere) == []
+    attributes = {"secretProviderClass": "mine", "clientID": KEY_VAULT_USER}
+    volume = {"name": "key", "csi": {"driver": "secrets-store.csi.k8s.io", "volumeAttributes": attributes}}
+    pod = make_pod("shop", labels={}, volumes=[volume])
+    assert refused(pod, labels=elsewhere) == expected
+    attributes["clientID"] = "another"
+    assert refused(pod, labels=elsewhere) == []
+    assert refused(make_pod("ingress-operator"), labels=elsewhere) == []
+
+
 def test_guard_lets_operators_write_classes(refused):
     reaching = make_class(keyvaultName="somebody-elses")
     for user in ("hypershift:operator", "clusters-otter:control-plane-operator"):

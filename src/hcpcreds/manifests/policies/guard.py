@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 from hcpcreds.hosted_cluster.forms import API_VERSION as HYPERSHIFT_API_VERSION
-from hcpcreds.manifests.policies import class_guard, cluster_guard, pod_guard
+from hcpcreds.manifests.policies import class_guard, cluster_guard, elsewhere_guard, pod_guard
 from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.objects import API_VERSION, LABELS
 from hcpcreds.manifests.policies.requirements import Validation
@@ -23,6 +23,8 @@ from hcpcreds.manifests.policies.selection import (
     GUARD_LABEL,
     RULES,
     exists,
+    is_missing,
+    is_not_in,
     select,
 )
 
@@ -34,6 +36,7 @@ PODS: Final = "hcpcreds-guard-pods"
 PODS_BESIDE: Final = "hcpcreds-guard-pods-beside-control-plane"
 CLASSES: Final = "hcpcreds-guard-classes"
 CONTROL_PLANES: Final = "hcpcreds-guard-control-planes"
+ELSEWHERE: Final = "hcpcreds-guard-elsewhere"
 
 _VALIDATION_ACTIONS: Final[Mapping[Action, list[str]]] = {
     "Deny": ["Deny"],
@@ -45,6 +48,7 @@ _CONTROL_PLANE_NAMESPACES: Final = {CONTROL_PLANE_LABEL: "true"}
 _IN_CONTROL_PLANES: Final = {"namespaceSelector": {"matchLabels": _CONTROL_PLANE_NAMESPACES}}
 """Scope of policies with parameters. While the API server does not know their kind, it refuses whatever is in
 the scope of such a policy: without one, every pod of the cluster."""
+_ELSEWHERE: Final = {"namespaceSelector": {"matchExpressions": [is_missing(CONTROL_PLANE_LABEL)]}}
 _CONTROL_PLANE_RULES: Final[list[dict[str, Any]]] = [
     {
         "apiGroups": ["hypershift.openshift.io"],
@@ -102,6 +106,19 @@ def build_guard(
         ),
         _build_policy(CONTROL_PLANES, {"resourceRules": _CONTROL_PLANE_RULES}, {}, [_ALONE], has_params=True),
     ]
+    if key_vault_user_client_id is not None:
+        policies.append(
+            _build_policy(
+                ELSEWHERE,
+                {"resourceRules": elsewhere_guard.RULES, **_ELSEWHERE},
+                {},
+                elsewhere_guard.build_validations(),
+                {
+                    "uses-the-identity": elsewhere_guard.build_condition(key_vault_user_client_id),
+                    "not-written-by-an-operator": class_guard.CONDITIONS["not-written-by-an-operator"],
+                },
+            )
+        )
     objects = []
     for policy in policies:
         # Even in the seconds before the API server knows HostedControlPlanes, the first can be created.
@@ -145,10 +162,9 @@ def _build_policy(  # noqa: PLR0913 (each by its name)
 def _build_bindings(policy: Mapping[str, Any], action: Action) -> list[dict[str, Any]]:
     """Build a binding for each value of the label, and one for namespaces without it."""
     values = [each.lower() for each in ACTIONS]
-    rest = {
-        "matchLabels": _CONTROL_PLANE_NAMESPACES,
-        "matchExpressions": [{"key": GUARD_LABEL, "operator": "NotIn", "values": values}],
-    }
+    rest: dict[str, Any] = {"matchExpressions": [is_not_in(GUARD_LABEL, values)]}
+    if policy["metadata"]["name"] != ELSEWHERE:
+        rest["matchLabels"] = _CONTROL_PLANE_NAMESPACES
     chosen: list[tuple[str, Action, dict[str, Any]]] = [("default", action, rest)]
     chosen += [(each.lower(), each, {"matchLabels": {GUARD_LABEL: each.lower()}}) for each in ACTIONS]
     # With Deny, nothing could be created in a namespace while there is no HostedControlPlane.
