@@ -15,6 +15,7 @@ from tests.docs.snippets import read_blocks
 from tests.endpoint.endpoints import ARM, SECRET, VAULT, Identity
 from tests.support.golang import MAY_BUILD, find_program
 from tests.support.java import find_command, write_trust
+from tests.support.npm import find_packages
 from tests.support.processes import start
 from tests.support.waiting import wait_until
 
@@ -165,15 +166,23 @@ def test_program_with_a_certificate_uses_a_new_one_only_when_it_makes_a_new_cred
         assert client.ask(SCOPES[0], new=True) == second
 
 
-@pytest.mark.parametrize(("language", "name"), [("go", "main.go"), ("java", "Shop.java")])
+@pytest.mark.parametrize(
+    ("language", "name"), [("go", "main.go"), ("java", "Shop.java"), ("javascript", "shop.cjs")]
+)
 def test_program_on_the_page_gets_tokens(language: str, name: str, sidecar: Sidecar, tmp_path: Path):
     [program] = read_blocks("docs/keyless.md", language)
     (tmp_path / name).write_text(program)
-    for needed in ("go.mod", "go.sum") if language == "go" else ("pom.xml",):
-        shutil.copy(Path(__file__).with_name(language) / needed, tmp_path)
     ca_file = sidecar.identity.azure.ca_file
-    command = find_command(tmp_path) if language == "java" else [find_program(tmp_path)]
-    trust = {"SSL_CERT_FILE": str(ca_file), "JAVA_TOOL_OPTIONS": write_trust(ca_file, tmp_path / "trust.p12")}
+    trust = {name: str(ca_file) for name in ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")}
+    if language == "javascript":
+        node, modules = find_packages(Path(__file__).with_name(language))
+        command: list[str | Path] = [node, tmp_path / name]
+        trust["NODE_PATH"] = str(modules)
+    else:
+        for needed in ("go.mod", "go.sum") if language == "go" else ("pom.xml",):
+            shutil.copy(Path(__file__).with_name(language) / needed, tmp_path)
+        command = [*find_command(tmp_path)] if language == "java" else [find_program(tmp_path)]
+        trust["JAVA_TOOL_OPTIONS"] = write_trust(ca_file, tmp_path / "trust.p12")
     with start(*command, env=trust | sidecar.environments["assertion"]) as process:
         assert process.stdout is not None
         expires = process.stdout.readline()

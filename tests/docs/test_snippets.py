@@ -24,6 +24,7 @@ FOREIGN = {
     "kubectl",
     "kustomize",
     "mvn",
+    "npm",
     "skopeo",
     "sudo",
     "schemathesis",
