@@ -538,6 +538,14 @@ def test_explain_shows_other_versions_and_programs_that_are_older(explain: Expla
     }
 
 
+def test_explain_does_not_blame_the_version_when_several_are_mounted(explain: Explain, namespace: str):
+    scene = Scene(namespace)
+    found = scene.statuses[0]["status"]["objects"]
+    found[:] = [{"id": f"{found[0]['id']}/{index}", "version": f"v{index}"} for index in range(2)]
+    link = read(explain(scene))["links"]["version"]
+    assert (link["state"], "secret/otter-ingress/1 at version v1" in link["what"]) == ("ok", True)
+
+
 def test_explain_judges_a_workload_of_another_name_by_its_label(explain: Explain, namespace: str):
     scene = Scene(namespace, labels={"hcpcreds.io/component": "ingress-operator"})
     scene.deployment["metadata"]["name"] = "router"

@@ -143,7 +143,9 @@ def test_name_is_generated(ask: Ask):
         ("app", "a b"),
         ("!app", "c"),
         ("app in (one, two)", "a b"),
-        ("app notin (one),tier!=x", "b c"),
+        ("app notin (one)", "b c"),
+        ("app notin (one, two)", "c"),
+        ("app,tier!=x", "b"),
     ],
 )
 def test_list_selects_by_label(api: KubernetesApi, ask: Ask, selector: str, expected: str):

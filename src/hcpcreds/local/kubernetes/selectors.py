@@ -59,7 +59,7 @@ def _read_requirement(found: re.Match[str]) -> Matches:
     if found["among"]:
         values = {value.strip() for value in found["values"].split(",")}
         inside = found["among"] == "in"
-        return lambda labels: labels[key] in values if inside and key in labels else not inside
+        return lambda labels: (labels.get(key) in values) is inside
     match found["equal"]:
         case None:
             return lambda labels: key in labels
