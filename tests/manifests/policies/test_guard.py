@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.manifests.examples import CONTROL_PLANE, KEY_VAULT_USER, REMOVED, SELF_MANAGED
 from tests.manifests.policies.api_server import start_api_server
-from tests.manifests.policies.policy_examples import inject_into, make_control_plane, make_pod
+from tests.manifests.policies.policy_examples import POLICIES, inject_into, make_control_plane, make_pod
 from tests.support.golang import MAY_BUILD
 
 from hcpcreds.components import COMPONENTS, WORKLOADS
@@ -539,6 +539,22 @@ def test_guard_asks_which_container_of_ones_own_gets_the_credential(refused):
     assert refused(made) != []
 
 
+@pytest.mark.parametrize("workload", [*WORKLOADS, "etcd", "kube-controller-manager"])
+def test_guard_leaves_hypershifts_own_pods_alone(refused, workload):
+    labels = {"app": workload, "hypershift.openshift.io/control-plane-component": workload}
+    bare = make_pod(workload, labels=labels)
+    for control_plane in (MANAGED, make_control_plane(SELF_MANAGED), OTHER):
+        assert refused(bare, control_plane) == []
+        if workload in WORKLOADS:
+            assert refused(inject_into(bare, MANAGED, component=workload), control_plane) == []
+
+
+def test_guard_lets_a_class_pass_as_hypershift_writes_it(refused):
+    # Its own tests have neither an encoding nor the id of the vault's reader.
+    objects = "\narray:\n  - |\n    objectName: otter-ingress\n    objectEncoding: \n    objectType: secret\n"
+    assert refused(make_class(objects=objects, userAssignedIdentityID="")) == []
+
+
 @pytest.mark.parametrize("credential", [None, "keyless", "endpoint"])
 def test_guard_checks_components_of_ones_own(refused, credential):
     pod = make_pod("mine", credential, annotations=NOTES)
@@ -587,3 +603,24 @@ def test_guard_lets_every_pod_pass_that_inject_has_made(server, data):
     made = inject_into(pod, control_plane, keyless=is_keyless)
     answer = server.create(made, control_plane, labels=HOSTED)
     assert answer.errors == answer.denied == ()
+
+
+@pytest.mark.parametrize(
+    "kind", [{}, SELF_MANAGED, {"spec.secretEncryption": REMOVED}], ids=["all", "self-managed", "without KMS"]
+)
+def test_guard_lets_every_pod_pass_that_the_policies_complete(kind):
+    control_plane = make_control_plane(kind)
+    with start_api_server(POLICIES) as server:
+        for workload in WORKLOADS:
+            for credential in (None, "keyless"):
+                pod = make_pod(workload, credential)
+                if "spec.secretEncryption" in kind and workload == "kube-apiserver":
+                    pod["spec"]["containers"] = [{"name": workload, "image": "example"}]
+                answer = server.create(pod, control_plane, labels=HOSTED)
+                assert answer.errors == answer.denied == (), workload
+            own = {"hypershift.openshift.io/control-plane-component": workload}
+            bare = make_pod(workload, labels=own)
+            if kind is SELF_MANAGED:  # HyperShift writes them with their tokens
+                bare = inject_into(bare, control_plane, component=workload)
+            answer = server.create(bare, control_plane, labels=OPTED_IN)
+            assert answer.errors == answer.denied == (), workload
