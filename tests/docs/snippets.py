@@ -90,9 +90,6 @@ def _place(word: str, places: dict[str, Path]) -> str:
 
 def _read(words: list[str]) -> None:
     """Have click read a command line; it raises for an option that is not there, or a value that is wrong."""
-    words = [word for word in words if word not in ("[OPTIONS]", "COMMAND...")] + ["true"] * (
-        "COMMAND..." in words
-    )
     with hcpcreds.make_context("hcpcreds", words[:1], resilient_parsing=True) as context:
         command = hcpcreds.get_command(context, words[0])
         assert isinstance(command, click.Command), words[0]

@@ -69,8 +69,12 @@ def report_plans(streams: Sequence[InjectedStream]) -> list[Plan]:
         raise make_error(unreadable)
     if not known:
         where = streams[0].where if len(streams) == 1 else "files"
-        hint = "Name its component, or label the workload with hcpcreds.io/component."
-        raise InputError(where, ["no workload in it is a component's"], hint=hint, options=["component"])
+        hint = (
+            "Name its component, or label the workload with hcpcreds.io/component; "
+            "for a program of your own, name the class that it mounts, its volume and its secret."
+        )
+        options = ["component", "secret_provider_class", "volume_name", "credentials_secret_name"]
+        raise InputError(where, ["no workload in it is a component's"], hint=hint, options=options)
     for problem in unreadable:
         click.echo(make_printable(f"passed through: {problem}"), err=True)
     return known

@@ -111,7 +111,14 @@ def _describe(error: HcpCredsError) -> str:
     return f"{error}{chr(10) if error.hint is None else ' '}See {options}." if options else str(error)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+    Begin with `hcpcreds up`, which needs neither Azure nor a cluster.
+    A pod gets no token: `hcpcreds explain`, then `inspect` and `token` where its file is.
+    """,
+)
 @click.version_option(__version__, prog_name="hcpcreds")
 def hcpcreds() -> None:
     """Azure credentials for the pods of hosted control planes: issue, store, mount, use, rotate."""
