@@ -166,6 +166,35 @@ def test_guard_names_the_mount_when_only_that_is_wrong(refused, changes, missing
     assert "the volume ingress-cert (" not in message
 
 
+@pytest.mark.parametrize("path", ["/mnt/certs/", "//mnt/./certs"])
+def test_guard_reads_a_path_however_it_is_spelt(refused, path):
+    pod = inject_into(make_pod("ingress-operator"), MANAGED)
+    [mount] = pod["spec"]["containers"][0]["volumeMounts"]
+    mount["mountPath"] = path
+    assert refused(pod) == []
+
+
+@pytest.mark.parametrize("changes", [{"subPath": "otter-ingress"}, {"readOnly": False}])
+def test_guard_says_what_is_wrong_with_a_mount(refused, changes):
+    pod = inject_into(make_pod("ingress-operator"), MANAGED)
+    pod["spec"]["containers"][0]["volumeMounts"][0].update(changes)
+    assert refused(pod) == [
+        lacks(
+            "ingress-operator",
+            "the mount of the volume ingress-cert at /mnt/certs in the container ingress-operator, because "
+            "only a part of it is mounted there, or not read-only (correct that mount)",
+        )
+    ]
+
+
+@pytest.mark.parametrize("kind", ["containers", "initContainers"])
+def test_guard_says_that_the_sidecars_name_is_taken(refused, kind):
+    pod = make_pod("ingress-operator", "keyless")
+    pod["spec"].setdefault(kind, []).append({"name": "hcpcreds", "image": "example"})
+    [message] = refused(pod)
+    assert "ingress-cert), because it has another container of this name (rename that one); " in message
+
+
 def test_guard_refuses_a_volume_that_overrides_its_class(refused):
     pod = inject_into(make_pod("ingress-operator"), MANAGED)
     [volume] = pod["spec"]["volumes"]

@@ -4,7 +4,7 @@ An entry is a list of texts: kind, container, name, value, and what a message ca
 - `class`: the volume of this name, of the SecretProviderClass in the value;
 - `memory`: the volume of this name, an emptyDir;
 - `sidecar`: the one that mounts the volume of this name;
-- `mount`: of the volume of this name, at the path in the value;
+- `mount`: of the volume of this name, read-only, at the path in the value; `mount, writable` may be writable;
 - `variable`: of this name, with whatever value.
 If a pod does not have the container, any other will do; with `?` after its kind, the entry is left out then.
 """
@@ -48,6 +48,14 @@ HAS_TOKEN: Final = fill(
 """Whether a pod has the volume of a token of the guest cluster."""
 
 
+_IS_THERE: Final = Expression(
+    "(m.mountPath == e[3] ||\n"
+    "  m.mountPath.split('/').filter(s, s != '' && s != '.') ==\n"
+    "    e[3].split('/').filter(s, s != '' && s != '.'))"
+)
+"""Whether a mount `m` is at the path of an entry `e`, however it is spelt."""
+
+
 def find_missing(entries: Expression) -> Expression:
     """Return the expression of the texts of those entries that a pod lacks."""
     return fill(
@@ -55,15 +63,22 @@ def find_missing(entries: Expression) -> Expression:
         $entries.filter(e, $is_missing).map(e,
           (e[0].startsWith('class') || e[0].startsWith('memory')) && $volumes.exists(v, v.name == e[2]) ?
             e[4] + ', because it has another volume of this name (rename that one)' :
-          e[0].startsWith('mount') && object.spec.containers.exists(c, $is_its &&
-            c.?volumeMounts.orValue([]).exists(m, m.mountPath in [e[3], e[3] + '/'])) ?
+          e[0].startsWith('sidecar') && (object.spec.containers + object.spec.?initContainers.orValue([]))
+            .exists(c, c.name == $sidecar) ?
+            e[4] + ', because it has another container of this name (rename that one)' :
+          !e[0].startsWith('mount') || !object.spec.containers.exists(c, $is_its &&
+            c.?volumeMounts.orValue([]).exists(m, $is_there)) ? e[4] :
+          object.spec.containers.exists(c, $is_its &&
+            c.?volumeMounts.orValue([]).exists(m, $is_there && m.name != e[2])) ?
             e[4] + ', because something else is mounted there (mount that elsewhere)' :
-          e[4])
+            e[4] + ', because only a part of it is mounted there, or not read-only (correct that mount)')
         """,
         entries=entries,
         is_missing=is_missing(),
         volumes=VOLUMES,
+        sidecar=SIDECAR,
         is_its=_is_its("variables.containerNames"),
+        is_there=_IS_THERE,
     )
 
 
@@ -84,8 +99,9 @@ def is_missing(names: str = "variables.containerNames") -> Expression:
             c.?restartPolicy.orValue('') == 'Always' &&
             c.?volumeMounts.orValue([]).exists(m, m.name == e[2])) :
           e[0].startsWith('mount') ? object.spec.containers.exists(c, $is_its &&
-            c.?volumeMounts.orValue([]).exists(m, m.name == e[2] && m.mountPath in [e[3], e[3] + '/'] &&
-              !has(m.subPath) && !has(m.subPathExpr))) :
+            c.?volumeMounts.orValue([]).exists(m, m.name == e[2] && $is_there &&
+              !has(m.subPath) && !has(m.subPathExpr) &&
+              (e[0].startsWith('mount, writable') || m.?readOnly.orValue(false)))) :
           object.spec.containers.exists(c, $is_its && c.?env.orValue([]).exists(v, v.name == e[2] &&
             (v.?value.orValue('') != '' || has(v.valueFrom)))))
         """,
@@ -95,6 +111,7 @@ def is_missing(names: str = "variables.containerNames") -> Expression:
         sidecar=SIDECAR,
         volumes=VOLUMES,
         is_its=_is_its(names),
+        is_there=_IS_THERE,
     )
 
 
@@ -187,7 +204,8 @@ def _require(component: Component, pod: Pod, way: str) -> Iterator[Entry]:
         if pod.token is not None:
             yield _require_memory(first, pod.token.volume_name)
             for container in pod.containers:
-                yield require_mount(container, pod.token.volume_name, TOKEN_MOUNT_PATH)
+                kind, *rest = require_mount(container, pod.token.volume_name, TOKEN_MOUNT_PATH)
+                yield [kind if pod.token.read_only else f"{kind}, writable", *rest]
                 yield from _require_variables(container, pod.token.env)
         return
     is_keyless = way == KEYLESS and pod.keyless is not None and not pod.keyless.refused
