@@ -30,6 +30,7 @@ FOREIGN = {
     "schemathesis",
     "export",
 }
+ENDLESS = {"docs/conform.md", "docs/first-steps.md"}
 AUDIENCE = "https://dataplane.example.test"
 KEY_VAULT_USER = "7d9f5b0a-4c1e-4b53-9a67-2e8c1f3d6a05"
 DEPLOYMENT = {
@@ -97,10 +98,10 @@ def run_pipeline(command: str, places: dict[str, Path]) -> str:
     return written + said
 
 
-# The program on conform's page does not end; the tests of conform run it.
+# The programs on these pages do not end; the tests of conform and of clients run them.
 @pytest.mark.parametrize(
     "page",
-    [page for page in snippets.PAGES if snippets.read_blocks(page, "python") and page != "docs/conform.md"],
+    [page for page in snippets.PAGES if snippets.read_blocks(page, "python") and page not in ENDLESS],
 )
 @pytest.mark.usefixtures("places")
 def test_python_of_a_page_runs_as_it_stands(page):
