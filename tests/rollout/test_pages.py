@@ -78,3 +78,11 @@ def test_page_tells_of_each_credential():
         None,
     )
     assert ingress.at == kms.at == at
+
+
+def test_page_that_would_take_long_to_parse_is_not_read():
+    labels = ",".join(f'label{number}="x"' for number in range(100))
+    long = f'hcpcreds_certificate_info{{credential="a",thumbprint="{NEW}",{labels}}} 1'
+    assert read_seen(Page(text=f"{PAGE}{long}\n")).problem == "its metrics are not readable: ValueError"
+    seen, _ = read_seen(Page(text=f"{PAGE}{long.replace('hcpcreds', 'other')}\n"))
+    assert len(seen) == 2, "the metrics of others do not matter"

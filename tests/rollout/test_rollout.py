@@ -245,7 +245,8 @@ def test_versions_that_cannot_be_read_are_not_taken_for_none(fleet: Fleet, clien
     ("page", "status", "reason"),
     [
         (b"", 200, "show no credential of hcpcreds"),
-        (b"<html>", 200, "its metrics are not readable"),
+        (b"<html>", 200, "show no credential of hcpcreds"),
+        (b"hcpcreds_<html>", 200, "its metrics are not readable"),
         (b'hcpcreds_certificate_info{credential="a",thumbprint="\x1b[2J"} 1\n', 200, "are not readable"),
         (b'hcpcreds_certificate_info{credential="a"} 1\n', 200, "are not readable"),
         (show("a" * 64, "b" * 64).replace(b"c1", b"c0"), 200, "are not readable"),
@@ -253,7 +254,17 @@ def test_versions_that_cannot_be_read_are_not_taken_for_none(fleet: Fleet, clien
         (b"x" * (4 * 2**20 + 1), 200, "its metrics are larger than"),
         (b"no", 404, "of the pod answered 404"),
     ],
-    ids=["empty", "page", "hostile", "no thumbprint", "two certificates", "another's", "large", "absent"],
+    ids=[
+        "empty",
+        "page",
+        "no metric",
+        "hostile",
+        "no thumbprint",
+        "two certificates",
+        "another's",
+        "large",
+        "absent",
+    ],
 )
 def test_pod_is_unknown_when_its_metrics_do_not_tell(
     fleet: Fleet, client_id: str, page: bytes, status: int, reason: str

@@ -21,6 +21,9 @@ from hcpcreds.text import make_safe
 
 _SECONDS: Final = 5.0
 _LARGEST: Final = 4 * 2**20
+_PREFIX: Final = "hcpcreds_"
+_LONGEST_LINE: Final = 1_000
+"""Characters. The parser takes quadratic time for a line: minutes for one of this page's size."""
 _THUMBPRINT: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -139,7 +142,10 @@ class _Samples(NamedTuple):
     @classmethod
     def read(cls, text: str) -> "_Samples":
         samples = cls({}, set(), set(), {}, {})
-        for family in text_string_to_metric_families(text):
+        lines = [line for line in text.split("\n") if line.startswith(_PREFIX)]
+        if any(len(line) > _LONGEST_LINE for line in lines):
+            raise ValueError
+        for family in text_string_to_metric_families("\n".join([*lines, ""])):
             for sample in family.samples:
                 name = sample.labels.get("credential")
                 if name is not None:
@@ -147,7 +153,7 @@ class _Samples(NamedTuple):
         return samples
 
     def _add(self, metric: str, name: str, labels: Mapping[str, str], value: float) -> None:
-        match metric.removeprefix("hcpcreds_"):
+        match metric.removeprefix(_PREFIX):
             case "certificate_info":
                 _set_once(self.thumbprints, name, labels)
             case "certificate_refused" if value:
