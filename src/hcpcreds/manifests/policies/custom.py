@@ -11,6 +11,9 @@ from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.objects import build_mutating_binding, build_mutating_policy
 from hcpcreds.manifests.policies.selection import get_annotation, get_label
 from hcpcreds.manifests.policies.tables import AUTHORITIES, CLOUD_NAMES
+from hcpcreds.manifests.policies.ways import Ways
+
+_WAYS: Final = Ways(keyless=True, endpoint=True)
 
 
 def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
@@ -49,7 +52,7 @@ def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
             name=MANAGED_AZURE_CREDENTIALS_FILE_PATH,
         ),
         "key": _build_key(),
-        **build_variables(image or ""),
+        **build_variables(image or "", _WAYS),
     }
     pods = selection.select(
         selection.exists(selection.COMPONENT_LABEL),
@@ -57,7 +60,7 @@ def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
     )
     return [
         build_mutating_policy(
-            selection.CUSTOM_POLICY, pods, variables, build_mutation(_build_refusal(image), keyless=True)
+            selection.CUSTOM_POLICY, pods, variables, build_mutation(_build_refusal(image), _WAYS)
         ),
         build_mutating_binding(selection.CUSTOM_POLICY),
     ]

@@ -5,8 +5,9 @@ from typing import Any, Final
 from hcpcreds.clouds import DEFAULT_CLOUD
 from hcpcreds.hosted_cluster.forms import API_VERSION
 from hcpcreds.manifests.policies import selection
-from hcpcreds.manifests.policies.additions import CLIENT_ENV, build_mutation, build_variables
+from hcpcreds.manifests.policies.additions import build_mutation, build_variables
 from hcpcreds.manifests.policies.cel import Expression, fill
+from hcpcreds.manifests.policies.environment import CLIENT_ENV
 from hcpcreds.manifests.policies.objects import build_mutating_binding, build_mutating_policy
 from hcpcreds.manifests.policies.tables import (
     AUTHORITIES,
@@ -16,6 +17,7 @@ from hcpcreds.manifests.policies.tables import (
     build_keys,
     build_mounts,
 )
+from hcpcreds.manifests.policies.ways import Ways
 
 _AZURE: Final = Expression("params.spec.?platform.?azure")
 _IDENTITIES: Final = Expression(
@@ -45,18 +47,18 @@ def build_hosted_mutations(
     is_ours = selection.exists(selection.COMPONENT_LABEL)
     our_component = fill("object.metadata.labels[$label]", label=selection.COMPONENT_LABEL)
     of_ours = _build_variables(our_component, env)
-    sidecar = build_variables(image or "")
+    sidecar = build_variables(image or "", Ways(keyless=True))
     with_key = build_mutating_policy(
         selection.WITH_KEY_POLICY,
         selection.select(is_ours, selection.is_missing(selection.CREDENTIAL_LABEL)),
         of_ours,
-        build_mutation(Expression("false"), keyless=False),
+        build_mutation(Expression("false"), Ways()),
     )
     keyless = build_mutating_policy(
         selection.KEYLESS_POLICY,
         selection.select(is_ours, selection.exists(selection.CREDENTIAL_LABEL)),
         {**of_ours, "key": _build_key(our_component), **sidecar},
-        build_mutation(_build_refusal(image), keyless=True),
+        build_mutation(_build_refusal(image), Ways(keyless=True)),
     )
     theirs = build_mutating_policy(
         selection.HYPERSHIFT_POLICY,
@@ -69,7 +71,7 @@ def build_hosted_mutations(
             "key": _build_key(selection.OWN_COMPONENT),
             **sidecar,
         },
-        build_mutation(_build_refusal_of_theirs(image), keyless=True),
+        build_mutation(_build_refusal_of_theirs(image), Ways(keyless=True)),
     )
     for policy in (with_key, keyless, theirs):
         policy["spec"]["paramKind"] = {"apiVersion": API_VERSION, "kind": "HostedControlPlane"}
@@ -140,7 +142,6 @@ def _build_key(component: Expression) -> Expression:
             'path': e.path,
             'keep': e.keep,
             'alone': e.alone,
-            'endpoint': '',
             'file': string($identities[e.identity].credentialsSecretName),
             'credential': e.path + '/' + string($identities[e.identity].credentialsSecretName),
             'client_id': string($identities[e.identity].?clientID.orValue('')),
