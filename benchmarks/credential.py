@@ -1,6 +1,5 @@
-"""The credential against azure-identity's CertificateCredential, which reads its certificate only once."""
+"""The credential against azure-identity's CertificateCredential and HyperShift's library for Go."""
 
-import base64
 import json
 import statistics
 import subprocess
@@ -8,32 +7,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from azure.core.credentials import TokenCredential
-from azure.identity import CertificateCredential
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from benchmarks.measure import Row, compare, format_seconds, percentile, print_rows, seconds_per_call
-from benchmarks.volumes import FILE_NAME, Writer, write
+from benchmarks.beside import measure_beside, print_beside
+from benchmarks.beside import write as write_beside
+from benchmarks.measure import Row, compare, format_seconds, percentile, print_rows
+from benchmarks.volumes import FILE_NAME, Writer
 from hcpcreds import UserAssignedIdentityCredential
 from hcpcreds.credential import Status
-from hcpcreds.credential.source import CredentialSource
-from hcpcreds.credential_file.content import MANAGED_IDENTITY
-from hcpcreds.errors import SourceClosedError
 from hcpcreds.local.azure.azure import LocalAzure
 from hcpcreds.local.azure.settings import AzureSettings
-from hcpcreds.watch import Watcher
 
-ARM_SCOPE: Final = "https://management.azure.com/.default"
-VAULT_SCOPE: Final = "https://vault.azure.net/.default"
 CLIENT_ID: Final = "c0a80004-0000-4000-8000-000000000004"
-THREADS: Final = 64
-CALLS: Final = 2_000
 SWAPS: Final = 200
 IMPORTS: Final = 15
 
@@ -42,10 +32,11 @@ def run() -> None:
     """Measure, and print."""
     with TemporaryDirectory() as folder, LocalAzure(AzureSettings(refuse_replayed_assertions=False)) as azure:
         contents = _issue(azure, count=SWAPS + 1)
-        volume = Path(folder) / "volume"
-        write(volume, contents[0])
-        _measure_tokens(azure, volume / FILE_NAME, contents[0])
-        _measure_rotation(Path(folder), contents)
+        beside = measure_beside(azure, Path(folder), contents)
+        print_beside(beside)
+        if "--write" in sys.argv:
+            write_beside(beside)
+        _measure_rotation(contents)
         _measure_many(contents[:2])
     _measure_import()
 
@@ -67,110 +58,14 @@ def _issue(azure: LocalAzure, *, count: int) -> list[bytes]:
     ]
 
 
-def _build_peer(azure: LocalAzure, content: bytes) -> CertificateCredential:
-    return CertificateCredential(
-        azure.tenant_id,
-        CLIENT_ID,
-        certificate_data=base64.b64decode(json.loads(content)["client_secret"]),
-        authority=azure.authority,
-        disable_instance_discovery=True,
-        connection_verify=str(azure.ca_file),
-    )
-
-
-def _measure_tokens(azure: LocalAzure, path: Path, content: bytes) -> None:
-    with (
-        UserAssignedIdentityCredential(path, connection_verify=str(azure.ca_file)) as ours,
-        _build_peer(azure, content) as peer,
-    ):
-        for credential in (ours, peer):
-            credential.get_token(ARM_SCOPE)
-        ours_takes = seconds_per_call(lambda: ours.get_token(ARM_SCOPE), calls=100_000)
-        peer_takes = seconds_per_call(lambda: peer.get_token(ARM_SCOPE), calls=5_000)
-        ours_info = seconds_per_call(lambda: ours.get_token_info(ARM_SCOPE), calls=100_000)
-        peer_info = seconds_per_call(lambda: peer.get_token_info(ARM_SCOPE), calls=5_000)
-        ours_waits = _measure_while_hung(azure, ours)
-        peer_waits = _measure_while_hung(azure, peer)
-    print_rows(
-        "Tokens",
-        "both credentials get a token of 1 h from the same local authority, then return it from memory; medians of"
-        f" 7 rounds. Hung: {THREADS} threads x {CALLS} calls, while a request for another scope hangs;"
-        " the 99th percentile",
-        [
-            compare(
-                "cached get_token, one thread",
-                ours_takes,
-                peer_takes,
-                reach="0.5 µs and 35 times",
-                reached=ours_takes <= 0.5e-6 and peer_takes / ours_takes >= 35,
-            ),
-            compare(
-                "cached get_token_info, one thread",
-                ours_info,
-                peer_info,
-                reach="0.5 µs and 35 times",
-                reached=ours_info <= 0.5e-6 and peer_info / ours_info >= 35,
-            ),
-            compare(
-                "cached get_token while another scope hangs",
-                percentile(ours_waits, 99),
-                percentile(peer_waits, 99),
-                reach="1 ms",
-                reached=percentile(ours_waits, 99) <= 1e-3,
-            ),
-            Row(
-                "the same, the slowest call of all",
-                format_seconds(max(ours_waits)),
-                format_seconds(max(peer_waits)),
-            ),
-        ],
-    )
-
-
-def _measure_while_hung(azure: LocalAzure, credential: TokenCredential) -> list[float]:
-    hung = azure.faults.add("entra", match="/token", delay=8.0)
-
-    def ask() -> None:
-        with suppress(SourceClosedError):  # it ends with the measurement
-            credential.get_token(VAULT_SCOPE)
-
-    threading.Thread(target=ask, daemon=True).start()
-    while not hung.met:
-        time.sleep(0.01)
-    taken: list[float] = []
-
-    def work() -> None:
-        mine = []
-        for _ in range(CALLS):
-            started = time.perf_counter()
-            credential.get_token(ARM_SCOPE)
-            mine.append(time.perf_counter() - started)
-        taken.extend(mine)
-
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    azure.faults.clear()
-    return taken
-
-
-def _measure_rotation(folder: Path, contents: list[bytes]) -> None:
-    taking = _measure_taking(folder / "taken", contents)
+def _measure_rotation(contents: list[bytes]) -> None:
     with TemporaryDirectory() as place:
-        pem = base64.b64decode(json.loads(contents[0])["client_secret"])
-        building = _median(
-            lambda _: CertificateCredential("tenant", CLIENT_ID, certificate_data=pem), range(20)
-        )
         visible = _measure_visibility(Path(place) / "volume", contents)
     print_rows(
         "Rotation",
-        f"accepting: read, parse, check and swap one of {len(contents) - 1} ever later files, median; the peer cannot"
-        " reload a file, so it builds a new credential from the same certificate. Visible: another process swaps as"
-        " the CSI driver does; from just before its rename to the reload callback",
+        f"{len(contents) - 1} rotations: another process swaps as the CSI driver does; from just before its rename to the"
+        " reload callback",
         [
-            compare("taking a rotated file", taking, building, reach="0.5 ms", reached=taking <= 0.5e-3),
             Row(
                 "swap to visible, p50",
                 format_seconds(percentile(visible, 50)),
@@ -187,20 +82,6 @@ def _measure_rotation(folder: Path, contents: list[bytes]) -> None:
             ),
         ],
     )
-
-
-def _measure_taking(path: Path, contents: list[bytes]) -> float:
-    source = CredentialSource(
-        str(path), MANAGED_IDENTITY, backstop=timedelta(hours=6), clock=time.time, watcher=Watcher()
-    )
-    taken = []
-    for content in contents:
-        path.write_bytes(content)
-        started = time.perf_counter()
-        source.reload()
-        taken.append(time.perf_counter() - started)
-    assert source.status().generation == len(contents)
-    return statistics.median(taken[1:])
 
 
 def _measure_visibility(volume: Path, contents: list[bytes]) -> list[float]:

@@ -63,8 +63,7 @@ def highest_resident_mib(process: int | Literal["self"] = "self") -> float:
 
 def print_rows(title: str, method: str, rows: Sequence[Row]) -> None:
     """Print a section of the report."""
-    print(f"\n{title}\n  method: {method}\n")
-    cells = [("", "ours", "peer", "ratio", "to reach", "")]
+    cells: list[Sequence[str]] = [("", "ours", "peer", "ratio", "to reach", "")]
     cells += [
         (
             row.what,
@@ -72,10 +71,21 @@ def print_rows(title: str, method: str, rows: Sequence[Row]) -> None:
             row.peer,
             row.ratio,
             row.reach,
-            {True: "reached", False: "MISSED", None: ""}[row.reached],
+            show_reached(row.reached),
         )
         for row in rows
     ]
+    print_table(title, method, cells)
+
+
+def show_reached(reached: bool | None) -> str:  # noqa: FBT001 (the cell of a row)
+    """Render whether a row reached its target, if it has one."""
+    return {True: "reached", False: "MISSED", None: ""}[reached]
+
+
+def print_table(title: str, method: str, cells: Sequence[Sequence[str]]) -> None:
+    """Print a section of the report, with its head as the first of the lines."""
+    print(f"\n{title}\n  method: {method}\n")
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     for line in cells:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
