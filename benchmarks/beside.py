@@ -5,33 +5,24 @@ Each is a process of its own: `benchmarks.subject`, or the program in `benchmark
 
 import json
 import os
-import platform
-import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support import golang
 
-from benchmarks.measure import format_seconds, percentile, print_table, show_reached
+from benchmarks.beside_table import GO, Line, describe_machine, render
+from benchmarks.measure import percentile, print_table
 from benchmarks.volumes import FILE_NAME, Writer
 from benchmarks.volumes import write as mount
 from hcpcreds.local.azure.azure import LocalAzure
 
-ROOT: Final = Path(__file__).parents[1]
-BEGIN: Final = '<!-- measured by make bench ARGS="--write credential" -->'
-END: Final = "<!-- end -->"
-_COLUMNS: Final = 6
-"""Of the table on a page: all but what is to be reached."""
-GO: Final = Path(__file__).parent / "go"
 ROUNDS: Final = 25
 _CALLS: Final = {"ours": 10_000, "azure-identity": 200, "go": 2_000}
 """Calls of a round: some milliseconds of each."""
@@ -81,20 +72,6 @@ class Subject:
         """Read the processor time that it has taken."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the table."""
-
-    what: str
-    figures: Mapping[str, float | str]
-    """By the name of the subject: a figure, or why there is none."""
-    show: Callable[[float], str] = format_seconds
-    reach: str = ""
-    reached: bool | None = None
-    quoted: bool = False
-    """Whether the README has it."""
 
 
 @dataclass
@@ -309,7 +286,7 @@ def print_beside(beside: Beside) -> None:
     print_table(
         "The credential, beside azure-identity and HyperShift's library for Go",
         f"{describe()}. {describe_machine()}",
-        render(beside),
+        render(beside.lines, beside.missing),
     )
 
 
@@ -327,62 +304,6 @@ def describe() -> str:
         f" credential. Memory: what the resident set grows by for {TOKENS} of them. azure-workload-identity's proxy is not"
         " here: it cannot be pointed at the local Azure (docs/performance.md)"
     )
-
-
-def describe_machine() -> str:
-    """Say on what it was measured, with which versions, and what else ran meanwhile."""
-    text = (GO / "go.mod").read_text()
-    matches = [re.search(rf"/({name}) (v\S+)", text) for name in ("msi-dataplane", "azidentity")]
-    names = [f"azure-identity {version('azure-identity')}", f"Python {platform.python_version()}"]
-    names += [f"{match[1]} {match[2]}" for match in matches if match]
-    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    model = f" ({found[1]})" if found else ""
-    load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores{model}, load average {load:.1f}; {', '.join(names)}"
-
-
-def write(beside: Beside) -> None:
-    """Put the table into docs/performance.md, and its main lines into the README, with the date and the machine."""
-    measured = f"{datetime.now(UTC):%-d %B %Y}, {describe_machine()}"
-    for page, beginning, quote in (
-        ("docs/performance.md", "", False),
-        ("README.md", "[Beside the libraries that one would use without it](docs/performance.md), ", True),
-    ):
-        cells = [line[:_COLUMNS] for line in render(beside, quote=quote)]
-        cells.insert(1, ["---"] * _COLUMNS)
-        table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
-        path = ROOT / page
-        before, begin, rest = path.read_text().partition(BEGIN)
-        _, end, after = rest.partition(END)
-        path.write_text(f"{before}{begin}\n{beginning}{measured}:\n\n{table}\n{end}{after}")
-
-
-def render(beside: Beside, *, quote: bool = False) -> list[list[str]]:
-    """Render the head and the lines, or those that the README quotes."""
-    cells = [["", "ours", "azure-identity", "ratio", "Go", "ratio", "to reach", ""]]
-    for line in beside.lines:
-        if quote and not line.quoted:
-            continue
-        ours = line.figures["ours"]
-        cell = [line.what, _show(line, ours)]
-        for name in ("azure-identity", "go"):
-            found = line.figures.get(name, f"not measured: {beside.missing}")
-            cell += [_show(line, found), _compare(ours, found)]
-        cells.append([*cell, line.reach or "-", show_reached(line.reached)])
-    return cells
-
-
-def _show(line: Line, found: float | str) -> str:
-    return found if isinstance(found, str) else line.show(found)
-
-
-def _compare(ours: float | str, theirs: float | str) -> str:
-    if isinstance(ours, str) or isinstance(theirs, str) or not ours:
-        return "-"
-    ratio = theirs / ours
-    if ratio > 1_000:
-        return "> 1,000x"
-    return f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x"
 
 
 def _measure_idle(subject: Subject) -> float:

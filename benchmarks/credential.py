@@ -15,7 +15,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from benchmarks.beside import measure_beside, print_beside
-from benchmarks.beside import write as write_beside
+from benchmarks.beside_table import write
 from benchmarks.measure import Row, compare, format_seconds, percentile, print_rows
 from benchmarks.volumes import FILE_NAME, Writer
 from hcpcreds import UserAssignedIdentityCredential
@@ -35,7 +35,7 @@ def run() -> None:
         beside = measure_beside(azure, Path(folder), contents)
         print_beside(beside)
         if "--write" in sys.argv:
-            write_beside(beside)
+            write(beside.lines, beside.missing)
         _measure_rotation(contents)
         _measure_many(contents[:2])
     _measure_import()

@@ -1,12 +1,12 @@
 import re
 
-from benchmarks import beside, subject
+from benchmarks import beside_table, subject
 from tests.docs.snippets import ROOT
 
 
 def read_table(page: str) -> list[str]:
-    _, found, rest = (ROOT / page).read_text().partition(beside.BEGIN)
-    table, end, _ = rest.partition(beside.END)
+    _, found, rest = (ROOT / page).read_text().partition(beside_table.BEGIN)
+    table, end, _ = rest.partition(beside_table.END)
     assert found, page
     assert end, page
     return [line for line in table.splitlines() if line.startswith("|")]
@@ -19,6 +19,6 @@ def test_readme_quotes_lines_that_the_page_has():
 
 
 def test_programs_in_go_and_python_know_the_same_orders():
-    go = re.findall(r'case "(\w+)":', (beside.GO / "main.go").read_text())
+    go = re.findall(r'case "(\w+)":', (beside_table.GO / "main.go").read_text())
     python = [name.removeprefix("do_") for name in vars(subject.Subject) if name.startswith("do_")]
     assert sorted(go) == sorted(python)
