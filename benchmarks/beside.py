@@ -164,7 +164,7 @@ class Beside:
             self.lines.append(Line(what, found, reach="0.5 µs, 35x", reached=reached))
         self.lines[-2] = replace(self.lines[-2], quoted=True)
         found = best(names, callers=CALLERS)
-        self.lines.append(Line(f"a cached token, {CALLERS} callers at once", found, quoted=True))
+        self.lines.append(Line(f"a cached token, {CALLERS} callers at once", found))
 
         requests = {
             name: min(subject.ask("requests", calls=20)["seconds"] for _ in range(2))

@@ -14,8 +14,9 @@ from benchmarks.measure import format_seconds, show_reached
 
 ROOT: Final = Path(__file__).parents[1]
 GO: Final = Path(__file__).parent / "go"
-BEGIN: Final = '<!-- measured by make bench ARGS="--write credential" -->'
-END: Final = "<!-- end -->"
+MARK: Final = '<!-- measured by make bench ARGS="--write credential" -->'
+TABLE: Final = re.compile(rf"^.*{MARK}\n\n((?:\|.*\n)+)", re.MULTILINE)
+"""What a page has of it: a line that ends with the mark, and the table."""
 _COLUMNS: Final = 6
 """Of the table on a page: all but what is to be reached."""
 
@@ -57,9 +58,8 @@ def write(lines: Sequence[Line], missing: str) -> None:
         cells.insert(1, ["---"] * _COLUMNS)
         table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
         path = ROOT / page
-        before, begin, rest = path.read_text().partition(BEGIN)
-        _, end, after = rest.partition(END)
-        path.write_text(f"{before}{begin}\n{beginning}{measured}:\n\n{table}\n{end}{after}")
+        written = f"{beginning}{measured}: {MARK}\n\n{table}\n"
+        path.write_text(TABLE.sub(lambda _, written=written: written, path.read_text()))
 
 
 def render(lines: Sequence[Line], missing: str, *, quote: bool = False) -> list[list[str]]:

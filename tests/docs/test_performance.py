@@ -5,11 +5,8 @@ from tests.docs.snippets import ROOT
 
 
 def read_table(page: str) -> list[str]:
-    _, found, rest = (ROOT / page).read_text().partition(beside_table.BEGIN)
-    table, end, _ = rest.partition(beside_table.END)
-    assert found, page
-    assert end, page
-    return [line for line in table.splitlines() if line.startswith("|")]
+    [table] = beside_table.TABLE.findall((ROOT / page).read_text())
+    return table.splitlines()
 
 
 def test_readme_quotes_lines_that_the_page_has():
