@@ -6,7 +6,7 @@ from tests.docs.snippets import ROOT
 
 def read_table(page: str) -> list[str]:
     [table] = beside_table.TABLE.findall((ROOT / page).read_text())
-    return table.splitlines()
+    return str(table).splitlines()
 
 
 def test_readme_quotes_lines_that_the_page_has():
