@@ -98,7 +98,7 @@ def run_pipeline(command: str, places: dict[str, Path]) -> str:
     return written + said
 
 
-# The programs on these pages do not end; the tests of conform and of clients run them.
+# The programs on these pages do not end; the tests of conform run them.
 @pytest.mark.parametrize(
     "page",
     [page for page in snippets.PAGES if snippets.read_blocks(page, "python") and page not in ENDLESS],

@@ -1,7 +1,6 @@
 """Programs that are judged: each is Python, and asks for a token five times a second."""
 
-import re
-from pathlib import Path
+from tests.docs.snippets import read_blocks
 
 _LOOP = """
     while True:
@@ -19,8 +18,13 @@ from urllib.request import Request, urlopen
 {{imports}}
 with {{credential}} as credential:{_LOOP}"""
 
-_PAGE = (Path(__file__).parents[2] / "docs/conform.md").read_text()
-(OURS,) = re.findall(r"^```python\n(.*?)^```", _PAGE, re.MULTILINE | re.DOTALL)
+
+def _read_program(page: str) -> str:
+    (program,) = read_blocks(f"docs/{page}.md", "python")
+    return program
+
+
+OURS = _read_program("conform")
 """The program on the page: reloads the file."""
 READS_ONCE = _PROGRAM.format(
     imports="from azure.identity import CertificateCredential",
@@ -28,10 +32,8 @@ READS_ONCE = _PROGRAM.format(
     "os.environ['AZURE_CLIENT_CERTIFICATE_PATH'], disable_instance_discovery=True)",
 )
 """Azure's own: reads the file in its constructor."""
-ASSERTION = _PROGRAM.format(
-    imports="from azure.identity import WorkloadIdentityCredential",
-    credential="WorkloadIdentityCredential()",
-)
+ASSERTION = _read_program("first-steps")
+"""The program of the first steps: Azure's own, without a key."""
 ENDPOINT = _PROGRAM.format(
     imports="from azure.identity import ManagedIdentityCredential",
     credential="ManagedIdentityCredential(client_id=os.environ['AZURE_CLIENT_ID'])",

@@ -189,7 +189,10 @@ class Conform:
             return row
         pause = find_pause(times)
         if pause is None:
-            reason = f"less than one {self._history().success} a second: nothing can be judged"
+            reason = (
+                f"more than {LONGEST_PAUSE:.0f} s from one {self._history().success} to the next: too few to "
+                "judge it by. Ask more often, and call HCPCREDS_CONFORM_URL with each token"
+            )
             return Row(fault="start", passed=False, seen=reason, requests=row.requests, refused=row.refused)
         self._world = replace(self._world, hold=max(self._settings.hold, _PAUSES * pause))
         return row
