@@ -97,13 +97,8 @@ def test_explain_names_the_link_that_is_broken_on_a_real_api_server(
 
 @pytest.mark.parametrize("name", BROKEN_SIDECAR)
 def test_explain_names_the_link_of_a_keyless_pod_that_is_broken_on_a_real_api_server(
-    api_server: ApiServer, explain: Explain, namespace: str, name: str
+    explain: Explain, namespace: str, name: str
 ):
-    if BROKEN[name][1] == "policy":
-        path = f"{api_server.url}/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"
-        with api_server.open_session() as session:
-            if not session.get(path, timeout=5).ok:
-                pytest.skip("this API server does not know MutatingAdmissionPolicies")
     check_broken(explain, make_scene(namespace, name, sidecar=True), BROKEN_SIDECAR[name])
 
 
