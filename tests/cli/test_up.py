@@ -177,17 +177,18 @@ def test_up_shows_a_live_table_on_a_terminal_and_leaves_it_usable(tmp_path):
     assert_nothing_is_left(tmp_path, pids)
 
 
-@pytest.fixture(scope="module")
-def renewed(tmp_path_factory) -> dict[str, Any]:
-    """Whatever each component reports of a run with a renewer, two of which share an identity."""
+@pytest.mark.measured_processes
+@pytest.mark.timeout(120)
+def test_up_lets_a_renewer_renew_what_becomes_due_also_for_components_that_share_an_identity(tmp_path):
     manifest = yaml.safe_load(VALID)
-    del manifest["spec"]["secretEncryption"]
+    del manifest["spec"]["secretEncryption"]  # so there is no kube-apiserver
     azure = manifest["spec"]["platform"]["azure"]
     identities = azure["azureAuthenticationConfig"]["managedIdentities"]["controlPlane"]
     identities["ingress"] = identities["controlPlaneOperator"]
-    cluster = tmp_path_factory.mktemp("cluster") / "cluster.json"
+    cluster = tmp_path / "cluster.json"
     cluster.write_text(json.dumps(manifest))
-    scratch = tmp_path_factory.mktemp("scratch")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     rotations = ("--renew", "--rotations", "2", "--rotate-every", "5")
     with running(scratch, *rotations, "--output", "json", str(cluster)) as process:
         out, err = process.communicate()
@@ -196,12 +197,10 @@ def renewed(tmp_path_factory) -> dict[str, Any]:
     assert err.splitlines()[-1].startswith("7/7 renew")
     assert not re.search(r"eyJ|LS0tLS1|PRIVATE KEY", out + err), "a token, a certificate or a key"
     assert list(scratch.iterdir()) == []
-    return {component["component"]: component for component in json.loads(out)["components"]}
-
-
-@pytest.mark.measured_processes
-@pytest.mark.timeout(120)
-def test_up_lets_a_renewer_renew_what_becomes_due(renewed):
+    renewed = {component["component"]: component for component in json.loads(out)["components"]}
+    assert len(renewed) == 8
+    assert "kube-apiserver" not in renewed
+    assert renewed["ingress-operator"]["thumbprints"] == renewed["control-plane-operator"]["thumbprints"]
     for component in renewed.values():
         assert component["rotations"] >= 2
         assert component["generations"][:3] == [1, 2, 3]
@@ -209,14 +208,6 @@ def test_up_lets_a_renewer_renew_what_becomes_due(renewed):
         lives = [datetime.fromisoformat(expires) for expires in component["expires"]]
         # Each was due when 46/90 of its life were over: none lived on for long, and none was renewed early.
         assert all(5 <= (after - before).total_seconds() <= 12 for before, after in pairwise(lives))
-
-
-@pytest.mark.measured_processes
-@pytest.mark.timeout(120)
-def test_up_lets_components_share_one_identity_and_leaves_out_those_that_the_cluster_has_not(renewed):
-    assert len(renewed) == 8
-    assert "kube-apiserver" not in renewed
-    assert renewed["ingress-operator"]["thumbprints"] == renewed["control-plane-operator"]["thumbprints"]
 
 
 @pytest.mark.timeout(120)
@@ -233,21 +224,6 @@ def test_up_leaves_no_process_behind_and_is_forgotten_when_it_is_killed(tmp_path
     wait_until(
         lambda: run("inspect", "--local", "ingress-operator").returncode == 2 and not any(tmp_path.iterdir())
     )
-
-
-@pytest.mark.timeout(120)
-def test_up_reports_the_component_continues_and_fails_when_one_is_killed(tmp_path):
-    with running(tmp_path, "--rotations", "1", "--rotate-every", "3") as process:
-        wait_for_line(process, "ingress-operator: certificate")
-        pids = list(children(process))
-        os.kill(find_child(process, "ingress-operator"), signal.SIGKILL)
-        out, err = process.communicate()
-
-    assert process.returncode == 1
-    assert "problem: ingress-operator: its process was killed by SIGKILL" in err
-    # By the table: an event's line lacks its times when the news of the swap comes after it.
-    assert len(re.findall(r" 1 +[0-9.]+ s ago", out)) == 8, "the others came through the rotation"
-    assert_nothing_is_left(tmp_path, pids)
 
 
 @pytest.mark.timeout(120)
@@ -428,8 +404,8 @@ def test_up_keyless_takes_every_component_through_rotations_as_its_row_says(tmp_
 
 @pytest.mark.measured_processes
 @pytest.mark.timeout(120)
-def test_up_serves_a_page_that_follows_each_component_through_a_rotation(tmp_path: Path):
-    with running(tmp_path, "--rotate-every", "4", "--web") as process:
+def test_up_serves_a_page_reports_the_component_continues_and_fails_when_one_is_killed(tmp_path: Path):
+    with running(tmp_path, "--rotations", "3", "--rotate-every", "4", "--web") as process:
         assert process.stderr is not None
         url = (
             next(line for line in process.stderr if line.startswith("page: ")).removeprefix("page: ").strip()
@@ -451,16 +427,19 @@ def test_up_serves_a_page_that_follows_each_component_through_a_rotation(tmp_pat
             )
             assert each["facts"]["failed_calls"] == 0
         assert any("first used" in event["text"] for event in document["events"])
-        victim = find_child(process, "ingress-operator")
-        os.kill(victim, signal.SIGKILL)
+        pids = list(children(process))
+        os.kill(find_child(process, "ingress-operator"), signal.SIGKILL)
         wait_until(lambda: read_json(f"{url}status.json")["state"] == "failing")
         failing = [
             each for each in read_json(f"{url}status.json")["components"] if each["state"] == "failing"
         ]
         assert [each["problems"][0]["text"] for each in failing] == ["Its process has ended."]
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        out, err = process.communicate()
     assert process.returncode == 1
+    assert "problem: ingress-operator: its process was killed by SIGKILL" in err
+    # By the table: an event's line lacks its times when the news of the swap comes after it.
+    assert len(re.findall(r" 3 +[0-9.]+ s ago", out)) == 8, "the others came through the rotations"
+    assert_nothing_is_left(tmp_path, pids)
 
 
 @pytest.mark.parametrize(
