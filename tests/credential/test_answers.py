@@ -1,7 +1,6 @@
 """Responses of the authority are foreign text: none stops a credential, is trusted too far, or leaks."""
 
 import functools
-import gc
 import json
 import types
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.credential.conftest import SCOPE, Identity, Make
 from tests.credential.files import Clock, issue, render_file
+from tests.support.heap import find_objects
 from tests.support.waiting import wait_until
 
 import hcpcreds
@@ -146,11 +146,10 @@ def assert_hidden(error: BaseException) -> None:
     for frame in walk_frames(error.__traceback__):
         if frame.f_code.co_filename.startswith(PACKAGE):
             assert SENTINEL not in repr(frame.f_locals)
-    for each in gc.get_objects():
-        if isinstance(each, types.TracebackType):
-            for frame in walk_frames(each):
-                if frame.f_code.co_filename.startswith(PACKAGE):
-                    assert SENTINEL not in repr(frame.f_locals), "a traceback that somebody keeps"
+    for traceback in find_objects(types.TracebackType):
+        for frame in walk_frames(traceback):
+            if frame.f_code.co_filename.startswith(PACKAGE):
+                assert SENTINEL not in repr(frame.f_locals), "a traceback that somebody keeps"
 
 
 def walk_frames(traceback: types.TracebackType | None) -> Iterator[types.FrameType]:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make, get_signer
 from tests.credential.files import Clock, make_key, wait_for_generation
 from tests.credential.subjects import Subject
+from tests.support.heap import find_objects
 from tests.support.waiting import wait_until
 
 from hcpcreds.credential import UserAssignedIdentityCredential
@@ -202,8 +203,7 @@ def answer_with(azure: LocalAzure, text: str) -> None:
 def count_tokens(text: str) -> int:
     """Count the objects that hold this test's token; the tokens of other tests come and go."""
     gc.collect()
-    tokens = (each for each in gc.get_objects() if isinstance(each, CachedToken))
-    return sum(each.access_token.token == text for each in tokens)
+    return sum(each.access_token.token == text for each in find_objects(CachedToken))
 
 
 def test_tokens_are_forgotten_when_they_have_expired(
