@@ -86,9 +86,10 @@ def test_pod_is_new_when_it_has_started_after_the_rotation(fleet: Fleet, client_
     assert get_row(fleet, "started")["state"] == "old"
     pod.poll()
     assert get_row(fleet, "started")["state"] == "unknown"
-    pod.write(Container(started=NOW + timedelta(minutes=4)))
+    now = datetime.now(UTC)  # the tests may have run for minutes
+    pod.write(Container(started=now + timedelta(minutes=4)))
     assert get_row(fleet, "started")["state"] == "unknown", "the clocks may differ"
-    pod.write(Container(started=NOW + timedelta(minutes=6)))
+    pod.write(Container(started=now + timedelta(minutes=6)))
     row = get_row(fleet, "started")
     assert (row["state"], row["newest"]["thumbprint"], row["mounted"]["thumbprint"]) == (
         "new",
