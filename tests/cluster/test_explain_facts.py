@@ -49,7 +49,11 @@ def make_scenes() -> dict[str, list[Object]]:
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "x"}}
     failing.set_state("ingress-operator", state=waiting, lastState={"terminated": {"reason": "Error"}})
     scenes = {"whole": whole, "keyless": keyless, "pending": pending, "failing": failing}
-    return {name: [*scene.objects, *scene.policies] for name, scene in scenes.items()}
+    labelled = (whole, keyless)  # no policy is for the others
+    return {
+        name: [*scene.objects, *(scene.policies if scene in labelled else [])]
+        for name, scene in scenes.items()
+    }
 
 
 SCENES = make_scenes()
@@ -64,13 +68,13 @@ def find_places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
                 yield from find_places(each, (*path, key))
 
 
-def replace(objects: list[Object], place: tuple[str | int, ...], new: Any) -> list[Object]:
-    objects = copy.deepcopy(objects)
-    target: Any = objects
-    for key in place[:-1]:
-        target = target[key]
-    target[place[-1]] = new
-    return objects
+def replace(value: Any, place: tuple[str | int, ...], new: Any) -> Any:
+    """Return a copy with another value at a place; it shares the rest, which is never changed."""
+    if not place:
+        return new
+    copied = copy.copy(value)
+    copied[place[0]] = replace(value[place[0]], place[1:], new)
+    return copied
 
 
 def show(facts: Facts) -> str:
