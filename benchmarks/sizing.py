@@ -239,7 +239,7 @@ def render(region: Region) -> str:
     """Render the page."""
     return "\n".join(
         [
-            "# How far it goes: a region of 10,000 hosted clusters",
+            "# Sizing: a region of 10,000 hosted clusters",
             "",
             "`python -m benchmarks.sizing` computes this page: no measurement, but a simulation with one seed, and plain",
             "arithmetic. Its assumptions are fields of `Region` in that file; change them for your own region.",
