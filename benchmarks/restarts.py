@@ -289,7 +289,9 @@ def main() -> None:
     report = run(restarts=options.restarts, rotations=options.rotations, seed=options.seed)
     ends = ", ".join(f"{count} {way}" for way, count in sorted(report.ends.items()))
     milliseconds = [1000 * each for each in report.latencies]
-    print(f"{report.starts} programs started ({ends}) in {time.monotonic() - began:.0f} s, ")
+    runs = sum(report.ends.values())
+    print(f"{report.starts} programs started in {time.monotonic() - began:.0f} s")
+    print(f"by {runs} runs of hcpcreds exec, which were ended by: {ends}")
     print(
         f"{report.rotations} rotations, {report.bad_files} bad files; {report.signals} signals and restarts"
     )
