@@ -220,7 +220,11 @@ class Fleet:
 
 @contextmanager
 def serving_page(
-    read: Callable[[], bytes], *, ahead: Callable[[], timedelta] = timedelta, status: int = 200
+    read: Callable[[], bytes],
+    *,
+    ahead: Callable[[], timedelta] = timedelta,
+    status: int = 200,
+    encoding: str = "identity",
 ) -> Iterator[int]:
     """Serve a page at every path of a port that is yielded.
 
@@ -228,6 +232,7 @@ def serving_page(
         read: Returns it.
         ahead: How far the clock of the program is ahead.
         status: The status of the answer.
+        encoding: What it says of the encoding of its content.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -235,6 +240,7 @@ def serving_page(
             content = read()
             self.send_response(status if self.path == "/metrics" else 200)
             self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Encoding", encoding)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

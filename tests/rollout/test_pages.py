@@ -1,11 +1,13 @@
 """Pages of metrics: read directly in a cluster, and of a program that uses the library or serves others."""
 
 import asyncio
+import gzip
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.rollout.fleet import serving_page
+from tests.local.node_cluster import build_pod
+from tests.rollout.fleet import NAMESPACE, Fleet, serving_page
 
 from hcpcreds.cluster.rollout.facts import Assertions
 from hcpcreds.cluster.rollout.pages import Page, Target, open_pages, read_seen
@@ -30,11 +32,14 @@ def read(monkeypatch: pytest.MonkeyPatch):
     """Read a page as a pod does."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
 
-    async def ask(port: int, ip: str, **options: float) -> Page:
+    async def ask(target: Target, **options: float) -> Page:
         async with open_pages(None, **options) as read_page:
-            return await read_page(Target("a", "b", ip, port))
+            return await read_page(target)
 
-    return lambda port, ip="127.0.0.1", **options: asyncio.run(ask(port, ip, **options))
+    def run(port: int, ip: str = "127.0.0.1", *, namespace="a", pod="b", **options: float) -> Page:
+        return asyncio.run(ask(Target(namespace, pod, ip, port), **options))
+
+    return run
 
 
 def test_page_is_read_directly_in_a_cluster(read):
@@ -51,6 +56,18 @@ def test_page_has_a_problem_when_the_pod_does_not_answer_with_one(read):
     assert read(port, "::1").problem.startswith(f"port {port} of the pod cannot be read: Client")
     with serving_page(lambda: b"x" * 5_000_000) as port:
         assert "larger than" in read(port).problem
+
+
+def test_page_is_not_decompressed(read, fleet: Fleet, monkeypatch: pytest.MonkeyPatch):
+    small = gzip.compress(b"x" * 5_000_000)
+    with serving_page(lambda: small, encoding="gzip") as port:
+        fleet.api.put(build_pod("packed", "any") | {"status": {"podIP": "127.0.0.1"}})
+        monkeypatch.setenv("KUBECONFIG", str(fleet.api.kubeconfig))
+        page = read(port, namespace=NAMESPACE, pod="packed")
+        assert (len(page.text) < 10_000, page.problem) == (True, "")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
+        page = read(port)
+        assert (len(page.text) < 10_000, page.problem) == (True, "")
 
 
 def test_page_has_a_problem_when_the_pod_takes_too_long(read):

@@ -12,6 +12,8 @@ from hcpcreds.errors import KubernetesError, KubernetesRefusedError, KubernetesU
 from hcpcreds.kubernetes.client import open_http_client, read_status
 
 _LARGEST_STATUS: Final = 2**16
+_PLAIN: Final = {"Accept-Encoding": "identity"}
+"""Decompressed, a small answer of a pod could fill the memory before anybody has seen how large it is."""
 _REFUSALS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
@@ -56,7 +58,7 @@ class PodProxy:
         within = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"
         problem: KubernetesError
         try:
-            async with self._client.stream("GET", f"{within}:{port}/proxy{path}") as answer:
+            async with self._client.stream("GET", f"{within}:{port}/proxy{path}", headers=_PLAIN) as answer:
                 if answer.status_code == HTTPStatus.OK:
                     return await _read(answer, largest), answer.headers
                 content = await _read(answer, _LARGEST_STATUS)
@@ -77,7 +79,7 @@ class PodProxy:
 
 async def _read(answer: Any, largest: int) -> bytes:  # noqa: ANN401 (of lightkube's HTTP library)
     content = b""
-    async for part in answer.aiter_bytes():
+    async for part in answer.aiter_raw():
         content += part
         if len(content) >= largest:
             break

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -67,7 +67,9 @@ async def open_pages(context: str | None, *, seconds: float = _SECONDS) -> Async
         InputError: There is no way to a cluster.
     """
     if "KUBERNETES_SERVICE_HOST" in os.environ and context is None:
-        async with aiohttp.ClientSession(trust_env=False) as session:
+        # Decompressed, a small answer could fill the memory before anybody has seen how large it is.
+        plain: dict[str, Any] = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+        async with aiohttp.ClientSession(trust_env=False, **plain) as session:
             yield partial(_read_page, partial(_ask, session), seconds)
     else:
         async with PodProxy.open(context=context) as proxy:

@@ -25,6 +25,7 @@ from hcpcreds.local.serving import ServingThread, make_tls
 
 _MADE: Final = ("creationTimestamp", "managedFields", "uid")
 """What an API server fills in, and `put` takes as it is given."""
+_PASSED_ON: Final = ("Content-Encoding", "Content-Type", "Date")
 _USER: Final = "system:serviceaccount:{}:default"
 
 
@@ -154,11 +155,11 @@ class KubernetesApi(Service):
         address = self._store.get(kind, namespace or "", name)["status"]["podIP"]
         url = f"http://{address}:{port or 80}{request.match_info['path']}"
         try:
-            async with ClientSession() as session, session.get(url, allow_redirects=False) as answer:
-                headers = {
-                    "Content-Type": answer.headers.get("Content-Type", ""),
-                    "Date": answer.headers["Date"],
-                }
+            async with (
+                ClientSession(auto_decompress=False) as session,
+                session.get(url, allow_redirects=False) as answer,
+            ):
+                headers = {key: answer.headers[key] for key in _PASSED_ON if key in answer.headers}
                 return web.Response(status=answer.status, body=await answer.read(), headers=headers)
         except ClientError:
             message = f"error trying to reach service: dial tcp {address}:{port}: connect: connection refused"
