@@ -154,6 +154,12 @@ def test_keyless_walk_through_makes_its_deployment_keyless(tmp_path, monkeypatch
     assert sidecar["env"][0]["value"].startswith("/mnt/certs/shop,tenant_id=")
 
 
+def test_runbook_has_every_alert_of_serve():
+    alerts = re.findall(r"alert: (\w+)", (snippets.ROOT / "deploy/serve/prometheus-rule.yaml").read_text())
+    runbook = (snippets.ROOT / "docs/no-token.md").read_text()
+    assert [alert for alert in alerts if alert not in runbook] == []
+
+
 def test_readme_keeps_to_one_screen_and_links_to_every_page():
     readme = (snippets.ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 90
