@@ -57,7 +57,8 @@ policies: $(VENV)/.made ## Write deploy/policies/base, which is generated
 
 docs: $(VENV)/.made ## Build the documentation into site/, strictly
 	@$(BIN)/uv tool run --quiet --with-requirements docs/requirements.txt --with-editable . --from sphinx \
-		sphinx-build --fail-on-warning --nitpicky --keep-going --quiet docs site && echo site/index.html
+		sphinx-build --fresh-env --write-all --fail-on-warning --nitpicky --keep-going --quiet docs site && \
+		echo site/index.html
 
 image: $(VENV)/.made ## Build the image and its SBOM into dist/; lint its Containerfile only, where buildah or mmdebstrap is missing
 	@VENV=$(VENV) deploy/image/build
