@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.local.node_cluster import build_class
 from tests.rollout.fleet import NAMESPACE, Container, Fleet
 
 from hcpcreds.cluster.rollout.facts import Program
@@ -52,6 +53,14 @@ def test_volume_that_names_another_vault_than_its_class_is_of_that(fleet: Fleet,
     assert read() == []
     (found,) = read("another")
     assert found.use.key == ("another", "ingress")
+
+
+def test_version_is_not_known_when_the_class_names_a_secret_twice(fleet: Fleet, read: Read):
+    fleet.add("pod", "ingress")
+    pinned = {"objectName": "ingress", "objectAlias": "old", "objectVersion": "v0"}
+    fleet.api.put(build_class("ingress", {"objectName": "ingress"}, pinned))
+    (found,) = read()
+    assert "names the secret more than once" in found.use.problem
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ METRICS_PORT: Final = 9469
 """Of the sidecar."""
 METRICS_PORT_NAMES: Final = ("hcpcreds", "metrics")
 _NO_PORT: Final = f"it declares no port {' or '.join(METRICS_PORT_NAMES)} for its metrics"
+_TWICE: Final = "its class names the secret more than once, and the driver reports one version only"
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _PROVIDER: Final = "azure"
 _ENDED: Final = ("Succeeded", "Failed")
@@ -186,11 +187,16 @@ class _Mount:
         hidden = self._class_problem or absent
         containers = tuple(self._list_containers())
         base = self._build_use()
+        named = [name.lower() for name in self._list_named()]
         for each in self._list_objects():
             use = replace(
                 base, key=(vault.lower(), each.name.lower()), secret=each.name, version=each.version
             )
-            yield FoundUse(use if vault else replace(use, problem=hidden), containers)
+            if not vault:
+                use = replace(use, problem=hidden)
+            elif named.count(each.name.lower()) > 1:
+                use = replace(use, problem=_TWICE)
+            yield FoundUse(use, containers)
 
     def _build_use(self) -> Use:
         status, problem, is_waiting = self._status, "", False
@@ -234,9 +240,12 @@ class _Mount:
                 for parts, version in found
                 if parts[0] == "secret" and len(parts) > 1 and parts[2:] in ([], ["0"])
             ]
+        return [_Object(name, None) for name in self._list_named()] or [_Object("", None)]
+
+    def _list_named(self) -> list[str]:
+        """List the secrets that the class names."""
         entries = [each.parse() for each in self._parameters["objects"].parse()["array"].items()]
-        names = [each["objectName"].plain for each in entries if each["objectType"].plain == "secret"]
-        return [_Object(name, None) for name in names] or [_Object("", None)]
+        return [each["objectName"].plain for each in entries if each["objectType"].plain == "secret"]
 
     def _list_containers(self) -> Iterator[Container]:
         for kind in ("initContainers", "containers", "ephemeralContainers"):
