@@ -60,7 +60,7 @@ def test_refusals_are_told_by_their_codes_and_nothing_else_of_them():
     assert (row.requests, row.refused) == (4, 3)
 
 
-def test_tokens_of_the_sidecar_are_none_of_the_program():
+def test_tokens_of_the_sidecar_do_not_count_as_the_programs():
     requests = (see(10), *(see(at, NEW, agent=SIDECAR) for at in range(11, 21)))
     assert judge_rotation(*requests, has_sidecar=True).seen == "no token for 10.0 s"
     assert judge_rotation(*requests, see(20, OLD)).passed

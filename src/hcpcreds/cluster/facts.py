@@ -104,7 +104,7 @@ def name_of(node: Node) -> str:
 
 
 def read_time(text: str) -> datetime | None:
-    """Read a time of the API; None if it is none."""
+    """Read a time of the API; None if it is not one."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

@@ -151,7 +151,6 @@ class Cluster:
         kind: Kind,
         *,
         namespace: str | None = None,
-        labels: Mapping[str, str] | None = None,
         fields: Mapping[str, str] | None = None,
     ) -> list[Object]:
         """List the objects of a kind, however many answers that takes.
@@ -159,7 +158,6 @@ class Cluster:
         Args:
             kind: The kind.
             namespace: Where; None means everywhere.
-            labels: Labels that they have.
             fields: Fields that have these values; the API server knows only some of each kind.
 
         Raises:
@@ -174,7 +172,6 @@ class Cluster:
                 _make_resource(kind),
                 namespace=where,
                 chunk_size=size,
-                labels=dict(labels or {}),
                 fields=dict(fields or {}),
             )
             return [dict(each) for each in found]

@@ -13,7 +13,7 @@ from hcpcreds.up.conform.program import Provision
 TOKEN_SECONDS: Final = 2.0
 """How long a token lives. Azure's SDKs ask again at each call when less than five minutes are left."""
 _RETRY_AFTER: Final = 2.0
-"""Seconds: short, so that waiting as told is no failure."""
+"""Seconds: short, so that a program which waits as told does not fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
