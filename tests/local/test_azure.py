@@ -145,14 +145,23 @@ def test_process_is_ready_within_a_second_and_a_half_of_processor_time(tmp_path:
         ),
     ],
 )
-def test_process_ends_with_2_when_its_configuration_is_wrong(tmp_path: Path, content: str, problem: str):
+def test_settings_are_refused_when_one_is_wrong(tmp_path: Path, content: str, problem: str):
     config = tmp_path / "azure.json"
     config.write_text(content)
+    with pytest.raises(InputError) as refused:
+        read_settings(config)
+    assert str(config) in str(refused.value)
+    assert problem in str(refused.value)
+
+
+def test_process_ends_with_2_when_its_configuration_is_wrong(tmp_path: Path):
+    config = tmp_path / "azure.json"
+    config.write_text("{")
     with run_process(config) as process:
         output, errors = process.communicate()
     assert (process.returncode, output) == (2, "")
     assert str(config) in errors
-    assert problem in errors
+    assert "truncated" in errors
 
 
 def test_settings_are_refused_when_the_file_does_not_exist(tmp_path: Path):

@@ -17,7 +17,9 @@ import pytest
 from azure.keyvault.secrets import SecretClient
 from tests.local.node_cluster import NODE_IDENTITY, VAULT, build_class, build_pod, build_secret_client
 
+from hcpcreds.errors import InputError
 from hcpcreds.local.azure.azure import LocalAzure
+from hcpcreds.local.node.node import read_config, run
 
 
 class NodeProcess:
@@ -68,23 +70,27 @@ def secrets(local_azure: LocalAzure) -> Iterator[SecretClient]:
         yield client
 
 
+def write_config(azure: LocalAzure, folder: Path, *names: str, **changes: Any) -> Path:
+    config = {
+        "root": str(folder / "root"),
+        "secret_provider_classes": [build_class(name, {"objectName": name}) for name in names],
+        "pods": [build_pod(name, name) for name in names],
+        "vault_urls": {VAULT: azure.vault_url()},
+        "ca_file": str(azure.ca_file),
+        "poll_interval": 0.05,
+        **changes,
+    }
+    file = folder / "node.json"
+    file.write_text(json.dumps(config))
+    return file
+
+
 @pytest.fixture
 def start(local_azure: LocalAzure, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     started: list[NodeProcess] = []
 
     def start_node(*names: str, **changes: Any) -> NodeProcess:
-        config = {
-            "root": str(tmp_path / "root"),
-            "secret_provider_classes": [build_class(name, {"objectName": name}) for name in names],
-            "pods": [build_pod(name, name) for name in names],
-            "vault_urls": {VAULT: local_azure.vault_url()},
-            "ca_file": str(local_azure.ca_file),
-            "poll_interval": 0.05,
-            **changes,
-        }
-        file = tmp_path / "node.json"
-        file.write_text(json.dumps(config))
-        started.append(NodeProcess(local_azure, file))
+        started.append(NodeProcess(local_azure, write_config(local_azure, tmp_path, *names, **changes)))
         return started[-1]
 
     yield start_node
@@ -215,12 +221,21 @@ def test_process_exits_when_nobody_reads_its_events(
         ({"secret_provider_classes": [{}]}, "SecretProviderClass: [0]"),
     ],
 )
-def test_process_writes_nothing_when_its_configuration_is_wrong(
-    start: Callable[..., NodeProcess], tmp_path: Path, changes: dict[str, Any], said: str
+def test_configuration_is_refused_when_a_value_is_wrong(
+    local_azure: LocalAzure, tmp_path: Path, changes: dict[str, Any], said: str
 ):
-    status, errors = start(**changes).end()
+    with pytest.raises(InputError) as refused:
+        run(read_config(write_config(local_azure, tmp_path, **changes)))
+    assert said in str(refused.value)
+    assert not (tmp_path / "root").exists()
+
+
+def test_process_writes_nothing_when_its_configuration_is_wrong(
+    start: Callable[..., NodeProcess], tmp_path: Path
+):
+    status, errors = start(pods=[{}]).end()
     assert status == 2
-    assert said in errors
+    assert "Pod: [0]: Object missing required field `metadata`" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "root").exists()
 
