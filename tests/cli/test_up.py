@@ -77,9 +77,9 @@ def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"it ended without saying {text!r}")
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool], *, every: float = 0.05) -> None:
     while not condition():
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def is_running(pid: int) -> bool:
@@ -416,7 +416,7 @@ def test_up_serves_a_page_reports_the_component_continues_and_fails_when_one_is_
             components = read_json(f"{url}status.json")["components"]
             return all(each["facts"]["rotations"] and each["facts"]["calls"] for each in components)
 
-        wait_until(have_rotated)
+        wait_until(have_rotated, every=0.25)  # making the page is work
         document = read_json(f"{url}status.json")
         assert [each["name"] for each in document["components"]] == [each.name for each in COMPONENTS]
         assert document["state"] == "ok"
