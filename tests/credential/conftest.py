@@ -2,6 +2,8 @@
 
 import base64
 import json
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,10 +55,21 @@ def shared_azure(shared_clock: Clock) -> Iterator[LocalAzure]:
 @pytest.fixture
 def azure(shared_azure: LocalAzure) -> Iterator[LocalAzure]:
     lifetime = shared_azure.tokens.lifetime
+    before = list_requests()
     shared_azure.requests.clear()
     yield shared_azure
     shared_azure.faults.clear()
     shared_azure.tokens.lifetime = lifetime
+    # A request that is still on its way would count in the next test. One that hangs has been counted.
+    deadline = time.monotonic() + 0.5
+    while list_requests() - before and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(0.005)  # one that was cancelled after it had been sent arrives all the same
+
+
+def list_requests() -> set[threading.Thread]:
+    """List the requests under way; those of earlier tests may hang until they time out."""
+    return {thread for thread in threading.enumerate() if thread.name == "hcpcreds-token"}
 
 
 def render_json(credential: dict[str, Any]) -> bytes:

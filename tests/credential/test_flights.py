@@ -1,7 +1,6 @@
 """Requests in progress: each one ends whatever happens, and no caller waits endlessly."""
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make
+from tests.credential.conftest import OTHER_SCOPE, SCOPE, Identity, Make, list_requests
 from tests.credential.files import Clock, Steps
 from tests.support.waiting import wait_until
 
@@ -26,11 +25,6 @@ CHALLENGE = '{"access_token": {}}'
 
 class Interruption(BaseException):
     """Raised at any place by a signal handler or a killed greenlet; not an Exception."""
-
-
-def list_requests() -> set[threading.Thread]:
-    """List the requests under way; those of earlier tests may hang until they time out."""
-    return {thread for thread in threading.enumerate() if thread.name == "hcpcreds-token"}
 
 
 def interrupt(work: Callable[[], object], *, at: int) -> bool:
