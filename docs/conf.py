@@ -17,6 +17,7 @@ html_title = f"hcpcreds {__version__}"
 smartquotes = False  # they make a dash of --option
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_show_copyright = False
 myst_heading_anchors = 3
 
 

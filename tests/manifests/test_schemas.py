@@ -144,7 +144,14 @@ def test_additions_of_a_workload_are_valid_in_a_deployment(workload):
     validate(build_deployment(parse_hosted_cluster(make_manifest()), workload))
 
 
-@pytest.mark.parametrize("version", ["1.29", "1.36"])
+@pytest.mark.parametrize("version", [f"1.{minor}" for minor in range(25, 38)])
+def test_workloads_are_valid_in_each_release_of_kubernetes(version):
+    cluster = parse_hosted_cluster(make_manifest())
+    for workload in ("ingress-operator", "kube-apiserver"):
+        kubernetes_validate.validate(build_deployment(cluster, workload), version, strict=True)
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.37"])
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_keyless_workload_is_valid_where_kubernetes_knows_sidecars(workload, version):
     cluster = parse_hosted_cluster(make_manifest(WITH_CLIENT_IDS))
