@@ -105,6 +105,10 @@ def test_parse_challenges_returns_each_challenge_when_servers_send_them(
         "Basic abc=, x=1",
         'Bearer x="a\x00b"',
         "Bearer a=b c",
+        "Bearer\n",  # where $ matches before the end
+        "Bearer \n",
+        "Bearer a=b\n",
+        "Bearer a=b,\n",
     ],
 )
 def test_parse_challenges_raises_when_the_header_is_malformed(header: str):

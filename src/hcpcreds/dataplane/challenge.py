@@ -17,18 +17,19 @@ _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 (RFC 9110's word f
 _TEXT: Final = r"[^\"\\\x00-\x08\x0a-\x1f\x7f]"
 _ELEMENT: Final = re.compile(
     rf"""
-    (?: (?P<scheme>{_TOKEN}) (?: [ ]++ | (?=[ \t]*(?:,|$)) ) )?
+    (?: (?P<scheme>{_TOKEN}) (?: [ ]++ | (?=[ \t]*(?:,|\Z)) ) )?
     (?:
         (?P<name>{_TOKEN}) [ \t]*+=[ \t]*+ (?: (?P<value>{_TOKEN}) | "(?P<quoted>(?:{_TEXT}|\\.)*+)" )
       | (?P<token>[A-Za-z0-9\-._~+/]+=*)
     )?
-    [ \t]*+(?=,|$)
+    [ \t]*+(?=,|\Z)
     """,
     re.VERBOSE,
 )
 """The text between two commas: a scheme, a scheme with its token or first parameter, or a parameter.
 
-Runs of blanks match possessively (++): otherwise each shorter run would be tried again.
+Runs of blanks match possessively (++): otherwise each shorter run would be tried again. The end is \\Z, not $,
+which also matches before a last newline: there, an empty element would be found again and again.
 """
 _SEPARATORS: Final = re.compile(r"[ \t,]*")
 _TENANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
