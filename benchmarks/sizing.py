@@ -241,7 +241,7 @@ def render(region: Region) -> str:
         [
             "# Sizing: a region of 10,000 hosted clusters",
             "",
-            "`python -m benchmarks.sizing` computes this page: no measurement, but a simulation with one seed, and plain",
+            "`python -m benchmarks.sizing` computes this page by a simulation with a fixed seed, and by plain",
             "arithmetic. Its assumptions are fields of `Region` in that file; change them for your own region.",
             "",
             (

@@ -9,7 +9,7 @@ import pytest
 from azure.keyvault.secrets._shared import http_challenge_cache
 from hypothesis import settings
 from tests.support.logs import restored_logging
-from tests.support.measuring import follow, is_left_out, measuring
+from tests.support.measuring import is_left_out, measuring
 from tests.support.processes import end_children, let_children_be_interrupted, list_children
 
 from hcpcreds.local.azure.azure import LocalAzure
@@ -67,11 +67,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup() -> Generator[None, object, object]:
     """Measure what a fixture runs."""
-    before = measuring.begin()
-    try:
+    with measuring.measured():
         return (yield)
-    finally:
-        follow(*before)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,21 +76,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     """Measure what a test runs, or not."""
     if is_left_out(pyfuncitem):
         return (yield)
-    before = measuring.begin()
-    try:
+    with measuring.measured():
         return (yield)
-    finally:
-        follow(*before)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Generator[None, object, object]:
     """Measure what fixtures run at their ends."""
-    before = measuring.begin()
-    try:
+    with measuring.measured():
         return (yield)
-    finally:
-        follow(*before)
 
 
 @pytest.fixture(autouse=True)

@@ -607,7 +607,7 @@ def make_custom(namespace: str, **annotations: str) -> Object:
 
 
 def make_custom_class(namespace: str) -> Object:
-    """A class of one's own, with a credential and a certificate authority."""
+    """A custom class, with a credential and a certificate authority."""
     item = make_class(namespace)
     item["metadata"] = {"name": "billing", "namespace": namespace}
     parameters = item["spec"]["parameters"]

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import struct
 import sys
 import termios
@@ -25,6 +26,8 @@ def main() -> None:
     picture, separator, *command = sys.argv[1:]
     if separator != "--" or not command:
         sys.exit(__doc__)
+    if shutil.which(command[0]) is None:
+        sys.exit(f"{command[0]} is not on the PATH")
     console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
     console.print(Text(f"$ {shlex.join(command)}", style="bold"))
     console.print(Text.from_ansi(_run(command)))

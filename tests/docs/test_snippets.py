@@ -174,3 +174,9 @@ def test_links_lead_to_files_that_are_there():
     assert [
         link for page, found in links.items() for link in found if not (page.parent / link).exists()
     ] == []
+
+
+def test_pictures_show_what_commands_print_and_not_how_they_failed_to_start():
+    pictures = {path.name: path.read_text() for path in (snippets.ROOT / "docs/images").glob("*.svg")}
+    assert pictures
+    assert [name for name, drawn in pictures.items() if "Traceback" in drawn or "terminal.py" in drawn] == []

@@ -92,7 +92,7 @@ def test_provider_is_compared_as_the_driver_compares_it(provider, expected):
         ({"clientID": "reader"}, ["HC325", "HC326"]),
         ({"clientID": "$CLIENT"}, ["HC326"]),
         ({"userAssignedIdentityID": f"/subscriptions/{UUID}/x"}, ["HC325"]),
-        ({"userAssignedIdentityID": None}, []),  # the node's own identity, with a class of one's own
+        ({"userAssignedIdentityID": None}, []),  # the node's own identity, with a custom class
         ({"useVMManagedIdentity": None, "clientID": UUID}, ["HC326"]),
         ({"useVmManagedIdentity": "true", "useVMManagedIdentity": None}, ["HC320"]),
         ({"keyVaultName": "v", "keyvaultName": None}, ["HC320"]),

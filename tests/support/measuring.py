@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -32,25 +32,19 @@ class Measuring:
         if not config.getoption("cov_context", None):
             self._here, self._threads = sys.gettrace(), threading.gettrace()
             self._processes = os.environ.pop(_PROCESSES, None)
-            follow(None, None)
+            _follow(None, None)
 
-    def begin(self) -> tuple[Any, Any]:
-        """Measure what follows, until `follow(*before)`; returns `before`."""
-        before = sys.gettrace(), threading.gettrace()
-        if self._here is not None:
-            follow(self._here, self._threads)
-        return before
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Measure a block, with the threads that it starts."""
+        with _following(self._here, self._threads) if self._here is not None else nullcontext():
+            yield
 
     @contextmanager
     def unmeasured(self) -> Iterator[None]:
         """Leave out a block, with the threads that it starts."""
-        before = sys.gettrace(), threading.gettrace()
-        if self._here is not None:
-            follow(None, None)
-        try:
+        with _following(None, None) if self._here is not None else nullcontext():
             yield
-        finally:
-            follow(*before)
 
     @contextmanager
     def of_processes(self, item: pytest.Item) -> Iterator[None]:
@@ -65,8 +59,18 @@ class Measuring:
             del os.environ[_PROCESSES]
 
 
-def follow(here: Any, threads: Any) -> None:
-    """Set the trace functions of this thread and of new ones."""
+@contextmanager
+def _following(here: Any, threads: Any) -> Iterator[None]:
+    """Set the trace functions of this thread and of new ones for a block."""
+    before = sys.gettrace(), threading.gettrace()
+    _follow(here, threads)
+    try:
+        yield
+    finally:
+        _follow(*before)
+
+
+def _follow(here: Any, threads: Any) -> None:
     sys.settrace(here)
     threading.settrace(threads)
 

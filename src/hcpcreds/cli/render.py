@@ -131,7 +131,7 @@ Examples:
     "--admission-policy",
     is_flag=True,
     help="Print instead the policies with which an API server adds to labelled pods what hcpcreds inject"
-    " adds, and the guard that tells what a pod lacks. They are for every hosted cluster: there is no FILE.",
+    " adds, and the guard that names what a pod lacks. They apply to every hosted cluster: give no FILE.",
 )
 @click.option(
     "--image",
@@ -196,7 +196,7 @@ def command(  # noqa: PLR0913 (one parameter for each option)
     """Print every object that the hosted cluster in FILE needs for its credentials, ready to be applied.
 
     FILE is a HostedCluster or HostedControlPlane with managed or workload identities, as YAML or JSON;
-    - is standard input. With --admission-policy there is no FILE. The same input always gives the same bytes.
+    - is standard input. With --admission-policy, give no FILE. The same input always gives the same bytes.
     The Secrets among the objects name identities and credential files, and contain nothing secret:
     credentials stay in the vault until the CSI driver mounts them.
     """

@@ -49,7 +49,7 @@ class Part(msgspec.Struct, frozen=True):
     how: str
     """Where that is said."""
     row: str = ""
-    """Its name in the table of workloads; empty for a component of one's own."""
+    """Its name in the table of workloads; empty for a custom component."""
     problem: str = ""
     """What is wrong with what is said."""
 

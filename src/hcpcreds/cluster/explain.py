@@ -142,7 +142,7 @@ def _list_hosted(facts: Facts, name: str) -> list[Subject]:
         problem = (
             f"there is no HostedControlPlane {name} in the namespace {facts.namespace}; there is: {there}"
         )
-        raise InputError("hostedcontrolplane", [problem], hint="Name its namespace with --namespace.")
+        raise InputError("hostedcontrolplane", [problem], hint="Name its namespace.", options=["namespace"])
     subjects = _list_relevant(facts)
     if facts.deployments.problem:
         return subjects

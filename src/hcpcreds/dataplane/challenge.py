@@ -28,8 +28,8 @@ _ELEMENT: Final = re.compile(
 )
 """The text between two commas: a scheme, a scheme with its token or first parameter, or a parameter.
 
-Runs of blanks match possessively (++): otherwise each shorter run would be tried again. The end is \\Z, not $,
-which also matches before a last newline: there, an empty element would be found again and again.
+Runs of blanks match possessively (++): otherwise each shorter run would be tried again. The end is \\Z: $
+also matches before a last newline, where an empty element would be found again and again.
 """
 _SEPARATORS: Final = re.compile(r"[ \t,]*")
 _TENANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")

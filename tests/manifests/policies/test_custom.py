@@ -1,4 +1,4 @@
-"""Components of one's own: the policy reads from annotations what `inject` is given as options."""
+"""Custom components: the policy reads from annotations what `inject` is given as options."""
 
 import copy
 from typing import Any

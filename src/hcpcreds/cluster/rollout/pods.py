@@ -208,9 +208,7 @@ class _Mount:
             or not status.at("status", "objects").items()
         ):
             is_waiting = self._pod.at("status", "phase").text == "Pending"
-            problem = (
-                "" if is_waiting else "it has no SecretProviderClassPodStatus that tells what is mounted"
-            )
+            problem = "" if is_waiting else "no SecretProviderClassPodStatus shows what is mounted"
         return Use(
             namespace=self._namespace,
             pod=self._name,

@@ -35,8 +35,8 @@ def build_policies(  # noqa: PLR0913 (each by its name)
             needed for HyperShift's components.
         managed_service: Value of `MANAGED_SERVICE`, which pods pass on.
         image: The sidecar's image, which contains hcpcreds; without one, no pod becomes keyless.
-        hypershift: Whether the cluster knows HostedControlPlanes. Otherwise the policies are for components
-            of one's own only.
+        hypershift: Whether the cluster knows HostedControlPlanes. Otherwise the policies are for custom
+            components only.
         kubernetes_version: The cluster's, for instance `1.36`. Before 1.36 there is the guard alone.
         action: What the guard does with a pod that it objects to, in namespaces that do not say.
 

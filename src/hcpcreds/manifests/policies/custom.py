@@ -1,4 +1,4 @@
-"""The MutatingAdmissionPolicy for components of one's own, on any cluster, by annotations of the pod."""
+"""The MutatingAdmissionPolicy for custom components, on any cluster, by annotations of the pod."""
 
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ _WAYS: Final = Ways(keyless=True, endpoint=True)
 
 
 def build_custom_mutation(*, image: str | None) -> list[dict[str, Any]]:
-    """Build the policy for components of one's own, and its binding.
+    """Build the policy for custom components, and its binding.
 
     Args:
         image: The sidecar's image; without one, no pod becomes keyless.

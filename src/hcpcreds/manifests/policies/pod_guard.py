@@ -171,7 +171,7 @@ def build_variables() -> dict[str, Expression]:
 
 
 def _build_own_entries() -> Expression:
-    """Build the entries of a component of one's own, from the pod's annotations."""
+    """Build the entries of a custom component, from the pod's annotations."""
     return fill(
         """
         $requirements[?variables.way].orValue([])

@@ -131,7 +131,7 @@ def build_requirements(*ways: str) -> dict[str, list[Entry]]:
 
 
 def build_custom_requirements() -> dict[str, list[Entry]]:
-    """Build the entries of a component of one's own for each way, with names in braces to be replaced."""
+    """Build the entries of a custom component for each way, with names in braces to be replaced."""
     container, volume = "{container}", "{volume}"
     its_class = require_class(container, volume, "{class}")
     sidecar = _require_sidecar(container, volume)

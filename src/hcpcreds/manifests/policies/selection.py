@@ -8,7 +8,7 @@ from hcpcreds.manifests.policies.cel import Expression, fill
 from hcpcreds.manifests.policies.tables import LABELS
 
 COMPONENT_LABEL: Final = COMPONENT_KEY
-"""Label of a pod: a component or workload of the table, or any name for a component of one's own."""
+"""Label of a pod: a component or workload of the table, or any name for a custom component."""
 CREDENTIAL_LABEL: Final = "hcpcreds.io/credential"
 """Label of such a pod without a key: `keyless` for assertions, `endpoint` for a token endpoint."""
 COMPONENTS: Final = tuple(LABELS)
@@ -17,7 +17,7 @@ KEYLESS: Final = "keyless"
 ENDPOINT: Final = "endpoint"
 
 SECRET_PROVIDER_CLASS: Final = "hcpcreds.io/secret-provider-class"  # noqa: S105 (a key, not a password)
-"""Annotation of a pod of one's own component: its class. The next ones are of the same pods."""
+"""Annotation of a custom component's pod: its class. The next ones are of the same pods."""
 SECRET_NAME: Final = CREDENTIALS_SECRET_NAME_KEY
 VOLUME_NAME: Final = "hcpcreds.io/volume-name"
 DEFAULT_VOLUME_NAME: Final = "hcpcreds-credential"
@@ -58,7 +58,7 @@ HYPERSHIFT_POLICY: Final = "hcpcreds-hypershift"
 OPERANDS_BINDING: Final = "hcpcreds-hypershift-operands"
 """Its second binding, for the pods that HyperShift's operators deploy."""
 CUSTOM_POLICY: Final = "hcpcreds-custom-components"
-"""For components of one's own."""
+"""For custom components."""
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
 RULES: Final[list[dict[str, Any]]] = [
